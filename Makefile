@@ -1,0 +1,62 @@
+# The two commands of the README: `make demo` and `make test`. Each installs what it needs into .venv first, by hashed locks.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] < (3,14))' 2>/dev/null && echo $$p && break; done)
+PROTONOVA_SHARED ?= ../shared
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+ARGS ?=
+
+export PROTONOVA_SHARED
+
+.PHONY: demo test test-all bench train lint types contracts lock clean help
+
+help:            ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */	/' | expand -t 14
+
+demo: $(VENV)/core.stamp   ## a simulated night through Kafka, a Faust worker and the status page to scored detections on screen
+	@$(BIN)/protonova demo $(ARGS)
+
+test: $(VENV)/test.stamp   ## every test but those marked slow, with a real Apache Kafka
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(VENV)/test.stamp   ## every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/test.stamp  ## the naive stack beside ours, on the same packets in one run
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+train: $(VENV)/test.stamp  ## simulate, train and export the network; writes artifacts/
+	@$(BIN)/python -m learning.train $(ARGS)
+
+lint: $(VENV)/test.stamp   ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/test.stamp  ## mypy, strict
+	@$(BIN)/mypy
+
+contracts: $(VENV)/test.stamp  ## imports go downward only
+	@$(BIN)/lint-imports
+
+lock:            ## write the hashed locks anew (needs uv)
+	@requirements/lock.sh
+
+clean:           ## remove what was built and installed here
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "protonova needs Python 3.11, 3.12 or 3.13; none was found. Install one, or: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
+	@echo "making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+
+# pip refuses hashes and an editable requirement in one call, hence two.
+$(VENV)/core.stamp: requirements/core.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing the core (about 80 packages)"
+	@$(PIP) install --require-hashes -r requirements/core.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/test.stamp: requirements/test.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing what the tests need, torch too (a few minutes, about 6 GB)"
+	@$(PIP) install --require-hashes -r requirements/test.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/core.stamp

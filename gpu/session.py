@@ -1,0 +1,45 @@
+"""The one protocol behind which every engine hides."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from operators.types import Array
+
+
+class Embedded(NamedTuple):
+    """What the encoder says of a batch."""
+
+    embedding: Array  # (n, E) float32, not normalised
+    logits: Array  # (n, K) float32: log-odds over the classes of the simulation, the zero-shot view
+
+
+class EngineError(RuntimeError):
+    """The engine or its device failed: never the packet's fault, so never a reject."""
+
+
+class Session(Protocol):
+    """A compiled encoder. Takes and returns arrays of the caller's namespace."""
+
+    @property
+    def engine(self) -> str:
+        """Name and version, such as ``onnxruntime 1.32.0 cpu f32``."""
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """Batch sizes it runs at; a batch is padded to the next one, a larger one is split."""
+
+    def run(self, tokens: Array, stamps: Array, context: Array) -> Embedded:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        tokens : (n, L, F) float32
+        stamps : (n, 4, P, P) float32
+        context : (n, 2 C) float32
+
+        Raises
+        ------
+        EngineError
+            The engine failed.
+        """

@@ -1,0 +1,106 @@
+"""Every array shape of the pipeline on one page.
+
+Dimensions used throughout, and in the docstrings:
+
+    n   alerts in the batch
+    T   light-curve points of an alert, padded at the end (`MAX_POINTS`)
+    L   tokens the network sees (`N_TOKENS`)
+    S   raw stamp side in pixels (`RAW_STAMP`)
+    P   network stamp side in pixels (`STAMP`)
+    C   context values (`len(CONTEXT)`)
+
+Canonical units: difference flux [µJy, AB, signed], 1 σ errors [µJy], limits as 5 σ flux [µJy], time MJD TAI [d], wavelength [Å],
+angles [deg]. Missing numbers are NaN; padding is `valid == False`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = Any  # an array of NumPy, CuPy or another namespace of the array API standard
+F32: TypeAlias = npt.NDArray[np.float32]
+F64: TypeAlias = npt.NDArray[np.float64]
+Survey: TypeAlias = Literal["ztf", "lsst", "tess"]
+SURVEYS: tuple[Survey, ...] = ("ztf", "lsst", "tess")
+
+MAX_POINTS = 160
+"""T: the most recent points kept of one alert's history (ZTF: about 30 d of detections, limits and forced photometry)."""
+N_TOKENS = 48
+RAW_STAMP = 63
+STAMP = 32
+STAMP_SCALE = 1.0
+"""Pixel scale of the stamps the network sees [arcsec/pixel] (ZTF: 1.01, taken as it is)."""
+
+WAVELENGTH: dict[str, dict[str, float]] = {
+    "ztf": {"g": 4746.5, "r": 6366.4, "i": 7829.0},
+    "lsst": {"u": 3671.0, "g": 4827.0, "r": 6223.0, "i": 7546.0, "z": 8691.0, "y": 9712.0},
+    "tess": {"T": 7452.6},
+}
+"""Effective wavelengths [Å] (SVO Filter Profile Service: Palomar/ZTF, LSST/LSST, TESS/TESS)."""
+
+CONTEXT: tuple[str, ...] = (
+    "real_bogus",  # the survey's own score, 0 bogus … 1 real (ZTF drb, else rb; Rubin reliability)
+    "star_galaxy",  # of the nearest catalogue source, 0 galaxy … 1 star (ZTF sgscore1; Rubin 1 - extendedness)
+    "source_distance",  # to that source [arcsec]
+    "source_flux",  # of that source, r or nearest band [µJy]
+    "reference_distance",  # to the nearest source of the reference image [arcsec] (ZTF distnr)
+    "reference_flux",  # of that source in the alert's band [µJy] (ZTF magnr)
+    "solar_system_distance",  # to the nearest predicted solar-system object [arcsec]; NaN: none near
+    "solar_system_flux",  # its predicted flux [µJy]
+    "positive",  # 1 the source brightened against the reference, 0 it faded
+    "n_detections",  # the survey's count of earlier detections at this position (ZTF ndethist)
+    "n_visits",  # how often the position was covered (ZTF ncovhist)
+    "history",  # time since the survey's first detection here [d] (ZTF jd - jdstarthist)
+    "galactic_latitude",  # absolute [deg]
+    "ecliptic_latitude",  # absolute [deg]
+    "fwhm",  # of the source [arcsec]
+    "elongation",  # of the source's shape, ≥ 1
+    "flux",  # of this alert, signed [µJy]
+    "signal_to_noise",  # of this alert
+    "redshift",  # photometric or spectroscopic, of the host, where the packet has one
+)
+"""Names of the context columns, in order. Any may be NaN."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertBatch:
+    """n decoded alerts as columns. Identity stays on the host; the arrays share one namespace."""
+
+    # identity, one entry an alert
+    survey: tuple[Survey, ...]
+    candid: tuple[int, ...]
+    object_id: tuple[str, ...]
+    programid: tuple[int, ...]
+    """1 public (ZTF's meaning); other surveys: 1."""
+    band: tuple[str, ...]
+    """Of this alert's own measurement: a key of `WAVELENGTH[survey]`, or "" where unknown."""
+
+    # scalars, (n,)
+    ra: Array  # float64 [deg]
+    dec: Array  # float64 [deg]
+    mjd: Array  # float64 [d, TAI] of this alert
+    first_detection: Array  # float64 [d, TAI]: the earlier of the survey's own and the packet's
+    truncated: Array  # bool: the packet's points do not reach back to first_detection
+
+    # light curve, (n, T): sorted by time, without doubles, this alert's own measurement included
+    time: Array  # float64 [d, TAI]
+    wavelength: Array  # float32 [Å]
+    flux: Array  # float32 [µJy]; NaN at an upper limit
+    flux_err: Array  # float32 [µJy]; NaN at an upper limit
+    limit: Array  # float32 [µJy], 5 σ; NaN at a measurement
+    detected: Array  # bool: the survey called it a detection (a forced measurement: S/N ≥ 5)
+    valid: Array  # bool: False is padding
+
+    # images, (n, 3, S, S): science, template, difference; float32, survey's own unit; NaN outside or bad; centred
+    stamps: Array
+    pixel_scale: Array  # float32 (n,) [arcsec/pixel]; NaN: no stamps in the packet
+
+    # (n, C) float32, see CONTEXT
+    context: Array
+
+    def __len__(self) -> int:
+        return len(self.candid)
