@@ -1,0 +1,140 @@
+"""Named features of a light curve, in the definitions of the `light-curve` library, which is the oracle in the tests.
+
+columns of an `AlertBatch` → (n, len(FEATURES)) float32, NaN where a band has too few points
+
+Source: Malanchev et al. 2021, MNRAS 502, 5147 (and the library's documentation). They are computed on the signed difference flux
+[µJy], measurements only, for a blue (below 5,600 Å) and a red view of the curve.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from operators.kernels.features import fill_features
+from operators.namespace import array_namespace
+from operators.types import AlertBatch, Array
+
+SPLIT = 5600.0
+"""Wavelength between the blue and the red view [Å]."""
+
+NAMES: tuple[str, ...] = (
+    "points",
+    "mean",  # [µJy]
+    "weighted_mean",  # [µJy]
+    "standard_deviation",  # [µJy]
+    "amplitude",  # half of maximum minus minimum [µJy]
+    "skew",
+    "kurtosis",
+    "reduced_chi2",
+    "beyond_1_std",
+    "cusum",
+    "eta",
+    "stetson_k",
+    "excess_variance",
+    "maximum_slope",  # [µJy/d]
+    "linear_trend",  # slope of the straight line through the points [µJy/d]
+    "time_since_peak",  # of the brightest point before the alert [d]
+)
+FEATURES: tuple[str, ...] = tuple(f"{view}_{name}" for view in ("blue", "red") for name in NAMES)
+
+
+def features(batch: AlertBatch) -> Array:
+    """Compute every feature of `FEATURES`.
+
+    Returns
+    -------
+    (n, len(FEATURES)) float32; NaN where the feature is not defined for the points there are.
+    """
+    xp = array_namespace(batch.flux)
+    if xp is np:
+        return fill_features(batch, SPLIT, len(NAMES))
+    return features_array(batch)
+
+
+def features_array(batch: AlertBatch) -> Array:
+    """The same for any namespace: the oracle of the kernel."""
+    xp = array_namespace(batch.flux)
+    measured = batch.valid & xp.isfinite(batch.flux) & (batch.flux_err > 0)
+    blue = batch.wavelength < SPLIT
+    views = [_view(xp, batch, measured & blue), _view(xp, batch, measured & ~blue)]
+    return xp.astype(xp.concat(views, axis=1), xp.float32)
+
+
+def _view(xp: Any, batch: AlertBatch, keep: Array) -> Array:
+    """(n, len(NAMES)) float64 of the points that `keep` marks."""
+    # Kept points move to the front, in time order, so that neighbours are neighbours.
+    order = xp.argsort(xp.astype(~keep, xp.int8), axis=1, stable=True)
+    keep = xp.take_along_axis(keep, order, axis=1)
+    width = max(int(xp.max(xp.sum(xp.astype(keep, xp.int64), axis=1))), 2) if keep.shape[0] else 2
+    keep, order = keep[:, :width], order[:, :width]
+    time = xp.take_along_axis(batch.time, order, axis=1) - batch.mjd[:, None]
+    flux = xp.astype(xp.take_along_axis(batch.flux, order, axis=1), xp.float64)
+    err = xp.astype(xp.take_along_axis(batch.flux_err, order, axis=1), xp.float64)
+    t, m = xp.where(keep, time, 0.0), xp.where(keep, flux, 0.0)
+    w = xp.where(keep, 1 / xp.where(keep, err, 1.0) ** 2, 0.0)
+
+    def total(x: Array) -> Array:
+        return xp.sum(xp.where(keep, x, 0.0), axis=1, keepdims=True)
+
+    n = xp.sum(xp.astype(keep, xp.float64), axis=1, keepdims=True)
+
+    def need(least: int, x: Array) -> Array:
+        return xp.where(n >= least, x, xp.nan)
+
+    some = xp.clip(n, 1.0, None)
+    mean = total(m) / some
+    weighted = total(w * m) / _safe(xp, total(w))
+    d = m - mean
+    variance = total(d**2) / xp.clip(n - 1, 1.0, None)
+    deviation = xp.sqrt(variance)
+    chi = xp.where(keep, (m - weighted) * xp.sqrt(w), 0.0)
+    chi2 = total(chi**2)
+    third, fourth = total(d**3), total(d**4)
+
+    largest = xp.max(xp.where(keep, flux, -xp.inf), axis=1, keepdims=True)
+    smallest = xp.min(xp.where(keep, flux, xp.inf), axis=1, keepdims=True)
+    running = xp.cumulative_sum(xp.where(keep, d, 0.0), axis=1) / _safe(xp, some * deviation)
+    span = xp.max(xp.where(keep, running, -xp.inf), axis=1, keepdims=True) - xp.min(xp.where(keep, running, xp.inf), axis=1, keepdims=True)
+
+    pair = keep[:, 1:]
+    step, rise = xp.where(pair, m[:, 1:] - m[:, :-1], 0.0), xp.where(pair, t[:, 1:] - t[:, :-1], 1.0)
+    eta = xp.sum(step**2, axis=1, keepdims=True) / _safe(xp, (n - 1) * variance)
+    slope = xp.max(xp.where(pair & (rise > 0), xp.abs(step) / xp.where(rise > 0, rise, 1.0), 0.0), axis=1, keepdims=True)
+    t_mean = total(t) / some
+    dt = xp.where(keep, t - t_mean, 0.0)
+    trend = total(dt * d) / _safe(xp, total(dt**2))
+    brightest = xp.argmax(xp.where(keep, flux, -xp.inf), axis=1, keepdims=True)
+
+    columns = [
+        n,
+        need(1, mean),
+        need(1, weighted),
+        need(2, deviation),
+        need(1, (largest - smallest) / 2),
+        need(3, n * xp.sqrt(xp.clip(n - 1, 0.0, None)) / _safe(xp, n - 2) * third / _safe(xp, total(d**2) ** 1.5)),
+        need(4, _kurtosis(xp, n, fourth, total(d**2))),
+        need(2, chi2 / _safe(xp, n - 1)),
+        need(2, total(xp.astype(xp.abs(d) > deviation, xp.float64)) / some),
+        need(2, span),
+        need(2, eta),
+        need(2, total(xp.abs(chi)) / xp.sqrt(_safe(xp, some * chi2))),
+        need(2, (variance - total(xp.where(keep, err, 0.0) ** 2) / some) / _safe(xp, mean**2)),
+        need(2, slope),
+        need(2, trend),
+        need(1, -xp.take_along_axis(t, brightest, axis=1)),
+    ]
+    return xp.concat(columns, axis=1)
+
+
+def _kurtosis(xp: Any, n: Array, fourth: Array, second: Array) -> Array:
+    """Sample excess kurtosis G2, as `light-curve` has it."""
+    ratio = fourth / _safe(xp, second**2)
+    lead = n * (n + 1) * (n - 1) / _safe(xp, (n - 2) * (n - 3))
+    return lead * ratio - 3 * (n - 1) ** 2 / _safe(xp, (n - 2) * (n - 3))
+
+
+def _safe(xp: Any, x: Array) -> Array:
+    """A divisor that is NaN instead of zero, so that an undefined feature is NaN without a warning."""
+    return xp.where(x == 0, xp.nan, x)

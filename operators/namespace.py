@@ -1,0 +1,35 @@
+"""The array namespace comes from the input: one code path for NumPy, CuPy and any other array of the standard.
+
+array → its module. Source: the Python array API standard, `__array_namespace__`; the idea of inferring it is array-api-extra's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operators.types import Array
+
+
+def array_namespace(*arrays: Array) -> Any:
+    """Return the namespace that all arrays share.
+
+    Raises
+    ------
+    TypeError
+        They come from different namespaces, or one is no array.
+    """
+    found = {id(xp): xp for xp in (_namespace(a) for a in arrays)}
+    if len(found) != 1:
+        raise TypeError(f"arrays of one namespace are needed, got {sorted(xp.__name__ for xp in found.values())}")
+    return next(iter(found.values()))
+
+
+def _namespace(array: Array) -> Any:
+    if hasattr(array, "__array_namespace__"):
+        return array.__array_namespace__()
+    module = type(array).__module__.partition(".")[0]
+    if module == "cupy":  # older releases follow the standard without saying so
+        import cupy
+
+        return cupy
+    raise TypeError(f"{type(array).__name__} is no array")
