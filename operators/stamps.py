@@ -60,8 +60,9 @@ def resample(raw: Array, pixel_scale: Array) -> Array:
 def normalise(image: Array) -> Array:
     """Take out background and noise, compress, and add the mask as a fourth channel.
 
-    z = (pixel - median) / sigma, with the median and half the distance of the 16th and 84th percentile over every second pixel of every
-    second row (a quarter of the pixels gives both to a tenth of sigma); then sign(z) (⁴√(1 + |z|) - 1), linear at the noise and slow at a star.
+    z = (pixel - median) / sigma, sigma being half the distance of the 16th and 84th percentile, both read off every second pixel of
+    every second row (a quarter of the pixels gives them to a tenth of sigma); then sign(z) (⁴√(1 + |z|) - 1): linear at the noise,
+    slow at a star.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def normalise(image: Array) -> Array:
 def normalise_array(image: Array) -> Array:
     """The same for any namespace: the oracle of the kernel."""
     xp = array_namespace(image)
-    n, channels, height, width = image.shape
+    n, channels = image.shape[:2]
     zero = xp.asarray(0.0, dtype=image.dtype)
     lattice = xp.reshape(image[:, :, ::LATTICE, ::LATTICE], (n, channels, -1))
     real = xp.isfinite(lattice)
@@ -106,7 +107,8 @@ def _weights(scale: float) -> np.ndarray[Any, np.dtype[np.float32]]:
     edges_in = (np.arange(RAW_STAMP + 1) - RAW_STAMP / 2) * scale
     low = np.maximum(edges_out[:-1, None], edges_in[None, :-1])
     high = np.minimum(edges_out[1:, None], edges_in[None, 1:])
-    return (np.clip(high - low, 0, None) / STAMP_SCALE).astype(np.float32)
+    share: np.ndarray[Any, np.dtype[np.float32]] = (np.clip(high - low, 0, None) / STAMP_SCALE).astype(np.float32)
+    return share
 
 
 def _host(array: Array) -> Array:

@@ -146,10 +146,10 @@ def flux_scale(batch: AlertBatch) -> Array:
 def _choose(xp: Any, batch: AlertBatch, n_tokens: int) -> Array:
     """(n, L) indices of the points kept, in time order, padding last."""
     # Days before the alert are far fewer than a rank is worth, so one sort orders by rank, then by time.
-    rank = xp.astype(batch.valid, xp.float64) * 1e6
-    rank = rank + xp.where(batch.valid & xp.isfinite(batch.flux), 1e6, 0.0) + xp.where(batch.valid & batch.detected, 1e6, 0.0)
+    measured, detected = batch.valid & xp.isfinite(batch.flux), batch.valid & batch.detected
+    rank = xp.astype(batch.valid, xp.float64) + xp.astype(measured, xp.float64) + xp.astype(detected, xp.float64)
     age = xp.clip(xp.where(batch.valid, batch.time - batch.mjd[:, None], 0.0), -4e5, 4e5)
-    best = xp.argsort(-(rank + age), axis=1, stable=True)[:, :n_tokens]
+    best = xp.argsort(-(rank * 1e6 + age), axis=1, stable=True)[:, :n_tokens]
     time = xp.where(batch.valid, batch.time, xp.inf)
     return xp.take_along_axis(best, xp.argsort(xp.take_along_axis(time, best, axis=1), axis=1, stable=True), axis=1)
 
