@@ -1,0 +1,264 @@
+"""What the topics say, message by message → the figures of the page. Pure bookkeeping: the clock is handed in, Kafka is `feed.py`'s.
+
+Rates and latencies are over the last `WINDOW` seconds; totals since this page began to listen.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+OUTCOMES = ("in", "detections", "rejected", "duplicates")
+WINDOW = 10
+"""Span of rates and latency percentiles [s]."""
+STEP = 2
+"""Span of a point of the charts [s]."""
+POINTS = 300
+"""Points of the charts: ten minutes."""
+WORKER_SILENT = 15.0
+"""A worker not heard for this long counts as gone [s]."""
+
+# Latencies are counted in bins of 5 %: a percentile out of them is within 2.5 %, and an hour costs what a second costs.
+_GROWTH = 1.05
+BINS = [0.5 * _GROWTH**i for i in range(260)]
+"""Upper edges of the latency bins [ms]: 0.5 ms to 150 s."""
+
+
+def percentile(counts: Mapping[int, int], q: float) -> float | None:
+    """The q-quantile of binned latencies [ms]; None of none.
+
+    Parameters
+    ----------
+    counts : mapping
+        Bin → how many fell into it.
+    q : float
+        0 … 1.
+    """
+    total = sum(counts.values())
+    if not total:
+        return None
+    wanted = max(1, math.ceil(q * total))
+    for index in sorted(counts):
+        wanted -= counts[index]
+        if wanted <= 0:
+            return BINS[index] / math.sqrt(_GROWTH)
+    return None
+
+
+@dataclass(slots=True)
+class Second:
+    """What happened in one second."""
+
+    at: int
+    counts: Counter[str] = field(default_factory=Counter)
+    latency: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Worker:
+    """What a worker last said of itself."""
+
+    heard: float
+    total: int = 0
+    scoring_id: str = ""
+    recent: deque[tuple[float, float, int]] = field(default_factory=lambda: deque(maxlen=64))
+    """(from, to, packets) of its latest summaries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Where the group stands in one partition of an input topic."""
+
+    topic: str
+    partition: int
+    committed: int | None
+    """None: the group has not acknowledged anything here."""
+    start: int
+    end: int
+
+    @property
+    def lag(self) -> int:
+        """Packets not yet acknowledged."""
+        return max(0, self.end - max(self.committed if self.committed is not None else self.start, self.start))
+
+
+class Figures:
+    """Folds messages and gives a snapshot.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds since 1970.
+    broker : str
+        Address shown on the page.
+    """
+
+    def __init__(self, clock: Callable[[], float], broker: str) -> None:
+        self._clock = clock
+        self.broker = broker
+        self.started = clock()
+        self.totals: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.classes: Counter[str] = Counter()
+        self.workers: dict[str, Worker] = {}
+        self.alarms: deque[dict[str, Any]] = deque(maxlen=20)
+        self.detections: deque[dict[str, Any]] = deque(maxlen=25)
+        self.lag: Sequence[Lag] = ()
+        self.model = self.engine = self.scoring_id = ""
+        self.connected = False
+        self._seconds: deque[Second] = deque(maxlen=STEP * POINTS + WINDOW)
+
+    def _second(self, at: float) -> Second | None:
+        """The slot of a moment; None: longer ago than the charts reach."""
+        second = int(at)
+        if not self._seconds or self._seconds[-1].at < second:
+            last = self._seconds[-1].at if self._seconds else second - 1
+            for missing in range(max(last + 1, second - (self._seconds.maxlen or 0)), second + 1):
+                self._seconds.append(Second(missing))
+        index = second - self._seconds[0].at
+        return self._seconds[index] if 0 <= index < len(self._seconds) else None
+
+    def summary(self, worker: str, start: float, end: float, counts: Mapping[str, int], reasons: Mapping[str, int], scoring_id: str) -> None:
+        """A worker's summary of a window.
+
+        Parameters
+        ----------
+        worker : str
+            Its name.
+        start, end : float
+            The window [s since 1970].
+        counts : mapping
+            Packets by outcome (`OUTCOMES`).
+        reasons : mapping
+            Rejected packets by error class.
+        scoring_id : str
+            The state it scored with.
+        """
+        # Spread over the window, so that summaries that come every few seconds do not draw a comb. No second gets a fraction.
+        seconds = max(1, min(60, math.ceil(end) - math.floor(start)))
+        for kind in OUTCOMES:
+            whole = counts.get(kind, 0)
+            self.totals[kind] += whole
+            for i in range(seconds):
+                part = whole * (i + 1) // seconds - whole * i // seconds
+                slot = self._second(end - seconds + 1 + i) if part else None
+                if slot is not None:
+                    slot.counts[kind] += part
+        self.reasons.update({k: v for k, v in reasons.items() if v})
+        known = self.workers.setdefault(worker, Worker(self._clock()))
+        known.heard = self._clock()
+        known.total += counts.get("in", 0)
+        known.scoring_id = scoring_id or known.scoring_id
+        known.recent.append((start, end, counts.get("in", 0)))
+        self.scoring_id = scoring_id or self.scoring_id
+
+    def latency(self, at: float, milliseconds: float) -> None:
+        """One detection's latency [ms], appended at a moment [s since 1970]."""
+        slot = self._second(at)
+        if slot is not None:
+            slot.latency[min(bisect_left(BINS, milliseconds), len(BINS) - 1)] += 1
+
+    def detection(self, at: float, record: Mapping[str, Any]) -> None:
+        """A detection to show, as a dictionary of its fields."""
+        self.detections.appendleft({"time": at, **record})
+
+    def alarm(self, at: float, record: Mapping[str, Any]) -> None:
+        """A drift alarm to show."""
+        self.alarms.appendleft({"time": at, **record})
+
+    def _workers(self, now: float) -> list[dict[str, Any]]:
+        out = []
+        for name, w in sorted(self.workers.items()):
+            fresh = [(a, b, n) for a, b, n in w.recent if b > now - WINDOW]
+            covered = max(1.0, fresh[-1][1] - fresh[0][0]) if fresh else 1.0
+            age = max(0.0, now - w.heard)
+            out.append(
+                {
+                    "worker": name,
+                    "age_s": round(age, 1),
+                    "alive": age < WORKER_SILENT,
+                    "rate": sum(n for _, _, n in fresh) / covered,
+                    "total": w.total,
+                    "scoring_id": w.scoring_id,
+                }
+            )
+        return out
+
+    def _history(self, now: float) -> dict[str, Any]:
+        """Points of `STEP` seconds, oldest first; the second that is not over is left out."""
+        have = {s.at: s for s in self._seconds}
+        last = int(now) - 1
+        out: dict[str, Any] = {"step_s": STEP, **{k: [] for k in (*OUTCOMES, "p50", "p99")}}
+        for i in range(POINTS):
+            ends = last - STEP * (POINTS - 1 - i)
+            slots = [have[t] for t in range(ends - STEP + 1, ends + 1) if t in have]
+            listening = ends >= int(self.started)
+            for kind in OUTCOMES:
+                out[kind].append(sum(s.counts[kind] for s in slots) / STEP if listening else None)
+            latency: Counter[int] = Counter()
+            for s in slots:
+                latency.update(s.latency)
+            for key, q in (("p50", 0.5), ("p99", 0.99)):
+                value = percentile(latency, q)
+                out[key].append(None if value is None else round(value, 2))
+        return out
+
+    def _state(self, alive: int, lag: int, rate: float) -> tuple[str, str]:
+        if not self.connected:
+            return "down", "no broker"
+        if not alive:
+            return "waiting", "no worker heard"
+        if rate:
+            return ("behind", "catching up") if lag > 10 * max(rate, 1) else ("live", "live")
+        return ("behind", "lag without flow") if lag else ("quiet", "quiet: nothing comes in")
+
+    def snapshot(self) -> dict[str, Any]:
+        """All figures, as ``/status.json`` serves them. Times [s since 1970], rates [1/s], latency [ms]."""
+        now = self._clock()
+        recent = [s for s in self._seconds if int(now) - WINDOW <= s.at < int(now)]
+        listened = min(WINDOW, max(1.0, now - self.started))
+        latency: Counter[int] = Counter()
+        for s in recent:
+            latency.update(s.latency)
+        rates = {k: sum(s.counts[k] for s in recent) / listened for k in OUTCOMES}
+        workers = self._workers(now)
+        alive = sum(w["alive"] for w in workers)
+        lag = sum(p.lag for p in self.lag)
+        state, text = self._state(alive, lag, rates["in"])
+        return {
+            "time": now,
+            "uptime_s": now - self.started,
+            "state": state,
+            "state_text": text,
+            "broker": self.broker,
+            "model": self.model,
+            "scoring_id": self.scoring_id,
+            "engine": self.engine,
+            "window_s": WINDOW,
+            "rates": rates,
+            "totals": {k: self.totals[k] for k in OUTCOMES},
+            "rejected": dict(self.reasons),
+            "classes": dict(self.classes),
+            "latency_ms": {
+                "p50": percentile(latency, 0.5),
+                "p90": percentile(latency, 0.9),
+                "p99": percentile(latency, 0.99),
+                "n": sum(latency.values()),
+            },
+            "lag_total": lag,
+            "lag_idle": sum(1 for p in self.lag if p.end == p.start),
+            "lag": [
+                {"topic": p.topic, "partition": p.partition, "committed": p.committed, "end": p.end, "lag": p.lag}
+                for p in self.lag
+                if p.end > p.start
+            ],
+            "workers": workers,
+            "workers_alive": alive,
+            "alarms": list(self.alarms),
+            "detections": list(self.detections),
+            "history": self._history(now),
+        }
