@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from operators.types import Array
 
@@ -24,6 +24,10 @@ class Session(Protocol):
     @property
     def engine(self) -> str:
         """Name and version, such as ``onnxruntime 1.32.0 cpu f32``."""
+
+    @property
+    def namespace(self) -> Any:
+        """Module of the arrays that `run` takes and gives: numpy or cupy."""
 
     @property
     def buckets(self) -> tuple[int, ...]:

@@ -1,0 +1,69 @@
+"""torch as an engine: an independent second opinion, and the naive stack of the benchmark.
+
+a torch module (`learning.export.restore` makes one of a model file); NumPy arrays → `Embedded` of NumPy arrays
+
+Needs the extra `train`. Nothing on the path of the stream imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from gpu.buffers import BUCKETS, check, pad, plan
+from gpu.session import Embedded, EngineError
+from operators.types import Array
+
+
+class EagerSession:
+    """A `Session` that calls a torch module op by op.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        tokens, stamps, context → embedding, logits.
+    buckets : sequence of int
+        ``(1,)`` runs alerts one at a time, as a service without batching would.
+    device : str
+    """
+
+    def __init__(self, module: torch.nn.Module, buckets: Sequence[int] = BUCKETS, device: str = "cpu") -> None:
+        try:
+            self._module = module.eval().to(device)
+        except RuntimeError as error:
+            raise EngineError(f"torch cannot use the device {device}: {str(error).splitlines()[0]}") from error
+        self._device = device
+        self._buckets = tuple(sorted(buckets))
+
+    @property
+    def engine(self) -> str:
+        return f"torch {torch.__version__} {self._device} f32"
+
+    @property
+    def namespace(self) -> Any:
+        return np
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        return self._buckets
+
+    def run(self, tokens: Array, stamps: Array, context: Array) -> Embedded:
+        n = check(tokens, stamps, context)
+        answers = []
+        try:
+            with torch.inference_mode():
+                for part, rows in plan(n, self._buckets):
+                    inputs = (
+                        torch.from_numpy(np.require(pad(a[part], rows), requirements="CW")).to(self._device)
+                        for a in (tokens, stamps, context)
+                    )
+                    answers.append([x[: part.stop - part.start].cpu().numpy() for x in self._module(*inputs)])
+                if not answers:  # the widths are the module's own: ask it with one row of zeros
+                    blank = (torch.zeros((1, *a.shape[1:]), device=self._device) for a in (tokens, stamps, context))
+                    answers.append([x[:0].cpu().numpy() for x in self._module(*blank)])
+        except (RuntimeError, TypeError) as error:
+            raise EngineError(f"torch failed: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+        return Embedded(*(np.concatenate(x) for x in zip(*answers, strict=True)))

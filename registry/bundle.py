@@ -1,0 +1,262 @@
+"""A model as a folder: what a worker needs to score, and proof that it is whole.
+
+    encoder.onnx        tokens, stamps, context → embedding, logits
+    arrays.safetensors  the head: centre, prototypes, weights, temperature, novelty, prior, conformal quantile, thresholds
+    golden.safetensors  a few simulated inputs and what this encoder and head answered when the bundle was made
+    manifest.json       classes, versions, sha256 and size of the other files, how it was made and what it reached
+
+folder → `Bundle`; `Parts` → folder. Nothing in it can run code (no pickle); every size is bounded before a byte is parsed. The bundle's
+identity is the sha256 of its manifest, which holds the sha256 of everything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pydantic
+import safetensors
+import safetensors.numpy
+
+from operators.prototypes import Heads
+
+FORMAT: Literal[1] = 1
+PUBLISHED = Path(__file__).parent / "published"
+"""The bundle that ships."""
+MANIFEST = "manifest.json"
+LIMITS = {MANIFEST: 1_000_000, "encoder.onnx": 8_000_000, "arrays.safetensors": 4_000_000, "golden.safetensors": 4_000_000}
+"""Largest size of each file [bytes]. What ships is below 4 MB altogether (a test)."""
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class BundleError(ValueError):
+    """The folder is no bundle, is damaged, or is of another format. One line."""
+
+
+class FileRecord(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """What a file must be."""
+
+    sha256: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
+    size: pydantic.PositiveInt
+
+
+class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """`manifest.json`."""
+
+    format: Literal[1]
+    classes: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
+    """Slugs; the order of every class axis in `arrays.safetensors`, `other` not among them."""
+    taxonomy: str
+    """Version of the table that maps the slugs to other brokers' names."""
+    encoder: dict[str, int | list[int]]
+    """Sizes of the network."""
+    parameters: pydantic.PositiveInt
+    created_by: str
+    created_on: str
+    """A date, year-month-day."""
+    command: str
+    seed: int
+    stream: dict[str, float]
+    """What was assumed of a stream: `alerts_a_night`, and nothing that is not also in the arrays."""
+    figures: dict[str, Any]
+    """What this model reached, as `learning.evaluate` found it."""
+    files: dict[str, FileRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Inputs of a few alerts and the answers recorded with them; m alerts, k classes."""
+
+    tokens: npt.NDArray[np.float32]  # (m, L, F)
+    stamps: npt.NDArray[np.float32]  # (m, 4, P, P)
+    context: npt.NDArray[np.float32]  # (m, 2 C)
+    embedding: npt.NDArray[np.float32]  # (m, E)
+    logits: npt.NDArray[np.float32]  # (m, K)
+    probability: npt.NDArray[np.float32]  # (m, k + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle."""
+
+    path: Path
+    sha256: str
+    """Of the manifest, hence of everything."""
+    manifest: Manifest
+    encoder: bytes
+    """The ONNX file."""
+    heads: Heads
+    thresholds: npt.NDArray[np.float32]
+    """(k,) of `prior_probability`: above it an alert goes to the class's own topic."""
+    golden: Golden
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.manifest.classes
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a bundle is made of."""
+
+    manifest: dict[str, Any]
+    """Every field of `Manifest` but `format` and `files`."""
+    encoder: bytes
+    heads: Heads
+    thresholds: npt.NDArray[np.float32]
+    golden: Golden
+
+
+def load(path: Path | None = None) -> Bundle:
+    """Read a bundle and prove it whole.
+
+    Parameters
+    ----------
+    path : Path, optional
+        Its folder; the bundle that ships.
+
+    Raises
+    ------
+    BundleError
+        A file is missing, too large, not the one the manifest names, or does not fit the others.
+    """
+    folder = Path(path) if path is not None else PUBLISHED
+    text = _read(folder, MANIFEST)
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its text"
+        raise BundleError(f"{folder / MANIFEST} is not a bundle's manifest: {where}: {first['msg']}") from None
+    blobs = {name: _verified(folder, name, manifest) for name in LIMITS if name != MANIFEST}
+    arrays = _arrays(folder, "arrays.safetensors", blobs)
+    golden = _arrays(folder, "golden.safetensors", blobs)
+    try:
+        heads = Heads(**{name: arrays[name] for name in Heads.__dataclass_fields__})
+        bundle = Bundle(
+            path=folder,
+            sha256=hashlib.sha256(text).hexdigest(),
+            manifest=manifest,
+            encoder=blobs["encoder.onnx"],
+            heads=heads,
+            thresholds=arrays["thresholds"],
+            golden=Golden(**{name: golden[name] for name in Golden.__dataclass_fields__}),
+        )
+    except KeyError as error:
+        raise BundleError(f"{folder} lacks the array {error.args[0]}") from None
+    _check(folder, bundle)
+    return bundle
+
+
+def save(path: Path, parts: Parts) -> Bundle:
+    """Write a bundle and read it back; what was at `path` is replaced in one step.
+
+    Raises
+    ------
+    BundleError
+        The parts do not fit each other.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}-{os.getpid()}")
+    staging.mkdir()
+    try:
+        arrays: Arrays = {name: np.asarray(getattr(parts.heads, name), dtype=np.float32) for name in Heads.__dataclass_fields__}
+        arrays["thresholds"] = np.asarray(parts.thresholds, dtype=np.float32)
+        golden = {name: np.asarray(getattr(parts.golden, name), dtype=np.float32) for name in Golden.__dataclass_fields__}
+        blobs = {
+            "encoder.onnx": parts.encoder,
+            "arrays.safetensors": _safe(arrays),
+            "golden.safetensors": _safe(golden),
+        }
+        files = {name: FileRecord(sha256=hashlib.sha256(blob).hexdigest(), size=len(blob)) for name, blob in blobs.items()}
+        manifest = Manifest(format=FORMAT, files=files, **parts.manifest)
+        for name, blob in blobs.items():
+            (staging / name).write_bytes(blob)
+        (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        load(staging)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(staging, path)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise BundleError(f"the manifest's {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return load(path)
+
+
+def _safe(arrays: Arrays) -> bytes:
+    """safetensors wants contiguous arrays and writes them sorted: the same arrays give the same bytes."""
+    return safetensors.numpy.save({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in sorted(arrays.items())})
+
+
+def _read(folder: Path, name: str) -> bytes:
+    file = folder / name
+    try:
+        with file.open("rb") as handle:
+            blob = handle.read(LIMITS[name] + 1)
+    except OSError as error:
+        raise BundleError(f"{file}: {error.strerror or 'cannot be read'}") from None
+    if len(blob) > LIMITS[name]:
+        raise BundleError(f"{file} is larger than {LIMITS[name]:,} bytes")
+    return blob
+
+
+def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
+    record = manifest.files.get(name)
+    if record is None:
+        raise BundleError(f"{folder / MANIFEST} does not list {name}")
+    blob = _read(folder, name)
+    if hashlib.sha256(blob).hexdigest() != record.sha256:
+        raise BundleError(f"{folder / name} is not the file that the manifest names: its sha256 differs")
+    return blob
+
+
+def _arrays(folder: Path, name: str, blobs: dict[str, bytes]) -> Arrays:
+    try:
+        arrays: Arrays = safetensors.numpy.load(blobs[name])
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise BundleError(f"{folder / name} is not a safetensors file: {str(error).splitlines()[0]}") from None
+    for key, array in arrays.items():
+        if array.dtype != np.float32:
+            raise BundleError(f"{folder / name}: {key} is {array.dtype}, expected float32")
+        if not np.isfinite(array).all():
+            raise BundleError(f"{folder / name}: {key} holds a number that is not finite")
+    return arrays
+
+
+def _check(folder: Path, bundle: Bundle) -> None:
+    """The arrays must fit each other and the classes."""
+    heads, golden = bundle.heads, bundle.golden
+    k, m = len(bundle.classes), len(golden.tokens)
+    if len(set(bundle.classes)) != k:
+        raise BundleError(f"{folder}: a class is named twice")
+    width = heads.centre.shape[-1] if heads.centre.ndim == 1 else -1
+    simulated = heads.zero_shot.shape[0] if heads.zero_shot.ndim == 2 else -1
+    expected = {
+        "prototypes": (heads.prototypes, (k, width)),
+        "zero_shot": (heads.zero_shot, (simulated, k)),
+        "zero_shot_weight": (heads.zero_shot_weight, (k,)),
+        "prior": (heads.prior, (k + 1,)),
+        "thresholds": (bundle.thresholds, (k,)),
+        "golden embedding": (golden.embedding, (m, width)),
+        "golden logits": (golden.logits, (m, simulated)),
+        "golden probability": (golden.probability, (m, k + 1)),
+        "golden stamps": (golden.stamps, (m, *golden.stamps.shape[1:])),
+        "golden context": (golden.context, (m, *golden.context.shape[1:])),
+        **{name: (getattr(heads, name), ()) for name in ("cosine_weight", "temperature", "novelty_location", "novelty_scale", "conformal")},
+    }
+    for name, (array, shape) in expected.items():
+        if array.shape != shape:
+            raise BundleError(f"{folder}: {name} has the shape {array.shape}, expected {shape}")
+    if abs(float(heads.prior.sum()) - 1) > 1e-4 or (heads.prior < 0).any():
+        raise BundleError(f"{folder}: the stream prior does not sum to 1")
+    if float(heads.temperature) <= 0 or float(heads.novelty_scale) <= 0:
+        raise BundleError(f"{folder}: temperature and novelty scale must be above 0")

@@ -1,0 +1,182 @@
+"""Every engine gives what the torch module gives, at every batch size, and says in one line what is wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from gpu.buffers import BUCKETS, pad, plan
+from gpu.choose import choose
+from gpu.ort import OrtSession
+from gpu.session import EngineError, Session
+from gpu.trt import cache_key
+
+torch = pytest.importorskip("torch")
+
+from gpu.eager import EagerSession  # noqa: E402
+from learning.encoder import Encoder, EncoderConfig  # noqa: E402
+from learning.export import bucket_difference, restore, to_onnx  # noqa: E402
+from operators.tokens import N_FEATURES  # noqa: E402
+from operators.types import CONTEXT, F32, N_TOKENS, STAMP  # noqa: E402
+
+Inputs = tuple[F32, F32, F32]
+
+
+def inputs(n: int, seed: int = 0) -> Inputs:
+    """Random inputs with 0 … L valid tokens."""
+    rng = np.random.default_rng(seed)
+    tokens = rng.normal(size=(n, N_TOKENS, N_FEATURES)).astype(np.float32)
+    tokens[..., -1] = 1
+    tokens *= (np.arange(N_TOKENS) < rng.integers(0, N_TOKENS + 1, n)[:, None])[..., None]
+    return (
+        tokens,
+        rng.normal(size=(n, 4, STAMP, STAMP)).astype(np.float32),
+        rng.normal(size=(n, 2 * len(CONTEXT))).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    torch.manual_seed(0)
+    return to_onnx(Encoder(EncoderConfig(classes=18)))
+
+
+@pytest.fixture(scope="module", params=["onnxruntime", "torch"])
+def session(request: pytest.FixtureRequest, model: bytes) -> Session:
+    return OrtSession(model) if request.param == "onnxruntime" else EagerSession(restore(model))
+
+
+def test_engines_agree(model: bytes) -> None:
+    batch = inputs(150)
+    ours, theirs = OrtSession(model).run(*batch), EagerSession(restore(model)).run(*batch)
+    np.testing.assert_allclose(ours.embedding, theirs.embedding, atol=2e-5)
+    np.testing.assert_allclose(ours.logits, theirs.logits, atol=5e-5)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 32, 33, 64, 65, 130])
+def test_any_number_of_alerts(session: Session, n: int) -> None:
+    answer = session.run(*inputs(n))
+    assert answer.embedding.shape == (n, 64)
+    assert answer.logits.shape == (n, 18)
+    assert answer.embedding.dtype == answer.logits.dtype == np.float32
+    assert np.isfinite(answer.embedding).all()
+
+
+def test_neighbours_and_bucket_do_not_matter(model: bytes) -> None:
+    """Bit for bit on ONNX Runtime: a replayed night gives the live one's numbers whatever the batches were."""
+    session = OrtSession(model)
+    batch = inputs(200, seed=3)
+    assert bucket_difference(session, *batch) == 0.0
+    whole = session.run(*batch)
+    order = np.random.default_rng(1).permutation(200)
+    shuffled = session.run(*(a[order] for a in batch))
+    np.testing.assert_array_equal(whole.embedding[order], shuffled.embedding)
+    np.testing.assert_array_equal(whole.logits[order], shuffled.logits)
+
+
+def test_arrays_are_left_as_they_were(session: Session) -> None:
+    batch = inputs(8)
+    for array in batch:
+        array.flags.writeable = False
+    before = [a.copy() for a in batch]
+    session.run(*batch)
+    for a, b in zip(batch, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_strided_input(session: Session) -> None:
+    tokens, stamps, context = inputs(16)
+    a = session.run(tokens[::2], stamps[::2], context[::2])
+    b = session.run(tokens[::2].copy(), stamps[::2].copy(), context[::2].copy())
+    np.testing.assert_array_equal(a.embedding, b.embedding)
+
+
+def test_plan_covers_every_alert_once() -> None:
+    for n in range(200):
+        parts = list(plan(n))
+        assert [i for part, _ in parts for i in range(part.start, part.stop)] == list(range(n))
+        assert all(part.stop - part.start <= rows and rows in BUCKETS for part, rows in parts)
+
+
+def test_padding_is_zeros() -> None:
+    padded = pad(np.ones((3, 2), dtype=np.float32), 8)
+    assert padded.shape == (8, 2)
+    assert padded[:3].all()
+    assert not padded[3:].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda t, s, c: (t[:-1], s, c), "are of 7, 8 and 8 alerts"),
+        (lambda t, s, c: (t.astype(np.float64), s, c), "tokens is float64"),
+        (lambda t, s, c: (t[..., :-1], s, c), "failed"),
+    ],
+)
+def test_a_wrong_batch_is_an_engine_error(session: Session, change: object, reason: str) -> None:
+    with pytest.raises(EngineError, match=reason) as caught:
+        session.run(*change(*inputs(8)))  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+
+
+def test_auto_says_why(model: bytes) -> None:
+    session, why = choose(model)
+    if importlib.util.find_spec("cupy") is None:
+        assert session.engine.startswith("onnxruntime ")
+        assert why == "onnxruntime, for tensorrt is not there: CuPy is not installed (extra gpu)"
+    assert "\n" not in why
+
+
+def test_forced_engine_that_is_not_there(model: bytes) -> None:
+    if importlib.util.find_spec("cupy") is not None:
+        pytest.skip("CuPy is installed here")
+    with pytest.raises(EngineError, match="^tensorrt was asked for and is not there: CuPy is not installed"):
+        choose(model, "tensorrt")
+
+
+def test_unknown_engine(model: bytes) -> None:
+    with pytest.raises(EngineError, match="no engine 'cuda'"):
+        choose(model, "cuda")
+
+
+@pytest.mark.parametrize("blob", [b"", b"no model", b"\x08\x07" * 50])
+def test_damaged_model(blob: bytes) -> None:
+    with pytest.raises(EngineError) as caught:
+        choose(blob, "onnxruntime")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_not_an_encoder() -> None:
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value], [out])
+    other = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    with pytest.raises(EngineError, match="no encoder of ours"):
+        OrtSession(other.SerializeToString())
+
+
+def test_a_built_engine_is_kept_under_everything_it_depends_on() -> None:
+    key = cache_key(b"model", "11.2.1", "90", (8, 32, 64))
+    others = [
+        cache_key(b"other", "11.2.1", "90", (8, 32, 64)),
+        cache_key(b"model", "11.3.0", "90", (8, 32, 64)),
+        cache_key(b"model", "11.2.1", "100", (8, 32, 64)),
+        cache_key(b"model", "11.2.1", "90", (8, 64)),
+    ]
+    assert len({key, *others}) == 5
+
+
+@pytest.mark.gpu
+def test_tensorrt_agrees(model: bytes) -> None:
+    cupy = pytest.importorskip("cupy")
+    try:
+        session, _ = choose(model, "tensorrt")
+    except EngineError as error:
+        pytest.skip(str(error))
+    batch = inputs(150)
+    ours = session.run(*(cupy.asarray(a) for a in batch))
+    theirs = OrtSession(model).run(*batch)
+    np.testing.assert_allclose(ours.embedding.get(), theirs.embedding, atol=1e-3)
