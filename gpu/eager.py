@@ -47,6 +47,10 @@ class EagerSession:
         return np
 
     @property
+    def namespace(self) -> Any:
+        return np
+
+    @property
     def buckets(self) -> tuple[int, ...]:
         return self._buckets
 
@@ -57,7 +61,7 @@ class EagerSession:
             with torch.inference_mode():
                 for part, rows in plan(n, self._buckets):
                     inputs = (
-                        torch.from_numpy(np.require(pad(a[part], rows), requirements="CW")).to(self._device)
+                        torch.from_numpy(np.require(pad(a[part], rows), requirements=["C", "W"])).to(self._device)
                         for a in (tokens, stamps, context)
                     )
                     answers.append([x[: part.stop - part.start].cpu().numpy() for x in self._module(*inputs)])

@@ -132,7 +132,7 @@ def test_auto_says_why(model: bytes) -> None:
 def test_forced_engine_that_is_not_there(model: bytes) -> None:
     if importlib.util.find_spec("cupy") is not None:
         pytest.skip("CuPy is installed here")
-    with pytest.raises(EngineError, match="^tensorrt was asked for and is not there: CuPy is not installed"):
+    with pytest.raises(EngineError, match=r"^tensorrt was asked for and is not there: CuPy is not installed"):
         choose(model, "tensorrt")
 
 
