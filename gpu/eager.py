@@ -47,10 +47,6 @@ class EagerSession:
         return np
 
     @property
-    def namespace(self) -> Any:
-        return np
-
-    @property
     def buckets(self) -> tuple[int, ...]:
         return self._buckets
 

@@ -68,10 +68,6 @@ class OrtSession:
         return np
 
     @property
-    def namespace(self) -> Any:
-        return np
-
-    @property
     def buckets(self) -> tuple[int, ...]:
         return self._buckets
 

@@ -117,10 +117,6 @@ class TrtSession:
         return self._cupy
 
     @property
-    def namespace(self) -> Any:
-        return self._cupy
-
-    @property
     def buckets(self) -> tuple[int, ...]:
         return self._buckets
 
