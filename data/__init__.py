@@ -1,0 +1,1 @@
+"""Seeds, files and archives in → packets (bytes) and labelled arrays out."""

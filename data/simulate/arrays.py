@@ -1,0 +1,221 @@
+"""n and a seed in → the columns of an AlertBatch out, with labels: what the network is trained on.
+
+The same alerts as packets (`packets.py`) decode to the same columns; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from data.simulate import sky
+from data.simulate.classes import SLUGS
+from data.simulate.context import NOTHING, PIXEL, band_of, context
+from data.simulate.draw import POPULATIONS, PopulationName
+from data.simulate.observe import TAI_UTC, Alert, choose, observe
+from data.simulate.scene import Scene, scene
+from data.simulate.stamps import stamps
+from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, STAMP, AlertBatch, Survey
+
+SURVEY_MIX: dict[Survey, float] = {"ztf": 0.78, "lsst": 0.18, "tess": 0.04}
+_TESS_CLASSES = ("sn-ia", "sn-ii", "sn-ibc", "afterglow", "m-dwarf-flare", "agn", "rr-lyrae", "eclipsing-binary", "cv", "yso", "bogus")
+_CHUNK = 500
+_TRIES = 1024  # objects tried for one alert: most kilonovae are never seen
+_CROP = slice(RAW_STAMP // 2 - STAMP // 2, RAW_STAMP // 2 - STAMP // 2 + STAMP)
+
+
+def make(
+    n: int,
+    seed: int,
+    population: PopulationName = "train",
+    processes: int = 2,
+    surveys: Mapping[Survey, float] | None = None,
+    classes: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Simulate n labelled alerts.
+
+    Parameters
+    ----------
+    n, seed : how many, and which; alert k of a seed is the same whatever n and `processes`
+    population : whose parameters, dates and cadences
+    processes : 1: in this process
+    surveys : weights; default `SURVEY_MIX`
+    classes : weights by slug; default all equal
+
+    Returns
+    -------
+    dict with the columns of `AlertBatch` under their names (identity as arrays of strings and integers; `stamps` float16 (n, 3, P, P), the
+    central crop of the raw ones) and ``label`` (n,) int64 index into `SLUGS`, ``n_detections`` (n,) int64 detected points of the light curve,
+    ``redshift`` (n,) float32, NaN for stars, ``kind`` (n,) the finer class.
+    """
+    surveys = dict(surveys or SURVEY_MIX)
+    classes = dict(classes or dict.fromkeys(SLUGS, 1.0))
+    jobs = [(range(k, min(k + _CHUNK, n)), seed, population, surveys, classes) for k in range(0, n, _CHUNK)]
+    if processes == 1 or len(jobs) <= 1:
+        chunks = [_chunk(*job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            chunks = list(pool.map(_chunk, *zip(*jobs, strict=True)))
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def to_batch(columns: Mapping[str, Any]) -> AlertBatch:
+    """The columns of `make` as an AlertBatch; stamps are set back into a frame of NaN of the raw size."""
+    n = len(columns["candid"])
+    raw = np.full((n, 3, RAW_STAMP, RAW_STAMP), np.nan, np.float32)
+    raw[:, :, _CROP, _CROP] = columns["stamps"]
+    arrays = ("ra", "dec", "mjd", "first_detection", "truncated", "time", "wavelength", "flux", "flux_err", "limit", "detected", "valid", "pixel_scale", "context")
+    return AlertBatch(
+        survey=tuple(str(s) for s in columns["survey"]),  # type: ignore[arg-type]
+        candid=tuple(int(c) for c in columns["candid"]),
+        object_id=tuple(str(o) for o in columns["object_id"]),
+        programid=tuple(int(p) for p in columns["programid"]),
+        band=tuple(str(b) for b in columns["band"]),
+        stamps=raw,
+        **{name: columns[name] for name in arrays},
+    )
+
+
+def pick(seed: int, index: int, population: PopulationName, surveys: Mapping[Survey, float], classes: Mapping[str, float]) -> Alert:
+    """Alert `index` of a seed: class, survey, then objects until one is detected.
+
+    Raises
+    ------
+    RuntimeError : the survey never sees such objects
+    """
+    rng = np.random.default_rng([POPULATIONS[population].key, seed, index, 5])
+    slug = str(rng.choice(list(classes), p=np.array(list(classes.values())) / sum(classes.values())))
+    survey: Survey = rng.choice(list(surveys), p=np.array(list(surveys.values())) / sum(surveys.values()))  # type: ignore[assignment]
+    if survey == "tess" and slug not in _TESS_CLASSES and "ztf" in surveys:
+        survey = "ztf"
+    for attempt in range(_TRIES):
+        o = observe(seed, index * _TRIES + attempt, slug, population, survey)
+        if o is not None:
+            return choose(o)
+    raise RuntimeError(f"no {slug} was detected by {survey} in {_TRIES} tries")
+
+
+def _chunk(indices: Sequence[int], seed: int, population: PopulationName, surveys: Mapping[Survey, float], classes: Mapping[str, float]) -> dict[str, Any]:
+    out = _empty(len(indices))
+    for row, index in enumerate(indices):
+        alert = pick(seed, index, population, surveys, classes)
+        surroundings = scene(alert.observed)
+        fill(out, row, alert, surroundings)
+    return out
+
+
+def _empty(n: int) -> dict[str, Any]:
+    t = (n, MAX_POINTS)
+    return {
+        "survey": np.empty(n, "U4"),
+        "candid": np.zeros(n, np.int64),
+        "object_id": np.empty(n, "U24"),
+        "programid": np.ones(n, np.int64),
+        "band": np.empty(n, "U1"),
+        **{name: np.zeros(n) for name in ("ra", "dec", "mjd", "first_detection")},
+        "truncated": np.zeros(n, bool),
+        "time": np.full(t, np.nan),
+        **{name: np.full(t, np.nan, np.float32) for name in ("wavelength", "flux", "flux_err", "limit")},
+        "detected": np.zeros(t, bool),
+        "valid": np.zeros(t, bool),
+        "stamps": np.full((n, 3, STAMP, STAMP), np.nan, np.float16),
+        "pixel_scale": np.full(n, np.nan, np.float32),
+        "context": np.full((n, len(CONTEXT)), np.nan, np.float32),
+        "label": np.zeros(n, np.int64),
+        "n_detections": np.zeros(n, np.int64),
+        "redshift": np.full(n, np.nan, np.float32),
+        "kind": np.empty(n, "U16"),
+    }
+
+
+def object_name(alert: Alert) -> str:
+    """ZTF's pattern: year of the first simulated visit and seven letters, from population, seed and index."""
+    o = alert.observed
+    number = (POPULATIONS[o.population].key * 31 + o.seed * 7_368_787 + o.index * 1009) % 26**7
+    letters = "".join(chr(97 + number // 26**k % 26) for k in range(7))
+    prefix = {"ztf": "ZTF", "lsst": "LSST", "tess": "TIC"}[o.survey]
+    return f"{prefix}{18 if o.population == 'train' else 25}{letters}"
+
+
+def candid_of(alert: Alert) -> int:
+    """Unique by object and visit; of ZTF's length."""
+    o = alert.observed
+    day = int(o.visits.mjd[alert.now] * 1e6) - 57754 * 10**6
+    return day * 10**7 + (o.index * 7919 + o.seed * 104729 + alert.now) % 10**7
+
+
+def fill(out: dict[str, Any], row: int, alert: Alert, surroundings: Scene) -> None:
+    """Write one alert into the columns."""
+    o, v, now = alert.observed, alert.observed.visits, alert.now
+    facts = context(alert, surroundings)
+    out["survey"][row], out["candid"][row], out["object_id"][row], out["band"][row] = o.survey, candid_of(alert), object_name(alert), band_of(alert)
+    out["ra"][row], out["dec"][row] = o.ra, o.dec
+    out["label"][row], out["kind"][row], out["redshift"][row] = SLUGS.index(o.label), o.source.kind, o.source.redshift
+
+    held = slice(max(alert.first, now + 1 - MAX_POINTS), now + 1)
+    k = held.stop - held.start
+    alerted, forced = o.detected[held], o.forced_rows[held] & ~o.detected[held]
+    if o.survey != "ztf":
+        forced = ~alerted  # Rubin and TESS send measurements, not limits
+    measured = alerted | forced
+    flux = np.where(alerted, o.flux[held], o.forced[held])
+    error = np.where(alerted, o.error[held], o.forced_error[held])
+    out["time"][row, :k] = v.mjd[held] + TAI_UTC
+    out["wavelength"][row, :k] = v.wavelength[held]
+    out["flux"][row, :k] = np.where(measured, flux, np.nan)
+    out["flux_err"][row, :k] = np.where(measured, error, np.nan)
+    out["limit"][row, :k] = np.where(measured, np.nan, 10 ** (0.4 * (23.9 - v.limit[held])))
+    out["detected"][row, :k] = alerted | (forced & (flux / error >= 5))
+    out["valid"][row, :k] = True
+    out["n_detections"][row] = out["detected"][row].sum()
+
+    out["mjd"][row] = v.mjd[now] + TAI_UTC
+    inside = np.flatnonzero(alerted)
+    packet_first = float(v.mjd[held][inside[0]]) if len(inside) else float(v.mjd[now])
+    survey_first = min(float(facts["mjdstarthist"]), packet_first)
+    out["first_detection"][row] = survey_first + TAI_UTC
+    out["truncated"][row] = float(v.mjd[held.start]) > survey_first + 1e-6
+    out["context"][row] = _context(alert, facts, survey_first)
+    if o.survey != "tess":
+        images, _ = stamps(alert, surroundings, facts)
+        with np.errstate(over="ignore"):
+            out["stamps"][row] = np.clip(images[:, _CROP, _CROP], -60000, 60000)
+        out["pixel_scale"][row] = PIXEL if o.survey == "ztf" else 1.0
+
+
+def _context(alert: Alert, facts: Mapping[str, Any], survey_first: float) -> Any:
+    o, now = alert.observed, alert.now
+    signal = float(o.flux[now] / o.error[now])
+    values: dict[str, float] = {
+        "positive": float(o.flux[now] >= 0),
+        "galactic_latitude": abs(float(sky.galactic_latitude(o.ra, o.dec))),
+        "ecliptic_latitude": abs(float(sky.ecliptic_latitude(o.ra, o.dec))),
+        "flux": float(o.flux[now]),
+        "signal_to_noise": signal,
+        "history": float(o.visits.mjd[now]) - survey_first,
+    }
+    if o.survey != "tess":
+        score = facts["drb"] if facts["drb"] is not None else facts["rb"]
+        values |= {"real_bogus": score, "n_detections": facts["ndethist"]}
+    if o.survey == "ztf":
+        found, known = facts["distpsnr1"] != NOTHING, facts["ssdistnr"] != NOTHING
+        magnitude = facts["srmag1"]
+        values |= {
+            "star_galaxy": facts["sgscore1"] if found else np.nan,
+            "source_distance": facts["distpsnr1"] if found else np.nan,
+            "source_flux": float(sky.flux(magnitude)) if magnitude != NOTHING else np.nan,
+            "reference_distance": facts["distnr"] * PIXEL,
+            "reference_flux": float(sky.flux(facts["magnr"])),
+            "solar_system_distance": facts["ssdistnr"] if known else np.nan,
+            "solar_system_flux": float(sky.flux(facts["ssmagnr"])) if known else np.nan,
+            "n_visits": facts["ncovhist"],
+            "fwhm": facts["fwhm"] * PIXEL,
+            "elongation": facts["elong"],
+        }
+    elif o.survey == "lsst" and o.label == "asteroid" and o.source.extra["known"]:
+        values |= {"solar_system_distance": 0.0}
+    return [values.get(name, np.nan) for name in CONTEXT]

@@ -1,0 +1,178 @@
+"""Source + visits → detections, limits and forced photometry → the alerts of one object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from data.simulate import classes, sky
+from data.simulate.cadence import DEEPER, HISTORY_DAYS, Visits, visits
+from data.simulate.draw import PopulationName, generator
+from data.simulate.sky import F64
+from data.simulate.source import SkyKind, Source
+from data.simulate.variables import HISTORY
+from operators.types import Survey
+
+Bools = npt.NDArray[np.bool_]
+TAI_UTC = 37.0 / 86400
+EPOCH: dict[PopulationName, tuple[float, float]] = {"train": (58300.0, 60500.0), "demo": (60700.0, 61200.0)}
+"""Dates of the simulated events [MJD]."""
+
+
+@dataclass(slots=True)
+class Observed:
+    """One object as the survey measured it; arrays over its visits (v,)."""
+
+    seed: int
+    index: int
+    population: PopulationName
+    survey: Survey
+    label: str
+    source: Source
+    ra: float
+    dec: float
+    a_v: float  # of the Milky Way
+    visits: Visits
+    flux: F64  # difference flux of the alert pipeline [µJy]
+    error: F64
+    forced: F64  # difference flux of forced photometry [µJy]
+    forced_error: F64
+    detected: Bools  # an alert was issued
+    faint: Bools  # 3 σ: counts for ndethist
+    candidates: npt.NDArray[np.int64]  # visits whose alert may be shown
+    earlier_visits: int  # before the first simulated one
+    forced_rows: Bools  # visits that have a forced measurement; all False: none in the packet
+
+
+@dataclass(slots=True)
+class Alert:
+    """One alert of an object: visit `now`, and the slice of visits its packet holds."""
+
+    observed: Observed
+    now: int
+    first: int  # first visit inside the packet
+    number: int  # running number of the alert among the object's
+
+
+def position(rng: np.random.Generator, kind: SkyKind, south: bool = False) -> tuple[float, float]:
+    """(ra, dec) [deg] where such sources live and the survey looks."""
+    while True:
+        if kind in ("disc", "star-forming", "bulge"):
+            lon = rng.normal(0, 6) if kind == "bulge" else rng.uniform(0, 360)
+            lat = rng.normal(0, 4) if kind == "bulge" else rng.laplace(0, 7 if kind == "disc" else 10)
+            ra, dec = sky.from_galactic(float(lon), float(np.clip(lat, -89, 89)))
+        elif kind == "ecliptic":
+            ra, dec = sky.from_ecliptic(float(rng.uniform(0, 360)), float(np.clip(rng.laplace(0, 7), -80, 80)))
+        else:
+            ra, dec = float(rng.uniform(0, 360)), float(np.degrees(np.arcsin(rng.uniform(-1, 1))))
+        latitude = abs(float(sky.galactic_latitude(ra, dec)))
+        if (kind == "extragalactic" and latitude < 12) or (kind == "halo" and latitude < 5):
+            continue
+        if (-75 < dec < 12) if south else (-29.5 < dec < 89):
+            return ra, dec
+
+
+def _window(rng: np.random.Generator, source: Source, survey: Survey) -> tuple[float, float]:
+    """Days on the source's clock that must be observed."""
+    low, high = source.active
+    if survey == "tess":
+        return low - 20.0, min(high, low + 25.0) + 2.0
+    before = HISTORY if source.persistent else HISTORY_DAYS[survey] * (1.4 if survey == "ztf" else 0.4)
+    return low - before, high + 2.0
+
+
+def observe(seed: int, index: int, slug: str, population: PopulationName, survey: Survey = "ztf") -> Observed | None:
+    """Draw object `index` of a seed, place it on the sky and in time, and measure it. None: the survey never detected it."""
+    rng = generator(population, seed, index)
+    source = classes.draw(slug, rng, population, DEEPER[survey])
+    ra, dec = position(rng, source.sky, survey == "lsst")
+    a_v = 0.0
+    if source.sky == "extragalactic":
+        b = max(abs(float(sky.galactic_latitude(ra, dec))), 5.0)
+        a_v = float(min(0.09 / np.sin(np.radians(b)) * rng.lognormal(0, 0.5), 2.0))
+    low, high = _window(rng, source, survey)
+    zero = float(rng.uniform(*EPOCH[population]))
+    v = visits(rng, survey, population, zero + low, zero + high)
+    if len(v) < 2:
+        return None
+    short = source.active[1] - source.active[0] < 20
+    if short:  # brief: start it between two visits, soon before the second
+        near = np.flatnonzero(v.mjd >= min(zero, v.mjd[-1]))
+        at = v.mjd[near[int(rng.integers(min(len(near), 12)))]]
+        span = source.active[1] - source.active[0]
+        zero = float(at - source.active[0] - (span * rng.uniform(0.02, 1.0) ** 2 if span else 0.0))
+    t = v.mjd - zero
+    true = source.flux(t, v.wavelength) * sky.dimming(v.wavelength, a_v)
+    static = source.star.reference(v.wavelength) if source.star is not None else np.zeros_like(true)
+    n = len(v)
+    depth = 10 ** (0.4 * (23.9 - v.limit)) / 5
+    photons = 0.02 * (np.abs(true) + static)  # µJy² an electron's worth: gain 6, zero point 26.2, 30 s
+    if survey == "lsst":
+        photons = photons / 60
+    error = np.sqrt(depth**2 + photons + (0.012 * static) ** 2 + (0.01 * true) ** 2)
+    noise = rng.standard_normal(n)
+    flux = true + error * noise
+    error = error * np.exp(0.08 * rng.standard_normal(n))
+    forced_error = 0.85 * error
+    forced = true + forced_error * (0.9 * noise + 0.436 * rng.standard_normal(n))
+    signal = np.abs(flux) / error
+    detected = (signal >= 5) & (rng.random(n) > 0.03)
+    if source.single:
+        here = np.abs(t) < 0.004
+        detected = here & (signal >= 3.5)
+        flux = np.where(here & (signal < 5), np.sign(flux) * 5.2 * error, flux)  # a peak is found because it is one
+    inside = (t >= source.active[0] - 1e-3) & (t <= source.active[1] + 1e-3) if not source.persistent else t >= source.active[0] - 1e-3
+    candidates = np.flatnonzero(detected & inside)
+    if slug == "bogus":
+        candidates = np.flatnonzero(detected & (np.abs(t) < 0.004))
+    if not len(candidates):
+        return None
+    rows = rng.random(n) < 0.93 if rng.random() < 0.5 else np.zeros(n, bool)
+    return Observed(
+        seed=seed,
+        index=index,
+        population=population,
+        survey=survey,
+        label=slug,
+        source=source,
+        ra=ra,
+        dec=dec,
+        a_v=a_v,
+        visits=v,
+        flux=flux,
+        error=error,
+        forced=forced,
+        forced_error=forced_error,
+        detected=detected,
+        faint=(signal >= 3.5) & v.same_field if not source.single else detected,
+        candidates=candidates,
+        earlier_visits=int(rng.lognormal(4.3, 1.0)),
+        forced_rows=rows,
+    )
+
+
+def _reach(o: Observed, now: int) -> int:
+    return int(np.searchsorted(o.visits.mjd, o.visits.mjd[now] - HISTORY_DAYS[o.survey]))
+
+
+def choose(o: Observed, strata: Sequence[float] = (0.25, 0.33, 0.42)) -> Alert:
+    """One alert of an object: first by how many detections its packet holds (1, 2–4, ≥ 5), then any of them."""
+    rng = np.random.default_rng([o.seed, o.index, 77])
+    firsts = np.searchsorted(o.visits.mjd, o.visits.mjd[o.candidates] - HISTORY_DAYS[o.survey])
+    counts = np.concatenate([[0], np.cumsum(o.detected)])
+    held = counts[o.candidates + 1] - counts[firsts]
+    stratum = np.where(held >= 5, 2, np.where(held >= 2, 1, 0))
+    weights = np.array([w if np.any(stratum == k) else 0.0 for k, w in enumerate(strata)])
+    chosen = rng.choice(np.flatnonzero(stratum == rng.choice(3, p=weights / weights.sum())))
+    now = int(o.candidates[chosen])
+    return Alert(o, now, _reach(o, now), int(chosen))
+
+
+def alerts(o: Observed, most: int) -> list[Alert]:
+    """Up to `most` alerts of an object, spread over its life, in order."""
+    n = len(o.candidates)
+    picks = np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(int)) if most > 1 else np.array([0])
+    return [Alert(o, int(o.candidates[k]), _reach(o, int(o.candidates[k])), int(k)) for k in picks]

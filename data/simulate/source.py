@@ -1,0 +1,138 @@
+"""What every class returns, and how an extragalactic event gets its distance, its host and its dust."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from data.simulate.draw import Draw
+from data.simulate.sky import F64, arcsec_per_kpc, dimming, flux, modulus, redshift_at
+
+Flux: TypeAlias = Callable[[F64, F64], F64]
+Shape: TypeAlias = Callable[[F64, F64], F64]
+SkyKind: TypeAlias = Literal["extragalactic", "disc", "halo", "bulge", "star-forming", "ecliptic", "any"]
+PIVOT = 4750.0
+"""Rest wavelength where absolute peak magnitudes are quoted [Å] (g)."""
+
+
+@dataclass(slots=True)
+class Host:
+    """The galaxy around an event; magnitudes AB."""
+
+    mag_r: float
+    g_r: float
+    radius: float  # half-light [arcsec]
+    offset: float  # of the event from the galaxy's centre [arcsec]
+    angle: float  # of that offset [rad]
+    axis_ratio: float
+    position_angle: float
+    bulge: bool
+
+
+@dataclass(slots=True)
+class Star:
+    """The quiescent point source under a variable; magnitudes AB, as the reference image shows it."""
+
+    mag_r: float
+    g_r: float
+
+    def reference(self, wavelength: F64) -> F64:
+        """Flux [µJy]: r, and a colour as a straight line in 1/λ."""
+        return flux(self.mag_r) * 10 ** (-0.4 * self.g_r * (1e4 / wavelength - 1e4 / 6200) / (1e4 / 4750 - 1e4 / 6200))  # type: ignore[no-any-return]
+
+
+@dataclass(slots=True)
+class Source:
+    """One object, before anybody looks.
+
+    `flux(t, wavelength)` is the difference flux [µJy] at t [d] on the object's own clock, wavelengths [Å] as observed.
+    Alerts can come between `active[0]` and `active[1]` on that clock; `persistent` objects varied before, too.
+    """
+
+    label: str
+    kind: str
+    flux: Flux
+    active: tuple[float, float]
+    sky: SkyKind
+    redshift: float = float("nan")
+    host: Host | None = None
+    star: Star | None = None
+    persistent: bool = False
+    single: bool = False  # seen at this position once only: moving objects and most artefacts
+    motion: float = 0.0  # [arcsec/h]
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+def host(d: Draw, redshift: float, nuclear: bool = False, hostless: float = 0.07, dwarf: float = 0.0) -> Host | None:
+    """A host galaxy, or None for one too faint to be seen.
+
+    Luminosities: a Schechter-like spread around M_r = -20.3 for core-collapse and Ia hosts, `dwarf` mag fainter for SLSNe and long GRBs
+    (Schulze et al. 2021); half-light radii follow Shen et al. 2003, offsets an exponential disc in units of the radius
+    (Prieto et al. 2008).
+    """
+    if d.chance(hostless):
+        return None
+    absolute = d.normal("host_mag", -20.3 + dwarf, 1.2, -23.5, -14.5)
+    radius_kpc = 3.6 * 10 ** (-0.12 * (absolute + 20.3)) * d.lognormal("host_radius", 1.0, 0.35)
+    scale = arcsec_per_kpc(redshift)
+    radius = float(np.clip(radius_kpc * scale, 0.25, 25.0))
+    offset = abs(d.normal("nuclear", 0.0, 0.12)) if nuclear else radius * float(d.rng.gamma(1.7, 0.65))
+    return Host(
+        mag_r=absolute + modulus(redshift) + 2.5 * np.log10(1 + redshift),
+        g_r=d.normal("host_colour", 0.55 + 0.8 * min(redshift, 0.6), 0.18),
+        radius=radius,
+        offset=min(offset, 28.0),
+        angle=float(d.rng.uniform(0, 2 * np.pi)),
+        axis_ratio=float(d.rng.uniform(0.3, 1.0)),
+        position_angle=float(d.rng.uniform(0, np.pi)),
+        bulge=d.chance(0.5 if nuclear else 0.3),
+    )
+
+
+@dataclass(slots=True)
+class Event:
+    """The recipe of an extragalactic transient, in its own rest frame."""
+
+    label: str
+    kind: str
+    shape: Shape  # relative fν(t [d], λ [Å])
+    grid: F64  # times [d] that hold the peak
+    absolute: float  # peak AB magnitude at `PIVOT`
+    duration: float  # rest days after which nobody looks
+    a_v: float = 0.0
+    nuclear: bool = False
+    hostless: float = 0.07
+    dwarf: float = 0.0
+
+
+def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, slope: float = 0.35) -> Source:
+    """Place an event: apparent peak from N(m) ∝ 10^(slope·m) between two limits, the redshift that follows, dust and host.
+
+    The counts are flatter than Euclid's 0.6, so that well-sampled bright events are not lost among those at the limit.
+    """
+    faintest, brightest = faintest + d.deeper, brightest + 0.5 * d.deeper
+    low, high = 10 ** (slope * brightest), 10 ** (slope * faintest)
+    apparent = float(np.log10(low + d.rng.random() * (high - low)) / slope)
+    dust = event.a_v * 1.2
+    z = redshift_at(apparent - event.absolute - dust)
+    peak = float(np.nanmax(event.shape(event.grid, np.full_like(event.grid, PIVOT))))
+    scale = float(flux(event.absolute + modulus(z))) / max(peak, 1e-300)
+
+    def observed(t: F64, wavelength: F64) -> F64:
+        rest = wavelength / (1 + z)
+        value = np.where(t > 0, event.shape(np.maximum(t, 0.0) / (1 + z), rest), 0.0)
+        absorbed = np.where(rest < 1216, 0.02, 1.0)  # hydrogen between and in galaxies
+        return np.nan_to_num(scale * value * dimming(rest, event.a_v) * absorbed)
+
+    return Source(
+        label=event.label,
+        kind=event.kind,
+        flux=observed,
+        active=(0.0, event.duration * (1 + z)),
+        sky="extragalactic",
+        redshift=z,
+        host=host(d, z, event.nuclear, event.hostless, event.dwarf),
+    )

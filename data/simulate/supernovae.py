@@ -1,0 +1,238 @@
+"""Supernovae and tidal disruptions: t = 0 is the explosion (or the first light), times and wavelengths are rest-frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data.simulate.draw import Draw
+from data.simulate.sky import F64, black_body
+from data.simulate.source import PIVOT, Event, Source, transient
+
+GRID = np.concatenate([np.arange(0.0, 60.0, 1.5), np.arange(60.0, 150.0, 4.0), np.arange(150.0, 420.0, 12.0)])
+
+
+def nickel(t: F64) -> F64:
+    """Heating by ⁵⁶Ni and ⁵⁶Co [erg/s/g] (Nadyozhin 1994)."""
+    return 3.9e10 * np.exp(-t / 8.8) + 6.78e9 * (np.exp(-t / 111.3) - np.exp(-t / 8.8))
+
+
+def diffusion(t: F64, timescale: float, power: F64) -> F64:
+    """Luminosity of a homologous envelope heated by `power` (Arnett 1982): dL/dt = (2t/τ²)(P - L), solved step by step."""
+    decay = np.exp(-(t[1:] ** 2 - t[:-1] ** 2) / timescale**2)
+    middle = 0.5 * (power[1:] + power[:-1])
+    out = np.zeros_like(t)
+    for k in range(len(decay)):
+        out[k + 1] = out[k] * decay[k] + middle[k] * (1 - decay[k])
+    return out
+
+
+def _ramp(x: F64, low: float, high: float) -> F64:
+    return np.clip((x - low) / (high - low), 0.0, 1.0)
+
+
+def sn_ia(d: Draw) -> Source:
+    """Type Ia: ⁵⁶Ni diffusion (Arnett 1982) on a cooling black body with UV blanketing and the near-infrared second maximum
+    (Kasen 2006); stretch, colour and luminosity after Guy et al. 2007 and Betoule et al. 2014; rise 18 d × stretch (Miller et al.
+    2020). One in six is a 91T, 91bg, Iax or Ia-CSM (rates of Li et al. 2011).
+    """
+    kind = d.pick({"Ia": 0.82, "Ia-91T": 0.07, "Ia-91bg": 0.06, "Iax": 0.03, "Ia-CSM": 0.02})
+    stretch = {
+        "Ia": d.normal("stretch", 0.98, 0.1, 0.7, 1.3),
+        "Ia-91T": d.normal("stretch_91T", 1.1, 0.06, 0.9, 1.3),
+        "Ia-91bg": d.normal("stretch_91bg", 0.68, 0.06, 0.5, 0.8),
+        "Iax": d.uniform("stretch_iax", 0.6, 1.0),
+        "Ia-CSM": d.normal("stretch_csm", 1.1, 0.08, 0.8, 1.3),
+    }[kind]
+    hot = {"Ia": 11000.0, "Ia-91T": 12500.0, "Ia-91bg": 7500.0, "Iax": 9500.0, "Ia-CSM": 11500.0}[kind] + d.normal("t_hot", 0, 800)
+    cold = d.normal("t_cold", 4450, 250) - (350 if kind == "Ia-91bg" else 0)
+    second = d.uniform("second_peak", 0.2, 0.5) if kind not in ("Ia-91bg", "Iax") else d.uniform("no_second", 0.0, 0.06)
+    cooling, blanket = d.uniform("cooling", 14, 20), d.uniform("blanketing", 0.6, 1.3)
+    uv, uv_edge = d.uniform("uv", 1.5, 3.5), d.uniform("uv_edge", 3300, 3900)
+    csm = d.lognormal("csm", 0.3, 0.5) if kind == "Ia-CSM" else 0.0
+    csm_t, csm_decay = d.uniform("csm_t", 6500, 9000), d.uniform("csm_decay", 60, 250)
+    rise, second_at = 18.0 * stretch, 25.0 + d.normal("second_at", 0, 1.5)
+    bolometric = diffusion(GRID, d.normal("diffusion", 13.8, 1.2) * stretch**0.9, nickel(GRID))
+    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 37, 0.1) * stretch / np.maximum(GRID, 1)) ** 2))  # γ-rays escape
+    bolometric /= bolometric.max()
+
+    def shape(t: F64, wavelength: F64) -> F64:
+        phase = (t - rise) / stretch
+        temperature = np.where(phase < 0, hot - phase * 60, cold + (hot - cold) * np.exp(-((np.maximum(phase, 0) / cooling) ** 1.6)))
+        temperature = temperature + 12 * np.clip(phase - 35, 0, 60)
+        f = np.interp(t, GRID, bolometric) * black_body(wavelength, temperature)
+        f = f * np.exp(-uv * np.clip((uv_edge - wavelength) / 1000, 0, 2))
+        f = f * np.exp(-blanket * np.clip((4600 - wavelength) / 1000, 0, 1.2) * np.clip((phase + 2) / 20, 0, 1.4))
+        red, bump = np.clip((wavelength - 6600) / 1200, 0, 1.2), np.exp(-(((phase - second_at) / 9) ** 2))
+        dip = 0.35 * red * np.exp(-(((phase - 8) / 9) ** 2)) * (second > 0.1)
+        f = f * (1 - dip + second * 2 * red * bump + 0.25 * second * np.clip((wavelength - 5600) / 1000, 0, 1) * bump)
+        if csm:
+            f = f + csm * (1 - np.exp(-t / 12)) * np.exp(-t / csm_decay) * black_body(wavelength, csm_t) * (csm_t / 8000)
+        return f
+
+    absolute = {"Ia": -19.2, "Ia-91T": -19.5, "Ia-91bg": -17.6, "Iax": -16.8, "Ia-CSM": -19.8}[kind] + d.normal("peak", 0.0, 0.15)
+    if kind == "Ia":
+        absolute -= 0.7 * (stretch - 0.98)
+    a_v = float(d.rng.exponential(0.2)) * 1.0
+    return transient(d, Event("sn-ia", kind, shape, GRID[:40], absolute, 95.0 * stretch, a_v), faintest=20.3)
+
+
+def sn_ii(d: Draw) -> Source:
+    """Type IIP/IIL: fast rise (6–12 d, González-Gaitán et al. 2015), plateau and drop (Anderson et al. 2014: s₂ 0–4.5 mag/100 d, plateau
+    45–170 d), cooling black body with growing line blanketing (Faran et al. 2018); 4 % are 87A-like (Arnett 1982 with τ = 75 d).
+    """
+    kind = d.pick({"IIP": 0.66, "IIL": 0.3, "II-87A": 0.04})
+    a_v = float(d.rng.exponential(0.3))
+    if kind == "II-87A":
+        bolometric = diffusion(GRID, d.lognormal("tau_87a", 75, 0.15), nickel(GRID))
+        bolometric = bolometric / bolometric.max() + 0.3 * np.exp(-GRID / 8)
+        final = d.normal("t_87a", 4900, 300)
+
+        def slow(t: F64, wavelength: F64) -> F64:
+            f = np.interp(t, GRID, bolometric) * black_body(wavelength, np.maximum(final, 12000 * np.exp(-t / 4)))
+            return f * np.exp(-0.8 * np.clip((4700 - wavelength) / 1000, 0, 1.3) * np.clip(t / 30, 0, 1))
+
+        return transient(d, Event("sn-ii", kind, slow, GRID[:60], d.normal("peak_87a", -15.8, 0.6), 150.0, a_v), faintest=20.2)
+    plateau_like = kind == "IIP"
+    rise = d.lognormal("rise", 5.0, 0.45)
+    length = d.normal("plateau", 105, 22, 45, 170) if plateau_like else d.normal("length", 85, 18, 40, 140)
+    early, late = abs(d.normal("s1", 0.018, 0.012)), d.uniform("s2p", 0, 0.012) if plateau_like else d.uniform("s2l", 0.015, 0.045)
+    drop = d.uniform("drop_p", 1.0, 2.6) if plateau_like else d.uniform("drop_l", 0.5, 1.6)
+    width, bend = d.uniform("width", 3, 8), d.uniform("bend", 15, 35)
+    tail = 0.0098 + d.uniform("tail", 0, 0.004)
+    m = np.where(bend > GRID, early * GRID, early * bend + late * (GRID - bend))
+    m = m + drop / (1 + np.exp(-np.clip((GRID - length) / width, -50, 50))) + np.where(length < GRID, (tail - late) * (GRID - length), 0.0)
+    visual = 10 ** (-0.4 * m) * (1 - np.exp(-((GRID / rise) ** 1.3)))
+    hot, cold, cooling = d.lognormal("t_hot", 14000, 0.25), d.normal("t_cold", 5400, 350), d.lognormal("cooling", 14, 0.3)
+    blanket, uv = d.uniform("blanketing", 0.5, 1.4), d.uniform("uv", 1.0, 2.5)
+    csm, csm_decay = (d.uniform("csm", 0.2, 1.0) if d.chance(0.4) else 0.0), d.uniform("csm_decay", 5, 15)
+
+    def shape(t: F64, wavelength: F64) -> F64:
+        temperature = cold + (hot - cold) * np.exp(-t / cooling)
+        f = np.interp(t, GRID, visual) * (1 + csm * np.exp(-t / csm_decay))
+        f = f * black_body(wavelength, temperature) / black_body(5500.0, temperature)
+        f = f * np.exp(-blanket * np.clip((5000 - wavelength) / 1000, 0, 1.6) * np.clip((t - 12) / 60, 0, 1.2))
+        return f * np.exp(-uv * np.clip((3600 - wavelength) / 1000, 0, 2) * np.clip((t - 3) / 15, 0, 1))
+
+    return transient(d, Event("sn-ii", kind, shape, GRID[:40], d.normal("peak", -17.1, 0.9, -18.8, -14.5), length + 60, a_v), faintest=20.3)
+
+
+def _interacting(d: Draw, label: str, kind: str, rise: float, decline: float, absolute: float, dwarf: float) -> Source:
+    """Circumstellar interaction: a parabola in magnitudes to peak, then two straight declines; a hot, slowly cooling black body."""
+    later, bend = decline * d.uniform("later", 0.2, 1.0), d.uniform("bend", 20, 100)
+    grid = np.concatenate([np.arange(0.0, 1.7 * rise + 90, 2.0), np.arange(1.7 * rise + 90, 1.7 * rise + 420, 10.0)])
+    x = grid - 1.7 * rise  # rise: from half the peak flux
+    m = np.where(x < 0, 0.75 * (x / rise) ** 2, np.where(x < bend, decline * x, decline * bend + later * (x - bend)))
+    luminosity = 10 ** (-0.4 * m) * _ramp(grid, 0.0, 0.3 * rise)
+    if d.chance(0.25):
+        luminosity *= 1 + d.uniform("bump", 0.1, 0.5) * np.exp(-(((x - d.uniform("bump_at", 10, 120)) / d.uniform("bump_w", 8, 20)) ** 2))
+    hot, cold, cooling = d.lognormal("t_hot", 14000, 0.22), d.normal("t_cold", 6500, 700), d.lognormal("cooling", 45, 0.4)
+    uv = d.uniform("uv", 0, 0.8)
+
+    def shape(t: F64, wavelength: F64) -> F64:
+        temperature = cold + (hot - cold) * np.exp(-t / cooling)
+        f = np.interp(t, grid, luminosity) * black_body(wavelength, temperature) / black_body(5500.0, temperature)
+        return f * np.exp(-uv * np.clip((3600 - wavelength) / 1000, 0, 2) * np.clip(t / 40, 0, 1))
+
+    a_v = float(d.rng.exponential(0.2))
+    length = 1.7 * rise + min(2.5 / max(later, 0.004), 220)
+    return transient(d, Event(label, kind, shape, grid, absolute, length, a_v, dwarf=dwarf), faintest=20.3)
+
+
+def sn_iin(d: Draw) -> Source:
+    """Type IIn: rise 20 ± 6 d or 50 ± 11 d from first light, declines 0.005–0.04 mag/d, M_r -19.2 ± 1.1 (Nyholm et al. 2020)."""
+    fast = d.chance(0.6)
+    rise = d.lognormal("rise_fast", 14, 0.28) if fast else d.lognormal("rise_slow", 33, 0.28)
+    return _interacting(d, "sn-iin", "IIn", rise, d.lognormal("decline", 0.016, 0.5), d.normal("peak", -18.9, 1.0, -20.7, -16.5), 0.5)
+
+
+def sn_ibc(d: Draw) -> Source:
+    """Types Ib, Ic, Ic-BL, IIb: ⁵⁶Ni diffusion with the photosphere of an expanding envelope down to a floor temperature. Diffusion times and
+    nickel after Lyman et al. 2016 and Prentice et al. 2016; colours at peak g-r ≈ 0.2–0.5, reddening to ≈ 0.9 in 15 d (Stritzinger et al. 2018,
+    Taddia et al. 2015): the floor is 4,600–5,400 K and metals blanket the blue from the rise on; IIb with a cooling first peak (Arcavi et al. 2017).
+    """
+    kind = d.pick({"Ib": 0.28, "Ic": 0.27, "Ic-BL": 0.15, "IIb": 0.3})
+    tau, ni_mass, floor, speed = {"Ib": (12.5, 0.1, 5100, 9e8), "Ic": (12.5, 0.14, 5000, 1e9), "Ic-BL": (11.5, 0.3, 5200, 1.7e9), "IIb": (13.0, 0.1, 5100, 8.5e8)}[
+        kind
+    ]
+    power = d.lognormal("ni_mass", ni_mass, 0.45) * 2e33 * nickel(GRID)
+    bolometric = diffusion(GRID, d.lognormal("tau", tau, 0.25), power)
+    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 90, 0.3) / np.maximum(GRID, 1)) ** 2))
+    radius = d.lognormal("speed", speed, 0.2) * np.maximum(GRID, 0.3) * 86400 * 0.8
+    photosphere = (np.maximum(bolometric, 1e36) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
+    peak_at = float(GRID[np.argmax(bolometric)])
+    cool = d.normal("t_floor", floor, 350, 4000)
+    if kind == "IIb" and d.chance(0.6):
+        shock = d.uniform("shock", 0.3, 1.6) * bolometric.max() * np.exp(-GRID / d.uniform("shock_decay", 1.5, 4))
+        photosphere = np.where(GRID < 6, np.maximum(photosphere, d.uniform("shock_t", 12000, 20000) * np.maximum(GRID, 0.5) ** -0.45), photosphere)
+        bolometric = bolometric + shock
+    temperature = np.clip(np.maximum(photosphere, cool), 2500, 9500 if kind != "IIb" else 25000)
+    blanket, uv = d.uniform("blanketing", 0.25, 0.9), d.uniform("uv", 1.0, 2.5)
+    infrared = d.uniform("infrared", 0.0, 0.4)
+
+    def shape(t: F64, wavelength: F64) -> F64:
+        f = np.interp(t, GRID, bolometric) * black_body(wavelength, np.interp(t, GRID, temperature))
+        f = f * np.exp(-uv * np.clip((3900 - wavelength) / 1000, 0, 2))
+        f = f * np.exp(-blanket * np.clip((5400 - wavelength) / 1000, 0, 1.6) * np.clip((t - peak_at + 12) / 25, 0, 1.4))
+        return f * (1 + infrared * np.clip((wavelength - 7500) / 1500, 0, 1) * np.clip((t - peak_at) / 40, 0, 1))
+
+    absolute = {"Ib": -17.3, "Ic": -17.5, "Ic-BL": -18.4, "IIb": -17.2}[kind] + d.normal("peak", 0.0, 0.6)
+    return transient(d, Event("sn-ibc", kind, shape, GRID[:45], absolute, 90.0, float(d.rng.exponential(0.45))), faintest=20.3)
+
+
+def slsn(d: Draw) -> Source:
+    """Superluminous: SLSN-I by a magnetar (Kasen & Bildsten 2010, Nicholl et al. 2017: spin-down energy and time, diffusion 30–80 d), hot until late,
+    a third with bumps (Hosseinzadeh et al. 2022); SLSN-II as a bright, slow interaction. Rest-frame rise 42 ± 18 d (Chen et al. 2023),
+    M_g -21.3 ± 0.7; faint blue hosts (Schulze et al. 2021).
+    """
+    if d.chance(0.25):
+        return _interacting(
+            d, "slsn", "SLSN-II", d.lognormal("rise", 28, 0.35), d.lognormal("decline", 0.012, 0.45), d.normal("peak_ii", -20.9, 0.5, -22.3, -20.0), 1.2
+        )
+    grid = np.concatenate([np.arange(0.0, 150.0, 3.0), np.arange(150.0, 480.0, 10.0)])
+    spin = d.lognormal("spin_down", 24, 0.7)
+    power = d.lognormal("energy", 3e51, 0.4) / (spin * 86400) / (1 + grid / spin) ** 2
+    bolometric = diffusion(grid, d.lognormal("tau", 48, 0.38), power)
+    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 200, 0.4) / np.maximum(grid, 1)) ** 2))
+    peak = float(bolometric.max())
+    if d.chance(0.35):
+        bolometric = bolometric + peak * d.uniform("bump", 0.05, 0.25) * np.exp(-(((grid - d.uniform("bump_at", 0, 150)) / d.uniform("bump_w", 6, 20)) ** 2))
+    radius = d.lognormal("speed", 1.0e9, 0.25) * np.maximum(grid, 0.5) * 86400 * 0.8
+    photosphere = (np.maximum(bolometric, 1e38) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
+    temperature = np.clip(np.maximum(photosphere, d.normal("t_floor", 7800, 1300, 5000, 12000)), 2500, 25000)
+    uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.8), d.uniform("uv_edge", 2600, 3300), d.uniform("blanketing", 0, 0.5)
+    peak_at = float(grid[np.argmax(bolometric)])
+
+    def shape(t: F64, wavelength: F64) -> F64:
+        f = np.interp(t, grid, bolometric) * black_body(wavelength, np.interp(t, grid, temperature))
+        f = f * np.exp(-uv * np.clip((uv_edge - wavelength) / 1000, 0, 2))
+        return f * np.exp(-blanket * np.clip((4700 - wavelength) / 1000, 0, 1.3) * np.clip((t - peak_at) / 30, 0, 1.3))
+
+    absolute = d.normal("peak", -21.3, 0.6, -22.8, -19.9)
+    event = Event("slsn", "SLSN-I", shape, grid[:60], absolute, 200.0, float(d.rng.exponential(0.1)), hostless=0.25, dwarf=2.6)
+    return transient(d, event, faintest=20.4, brightest=16.5)
+
+
+def tde(d: Draw) -> Source:
+    """Tidal disruption: Gaussian rise (σ log-normal around 22 d), power-law or exponential decline (τ ≈ 60–100 d) and a hot black body of constant
+    temperature 12–35 kK (van Velzen et al. 2021, Hammerstein et al. 2023); faint-and-fast and slow tails; nuclear, M_g -19.5 ± 1.
+    """
+    kind = d.pick({"TDE": 0.72, "TDE-slow": 0.16, "TDE-fast": 0.12})
+    sigma = d.lognormal("rise", {"TDE": 22.0, "TDE-slow": 40.0, "TDE-fast": 10.0}[kind], 0.4)
+    fall = d.lognormal("fall", {"TDE": 75.0, "TDE-slow": 120.0, "TDE-fast": 22.0}[kind], 0.45)
+    hot, trend, index = d.lognormal("t", 19500, 0.3), d.normal("trend", 0.05, 0.15), d.uniform("index", 1.2, 2.6)
+    peak_at = 2.4 * sigma
+    grid = np.concatenate([np.arange(0.0, peak_at + 90, 2.5), np.arange(peak_at + 90, peak_at + 700, 12.0)])
+    x = grid - peak_at
+    after = np.exp(-np.maximum(x, 0) / fall) if d.chance(0.35) else (1 + np.maximum(x, 0) / fall) ** -index
+    level = d.uniform("late_level", 0.02, 0.15) if d.chance(0.4) else 0.0
+    luminosity = np.where(x < 0, np.exp(-0.5 * (x / sigma) ** 2), after) * (1 - level) + level * np.clip(x / sigma, 0, 1)
+    if d.chance(0.2):
+        luminosity += d.uniform("rebright", 0.05, 0.3) * np.exp(-(((x - d.uniform("rebright_at", 40, 150)) / 20) ** 2))
+
+    def shape(t: F64, wavelength: F64) -> F64:
+        temperature = hot * np.exp(trend * np.clip((t - peak_at) / 60, -1, 2))
+        return np.interp(t, grid, luminosity) * black_body(wavelength, temperature) / black_body(PIVOT, temperature)
+
+    absolute = d.normal("peak", -19.6 if kind != "TDE-fast" else -17.9, 0.8, -22, -16.5)
+    event = Event("tde", kind, shape, grid, absolute, peak_at + min(2.5 * fall, 260), float(d.rng.exponential(0.25)), nuclear=True, hostless=0.0)
+    return transient(d, event, faintest=20.3, brightest=15.5)
