@@ -5,6 +5,7 @@ The same alerts as packets (`packets.py`) decode to the same columns; a test hol
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,13 +17,15 @@ from data.simulate import sky
 from data.simulate.classes import SLUGS
 from data.simulate.context import NOTHING, PIXEL, band_of, context
 from data.simulate.draw import POPULATIONS, PopulationName
-from data.simulate.observe import TAI_UTC, Alert, choose, observe
+from data.simulate.observe import TAI_UTC, Alert, choose, observe, points
 from data.simulate.scene import Scene, scene
 from data.simulate.stamps import stamps
 from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, STAMP, AlertBatch, Survey
 
 SURVEY_MIX: dict[Survey, float] = {"ztf": 0.78, "lsst": 0.18, "tess": 0.04}
 _TESS_CLASSES = ("sn-ia", "sn-ii", "sn-ibc", "afterglow", "m-dwarf-flare", "agn", "rr-lyrae", "eclipsing-binary", "cv", "yso", "bogus")
+REACH = 1.0
+"""[d]: a light curve that begins no later than this after the first detection reaches back to it (schemas/history.py)."""
 _CHUNK = 500
 _TRIES = 1024  # objects tried for one alert: most kilonovae are never seen
 _CROP = slice(RAW_STAMP // 2 - STAMP // 2, RAW_STAMP // 2 - STAMP // 2 + STAMP)
@@ -68,7 +71,22 @@ def to_batch(columns: Mapping[str, Any]) -> AlertBatch:
     n = len(columns["candid"])
     raw = np.full((n, 3, RAW_STAMP, RAW_STAMP), np.nan, np.float32)
     raw[:, :, _CROP, _CROP] = columns["stamps"]
-    arrays = ("ra", "dec", "mjd", "first_detection", "truncated", "time", "wavelength", "flux", "flux_err", "limit", "detected", "valid", "pixel_scale", "context")
+    arrays = (
+        "ra",
+        "dec",
+        "mjd",
+        "first_detection",
+        "truncated",
+        "time",
+        "wavelength",
+        "flux",
+        "flux_err",
+        "limit",
+        "detected",
+        "valid",
+        "pixel_scale",
+        "context",
+    )
     return AlertBatch(
         survey=tuple(str(s) for s in columns["survey"]),  # type: ignore[arg-type]
         candid=tuple(int(c) for c in columns["candid"]),
@@ -99,7 +117,9 @@ def pick(seed: int, index: int, population: PopulationName, surveys: Mapping[Sur
     raise RuntimeError(f"no {slug} was detected by {survey} in {_TRIES} tries")
 
 
-def _chunk(indices: Sequence[int], seed: int, population: PopulationName, surveys: Mapping[Survey, float], classes: Mapping[str, float]) -> dict[str, Any]:
+def _chunk(
+    indices: Sequence[int], seed: int, population: PopulationName, surveys: Mapping[Survey, float], classes: Mapping[str, float]
+) -> dict[str, Any]:
     out = _empty(len(indices))
     for row, index in enumerate(indices):
         alert = pick(seed, index, population, surveys, classes)
@@ -135,50 +155,50 @@ def _empty(n: int) -> dict[str, Any]:
 def object_name(alert: Alert) -> str:
     """ZTF's pattern: year of the first simulated visit and seven letters, from population, seed and index."""
     o = alert.observed
-    number = (POPULATIONS[o.population].key * 31 + o.seed * 7_368_787 + o.index * 1009) % 26**7
-    letters = "".join(chr(97 + number // 26**k % 26) for k in range(7))
+    digest = hashlib.blake2b(f"{o.population}/{o.seed}/{o.index}".encode(), digest_size=7).digest()
+    letters = "".join(chr(97 + byte % 26) for byte in digest)
     prefix = {"ztf": "ZTF", "lsst": "LSST", "tess": "TIC"}[o.survey]
     return f"{prefix}{18 if o.population == 'train' else 25}{letters}"
 
 
 def candid_of(alert: Alert) -> int:
-    """Unique by object and visit; of ZTF's length."""
+    """Night, fraction of the day and a number of the object and visit, as ZTF builds it; the first thirteen digits are the image's `pid`."""
     o = alert.observed
-    day = int(o.visits.mjd[alert.now] * 1e6) - 57754 * 10**6
-    return day * 10**7 + (o.index * 7919 + o.seed * 104729 + alert.now) % 10**7
+    return image_number(float(o.visits.mjd[alert.now])) * 10**9 + 10**6 + (o.index * 7919 + o.seed * 104729 + alert.now) % (98 * 10**7)
+
+
+def image_number(mjd: float) -> int:
+    """Night since the survey's beginning and six digits of the day."""
+    return int(np.floor(mjd) - 57754) * 10**6 + int(mjd % 1 * 1e6)
 
 
 def fill(out: dict[str, Any], row: int, alert: Alert, surroundings: Scene) -> None:
     """Write one alert into the columns."""
     o, v, now = alert.observed, alert.observed.visits, alert.now
     facts = context(alert, surroundings)
-    out["survey"][row], out["candid"][row], out["object_id"][row], out["band"][row] = o.survey, candid_of(alert), object_name(alert), band_of(alert)
+    out["survey"][row], out["candid"][row], out["object_id"][row], out["band"][row] = (
+        o.survey,
+        candid_of(alert),
+        object_name(alert),
+        band_of(alert),
+    )
     out["ra"][row], out["dec"][row] = o.ra, o.dec
     out["label"][row], out["kind"][row], out["redshift"][row] = SLUGS.index(o.label), o.source.kind, o.source.redshift
 
-    held = slice(max(alert.first, now + 1 - MAX_POINTS), now + 1)
-    k = held.stop - held.start
-    alerted, forced = o.detected[held], o.forced_rows[held] & ~o.detected[held]
-    if o.survey != "ztf":
-        forced = ~alerted  # Rubin and TESS send measurements, not limits
-    measured = alerted | forced
-    flux = np.where(alerted, o.flux[held], o.forced[held])
-    error = np.where(alerted, o.error[held], o.forced_error[held])
-    out["time"][row, :k] = v.mjd[held] + TAI_UTC
-    out["wavelength"][row, :k] = v.wavelength[held]
-    out["flux"][row, :k] = np.where(measured, flux, np.nan)
-    out["flux_err"][row, :k] = np.where(measured, error, np.nan)
-    out["limit"][row, :k] = np.where(measured, np.nan, 10 ** (0.4 * (23.9 - v.limit[held])))
-    out["detected"][row, :k] = alerted | (forced & (flux / error >= 5))
-    out["valid"][row, :k] = True
-    out["n_detections"][row] = out["detected"][row].sum()
+    p = points(alert)
+    k = min(len(p.flux), MAX_POINTS)
+    late = slice(len(p.flux) - k, None)  # the latest stay
+    out["time"][row, :k] = v.mjd[p.held][late] + TAI_UTC
+    out["wavelength"][row, :k] = v.wavelength[p.held][late]
+    out["flux"][row, :k], out["flux_err"][row, :k], out["limit"][row, :k] = p.flux[late], p.error[late], p.limit[late]
+    out["detected"][row, :k], out["valid"][row, :k] = p.detected[late], True
+    out["n_detections"][row] = p.detected[late].sum()
 
     out["mjd"][row] = v.mjd[now] + TAI_UTC
-    inside = np.flatnonzero(alerted)
-    packet_first = float(v.mjd[held][inside[0]]) if len(inside) else float(v.mjd[now])
-    survey_first = min(float(facts["mjdstarthist"]), packet_first)
+    alerted = v.mjd[p.held][p.alerted]
+    survey_first = min(float(facts["mjdstarthist"]), float(alerted[0]))
     out["first_detection"][row] = survey_first + TAI_UTC
-    out["truncated"][row] = float(v.mjd[held.start]) > survey_first + 1e-6
+    out["truncated"][row] = float(out["time"][row, 0]) > survey_first + TAI_UTC + REACH
     out["context"][row] = _context(alert, facts, survey_first)
     if o.survey != "tess":
         images, _ = stamps(alert, surroundings, facts)

@@ -86,7 +86,15 @@ def visits(rng: np.random.Generator, survey: Survey, population: PopulationName,
         fwhm = np.full(n, 40.0)
     else:
         blue = np.where(np.array([WAVELENGTH[survey][b] for b in BANDS[survey]])[band] < 5500, 0.9, 0.55)
-        limit = dark - blue * moon**2 * rng.uniform(0.3, 1.0, n) - np.abs(rng.normal(0, 0.25, n)) + rng.normal(0, 0.15) + 0.05 * rng.standard_normal(n)
-        fwhm = (2.0 if survey == "ztf" else 0.8) * np.exp(0.18 * rng.standard_normal(n)) + np.maximum(0, -0.6 * rng.standard_normal(n) - 0.8)
+        limit = (
+            dark
+            - blue * moon**2 * rng.uniform(0.3, 1.0, n)
+            - np.abs(rng.normal(0, 0.25, n))
+            + rng.normal(0, 0.15)
+            + 0.05 * rng.standard_normal(n)
+        )
+        fwhm = (2.0 if survey == "ztf" else 0.8) * np.exp(0.18 * rng.standard_normal(n)) + np.maximum(
+            0, -0.6 * rng.standard_normal(n) - 0.8
+        )
     wavelength = np.array([WAVELENGTH[survey][b] for b in BANDS[survey]])[band]
     return Visits(mjd, band, wavelength, limit, np.clip(fwhm, 0.5, 45), rng.random(n) < 0.85)

@@ -143,8 +143,12 @@ def _shape(out: dict[str, Any], rng: np.random.Generator, alert: Alert, signal: 
     out["aimage"] = out["fwhm"] * 0.27 * float(np.sqrt(out["elong"]))
     out["bimage"] = out["aimage"] / out["elong"]
     out["aimagerat"], out["bimagerat"] = out["aimage"] / out["fwhm"], out["bimage"] / out["fwhm"]
-    out["nneg"], out["nbad"], out["sumrat"] = min(negative, 24), int(o.label == "bogus" and rng.random() < 0.15), float(np.clip(ratio, -0.2, 1.0))
-    out["chipsf"], out["classtar"] = quality, float(np.clip(rng.beta(8, 1) if not o.label == "bogus" else rng.beta(2, 1.5), 0, 1))
+    out["nneg"], out["nbad"], out["sumrat"] = (
+        min(negative, 24),
+        int(o.label == "bogus" and rng.random() < 0.15),
+        float(np.clip(ratio, -0.2, 1.0)),
+    )
+    out["chipsf"], out["classtar"] = quality, float(np.clip(rng.beta(8, 1) if o.label != "bogus" else rng.beta(2, 1.5), 0, 1))
     out["seeratio"] = float(np.clip(rng.normal(0.95, 0.15), 0.5, 2.0) if o.label != "bogus" or rng.random() < 0.5 else 2.0)
     out["sky"] = float(rng.normal(0, 0.3))
     out["scorr"] = float(signal * rng.uniform(0.95, 1.25))

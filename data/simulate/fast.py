@@ -19,7 +19,10 @@ def kilonova(d: Draw) -> Source:
     heat = 4e18 * (0.5 - np.arctan((t * 86400 - 1.3) / 0.11) / np.pi) ** 1.3
     efficiency = 0.36 * (np.exp(-0.56 * t) + np.log1p(2 * 0.17 * t**0.74) / (2 * 0.17 * t**0.74))
     parts = []
-    for name, mass, speed, opacity, floor in (("blue", 0.020, 0.26, 0.5, 3900.0), ("red", 0.035, 0.15, d.loguniform("opacity", 3, 10), 1800.0)):
+    for name, mass, speed, opacity, floor in (
+        ("blue", 0.020, 0.26, 0.5, 3900.0),
+        ("red", 0.035, 0.15, d.loguniform("opacity", 3, 10), 1800.0),
+    ):
         m, v = d.lognormal(f"mass_{name}", mass, 0.5, 0.002, 0.1) * 2e33, d.lognormal(f"speed_{name}", speed, 0.2, 0.05, 0.35) * 3e10
         timescale = float(np.sqrt(2 * opacity * m / (13.4 * v * 3e10))) / 86400
         luminosity = diffusion(t, timescale, m * heat * efficiency)
@@ -63,7 +66,15 @@ def afterglow(d: Draw) -> Source:
         rest = wavelength / (1 + z)
         return np.where(t > 0, scale * shape(t, wavelength) * dimming(rest, a_v) * np.where(rest < 1216, 0.02, 1.0), 0.0)
 
-    return Source("afterglow", "orphan" if off_axis else "GRB", observed, (0.0, 10.0 * (1 + onset)), "extragalactic", z, host(d, z, hostless=0.5, dwarf=1.5))
+    return Source(
+        "afterglow",
+        "orphan" if off_axis else "GRB",
+        observed,
+        (0.0, 10.0 * (1 + onset)),
+        "extragalactic",
+        z,
+        host(d, z, hostless=0.5, dwarf=1.5),
+    )
 
 
 def microlensing(d: Draw) -> Source:
@@ -73,7 +84,11 @@ def microlensing(d: Draw) -> Source:
     einstein, impact = d.lognormal("t_e", 24, 0.6, 4, 200), d.uniform("u0", 0.02, 0.9)
     star = Star(d.magnitude("mag", 15.5, 20.2), d.normal("colour", 1.0, 0.35, 0.0, 2.0))
     fraction = d.uniform("blend", 0.4, 1.0)
-    second = (d.uniform("second_at", -1.5, 1.5), d.loguniform("second_te", 0.1, 0.4), d.uniform("second_u0", 0.05, 0.6)) if d.chance(0.1) else None
+    second = (
+        (d.uniform("second_at", -1.5, 1.5), d.loguniform("second_te", 0.1, 0.4), d.uniform("second_u0", 0.05, 0.6))
+        if d.chance(0.1)
+        else None
+    )
 
     def magnification(u2: F64) -> F64:
         return (u2 + 2) / np.sqrt(u2 * (u2 + 4)) - 1
@@ -99,7 +114,9 @@ def m_dwarf_flare(d: Draw) -> Source:
     amplitude = 10 ** (0.4 * (23.9 - d.magnitude("peak", 16.0, 19.7)))
     flares = [(0.0, half, amplitude)]
     if d.chance(0.5):
-        flares.append((half * d.uniform("second_at", 2, 15), half * d.loguniform("second_w", 0.4, 3), amplitude * d.uniform("second_a", 0.1, 0.7)))
+        flares.append(
+            (half * d.uniform("second_at", 2, 15), half * d.loguniform("second_w", 0.4, 3), amplitude * d.uniform("second_a", 0.1, 0.7))
+        )
 
     def template(x: F64) -> F64:
         rise = 1 + 1.941 * x - 0.175 * x**2 - 2.246 * x**3 - 1.125 * x**4

@@ -54,7 +54,6 @@ class Alert:
     observed: Observed
     now: int
     first: int  # first visit inside the packet
-    number: int  # running number of the alert among the object's
 
 
 def position(rng: np.random.Generator, kind: SkyKind, south: bool = False) -> tuple[float, float]:
@@ -88,7 +87,7 @@ def observe(seed: int, index: int, slug: str, population: PopulationName, survey
     """Draw object `index` of a seed, place it on the sky and in time, and measure it. None: the survey never detected it."""
     rng = generator(population, seed, index)
     source = classes.draw(slug, rng, population, DEEPER[survey])
-    ra, dec = position(rng, source.sky, survey == "lsst")
+    ra, dec = (round(x, 7) for x in position(rng, source.sky, survey == "lsst"))
     a_v = 0.0
     if source.sky == "extragalactic":
         b = max(abs(float(sky.galactic_latitude(ra, dec))), 5.0)
@@ -154,6 +153,31 @@ def observe(seed: int, index: int, slug: str, population: PopulationName, survey
     )
 
 
+@dataclass(slots=True)
+class Points:
+    """The light curve one alert carries: (k,) arrays over its visits, this alert's own last."""
+
+    held: slice  # of the object's visits
+    flux: F64  # [µJy], NaN at a limit
+    error: F64
+    limit: F64  # 5 σ [µJy], NaN at a measurement
+    alerted: Bools  # the alert pipeline detected it
+    forced: Bools  # a forced measurement takes its place
+    detected: Bools  # either, at 5 σ
+
+
+def points(alert: Alert) -> Points:
+    """Per visit one of: the detection, else the forced measurement, else the limit. Rubin and TESS send no limits."""
+    o, held = alert.observed, slice(alert.first, alert.now + 1)
+    alerted = o.detected[held]
+    forced = o.forced_rows[held] & ~alerted if o.survey == "ztf" else ~alerted
+    flux = np.where(alerted, o.flux[held], np.where(forced, o.forced[held], np.nan))
+    error = np.where(alerted, o.error[held], np.where(forced, o.forced_error[held], np.nan))
+    limit = np.where(alerted | forced, np.nan, 10 ** (0.4 * (23.9 - o.visits.limit[held])))
+    significant = forced & (np.abs(o.forced[held]) >= 5 * o.forced_error[held])
+    return Points(held, flux, error, limit, alerted, forced, alerted | significant)
+
+
 def _reach(o: Observed, now: int) -> int:
     return int(np.searchsorted(o.visits.mjd, o.visits.mjd[now] - HISTORY_DAYS[o.survey]))
 
@@ -168,11 +192,14 @@ def choose(o: Observed, strata: Sequence[float] = (0.25, 0.33, 0.42)) -> Alert:
     weights = np.array([w if np.any(stratum == k) else 0.0 for k, w in enumerate(strata)])
     chosen = rng.choice(np.flatnonzero(stratum == rng.choice(3, p=weights / weights.sum())))
     now = int(o.candidates[chosen])
-    return Alert(o, now, _reach(o, now), int(chosen))
+    return Alert(o, now, _reach(o, now))
 
 
-def alerts(o: Observed, most: int) -> list[Alert]:
-    """Up to `most` alerts of an object, spread over its life, in order."""
-    n = len(o.candidates)
-    picks = np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(int)) if most > 1 else np.array([0])
-    return [Alert(o, int(o.candidates[k]), _reach(o, int(o.candidates[k])), int(k)) for k in picks]
+def later(alert: Alert) -> Alert | None:
+    """Another alert of the same object, some time after this one, if it had any."""
+    o = alert.observed
+    after = o.candidates[o.candidates > alert.now]
+    if not len(after):
+        return None
+    now = int(after[int(np.random.default_rng([o.seed, o.index, 78]).integers(min(len(after), 6)))])
+    return Alert(o, now, _reach(o, now))

@@ -58,7 +58,17 @@ def scene(o: Observed) -> Scene:
     if source.host is not None:
         h = source.host
         # the event lies `offset` from the centre, seen from the event the centre lies the other way
-        values = (h.offset * np.cos(h.angle), h.offset * np.sin(h.angle), h.mag_r, h.g_r, 1, h.radius, h.axis_ratio, h.position_angle, h.bulge)
+        values = (
+            h.offset * np.cos(h.angle),
+            h.offset * np.sin(h.angle),
+            h.mag_r,
+            h.g_r,
+            1,
+            h.radius,
+            h.axis_ratio,
+            h.position_angle,
+            h.bulge,
+        )
         for k, value in enumerate(values):
             own[k].append(float(value))
     if source.star is not None and source.label not in ("asteroid",):
@@ -67,7 +77,17 @@ def scene(o: Observed) -> Scene:
         angle = rng.uniform(0, 2 * np.pi)
         for k, value in enumerate((distance * np.cos(angle), distance * np.sin(angle), source.star.mag_r, source.star.g_r, 0, 0, 1, 0, 0)):
             own[k].append(float(value))
-    columns = (r * np.cos(phi), r * np.sin(phi), mag, colour, galaxy, radius, rng.uniform(0.35, 1, n), rng.uniform(0, np.pi, n), rng.random(n) < 0.3)
+    columns = (
+        r * np.cos(phi),
+        r * np.sin(phi),
+        mag,
+        colour,
+        galaxy,
+        radius,
+        rng.uniform(0.35, 1, n),
+        rng.uniform(0, np.pi, n),
+        rng.random(n) < 0.3,
+    )
     merged = [np.concatenate([np.array(first), second]) for first, second in zip(own, columns, strict=True)]
     return Scene(*merged[:4], merged[4] > 0.5, *merged[5:8], merged[8] > 0.5)
 

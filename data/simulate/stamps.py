@@ -73,14 +73,18 @@ def _paint(
             _gaussian(image, x[k], y[k], mixture[0, m] * flux[k], xx, xy, yy, floor)
 
 
-def _sources(image: F32, scene: Scene, flux: npt.NDArray[np.float64], at: tuple[float, float], fwhm: float, floor: float, pixel: float) -> None:
+def _sources(
+    image: F32, scene: Scene, flux: npt.NDArray[np.float64], at: tuple[float, float], fwhm: float, floor: float, pixel: float
+) -> None:
     x, y = at[0] + scene.dx / pixel, at[1] + scene.dy / pixel
     radius = np.where(scene.galaxy, scene.radius / pixel, 0.0)
     sigma = fwhm / pixel / 2.3548
     _paint(image, x, y, flux, radius, scene.axis_ratio, scene.angle, scene.bulge, sigma, floor, _EXPONENTIAL, _DE_VAUCOULEURS)
 
 
-def _points(image: F32, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], flux: npt.NDArray[np.float64], sigma: float, floor: float) -> None:
+def _points(
+    image: F32, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], flux: npt.NDArray[np.float64], sigma: float, floor: float
+) -> None:
     zero = np.zeros(len(x))
     _paint(image, x, y, flux, zero, zero + 1, zero, zero > 1, sigma, floor, _EXPONENTIAL, _DE_VAUCOULEURS)
 
@@ -110,7 +114,10 @@ def stamps(alert: Alert, scene: Scene, context: dict[str, object]) -> tuple[F32,
     if rubin:
         background, sigma_sky = 0.0, float(10 ** (0.4 * (31.4 - limit)) / 5 / 2.6)
     else:
-        background, sigma_sky = float(rng.lognormal(4.38, 0.25)), float(np.clip(4.6 * 10 ** (-0.28 * (limit - 20.2)) * rng.lognormal(0, 0.06), 3.2, 40))
+        background, sigma_sky = (
+            float(rng.lognormal(4.38, 0.25)),
+            float(np.clip(4.6 * 10 ** (-0.28 * (limit - 20.2)) * rng.lognormal(0, 0.06), 3.2, 40)),
+        )
     at = (CENTRE + float(rng.uniform(-0.5, 0.5)), CENTRE + float(rng.uniform(-0.5, 0.5)))
     floor = 0.02 * sigma_sky
     flux = scene.flux(float(o.visits.wavelength[now])) * counts
@@ -186,7 +193,9 @@ def _artefact(rng: np.random.Generator, alert: Alert, at: tuple[float, float], s
     elif o.source.kind == "cosmic-ray":
         angle, length = rng.uniform(0, np.pi), rng.exponential(2.5)
         for step in np.arange(-length / 2, length / 2 + 0.5, 0.5):
-            image[int(round(y + step * np.sin(angle))) % RAW_STAMP, int(round(x + step * np.cos(angle))) % RAW_STAMP] = peak / (1 + length) * rng.uniform(0.6, 1.6)
+            image[round(y + step * np.sin(angle)) % RAW_STAMP, round(x + step * np.cos(angle)) % RAW_STAMP] = (
+                peak / (1 + length) * rng.uniform(0.6, 1.6)
+            )
     else:
         start, end = sorted(rng.integers(0, RAW_STAMP, 2)) if rng.random() < 0.5 else (0, RAW_STAMP)
         start, end = min(start, y - 2), max(end, y + 3)

@@ -151,9 +151,12 @@ def sn_ibc(d: Draw) -> Source:
     Taddia et al. 2015): the floor is 4,600–5,400 K and metals blanket the blue from the rise on; IIb with a cooling first peak (Arcavi et al. 2017).
     """
     kind = d.pick({"Ib": 0.28, "Ic": 0.27, "Ic-BL": 0.15, "IIb": 0.3})
-    tau, ni_mass, floor, speed = {"Ib": (12.5, 0.1, 5100, 9e8), "Ic": (12.5, 0.14, 5000, 1e9), "Ic-BL": (11.5, 0.3, 5200, 1.7e9), "IIb": (13.0, 0.1, 5100, 8.5e8)}[
-        kind
-    ]
+    tau, ni_mass, floor, speed = {
+        "Ib": (12.5, 0.1, 5100, 9e8),
+        "Ic": (12.5, 0.14, 5000, 1e9),
+        "Ic-BL": (11.5, 0.3, 5200, 1.7e9),
+        "IIb": (13.0, 0.1, 5100, 8.5e8),
+    }[kind]
     power = d.lognormal("ni_mass", ni_mass, 0.45) * 2e33 * nickel(GRID)
     bolometric = diffusion(GRID, d.lognormal("tau", tau, 0.25), power)
     bolometric *= 1 - np.exp(-((d.lognormal("gamma", 90, 0.3) / np.maximum(GRID, 1)) ** 2))
@@ -163,7 +166,9 @@ def sn_ibc(d: Draw) -> Source:
     cool = d.normal("t_floor", floor, 350, 4000)
     if kind == "IIb" and d.chance(0.6):
         shock = d.uniform("shock", 0.3, 1.6) * bolometric.max() * np.exp(-GRID / d.uniform("shock_decay", 1.5, 4))
-        photosphere = np.where(GRID < 6, np.maximum(photosphere, d.uniform("shock_t", 12000, 20000) * np.maximum(GRID, 0.5) ** -0.45), photosphere)
+        photosphere = np.where(
+            GRID < 6, np.maximum(photosphere, d.uniform("shock_t", 12000, 20000) * np.maximum(GRID, 0.5) ** -0.45), photosphere
+        )
         bolometric = bolometric + shock
     temperature = np.clip(np.maximum(photosphere, cool), 2500, 9500 if kind != "IIb" else 25000)
     blanket, uv = d.uniform("blanketing", 0.25, 0.9), d.uniform("uv", 1.0, 2.5)
@@ -186,7 +191,13 @@ def slsn(d: Draw) -> Source:
     """
     if d.chance(0.25):
         return _interacting(
-            d, "slsn", "SLSN-II", d.lognormal("rise", 28, 0.35), d.lognormal("decline", 0.012, 0.45), d.normal("peak_ii", -20.9, 0.5, -22.3, -20.0), 1.2
+            d,
+            "slsn",
+            "SLSN-II",
+            d.lognormal("rise", 28, 0.35),
+            d.lognormal("decline", 0.012, 0.45),
+            d.normal("peak_ii", -20.9, 0.5, -22.3, -20.0),
+            1.2,
         )
     grid = np.concatenate([np.arange(0.0, 150.0, 3.0), np.arange(150.0, 480.0, 10.0)])
     spin = d.lognormal("spin_down", 24, 0.7)
@@ -195,7 +206,9 @@ def slsn(d: Draw) -> Source:
     bolometric *= 1 - np.exp(-((d.lognormal("gamma", 200, 0.4) / np.maximum(grid, 1)) ** 2))
     peak = float(bolometric.max())
     if d.chance(0.35):
-        bolometric = bolometric + peak * d.uniform("bump", 0.05, 0.25) * np.exp(-(((grid - d.uniform("bump_at", 0, 150)) / d.uniform("bump_w", 6, 20)) ** 2))
+        bolometric = bolometric + peak * d.uniform("bump", 0.05, 0.25) * np.exp(
+            -(((grid - d.uniform("bump_at", 0, 150)) / d.uniform("bump_w", 6, 20)) ** 2)
+        )
     radius = d.lognormal("speed", 1.0e9, 0.25) * np.maximum(grid, 0.5) * 86400 * 0.8
     photosphere = (np.maximum(bolometric, 1e38) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
     temperature = np.clip(np.maximum(photosphere, d.normal("t_floor", 7800, 1300, 5000, 12000)), 2500, 25000)
@@ -234,5 +247,7 @@ def tde(d: Draw) -> Source:
         return np.interp(t, grid, luminosity) * black_body(wavelength, temperature) / black_body(PIVOT, temperature)
 
     absolute = d.normal("peak", -19.6 if kind != "TDE-fast" else -17.9, 0.8, -22, -16.5)
-    event = Event("tde", kind, shape, grid, absolute, peak_at + min(2.5 * fall, 260), float(d.rng.exponential(0.25)), nuclear=True, hostless=0.0)
+    event = Event(
+        "tde", kind, shape, grid, absolute, peak_at + min(2.5 * fall, 260), float(d.rng.exponential(0.25)), nuclear=True, hostless=0.0
+    )
     return transient(d, event, faintest=20.3, brightest=15.5)

@@ -88,7 +88,9 @@ def rr_lyrae(d: Draw) -> Source:
         scale = amplitude * (1 + blazhko * np.sin(2 * np.pi * t / beat))
         return 0.5 * scale * y * (wavelength / 4750.0) ** -1.15
 
-    return Source("rr-lyrae", "RRab" if ab else "RRc", _difference(star, magnitudes, _reference(d)), (0.0, 90.0), "halo", star=star, persistent=True)
+    return Source(
+        "rr-lyrae", "RRab" if ab else "RRc", _difference(star, magnitudes, _reference(d)), (0.0, 90.0), "halo", star=star, persistent=True
+    )
 
 
 def eclipsing_binary(d: Draw) -> Source:
@@ -96,9 +98,21 @@ def eclipsing_binary(d: Draw) -> Source:
     nearly grey, so colours hardly change; depths 0.1–1.2 mag.
     """
     kind = d.pick({"EA": 0.4, "EB": 0.25, "EW": 0.35})
-    period = d.lognormal("p_ea", 2.5, 0.8, 0.4, 40) if kind == "EA" else d.lognormal("p_eb", 0.75, 0.4) if kind == "EB" else d.lognormal("p_ew", 0.36, 0.2)
+    period = (
+        d.lognormal("p_ea", 2.5, 0.8, 0.4, 40)
+        if kind == "EA"
+        else d.lognormal("p_eb", 0.75, 0.4)
+        if kind == "EB"
+        else d.lognormal("p_ew", 0.36, 0.2)
+    )
     deep = d.uniform("depth_ea", 0.25, 1.2) if kind == "EA" else d.uniform("depth", 0.2, 0.75)
-    shallow = deep * (d.uniform("ratio_ea", 0.1, 1.0) if kind == "EA" else d.uniform("ratio_eb", 0.3, 0.7) if kind == "EB" else d.uniform("ratio_ew", 0.75, 1))
+    shallow = deep * (
+        d.uniform("ratio_ea", 0.1, 1.0)
+        if kind == "EA"
+        else d.uniform("ratio_eb", 0.3, 0.7)
+        if kind == "EB"
+        else d.uniform("ratio_ew", 0.75, 1)
+    )
     width, phase = d.uniform("width", 0.015, 0.06), float(d.rng.random())
     ellipsoidal = {"EA": 0.02, "EB": 0.35, "EW": 1.0}[kind]
     tilt = d.normal("grey", 0.0, 0.12)
@@ -108,7 +122,9 @@ def eclipsing_binary(d: Draw) -> Source:
         x = (t / period + phase) % 1
         w = width if kind == "EA" else 2 * width
         cuts = deep * np.exp(-0.5 * ((x - 0.5) / w) ** 2) + shallow * np.exp(-0.5 * ((np.abs(x - 0.5) - 0.5) / w) ** 2)
-        smooth = 0.25 * (deep + shallow) * (1 + np.cos(4 * np.pi * (x - 0.5))) + 0.25 * (deep - shallow) * (1 + np.cos(2 * np.pi * (x - 0.5)))
+        smooth = 0.25 * (deep + shallow) * (1 + np.cos(4 * np.pi * (x - 0.5))) + 0.25 * (deep - shallow) * (
+            1 + np.cos(2 * np.pi * (x - 0.5))
+        )
         return ((1 - ellipsoidal) * cuts + ellipsoidal * smooth) * (wavelength / 6200.0) ** -tilt
 
     sky: SkyKind = "disc" if d.chance(0.75) else "halo"
@@ -168,7 +184,9 @@ def lpv(d: Draw) -> Source:
         y = np.where(x < rise, np.cos(np.pi * x / rise), -np.cos(np.pi * (x - rise) / (1 - rise)))
         return 0.5 * amplitude * (y + irregular * np.sin(2 * np.pi * t / other)) * (wavelength / 5500.0) ** -blue
 
-    return Source("lpv", "Mira" if mira else "SR", _difference(star, magnitudes, _reference(d)), (0.0, 200.0), "disc", star=star, persistent=True)
+    return Source(
+        "lpv", "Mira" if mira else "SR", _difference(star, magnitudes, _reference(d)), (0.0, 200.0), "disc", star=star, persistent=True
+    )
 
 
 def yso(d: Draw) -> Source:

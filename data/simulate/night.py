@@ -1,0 +1,111 @@
+"""A seed in → a night's stream of ZTF packets out, each with the truth about it.
+
+Alert k of a night is a function of (seed, k) alone: the same bytes in any process, and any part of a night can be made by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from data.simulate.arrays import candid_of, object_name, pick
+from data.simulate.classes import STREAM_MIX
+from data.simulate.draw import POPULATIONS, PopulationName
+from data.simulate.observe import Alert, later
+from data.simulate.packets import n_detections, packet
+
+_AGAIN = 23
+"""An object that comes back does so this many alerts later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What a packet is."""
+
+    kind: Literal["alert", "double", "broken"]
+    label: str  # class slug; "" for a broken packet
+    object_id: str
+    candid: int  # 0 for a broken packet
+    n_detections: int
+    detail: str  # the finer class, or how the packet is broken
+
+
+def night(
+    seed: int,
+    n: int,
+    population: PopulationName = "demo",
+    doubles: int | None = None,
+    broken: int | None = None,
+    mix: Mapping[str, float] | None = None,
+) -> Iterator[tuple[bytes, Truth]]:
+    """A stream of n packets.
+
+    Parameters
+    ----------
+    seed, population : which night
+    n : packets in all, doubles and broken ones included
+    doubles : exact repetitions of an earlier packet, as ZTF sends them; default n // 100
+    broken : truncated, foreign or senseless packets; default n // 200
+    mix : weights by class; default `STREAM_MIX`
+
+    Yields
+    ------
+    (packet, truth)
+
+    Raises
+    ------
+    ValueError : more doubles and broken packets than the stream can hold
+    """
+    doubles = n // 100 if doubles is None else doubles
+    broken = n // 200 if broken is None else broken
+    if min(n, doubles, broken) < 0 or (doubles + broken >= max(n, 1) and doubles + broken > 0):
+        raise ValueError(f"{doubles} doubles and {broken} broken packets do not fit into {n} packets")
+    mix = dict(mix or STREAM_MIX)
+    rng = np.random.default_rng([POPULATIONS[population].key, seed, 9])
+    places = 1 + rng.permutation(max(n - 1, 0))[: doubles + broken]
+    repeat, spoilt = set(places[:doubles].tolist()), set(places[doubles:].tolist())
+    index = 0
+    last: tuple[bytes, Truth] | None = None
+    for place in range(n):
+        if last is not None and place in repeat:
+            yield last[0], replace(last[1], kind="double")
+        elif last is not None and place in spoilt:
+            yield _broken(last[0], place)
+        else:
+            alert = alert_at(seed, index, population, mix)
+            index += 1
+            last = packet(alert), truth(alert)
+            yield last
+
+
+def alert_at(seed: int, index: int, population: PopulationName = "demo", mix: Mapping[str, float] | None = None) -> Alert:
+    """Alert `index` of a night: a new object, or, one in five where it can be, the next alert of the one `_AGAIN` alerts ago."""
+    mix = dict(mix or STREAM_MIX)
+    coin = np.random.default_rng([POPULATIONS[population].key, seed, index, 8]).random
+    before = index - _AGAIN
+    if before >= 0 and coin() < 0.2 and np.random.default_rng([POPULATIONS[population].key, seed, before, 8]).random() >= 0.2:
+        again = later(pick(seed, before, population, {"ztf": 1.0}, mix))
+        if again is not None:
+            return again
+    return pick(seed, index, population, {"ztf": 1.0}, mix)
+
+
+def truth(alert: Alert) -> Truth:
+    """The answer to an alert."""
+    o = alert.observed
+    return Truth("alert", o.label, object_name(alert), candid_of(alert), n_detections(alert), o.source.kind)
+
+
+def _broken(whole: bytes, place: int) -> tuple[bytes, Truth]:
+    """Three ways to be no packet: cut short, another survey's bytes, and text."""
+    how = ("truncated", "foreign", "text")[place % 3]
+    if how == "truncated":
+        data = whole[: len(whole) // 2]
+    elif how == "foreign":
+        data = b"\x00\x00\x00\x2b\x67" + bytes((place * k + 7) % 256 for k in range(400))  # Confluent framing, schema 11111
+    else:
+        data = b'{"alert": "a message for another topic", "number": %d}' % place
+    return data, Truth("broken", "", "", 0, 0, how)
