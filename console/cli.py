@@ -1,0 +1,193 @@
+"""A command line → one command. Each command imports what it needs when it runs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from console.broker import with_broker
+from console.errors import guarded, usage
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+app = typer.Typer(
+    name="protonova",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Finds rare cosmic events in alert streams, in real time. Settings: PROTONOVA_… in the environment, protonova.toml, flags.",
+)
+
+Kafka = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT", help="Kafka to use; default: the node of `protonova run`.")]
+State = Annotated[Path | None, typer.Option("--state", metavar="FOLDER", help="State folder (default ./state).")]
+Bundle = Annotated[Path | None, typer.Option("--bundle", metavar="FOLDER", help="Model bundle (default: the one that ships).")]
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write every figure printed as JSON.")]
+Paths = Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders, tar(.gz), parquet of packets, or - for stdin.")]
+
+
+Engine = Annotated[str | None, typer.Option("--engine", help="Which engine runs the network: auto, onnxruntime, tensorrt.")]
+
+_state = Path(os.environ.get("PROTONOVA_STATE", "state"))
+"""Where a log of an unexpected error goes; `settings` corrects it."""
+
+
+def settings(**flags: Any) -> Settings:
+    """The settings, with the flags that were given on top."""
+    global _state
+    from streams.settings import Settings
+
+    if flags.get("state") is not None:
+        _state = Path(flags["state"])
+    found = Settings(**flags)
+    _state = found.state
+    return found
+
+
+@app.command()
+def run(
+    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Worker processes.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Clear the broker's data first.")] = False,
+    kafka: Kafka = None,
+    state: State = None,
+    bundle: Bundle = None,
+    engine: Engine = None,
+) -> None:
+    """Kafka (if none is configured), workers, drift and the status page, under one supervisor."""
+    from console.run import run as supervise
+
+    raise typer.Exit(supervise(settings(workers=workers, kafka=kafka, state=state, bundle=bundle, engine=engine), fresh=fresh))
+
+
+@app.command()
+def demo(
+    packets: Annotated[int, typer.Option("--packets", min=20, max=200_000, help="Packets of the simulated night.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the night.")] = 20_261_123,
+    report: Report = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the state folder (state/demo).")] = False,
+    bundle: Bundle = None,
+    engine: Engine = None,
+) -> None:
+    """A simulated night through Kafka, a worker and the status page to scored detections, with tables at the end."""
+    from console.demo import demo as show
+
+    raise typer.Exit(show(settings(bundle=bundle, engine=engine), packets=packets, seed=seed, report=report, keep=keep))
+
+
+@app.command()
+def publish(
+    paths: Paths,
+    rate: Annotated[str | None, typer.Option("--rate", metavar="N/s", help="Packets a second.")] = None,
+    speed: Annotated[str | None, typer.Option("--speed", metavar="10x", help="Pace by the alerts' own times, so much faster.")] = None,
+    maximum: Annotated[bool, typer.Option("--max", help="As fast as it goes (the default).")] = False,
+    topic: Annotated[str | None, typer.Option("--topic", help="Send everything here instead of the survey's topic.")] = None,
+    test: Annotated[bool, typer.Option("--test", help="Mark the packets as a test (headers _test, alert_tense).")] = False,
+    report: Report = None,
+    kafka: Kafka = None,
+    state: State = None,
+) -> None:
+    """Put packets into the alert topics: recognised by content, the rest listed as skipped."""
+    from console.publish import Pace
+    from console.publish import publish as send
+
+    if sum((rate is not None, speed is not None, maximum)) > 1:
+        raise usage("--rate, --speed and --max exclude each other: give one")
+    pace = Pace.parse(rate, speed)
+    raise typer.Exit(send(with_broker(settings(kafka=kafka, state=state)), paths, pace, topic=topic, test=test, report=report))
+
+
+@app.command()
+def watch(
+    klass: Annotated[str | None, typer.Option("--class", metavar="SLUG", help="Only this class's topic, such as tde.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Every detection kept, not only new ones.")] = False,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many.")] = None,
+    kafka: Kafka = None,
+    state: State = None,
+) -> None:
+    """Print detections as they come, as a subscriber that holds no group."""
+    from console.watch import watch as show
+
+    raise typer.Exit(show(with_broker(settings(kafka=kafka, state=state)), klass, as_json=json, from_beginning=from_beginning, count=count))
+
+
+@app.command()
+def replay(
+    archives: Annotated[
+        list[str],
+        typer.Argument(metavar="ARCHIVE…", help="Files, folders, tar(.gz), parquet, - for stdin, or kafka://topic?from=…&to=…"),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet to write: one row an outcome.")],
+    labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="CSV of labels: objectId or candid, and klass.")] = None,
+    report: Report = None,
+    kafka: Kafka = None,
+    state: State = None,
+    bundle: Bundle = None,
+    engine: Engine = None,
+) -> None:
+    """Put archived packets through the worker's own function, without a broker, as fast as it goes."""
+    from console.replay import replay as score
+
+    raise typer.Exit(
+        score(settings(kafka=kafka, state=state, bundle=bundle, engine=engine), archives, out, labels_file=labels, report=report)
+    )
+
+
+@app.command()
+def topics(
+    repair: Annotated[bool, typer.Option("--repair", help="Make what is missing and correct what differs.")] = False,
+    kafka: Kafka = None,
+    state: State = None,
+) -> None:
+    """Show the topics beside the wiring table, and repair them."""
+    from console.topics import topics as show
+
+    raise typer.Exit(show(with_broker(settings(kafka=kafka, state=state)), repair=repair))
+
+
+@app.command()
+def status(
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the page instead of printing its figures.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.5, max=600, help="Listen for so long where no page is served.")] = 6.0,
+    host: Annotated[str | None, typer.Option("--host", help="Address to serve on (default: loopback).")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to serve on; 0: any free one.")] = None,
+    kafka: Kafka = None,
+    state: State = None,
+) -> None:
+    """The status page: serve it, or print its figures."""
+    found = with_broker(settings(kafka=kafka, state=state, status_host=host, status_port=port))
+    if serve:
+        from console.status.serve import serve as serve_page
+
+        raise typer.Exit(serve_page(found))
+    from console.status.terminal import show
+
+    raise typer.Exit(show(found, as_json=json, seconds=seconds))
+
+
+@app.command()
+def doctor(kafka: Kafka = None, state: State = None, bundle: Bundle = None, engine: Engine = None) -> None:
+    """What is installed, which engine and broker would be used, and why."""
+    from console.doctor import doctor as examine
+
+    raise typer.Exit(examine(settings(kafka=kafka, state=state, bundle=bundle, engine=engine)))
+
+
+def main() -> None:
+    """The entry point ``protonova``."""
+    command = typer.main.get_command(app)
+
+    def body() -> int:
+        result = command.main(sys.argv[1:] or ["--help"], prog_name="protonova", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+
+    sys.exit(guarded(body, lambda: _state))
+
+
+if __name__ == "__main__":
+    main()

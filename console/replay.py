@@ -1,0 +1,352 @@
+"""Archived packets → scores in a parquet file, through the worker's own function and without a broker (but for ranges of a topic).
+
+What happens to a packet is what happens to it on the stream: the same bytes seen again are a double (`streams.detect`), everything else goes to
+`pipeline.score.score` in batches. With a file of labels the scores are judged.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from console import report as reports
+from console.errors import ConsoleError, one_line, say
+from schemas.records import Detection, Rejected
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.state import ScoringState
+    from streams.settings import Settings
+
+Named = tuple[str, bytes]
+"""Where a packet comes from, and the packet."""
+
+_PROBABILITY = pa.struct([("name", pa.string()), ("probability", pa.float32()), ("prior_probability", pa.float32())])
+SCHEMA = pa.schema(
+    [
+        pa.field("origin", pa.string(), nullable=False, metadata={"doc": "file, member of an archive, row, or topic[partition]@offset"}),
+        pa.field("kind", pa.string(), nullable=False, metadata={"doc": "detection, rejected or duplicate"}),
+        ("detection_id", pa.string()),
+        ("survey", pa.string()),
+        ("candid", pa.int64()),
+        ("object_id", pa.string()),
+        pa.field("ra", pa.float64(), metadata={"unit": "deg"}),
+        pa.field("dec", pa.float64(), metadata={"unit": "deg"}),
+        pa.field("mjd", pa.float64(), metadata={"unit": "d TAI"}),
+        ("band", pa.string()),
+        pa.field("flux", pa.float32(), metadata={"unit": "uJy"}),
+        pa.field("flux_err", pa.float32(), metadata={"unit": "uJy"}),
+        ("n_detections", pa.int32()),
+        ("top_class", pa.string()),
+        ("top_probability", pa.float32()),
+        ("classes", pa.list_(_PROBABILITY)),
+        ("conformal_set", pa.list_(pa.string())),
+        ("novelty", pa.float32()),
+        ("nearest_prototype", pa.string()),
+        ("prototype_distance", pa.float32()),
+        ("model", pa.string()),
+        ("engine", pa.string()),
+        ("scoring_id", pa.string()),
+        pa.field("error_class", pa.string(), metadata={"doc": "of a rejected packet"}),
+        pa.field("reason", pa.string(), metadata={"doc": "of a rejected packet"}),
+    ]
+)
+_SAME = [n for n in SCHEMA.names if n not in ("origin", "kind", "classes", "conformal_set", "error_class", "reason")]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the packets."""
+
+    packets: int = 0
+    detections: int = 0
+    duplicates: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def figures(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "packets": self.packets,
+            "detections": self.detections,
+            "duplicates": self.duplicates,
+            "skipped": dict(self.skipped),
+            "rejected": dict(self.rejected),
+        }
+
+
+def row(origin: str, outcome: Detection | Rejected | None) -> dict[str, Any]:
+    """One row of the file; None is a double."""
+    if outcome is None:
+        return {"origin": origin, "kind": "duplicate"}
+    if isinstance(outcome, Rejected):
+        return {
+            "origin": origin,
+            "kind": "rejected",
+            "survey": outcome.survey,
+            "error_class": outcome.error_class,
+            "reason": outcome.reason,
+        }
+    values: dict[str, Any] = {name: getattr(outcome, name) for name in _SAME}
+    classes = [{"name": c.name, "probability": c.probability, "prior_probability": c.prior_probability} for c in outcome.classes]
+    return {"origin": origin, "kind": "detection", "classes": classes, "conformal_set": list(outcome.conformal_set), **values}
+
+
+class Writer:
+    """Rows → a parquet file that appears under its name only when it is whole."""
+
+    ROWS = 4096
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._rows: list[dict[str, Any]] = []
+        try:
+            self._file = pq.ParquetWriter(self._part, SCHEMA, compression="zstd")
+        except OSError as error:
+            raise ConsoleError(f"{path} cannot be written: {error.strerror or error}") from error
+
+    def add(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Append rows."""
+        self._rows.extend(rows)
+        if len(self._rows) >= self.ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._file.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            self._rows = []
+
+    def close(self) -> None:
+        """Finish: the file is there from now on."""
+        self._flush()
+        self._file.close()
+        self._part.replace(self.path)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        with suppress(OSError, ValueError):
+            self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+def outcomes(
+    packets: Iterable[Named], state: ScoringState, batch_size: int, remember: int
+) -> Iterator[tuple[list[str], list[Detection | Rejected | None]]]:
+    """Score packets batch by batch as a worker would.
+
+    Parameters
+    ----------
+    packets : iterable of (origin, packet)
+    state : ScoringState
+    batch_size : int
+        Packets a batch.
+    remember : int
+        How many packets a worker remembers to tell doubles.
+
+    Yields
+    ------
+    (list of str, list)
+        Origins and what became of them; None is a double.
+    """
+    from pipeline.score import score
+    from streams.detect import Doubles
+
+    seen = Doubles(remember)
+    source = iter(packets)
+    while batch := list(islice(source, batch_size)):
+        results: list[Detection | Rejected | None] = [None] * len(batch)
+        fresh = [i for i, (_, packet) in enumerate(batch) if not seen.seen(packet)]
+        for i, outcome in zip(fresh, score([batch[i][1] for i in fresh], state), strict=True):
+            results[i] = outcome
+        yield [origin for origin, _ in batch], results
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """Label by object id or candid; empty labels are left out.
+
+    Raises
+    ------
+    ConsoleError
+        The file is missing or lacks a column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            table = csv.DictReader(handle)
+            names = {n.lower().replace("_", ""): n for n in table.fieldnames or ()}
+            key = next((names[n] for n in ("candid", "objectid", "diaobjectid") if n in names), None)
+            value = next((names[n] for n in ("label", "klass", "class", "type") if n in names), None)
+            if key is None or value is None:
+                raise ConsoleError(f"{path} has no column objectId or candid beside label or klass; it has {', '.join(table.fieldnames or ())}")
+            return {r[key].strip(): r[value].strip() for r in table if r[key] and r[value] and r[value].strip()}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConsoleError(f"{path} cannot be read as a table of labels: {one_line(error, 200)}") from error
+
+
+@dataclass(slots=True)
+class Judge:
+    """Compares detections with labels."""
+
+    labels: dict[str, str]
+    pairs: list[tuple[str, str, int]] = field(default_factory=list)
+    """(truth, said, detections in the light curve)."""
+    unmapped: Counter[str] = field(default_factory=Counter)
+    unlabelled: int = 0
+
+    def add(self, detection: Detection) -> None:
+        """Take one detection."""
+        from schemas.taxonomy import slug_of
+
+        label = self.labels.get(str(detection.candid)) or self.labels.get(detection.object_id)
+        if label is None:
+            self.unlabelled += 1
+            return
+        slug = slug_of(label)
+        if slug is None:
+            self.unmapped[label] += 1
+            return
+        self.pairs.append((slug, detection.top_class, detection.n_detections))
+
+    def matrix(self, least: int = 0, most: float = math.inf) -> reports.Confusion:
+        """Of the alerts with so many detections."""
+        return reports.confusion((truth, said) for truth, said, n in self.pairs if least <= n <= most)
+
+    def figures(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "labelled": len(self.pairs),
+            "unlabelled": self.unlabelled,
+            "unmapped": dict(self.unmapped),
+            "all": self.matrix().figures(),
+            "by_detections": {name: self.matrix(a, b).figures() for name, a, b in STRATA},
+        }
+
+
+STRATA: Sequence[tuple[str, int, float]] = (("1", 0, 1), ("2–4", 2, 4), ("≥ 5", 5, math.inf))
+"""Alerts by the number of detections in their light curve."""
+
+
+def strata_table(matrices: dict[str, reports.Confusion], title: str) -> Any:
+    """Accuracy and macro recall by the number of detections."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    for name, justify in (("detections", "left"), ("alerts", "right"), ("accuracy", "right"), ("macro recall", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name, m in matrices.items():
+        shares = [("–" if math.isnan(v) else f"{100 * v:.1f} %") for v in (m.accuracy, m.macro_recall)]
+        table.add_row(name, f"{m.total:,}", *shares)
+    return table
+
+
+def print_judged(console: Console, judge: Judge, title: str) -> None:
+    """The tables of a comparison with labels."""
+    if not judge.pairs:
+        console.print(f"{title}: no detection has a label that the taxonomy knows.")
+        return
+    console.print(strata_table({name: judge.matrix(a, b) for name, a, b in STRATA}, f"{title}: by the number of detections"))
+    console.print(reports.class_table(judge.matrix(), f"{title}: by class"))
+    console.print(reports.confusion_table(judge.matrix(), f"{title}: confusion"))
+    if judge.unmapped:
+        some = ", ".join(f"{name} ({n})" for name, n in judge.unmapped.most_common(5))
+        console.print(f"{sum(judge.unmapped.values())} alerts have a label outside our classes: {some}…" if len(judge.unmapped) > 5 else
+                      f"{sum(judge.unmapped.values())} alerts have a label outside our classes: {some}.")
+
+
+def sources(settings: Settings, archives: Sequence[str], tally: Tally) -> Iterator[Named]:
+    """Packets of archives and of ranges of topics, in order; what is none is said and counted."""
+    from console.broker import with_broker
+    from console.sources import Skipped, packets_of, topic_range
+
+    for archive in archives:
+        if archive.startswith("kafka://"):
+            yield from topic_range(with_broker(settings), archive)
+            continue
+        for item in packets_of([archive]):
+            if isinstance(item, Skipped):
+                tally.skipped[item.kind] += 1
+                say(f"skipped {item.origin}: {item.reason}")
+            else:
+                yield item.origin, item.packet
+
+
+def replay(
+    settings: Settings, archives: Sequence[str], out: Path, *, labels_file: Path | None = None, report: Path | None = None
+) -> int:
+    """Run the command; returns the exit status."""
+    from rich.console import Console
+
+    from console.progress import progress
+    from pipeline.state import load
+
+    reports.check_writable(report)
+    labels = read_labels(labels_file) if labels_file is not None else {}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir():
+        raise ConsoleError(f"{out} is a folder: name a parquet file to write", 2)
+    state = load(settings.bundle, settings.engine)
+    tally, judge = Tally(), Judge(labels)
+    writer = Writer(out)
+    started = time.perf_counter()
+    try:
+        with progress("replay", unit="packets") as bar:
+            for origins, results in outcomes(sources(settings, archives, tally), state, settings.batch_size, settings.remembered):
+                writer.add(map(row, origins, results))
+                for outcome in results:
+                    tally.packets += 1
+                    if outcome is None:
+                        tally.duplicates += 1
+                    elif isinstance(outcome, Rejected):
+                        tally.rejected[outcome.error_class] += 1
+                    else:
+                        tally.detections += 1
+                        if labels:
+                            judge.add(outcome)
+                bar.advance(len(results))
+        writer.close()
+    except BaseException:
+        writer.discard()
+        raise
+    seconds = time.perf_counter() - started
+    console = Console()
+    rejected = sum(tally.rejected.values())
+    per_second = tally.packets / seconds
+    console.print(
+        f"{tally.packets:,} packets = {tally.detections:,} detections + {rejected:,} rejected + {tally.duplicates:,} duplicates"
+        f" in {seconds:.1f} s ({per_second:,.0f}/s), scoring id {state.scoring_id}, {state.engine} → {out}",
+        soft_wrap=True,
+    )
+    if tally.rejected:
+        console.print(reports.count_table("Rejected", tally.rejected))
+    if tally.skipped:
+        console.print(reports.count_table("Skipped", tally.skipped))
+    if labels:
+        print_judged(console, judge, "Against the labels")
+    reports.write(
+        report,
+        {
+            "command": "replay",
+            **tally.figures(),
+            "seconds": seconds,
+            "packets_per_second": per_second,
+            "scoring_id": state.scoring_id,
+            "model": state.model,
+            "engine": state.engine,
+            "out": str(out),
+            **({"labels": judge.figures()} if labels else {}),
+        },
+    )
+    return 0 if tally.packets else 1
