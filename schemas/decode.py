@@ -1,0 +1,145 @@
+"""Packets of any survey → one `AlertBatch`.
+
+in → packets (bytes)
+out → columns of those that can be read, and for each other one the reason why not
+
+The writer schema says whose packet it is. Compiled programs are kept by the container's header: a packet that starts with the same bytes
+as one before it costs one comparison of memory (a quarter of a ZTF packet is its schema).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from operators.types import AlertBatch
+from schemas import ztf
+from schemas.columns import Columns, Reader, Record
+from schemas.cutouts import Cutouts
+from schemas.program import Program, Scratch, compile_schema, run
+from schemas.wire import MAX_PACKET, PacketError, SchemaStore, load_schema, read_body, read_header, sniff
+
+READERS: tuple[Reader, ...] = (ztf,)
+MAX_HEADERS = 16
+MAX_PROGRAMS = 256
+_NAMES = "ZTF, Rubin or TESS"
+
+Compiled: TypeAlias = tuple[Reader, Program]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of a list of packets."""
+
+    batch: AlertBatch
+    index: tuple[int, ...]
+    """Position in the input of each alert of the batch."""
+    rejected: tuple[tuple[int, PacketError], ...]
+    """Position and reason of every other one."""
+
+
+class _Workspace(threading.local):
+    """What a thread writes into while it reads one record."""
+
+    def __init__(self) -> None:
+        self.scratch: dict[int, Scratch] = {}
+        self.cutouts = Cutouts()
+
+
+class Decoder:
+    """Decodes packets; remembers headers and programs. May be shared by threads.
+
+    Parameters
+    ----------
+    store : where the schemas of framed packets come from
+    """
+
+    def __init__(self, store: SchemaStore | None = None) -> None:
+        self._store = store or SchemaStore()
+        self._headers: list[tuple[bytes, str, Compiled]] = []  # the latest first; bytes up to the sync marker
+        self._texts: dict[bytes, Compiled | PacketError] = {}
+        self._ids: dict[int, Compiled] = {}
+        self._workspace = _Workspace()
+
+    def decode(self, packets: Sequence[bytes]) -> Decoded:
+        """Decode packets, each for itself.
+
+        Returns
+        -------
+        the batch in the order of the input, and the rejected ones
+        """
+        columns = Columns(len(packets))
+        index: list[int] = []
+        rejected: list[tuple[int, PacketError]] = []
+        for position, packet in enumerate(packets):
+            try:
+                self._read(packet, columns, len(index))
+                index.append(position)
+            except PacketError as error:
+                rejected.append((position, error))
+        return Decoded(columns.batch(), tuple(index), tuple(rejected))
+
+    def _read(self, packet: bytes, columns: Columns, i: int) -> None:
+        if len(packet) > MAX_PACKET:
+            raise PacketError("too_large", f"the packet has {len(packet):,} bytes; {MAX_PACKET:,} are read at most")
+        for place, (prefix, codec, compiled) in enumerate(self._headers):
+            if packet.startswith(prefix):
+                data, start, end = read_body(packet, len(prefix), codec)
+                if place > 3:  # the ones in use stay in front
+                    self._remember(prefix, codec, compiled)
+                break
+        else:
+            data, start, end, compiled = self._open(packet)
+        reader, program = compiled
+        scratch = self._workspace.scratch.get(id(reader))
+        if scratch is None:
+            scratch = Scratch(program.n_scalars, program.n_columns, len(program.columns))
+            self._workspace.scratch[id(reader)] = scratch
+        run(program, np.frombuffer(data, np.uint8), start, end, scratch)
+        reader.fill(Record(data, scratch), columns, i, self._workspace.cutouts)
+
+    def _open(self, packet: bytes) -> tuple[bytes, int, int, Compiled]:
+        kind = sniff(packet)
+        if kind == "container":
+            codec, text, at = read_header(packet)
+            compiled = self._by_text(text)
+            self._remember(packet[:at], codec, compiled)
+            return (*read_body(packet, at, codec), compiled)
+        if kind == "framed":
+            schema_id = int.from_bytes(packet[1:5], "big")
+            if schema_id not in self._ids:
+                compiled = _compile(self._store.get(schema_id))
+                if len(self._ids) < MAX_PROGRAMS:
+                    self._ids[schema_id] = compiled
+                return packet, 5, len(packet), compiled
+            return packet, 5, len(packet), self._ids[schema_id]
+        raise PacketError("not_avro", "the packet is neither an Avro object container nor in Confluent framing")
+
+    def _by_text(self, text: bytes) -> Compiled:
+        known = self._texts.get(text)
+        if known is None:
+            try:
+                known = _compile(load_schema(text))
+            except PacketError as error:
+                known = error
+            if len(self._texts) >= MAX_PROGRAMS:
+                self._texts.clear()
+            self._texts[text] = known
+        if isinstance(known, PacketError):
+            raise PacketError(known.error_class, known.reason)
+        return known
+
+    def _remember(self, prefix: bytes, codec: str, compiled: Compiled) -> None:
+        self._headers = [(prefix, codec, compiled), *(h for h in self._headers if h[0] != prefix)][:MAX_HEADERS]
+
+
+def _compile(schema: Any) -> Compiled:
+    for reader in READERS:
+        if reader.claims(schema):
+            return reader, compile_schema(schema, reader.WANT)
+    name = schema.get("name", "") if isinstance(schema, dict) else ""
+    raise PacketError("unknown_survey", f"the fields of {str(name)[:60] or 'the packet'} are not those of {_NAMES}")
