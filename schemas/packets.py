@@ -21,6 +21,8 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 
+from schemas.write import compile_writer, varint
+
 ZTF_SCHEMA = Path(__file__).with_name("ztf_4_02.avsc")
 """Names and types of a ZTF 4.02 packet (https://github.com/ZwickyTransientFacility/ztf-avro-alert)."""
 
@@ -44,17 +46,17 @@ class Container:
     def __init__(self, schema: Any) -> None:
         text = json.dumps(schema, separators=(",", ":"))
         self.schema = fastavro.parse_schema(json.loads(text))
+        self._write = compile_writer(json.loads(text))
         self.sync = hashlib.md5(text.encode(), usedforsecurity=False).digest()
         metadata = {"avro.codec": b"null", "avro.schema": text.encode()}
         entries = b"".join(_bytes(key.encode()) + _bytes(value) for key, value in metadata.items())
-        self.header = b"Obj\x01" + _varint(len(metadata)) + entries + b"\x00" + self.sync
+        self.header = b"Obj\x01" + varint(len(metadata)) + entries + b"\x00" + self.sync
 
     def encode(self, record: Mapping[str, Any]) -> bytes:
         """One record as a whole container: header, one block, sync marker."""
-        body = io.BytesIO()
-        fastavro.schemaless_writer(body, self.schema, record)
-        raw = body.getvalue()
-        return b"".join((self.header, _varint(1), _varint(len(raw)), raw, self.sync))
+        raw = bytearray()
+        self._write(record, raw)
+        return b"".join((self.header, varint(1), varint(len(raw)), raw, self.sync))
 
 
 def encode_ztf(record: Mapping[str, Any]) -> bytes:
@@ -117,16 +119,5 @@ def _ztf() -> Container:
     return Container(json.loads(ZTF_SCHEMA.read_text(encoding="utf-8")))
 
 
-def _varint(number: int) -> bytes:
-    """Avro's zig-zag variable-length long."""
-    coded = (number << 1) ^ (number >> 63)
-    out = bytearray()
-    while coded > 0x7F:
-        out.append(coded & 0x7F | 0x80)
-        coded >>= 7
-    out.append(coded)
-    return bytes(out)
-
-
 def _bytes(value: bytes) -> bytes:
-    return _varint(len(value)) + value
+    return varint(len(value)) + value

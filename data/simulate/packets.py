@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data.simulate.arrays import candid_of, image_number, object_name
+from data.simulate.arrays import candid_of, object_name
 from data.simulate.context import context
 from data.simulate.observe import Alert, points
 from data.simulate.scene import scene
@@ -26,6 +26,7 @@ def packet(alert: Alert) -> bytes:
     facts = context(alert, surroundings)
     images, (y0, y1, x0, x1) = stamps(alert, surroundings, facts)
     candid = candid_of(alert)
+    exposures = _exposures(alert)
     cut = [make_cutout(image[y0:y1, x0:x1]) for image in images]
     sign = "scimref" if alert.observed.flux[alert.now] >= 0 else "refmsci"
     names = (f"candid{candid}_targ_sci.fits.gz", f"candid{candid}_ref.fits.gz", f"candid{candid}_targ_{sign}.fits.gz")
@@ -35,9 +36,9 @@ def packet(alert: Alert) -> bytes:
             "publisher": "Protonova simulation",
             "objectId": object_name(alert),
             "candid": candid,
-            "candidate": _candidate(alert, candid, facts),
-            "prv_candidates": _previous(alert, facts) or None,
-            "fp_hists": _forced(alert, facts) or None,
+            "candidate": _candidate(alert, candid, facts, exposures[-1]),
+            "prv_candidates": _previous(alert, facts, exposures) or None,
+            "fp_hists": _forced(alert, facts, exposures) or None,
             **{
                 key: {"fileName": name, "stampData": data}
                 for key, name, data in zip(("cutoutScience", "cutoutTemplate", "cutoutDifference"), names, cut, strict=True)
@@ -46,19 +47,18 @@ def packet(alert: Alert) -> bytes:
     )
 
 
-def _exposure(alert: Alert, k: int) -> dict[str, Any]:
-    """What every row of a packet says about its image."""
-    v = alert.observed.visits
-    channel = alert.observed.index % 64
-    return {
-        "jd": float(np.round(v.mjd[k] + JD, 7)),
-        "fid": int(v.band[k]) + 1,
-        "pid": image_number(float(v.mjd[k])) * 1000 + channel * 10 + 5,
-        "diffmaglim": float(v.limit[k]),
-        "programid": 1,
-        "rcid": channel,
-        "field": 200 + alert.observed.index % 1600,
-    }
+def _exposures(alert: Alert) -> list[dict[str, Any]]:
+    """What every row of a packet says about its image; the alert's own last."""
+    o, held = alert.observed, slice(alert.first, alert.now + 1)
+    v = o.visits
+    jd = np.round(v.mjd[held] + JD, 7).tolist()
+    image = (np.floor(v.mjd[held]).astype(np.int64) - 57754) * 10**6 + (v.mjd[held] % 1 * 1e6).astype(np.int64)
+    channel, field = o.index % 64, 200 + o.index % 1600
+    rows = zip(jd, (v.band[held] + 1).tolist(), (image * 1000 + channel * 10 + 5).tolist(), v.limit[held].tolist(), strict=True)
+    return [
+        {"jd": t, "fid": fid, "pid": pid, "diffmaglim": limit, "programid": 1, "rcid": channel, "field": field}
+        for t, fid, pid, limit in rows
+    ]
 
 
 def _photometry(flux: float, error: float) -> dict[str, Any]:
@@ -73,9 +73,8 @@ def _photometry(flux: float, error: float) -> dict[str, Any]:
     }
 
 
-def _candidate(alert: Alert, candid: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _candidate(alert: Alert, candid: int, facts: Mapping[str, Any], exposure: dict[str, Any]) -> dict[str, Any]:
     o, now = alert.observed, alert.now
-    exposure = _exposure(alert, now)
     photometry = _photometry(float(o.flux[now]), float(o.error[now]))
     known = {key: value for key, value in facts.items() if key != "mjdstarthist"}
     return {
@@ -110,12 +109,12 @@ def _candidate(alert: Alert, candid: int, facts: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _previous(alert: Alert, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _previous(alert: Alert, facts: Mapping[str, Any], exposures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Earlier visits of the last 30 d: detections, and limits where there was none."""
     o = alert.observed
     out = []
     for k in range(alert.first, alert.now):
-        row = {**_exposure(alert, k), "rbversion": _RB, "magzpsci": ZERO_POINT[_BANDS[int(o.visits.band[k])]]}
+        row = {**exposures[k - alert.first], "rbversion": _RB, "magzpsci": ZERO_POINT[_BANDS[int(o.visits.band[k])]]}
         if o.detected[k]:
             earlier = Alert(o, k, k)
             row |= {**_photometry(float(o.flux[k]), float(o.error[k])), "candid": candid_of(earlier), "ra": o.ra, "dec": o.dec}
@@ -125,7 +124,7 @@ def _previous(alert: Alert, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     return out
 
 
-def _forced(alert: Alert, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _forced(alert: Alert, facts: Mapping[str, Any], exposures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Forced photometry in counts, with the zero point that makes it a flux."""
     o = alert.observed
     out = []
@@ -134,7 +133,7 @@ def _forced(alert: Alert, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         zp = ZERO_POINT[_BANDS[int(o.visits.band[k])]]
         counts = 10 ** (0.4 * (zp - 23.9))
-        row = _exposure(alert, k)
+        row = dict(exposures[k - alert.first])
         row |= {
             "rfid": row["field"] * 10**6 + row["rcid"] * 10**4 + row["fid"] * 100,
             "magzpsci": zp,
