@@ -41,14 +41,15 @@ def _compile(schema: Any, named: dict[str, Writer]) -> Writer:
     if isinstance(schema, str):
         return named[schema] if schema in named else _primitive(schema)
     if isinstance(schema, list):
-        if len(schema) != 2 or schema[0] != "null":
+        if len(schema) != 2 or "null" not in schema:
             raise ValueError(f"a union other than of null and one type: {schema}")
-        return _optional(_compile(schema[1], named))
+        null = schema.index("null")
+        return _optional(_compile(schema[1 - null], named), null)
     kind = schema["type"]
     if kind == "record":
         space, name = schema.get("namespace"), schema["name"]
         full = name if "." in name or not space else f"{space}.{name}"
-        writer = _record([(field["name"], _compile(field["type"], named), isinstance(field["type"], list)) for field in schema["fields"]])
+        writer = _record([(field["name"], _compile(field["type"], named), _nullable(field["type"])) for field in schema["fields"]])
         named[full] = named[name] = writer
         return writer
     if kind == "array":
@@ -89,15 +90,22 @@ def _primitive(kind: str) -> Writer:
     raise ValueError(f"no writer for the type {kind}")
 
 
-def _optional(inner: Writer) -> Writer:
+def _optional(inner: Writer, null: int) -> Writer:
+    empty, full = 2 * null, 2 * (1 - null)  # a branch's number as a zig-zag varint
+
     def optional(value: Any, out: bytearray) -> None:
         if value is None:
-            out.append(0)
+            out.append(empty)
         else:
-            out.append(2)
+            out.append(full)
             inner(value, out)
 
     return optional
+
+
+def _nullable(schema: Any) -> bool:
+    """Null is the first branch: a missing value is one zero byte."""
+    return isinstance(schema, list) and schema[0] == "null"
 
 
 def _record(fields: list[tuple[str, Writer, bool]]) -> Writer:
