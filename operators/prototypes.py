@@ -84,20 +84,19 @@ def judge(embedding: Array, logits: Array, heads: Heads) -> Judged:
 
 
 def conformal_scores(probability: Array) -> Array:
-    """Cumulative probability of the classes at least as probable as each class, itself included; (n, k) → (n, k).
+    """Cumulative probability of the classes more probable than each class, itself left out; (n, k) → (n, k).
 
-    Source: adaptive prediction sets, Romano, Sesia & Candès 2020, without randomisation.
+    Source: adaptive prediction sets, Romano, Sesia & Candès 2020, without randomisation. The class's own probability is left out, so
+    that the most probable one scores 0 and always belongs: with it in, sure alerts would belong by exception and the sets cover too much.
     """
     xp = array_namespace(probability)
-    at_least = probability[:, None, :] >= probability[:, :, None]
-    return xp.sum(xp.where(at_least, probability[:, None, :], xp.asarray(0.0, dtype=probability.dtype)), axis=2)
+    above = probability[:, None, :] > probability[:, :, None]
+    return xp.sum(xp.where(above, probability[:, None, :], xp.asarray(0.0, dtype=probability.dtype)), axis=2)
 
 
 def conformal_set(probability: Array, quantile: Array) -> Array:
-    """The classes whose score is within the calibrated quantile; the most probable one always belongs. (n, k) → (n, k) bool."""
-    xp = array_namespace(probability)
-    top = probability == xp.max(probability, axis=1, keepdims=True)
-    return (conformal_scores(probability) <= quantile) | top
+    """The classes whose score is within the calibrated quantile; (n, k) → (n, k) bool."""
+    return conformal_scores(probability) <= quantile
 
 
 def _log_softmax(xp: Any, x: Array) -> Array:
