@@ -1,0 +1,126 @@
+"""Simulated alerts → the same alerts, seen worse or by another survey.
+
+`Alerts`, a random generator → `Alerts`
+
+What may differ between the simulation and the sky must not decide: how far back a packet reaches, which points are in it, how noisy they
+are, whether there are limits or forced photometry, which catalogue matched, whether there are images. The alert's own point always stays.
+Recipe for the light curves: `prototypes/fewshot`; per-value and whole-modality dropout so that each modality may be missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from learning.dataset import Alerts, Bools
+from operators.types import CONTEXT, F32, F64
+
+MULTIPLICATIVE = (
+    "source_distance",
+    "source_flux",
+    "reference_distance",
+    "reference_flux",
+    "solar_system_distance",
+    "solar_system_flux",
+    "n_detections",
+    "n_visits",
+    "history",
+    "fwhm",
+    "flux",
+    "signal_to_noise",
+    "redshift",
+)
+"""Context whose scale may differ from survey to survey and year to year."""
+MULTIPLIED = np.array([name in MULTIPLICATIVE for name in CONTEXT])
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """Chances and sizes; the defaults are the published recipe."""
+
+    cut: float = 0.25
+    """Chance that the packet reaches back 0.5 … 30 days only."""
+    thin: float = 0.4
+    """Chance that each earlier point is kept with a probability of 0.2 … 1."""
+    no_limits: float = 0.15
+    no_forced: float = 0.3
+    """Chance that measurements below the detection threshold are missing: packets before ZTF 4.0 have none."""
+    one_band: float = 0.12
+    noise: float = 0.3
+    dilation: float = 0.06
+    """1 σ of ln(time)."""
+    wavelength: float = 0.012
+    """1 σ of ln(wavelength)."""
+    no_stamps: float = 0.2
+    no_context: float = 0.2
+    no_value: float = 0.1
+    context_noise: float = 0.1
+    """1 σ of ln(value), for `MULTIPLICATIVE`."""
+    stamp_noise: float = 0.03
+    """1 σ per pixel, of the scaled image; its strength is drawn up to this."""
+
+
+def augment(alerts: Alerts, rng: np.random.Generator, strength: Strength = Strength()) -> Alerts:
+    """Change a batch in place and return it."""
+    _light_curve(alerts, rng, strength)
+    _images(alerts, rng, strength)
+    _context(alerts, rng, strength)
+    return alerts
+
+
+def _light_curve(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
+    n, points = a.time.shape
+
+    def some(chance: float) -> Bools:
+        return np.asarray(rng.random(n) < chance)[:, None]
+
+    def spread(low: float, high: float) -> F64:
+        return np.asarray(rng.uniform(low, high, n))[:, None]
+
+    own = a.valid & (a.time > -1e-6) & a.detected
+    measured = a.valid & np.isfinite(a.flux)
+    keep = a.valid.copy()
+    keep &= ~(some(s.cut) & (a.time < -np.exp(spread(np.log(0.5), np.log(30.0)))))
+    keep &= ~(some(s.thin) & (rng.random((n, points)) > spread(0.2, 1.0)))
+    keep &= ~(some(s.no_limits) & np.isfinite(a.limit))
+    keep &= ~(some(s.no_forced) & measured & ~a.detected)
+    own_band = np.where(own, a.wavelength, 0.0).max(axis=1)[:, None]
+    keep &= ~(some(s.one_band) & (np.abs(a.wavelength - own_band) > 100) & (own_band > 0))
+    a.valid = keep | own
+
+    # More noise: the flux moves by part of its error, which grows by as much; what falls below 3 σ was not detected.
+    extra = np.where(some(s.noise), spread(0.3, 2.0), 0.0) * a.flux_err
+    a.flux = (a.flux + extra * rng.standard_normal((n, points))).astype(np.float32)
+    a.flux_err = (np.hypot(a.flux_err, extra) * np.exp(0.1 * rng.standard_normal((n, 1)))).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        lost = (extra > 0) & a.detected & ~own & (np.abs(a.flux) < 3 * a.flux_err)
+    a.detected &= ~lost
+
+    stretch = np.exp(s.dilation * rng.standard_normal(n)).astype(np.float32)
+    a.time *= stretch[:, None]
+    a.first_detection *= stretch
+    a.wavelength = (a.wavelength * np.exp(s.wavelength * rng.standard_normal((n, 1)))).astype(np.float32)
+
+
+def _images(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
+    n = len(a)
+    # The eight symmetries of a square, by group: a flip of the sky changes no class.
+    images = a.stamps
+    group = rng.integers(0, 8, n)
+    for k in range(1, 8):
+        rows = group == k
+        turned = np.rot90(images[rows], k % 4, axes=(2, 3))
+        images[rows] = turned[..., ::-1] if k >= 4 else turned
+    level = (rng.random(n) * s.stamp_noise).astype(np.float16)[:, None, None, None]
+    grain = rng.standard_normal((n, 3, *images.shape[2:]), dtype=np.float32).astype(np.float16)
+    images[:, :3] += level * grain * images[:, 3:]
+    images[rng.random(n) < s.no_stamps] = 0
+
+
+def _context(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
+    n, values = a.context.shape
+    factor = np.exp(s.context_noise * rng.standard_normal((n, values))).astype(np.float32)
+    context: F32 = np.where(MULTIPLIED, a.context * factor, a.context)
+    gone = (rng.random((n, values)) < s.no_value) | (rng.random((n, 1)) < s.no_context)
+    a.context = np.where(gone, np.float32(np.nan), context).astype(np.float32)

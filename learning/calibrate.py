@@ -1,0 +1,174 @@
+"""Embeddings of alerts kept apart from training → the head: prototypes, weights, novelty, conformal quantile, thresholds.
+
+embedding (n, E), logits (n, K), label (n,) → `Heads`, thresholds (K,)
+
+Three disjoint thirds: prototypes from the first, the weights of the two views from the second, what has a guarantee (conformal quantile,
+thresholds, novelty) from the third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from learning.dataset import I64, Bools
+from operators.prototypes import Heads, conformal_scores, judge, prototype
+from operators.types import F32, F64
+
+COVERAGE = 0.9
+KNOWN = 0.975
+"""Share of known alerts whose novelty is below one half."""
+
+STREAM_PRIOR: dict[str, float] = {
+    "bogus": 0.40,
+    "asteroid": 0.20,
+    "rr-lyrae": 0.10,
+    "eclipsing-binary": 0.09,
+    "lpv": 0.07,
+    "agn": 0.08,
+    "yso": 0.015,
+    "cv": 0.008,
+    "sn-ia": 0.006,
+    "sn-ii": 0.003,
+    "sn-ibc": 0.001,
+    "sn-iin": 5e-4,
+    "m-dwarf-flare": 1e-3,
+    "microlensing": 5e-4,
+    "slsn": 1e-4,
+    "tde": 1e-4,
+    "afterglow": 2e-5,
+    "kilonova": 2e-6,
+    "other": 0.02,
+}
+"""The stated mix of a wide survey's public alerts, an assumption by orders of magnitude and not a measurement: artefacts and moving objects
+are most of them, variables most of the rest, supernovae about one in a hundred, kilonovae a few in a million. Brought to sum 1."""
+ALERTS_A_NIGHT = 100_000.0
+BUDGET = 100.0
+"""Alerts a night that a class's topic may carry that are not of the class."""
+
+
+def prior(classes: Sequence[str]) -> F64:
+    """(k + 1,) the stated mix in the order of the classes, `other` last."""
+    weights = np.array([STREAM_PRIOR[name] for name in (*classes, "other")])
+    return np.asarray(weights / weights.sum())
+
+
+def calibrate(embedding: F32, logits: F32, label: I64, classes: Sequence[str], mix: Mapping[str, float]) -> tuple[Heads, F32]:
+    """Fit the head.
+
+    Parameters
+    ----------
+    embedding : (n, E) float32
+    logits : (n, K) float32
+    label : (n,) int
+        Of alerts that no weight of the encoder has seen; every class is among them.
+    classes : K slugs
+    mix : slug → share
+        Of the stream whose mean embedding is the centre.
+
+    Returns
+    -------
+    Heads, (K,) float32
+        The thresholds are of `Judged.prior_probability`.
+    """
+    k = len(classes)
+    third = np.arange(len(label)) % 3
+    a, b, c = (third == i for i in range(3))
+    share = np.array([mix[name] for name in classes])
+    means = np.stack([embedding[a & (label == i)].mean(axis=0) for i in range(k)])
+    centre = (share[:, None] * means).sum(axis=0) / share.sum()
+    centre = centre.astype(np.float32)
+    prototypes = np.stack([prototype(embedding[a & (label == i)], centre) for i in range(k)]).astype(np.float32)
+    cosine_weight, zero_shot_weight = _weights(embedding[b], logits[b], label[b], centre, prototypes)
+    f32 = np.float32
+    heads = Heads(
+        centre=centre,
+        prototypes=prototypes,
+        zero_shot=np.eye(k, dtype=f32),
+        cosine_weight=np.asarray(cosine_weight / zero_shot_weight, dtype=f32),
+        zero_shot_weight=np.ones(k, dtype=f32),
+        temperature=np.asarray(1 / zero_shot_weight, dtype=f32),
+        novelty_location=np.asarray(2.0, dtype=f32),
+        novelty_scale=np.asarray(0.1, dtype=f32),
+        prior=prior(classes).astype(f32),
+        conformal=np.asarray(1.0, dtype=f32),
+    )
+    distance = judge(embedding[c], logits[c], heads).distance
+    heads = _with(heads, *_novelty(distance))
+    probability = judge(embedding[c], logits[c], heads).probability
+    heads = _with(heads, conformal=quantile(conformal_scores(probability)[np.arange(c.sum()), label[c]]))
+    judged = judge(embedding[c], logits[c], heads)
+    return heads, thresholds(judged.prior_probability, label[c], prior(classes))
+
+
+def _weights(embedding: F32, logits: F32, label: I64, centre: F32, prototypes: F32) -> tuple[float, float]:
+    """Weights of cosine and zero-shot log-probability that make the labels most likely (two numbers, convex)."""
+    shifted = embedding - centre
+    shifted /= np.maximum(np.linalg.norm(shifted, axis=1, keepdims=True), 1e-6)
+    cosine = torch.from_numpy(shifted @ prototypes.T).double()
+    spoken = torch.from_numpy(logits).double().log_softmax(dim=1)
+    truth = torch.from_numpy(label)
+    logs = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([logs], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        weight = logs.exp()
+        loss = torch.nn.functional.cross_entropy(weight[0] * cosine + weight[1] * spoken, truth)
+        loss = loss + 1e-4 * (logs**2).sum()  # keeps a view that adds nothing from running to minus infinity
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    cosine_weight, zero_shot_weight = logs.detach().exp().tolist()
+    return cosine_weight, zero_shot_weight
+
+
+def _novelty(distance: F32) -> tuple[float, float]:
+    """Location and scale: a known alert is below one half with `KNOWN`, and the middle one of the known at 1 %."""
+    location = float(np.quantile(distance, KNOWN))
+    return location, max((location - float(np.median(distance))) / float(np.log(99)), 1e-3)
+
+
+def _with(heads: Heads, location: float | None = None, scale: float | None = None, conformal: float | None = None) -> Heads:
+    changed = {"novelty_location": location, "novelty_scale": scale, "conformal": conformal}
+    values = {name: getattr(heads, name) for name in Heads.__slots__}
+    return Heads(**{**values, **{name: np.asarray(v, dtype=np.float32) for name, v in changed.items() if v is not None}})
+
+
+def quantile(scores: F32, coverage: float = COVERAGE) -> float:
+    """The conformal quantile: the ceil((n + 1) · coverage)-th smallest score (Romano, Sesia & Candès 2020)."""
+    n = len(scores)
+    rank = min(int(np.ceil((n + 1) * coverage)), n)
+    return float(np.sort(scores)[rank - 1])
+
+
+def thresholds(probability: F32, label: I64, shares: F64, alerts_a_night: float = ALERTS_A_NIGHT, budget: float = BUDGET) -> F32:
+    """Least prior probability a class's topic asks for: as low as the budget of false alerts allows, between 0.01 and 0.5.
+
+    Each alert of the sample stands for as many of a night's as the stated mix has of its class.
+
+    Parameters
+    ----------
+    probability : (n, k + 1) under the stream prior
+    label : (n,)
+    shares : (k + 1,) the stated mix
+
+    Returns
+    -------
+    (k,) float32
+    """
+    k = probability.shape[1] - 1
+    counts = np.bincount(label, minlength=k)
+    stands_for = (shares[:k] / np.maximum(counts, 1))[label] * alerts_a_night
+    found = []
+    for i in range(k):
+        others: Bools = label != i
+        order = np.argsort(-probability[others, i])
+        falls = np.cumsum(stands_for[others][order])
+        allowed = int(np.searchsorted(falls, budget, side="right"))  # the first false alert that would break the budget
+        least = float(probability[others, i][order][allowed]) + 1e-6 if allowed < len(order) else 0.0
+        found.append(min(max(least, 0.01), 0.5))
+    return np.array(found, dtype=np.float32)

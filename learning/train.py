@@ -1,0 +1,227 @@
+"""One command from a seed to a bundle: simulate, train, export, calibrate, evaluate, write.
+
+    python -m learning.train [--minutes 20] [--alerts 120000] [--seed 0] [--out artifacts/bundle]
+
+The number of steps follows from `--minutes` by a fixed rate, not from the clock, so that a seed gives the same network on a slow
+machine too. A run that was cut off goes on from its last checkpoint; `--fresh` starts anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from schemas.taxonomy import TAXONOMY
+
+from data.simulate.classes import SLUGS, STREAM_MIX
+from gpu.ort import OrtSession
+from learning import evaluate
+from learning.augment import augment
+from learning.calibrate import ALERTS_A_NIGHT, calibrate
+from learning.dataset import Alerts, simulate
+from learning.encoder import EncoderConfig
+from learning.export import compare, to_onnx
+from learning.fit import Checkpoint, Progress, Recipe, fit
+from operators.prototypes import judge
+from registry.bundle import Bundle, BundleError, Golden, Parts, save
+
+STEPS_A_MINUTE = 380
+"""On two AVX2 cores of 2.4 GHz; a constant, so that `--minutes` means the same network everywhere."""
+SIMULATED_A_MINUTE = 30_000
+"""Alerts, on the same machine."""
+MINUTES_BESIDE = 2.0
+"""For export, calibration and evaluation."""
+HELD_OUT = 12_000
+"""Alerts for calibration, at most; a quarter of the training set if that is fewer."""
+GOLDEN = 8
+
+Say = Callable[[str], None]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; see the module's docstring."""
+    options = _parse(arguments)
+    console = Console()
+    try:
+        bundle = train(options, console)
+    except (BundleError, OSError, FloatingPointError) as error:
+        print(f"protonova training: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from {_work(options.out)}", file=sys.stderr)
+        return 130
+    console.print(f"bundle {bundle.sha256[:16]} in {bundle.path}")
+    return 0
+
+
+def train(options: argparse.Namespace, console: Console) -> Bundle:
+    """Make a bundle."""
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"[{time.monotonic() - started:5.0f} s] {text}", highlight=False)
+
+    recipe = Recipe(steps=options.steps or steps_for(options.minutes, options.alerts), seed=options.seed)
+    config = EncoderConfig(classes=len(SLUGS))
+    held_out_size = min(HELD_OUT, max(options.alerts // 4, 60 * len(SLUGS)))
+    seeds = [3 * options.seed + i for i in range(3)]  # training, calibration and evaluation never share an alert
+
+    say(f"simulating {options.alerts:,} alerts to train on and {held_out_size:,} to calibrate with")
+    alerts = simulate(options.alerts, seeds[0], processes=options.processes)
+    held_out = simulate(held_out_size, seeds[1], processes=options.processes)
+    say(f"training {recipe.steps:,} steps of {recipe.batch}")
+    checkpoint = Checkpoint(_work(options.out))
+    if options.fresh:
+        checkpoint.clear()
+    with _bar(console, recipe.steps) as report:
+        encoder = fit(alerts, config, recipe, checkpoint, report=report)
+
+    say(f"{encoder.count():,} parameters; exporting")
+    model = to_onnx(encoder)
+    inputs = held_out.take(slice(0, 1000)).inputs()
+    agreement = compare(encoder, model, *inputs)
+    if agreement.cosine < 0.999 or agreement.same_label < 0.999:
+        raise BundleError(f"the exported network is not the trained one: {agreement}")
+    session = OrtSession(model)
+    heads, thresholds = _calibrate(held_out, session)
+
+    demo_size = min(6000, held_out_size)
+    say(f"evaluating on {demo_size:,} alerts of the demo's population")
+    demo = simulate(demo_size, seeds[2], "demo", options.processes, surveys={"ztf": 1.0})
+    judged, _ = evaluate.judge_alerts(demo, session, heads)
+    found: dict[str, Any] = {"demo": evaluate.figures(judged, demo.label, demo.number, SLUGS), "export": asdict(agreement)}
+    console.print(evaluate.show(found["demo"], SLUGS, "simulated alerts of the demo's population"))
+    labels = Path(options.real) / "LABELS.csv"
+    if labels.is_file():
+        found["real"] = evaluate.real_packets(labels.parent, session, heads, SLUGS)
+        console.print(evaluate.show(found["real"], SLUGS, "labelled real ZTF packets"))
+
+    tokens, stamps, context = (a[:GOLDEN] for a in inputs)
+    answer = session.run(tokens, stamps, context)
+    probability = judge(answer.embedding, answer.logits, heads).probability
+    golden = Golden(tokens, stamps, context, answer.embedding, answer.logits, probability)
+    command = f"python -m learning.train --steps {recipe.steps} --alerts {options.alerts} --seed {options.seed}"
+    manifest = {
+        "classes": SLUGS,
+        "taxonomy": TAXONOMY,
+        "encoder": json.loads(config.to_json()),
+        "parameters": encoder.count(),
+        "created_by": "protonova learning.train",
+        "created_on": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "command": command,
+        "seed": options.seed,
+        "stream": {"alerts_a_night": ALERTS_A_NIGHT},
+        "figures": found,
+    }
+    bundle = save(Path(options.out), Parts(manifest, model, heads, thresholds, golden))
+    if options.mlflow:
+        _log(options.mlflow, bundle, recipe)
+    say("done")
+    return bundle
+
+
+def steps_for(minutes: float, alerts: int) -> int:
+    """Steps that fit into the minutes beside the rest, by the fixed rates."""
+    return max(50, round((minutes - MINUTES_BESIDE - alerts / SIMULATED_A_MINUTE) * STEPS_A_MINUTE))
+
+
+def _calibrate(held_out: Alerts, session: OrtSession) -> tuple[Any, Any]:
+    """Fit the head on alerts half of which are seen as badly as in training: the sky is not the simulation, and confidence should know."""
+    rng = np.random.default_rng(len(held_out))
+    rows = rng.permutation(len(held_out))
+    worse = augment(held_out.take(rows[::2]), rng)
+    parts = [session.run(*chunk.inputs()) for chosen in (worse, held_out.take(rows[1::2])) for chunk in chosen.chunks(512)]
+    label = held_out.label[np.concatenate([rows[::2], rows[1::2]])]
+    embedding, logits = np.concatenate([p.embedding for p in parts]), np.concatenate([p.logits for p in parts])
+    order = rng.permutation(len(label))
+    return calibrate(embedding[order], logits[order], label[order], SLUGS, STREAM_MIX)
+
+
+def _log(uri: str, bundle: Bundle, recipe: Recipe) -> None:
+    """Write the run into an MLflow ledger."""
+    mlflow = importlib.import_module("mlflow")  # 1.4 s to import, and wanted by few
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment("protonova")
+    with mlflow.start_run(run_name=bundle.sha256[:16]):
+        mlflow.log_params({**asdict(recipe), "command": bundle.manifest.command})
+        demo = bundle.manifest.figures["demo"]
+        for name in ("accuracy", "macro"):
+            mlflow.log_metrics({f"{name}_{detections.replace('+', '_or_more')}": value for detections, value in demo[name].items()})
+        mlflow.log_metrics({"ece": demo["ece"], "coverage": demo["coverage"]})
+        mlflow.log_artifacts(str(bundle.path), "bundle")
+
+
+class _bar:
+    """A progress bar on a terminal; a line each tenth where the output is a file."""
+
+    def __init__(self, console: Console, steps: int) -> None:
+        self._console, self._steps = console, steps
+        self._columns = Bar(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+        )
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        interactive = self._console.is_terminal
+        task = self._columns.add_task("training", total=self._steps, state="")
+        if interactive:
+            self._columns.start()
+        recent: list[tuple[float, float]] = []
+
+        def report(progress: Progress) -> None:
+            recent.append((progress.loss, progress.accuracy))
+            del recent[:-100]
+            loss, accuracy = np.mean(recent, axis=0)
+            state = f"loss {loss:.3f}, {accuracy:.0%} right"
+            self._columns.update(task, completed=progress.step, state=state)
+            if not interactive and (progress.step % max(self._steps // 10, 1) == 0):
+                self._console.print(f"  step {progress.step:,} of {progress.steps:,}: {state}", highlight=False)
+
+        return report
+
+    def __exit__(self, *_: object) -> None:
+        self._columns.stop()
+
+
+def _work(out: str) -> Path:
+    """Where the checkpoint of a bundle lies."""
+    return Path(f"{out}.training")
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m learning.train", description="Simulate, train, export and calibrate a bundle.")
+    parser.add_argument("--minutes", type=float, default=20.0, help="on two cores, all in all (default 20)")
+    parser.add_argument("--alerts", type=int, default=120_000, help="to train on (default 120,000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default="artifacts/bundle", help="folder of the bundle (default artifacts/bundle)")
+    parser.add_argument("--steps", type=int, help="instead of --minutes")
+    parser.add_argument("--processes", type=int, default=2, help="to simulate in (default 2)")
+    parser.add_argument("--fresh", action="store_true", help="forget an earlier checkpoint")
+    parser.add_argument("--real", default="../shared/data/real/ztf_alerts", help="folder of labelled packets to report on, if it is there")
+    parser.add_argument("--mlflow", metavar="URI", help="log the run to this MLflow server or store")
+    options = parser.parse_args(arguments)
+    if options.alerts < 20 * len(SLUGS):
+        parser.error(f"--alerts must be {20 * len(SLUGS)} at least: 20 a class")
+    if options.minutes <= 0 or options.processes < 1:
+        parser.error("--minutes and --processes must be above 0")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
