@@ -1,0 +1,161 @@
+"""A bundle is whole or it is refused, in one line that says why."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from gpu.ort import OrtSession
+from operators.prototypes import Heads, judge
+from registry.bundle import PUBLISHED, Bundle, BundleError, Parts, load, save
+
+
+@pytest.fixture(scope="module")
+def published() -> Bundle:
+    return load()
+
+
+def parts(of: Bundle, **manifest: Any) -> Parts:
+    kept = of.manifest.model_dump(exclude={"format", "files"})
+    return Parts({**kept, **manifest}, of.encoder, of.heads, of.thresholds, of.golden)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(PUBLISHED, tmp_path / "bundle"))
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def rewrite(folder: Path, name: str, blob: bytes) -> None:
+    """Put another file in and let the manifest agree: what a hash cannot catch must be caught by the checks behind it."""
+    (folder / name).write_bytes(blob)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name] = {"sha256": hashlib.sha256(blob).hexdigest(), "size": len(blob)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def arrays_of(folder: Path) -> dict[str, Any]:
+    return dict(safetensors.numpy.load_file(folder / "arrays.safetensors"))
+
+
+def test_what_ships_is_small_and_whole(published: Bundle) -> None:
+    assert sum(f.stat().st_size for f in PUBLISHED.iterdir()) <= 4_000_000
+    assert published.manifest.parameters <= 900_000
+    assert len(published.classes) == len(set(published.classes)) >= 16
+    assert len(published.sha256) == 64
+
+
+def test_golden_batch_repeats(published: Bundle) -> None:
+    golden = published.golden
+    answer = OrtSession(published.encoder).run(golden.tokens, golden.stamps, golden.context)
+    np.testing.assert_allclose(answer.embedding, golden.embedding, atol=1e-4)
+    np.testing.assert_allclose(answer.logits, golden.logits, atol=1e-4)
+    probability = judge(answer.embedding, answer.logits, published.heads).probability
+    np.testing.assert_allclose(probability, golden.probability, atol=1e-5)
+
+
+def test_round_trip(published: Bundle, tmp_path: Path) -> None:
+    again = save(tmp_path / "again", parts(published))
+    assert again.sha256 == published.sha256
+    assert again.encoder == published.encoder
+    for name in Heads.__slots__:
+        np.testing.assert_array_equal(getattr(again.heads, name), getattr(published.heads, name))
+        assert getattr(again.heads, name).shape == getattr(published.heads, name).shape
+
+
+def test_saving_replaces_what_was_there(published: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    first = save(target, parts(published, seed=1))
+    second = save(target, parts(published, seed=2))
+    assert first.sha256 != second.sha256
+    assert load(target).manifest.seed == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "arrays.safetensors", "golden.safetensors"])
+@pytest.mark.parametrize("where", [0, 1000, -1])
+def test_one_changed_byte_is_found(copy: Path, name: str, where: int) -> None:
+    blob = bytearray((copy / name).read_bytes())
+    blob[where] ^= 1
+    (copy / name).write_bytes(blob)
+    assert refused(copy) == f"{copy / name} is not the file that the manifest names: its sha256 differs"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "encoder.onnx", "arrays.safetensors", "golden.safetensors"])
+def test_a_missing_file(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    assert refused(copy) == f"{copy / name}: No such file or directory"
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    assert "No such file" in refused(tmp_path / "nothing")
+
+
+def test_a_file_too_large_is_not_read(copy: Path) -> None:
+    with (copy / "manifest.json").open("ab") as file:
+        file.truncate(10_000_000)
+    assert refused(copy).endswith("is larger than 1,000,000 bytes")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', "\x00\xff"])
+def test_a_manifest_that_is_none(copy: Path, text: str) -> None:
+    (copy / "manifest.json").write_text(text, encoding="latin-1")
+    assert "is not a bundle's manifest" in refused(copy)
+
+
+def test_another_format(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+    assert "format" in refused(copy)
+
+
+def test_a_pickle_is_not_loaded(copy: Path) -> None:
+    rewrite(copy, "arrays.safetensors", b"\x80\x04\x95\x1a\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.")
+    assert "is not a safetensors file" in refused(copy)
+
+
+def test_a_missing_array(copy: Path) -> None:
+    arrays = arrays_of(copy)
+    del arrays["centre"]
+    rewrite(copy, "arrays.safetensors", safetensors.numpy.save(arrays))
+    assert refused(copy) == f"{copy} lacks the array centre"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("prototypes", lambda a: a[:-1], "prototypes has the shape"),
+        ("thresholds", lambda a: a[:-1], "thresholds has the shape"),
+        ("centre", lambda a: a * np.nan, "not finite"),
+        ("centre", lambda a: a.astype(np.float64), "is float64"),
+        ("prior", lambda a: a * 2, "does not sum to 1"),
+        ("temperature", lambda a: a * 0, "must be above 0"),
+    ],
+)
+def test_arrays_that_do_not_fit(copy: Path, name: str, change: Any, reason: str) -> None:
+    arrays = arrays_of(copy)
+    arrays[name] = np.ascontiguousarray(change(arrays[name])).reshape(np.shape(change(arrays[name])))
+    rewrite(copy, "arrays.safetensors", safetensors.numpy.save(arrays))
+    assert reason in refused(copy)
+
+
+def test_parts_that_do_not_fit_are_not_written(published: Bundle, tmp_path: Path) -> None:
+    wrong = dataclasses.replace(parts(published), thresholds=published.thresholds[:-1])
+    with pytest.raises(BundleError, match="thresholds has the shape"):
+        save(tmp_path / "bundle", wrong)
+    assert list(tmp_path.iterdir()) == []
