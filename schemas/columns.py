@@ -114,6 +114,8 @@ class Reader(Protocol):
     """A survey: which schemas are its own, which fields it reads, and what they mean."""
 
     WANT: Want
+    fill_row: Any
+    """The compiled part of `fill`: (number, table, count, i, *light_curve, *sky, context) → 0, or why not."""
 
     def claims(self, schema: Any) -> bool:
         """Whether packets of this writer schema are this survey's, by the fields present."""

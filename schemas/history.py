@@ -24,6 +24,18 @@ TIME, WAVELENGTH, FLUX, ERROR, LIMITS, RANK = range(6)
 
 
 @compiled
+def put(points, m, time, wavelength, flux, error, limit, rank):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Append a point; the number of points."""
+    points[TIME, m] = time
+    points[WAVELENGTH, m] = wavelength
+    points[FLUX, m] = flux
+    points[ERROR, m] = error
+    points[LIMITS, m] = limit
+    points[RANK, m] = rank
+    return m + 1
+
+
+@compiled
 def settle(points, m, i, first_known, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated):  # type: ignore[no-untyped-def] # pragma: no cover
     """Write m points (6, ≥ m) into row i of the (n, T) columns; of more than T points the latest stay.
 

@@ -56,7 +56,11 @@ class Container:
         """One record as a whole container: header, one block, sync marker."""
         raw = bytearray()
         self._write(record, raw)
-        return b"".join((self.header, varint(1), varint(len(raw)), raw, self.sync))
+        return self.wrap(raw)
+
+    def wrap(self, body: bytes | bytearray) -> bytes:
+        """A record that is Avro already, in its container."""
+        return b"".join((self.header, varint(1), varint(len(body)), body, self.sync))
 
 
 def encode_ztf(record: Mapping[str, Any]) -> bytes:

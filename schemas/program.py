@@ -92,12 +92,40 @@ class Scratch:
         self.state = np.zeros(2, np.int64)
 
 
-def field_names(schema: Any) -> dict[str, Any]:
-    """Name → type of a record schema's fields; {} for anything else."""
+def record_fields(schema: Any, field: str | None = None) -> dict[str, Any]:
+    """Name → type of a record schema's fields, or of the record that one of its fields holds; {} where there is none."""
     fields = schema.get("fields") if isinstance(schema, dict) else None
     if not isinstance(fields, list):
         return {}
-    return {field["name"]: field.get("type") for field in fields if isinstance(field, dict) and isinstance(field.get("name"), str)}
+    found = {item["name"]: item.get("type") for item in fields if isinstance(item, dict) and isinstance(item.get("name"), str)}
+    if field is None:
+        return found
+    kind = found.get(field)
+    for branch in kind if isinstance(kind, list) else [kind]:
+        if isinstance(branch, str):  # defined further up, by the array of earlier sources
+            branch = _definition(schema, branch.rpartition(".")[2], MAX_DEPTH)
+        inner = record_fields(branch)
+        if inner:
+            return inner
+    return {}
+
+
+def _definition(schema: Any, name: str, depth: int) -> Any:
+    """The record type of a (short) name, wherever in a schema it is defined."""
+    if depth == 0:
+        return None
+    if (
+        isinstance(schema, dict)
+        and isinstance(schema.get("name"), str)
+        and schema["name"].rpartition(".")[2] == name
+        and "fields" in schema
+    ):
+        return schema
+    inside = (
+        schema if isinstance(schema, list) else [schema.get(k) for k in ("type", "items", "fields")] if isinstance(schema, dict) else []
+    )
+    found = (_definition(part, name, depth - 1) for part in inside)
+    return next((part for part in found if part is not None), None)
 
 
 def compile_schema(schema: Any, want: Want) -> Program:
@@ -403,8 +431,8 @@ def run_program(buf, at, end, rows, aux, columns, number, whole, table, count, s
         elif op == DOUBLE:
             if at + 8 > end:
                 return TRUNCATED
-            for i in range(8):
-                view8[i] = buf[at + i]
+            for b in range(8):
+                view8[b] = buf[at + b]
             value = float8[0]
             at += 8
         elif op == BOOLEAN:
@@ -496,7 +524,7 @@ def run_program(buf, at, end, rows, aux, columns, number, whole, table, count, s
                 pc = aux[rows[pc, 3] + long]
                 continue
             else:  # ARRAY, ARRAY_END: the count of the next block
-                begin = pc if op == ARRAY else np.int64(rows[pc, 1])
+                begin = pc if op == ARRAY else int(rows[pc, 1])
                 after = rows[begin, 1]
                 if op == ARRAY:
                     depth += 1
@@ -572,7 +600,7 @@ def run(program: Program, data: npt.NDArray[np.uint8], start: int, end: int, scr
         needed = int(scratch.state[1])
         if needed > MAX_ROWS:
             raise PacketError("too_large", f"{path} has {needed:,} items; {MAX_ROWS:,} are read at most")
-        scratch.table = np.empty((scratch.table.shape[0], min(2 * needed, MAX_ROWS)))
+        scratch.table = np.empty((len(scratch.table), int(min(2 * needed, MAX_ROWS))))
 
 
 def slots(want: Want) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:

@@ -14,8 +14,8 @@ from operators.types import WAVELENGTH
 from schemas.columns import CONTEXT_INDEX, Columns, Record
 from schemas.compiled import compiled
 from schemas.cutouts import Cutouts
-from schemas.history import DETECTION, FORCED, LIMIT, settle
-from schemas.program import Kind, Want, code, field_names, slots
+from schemas.history import DETECTION, FORCED, LIMIT, put, settle
+from schemas.program import Kind, Want, code, record_fields, slots
 from schemas.times import ecliptic_latitude, galactic_latitude, utc_jd_to_mjd_tai
 from schemas.wire import PacketError
 
@@ -84,8 +84,7 @@ _REQUIRED = {"jd", "fid", "programid", "isdiffpos", "magpsf", "sigmapsf", "ra", 
 
 def claims(schema: Any) -> bool:
     """By the fields: ZTF's object name and a candidate with ZTF's photometry. The object's own name is looked at in `fill`."""
-    top = field_names(schema)
-    return "objectId" in top and field_names(_branch(top.get("candidate"))).keys() >= _REQUIRED
+    return "objectId" in record_fields(schema) and record_fields(schema, "candidate").keys() >= _REQUIRED
 
 
 def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
@@ -223,22 +222,3 @@ def sign_of(isdiffpos):  # type: ignore[no-untyped-def] # pragma: no cover
 def wavelength_of(fid):  # type: ignore[no-untyped-def] # pragma: no cover
     """Effective wavelength of a filter number [Å], NaN for an unknown one."""
     return _WAVELENGTHS[int(fid)] if fid >= 1 and fid <= 3 else np.nan
-
-
-@compiled
-def put(points, m, time, wavelength, flux, error, limit, rank):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Append a point; the number of points."""
-    points[0, m] = time
-    points[1, m] = wavelength
-    points[2, m] = flux
-    points[3, m] = error
-    points[4, m] = limit
-    points[5, m] = rank
-    return m + 1
-
-
-def _branch(kind: Any) -> Any:
-    """The record of a field that may be null."""
-    if isinstance(kind, list):
-        return next((branch for branch in kind if isinstance(branch, dict)), None)
-    return kind
