@@ -69,8 +69,8 @@ def judge(embedding: Array, logits: Array, heads: Heads) -> Judged:
     """
     xp = array_namespace(embedding, logits)
     k = heads.prototypes.shape[0]
-    cosine = centred(embedding, heads.centre) @ heads.prototypes.T
-    spoken = _log_softmax(xp, logits) @ heads.zero_shot
+    cosine = _product(xp, centred(embedding, heads.centre), heads.prototypes.T)
+    spoken = _product(xp, _log_softmax(xp, logits), heads.zero_shot)
     score = (heads.cosine_weight * cosine + heads.zero_shot_weight * spoken) / heads.temperature
     nearest = xp.argmax(cosine, axis=1)
     distance = 1 - xp.max(cosine, axis=1)
@@ -102,3 +102,8 @@ def conformal_set(probability: Array, quantile: Array) -> Array:
 def _log_softmax(xp: Any, x: Array) -> Array:
     shifted = x - xp.max(x, axis=1, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
+
+
+def _product(xp: Any, a: Array, b: Array) -> Array:
+    """(n, m) times (m, k) row by row: a matrix product's last bits depend on how many rows it has, and a replayed night must not."""
+    return xp.sum(a[:, None, :] * b.T[None, :, :], axis=-1)

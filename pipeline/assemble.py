@@ -1,0 +1,88 @@
+"""What the head says of alerts → records for subscribers.
+
+AlertBatch, Judged, named features, ScoringState → [Detection]
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from operators.features import FEATURES
+from operators.prototypes import Judged
+from operators.types import CONTEXT, F32, AlertBatch
+from schemas.records import ClassProbability, Detection, Feature
+
+if TYPE_CHECKING:
+    from pipeline.state import ScoringState
+
+OTHER = "other"
+PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance")
+"""The survey's own scores a subscriber filters by; None where the packet has none."""
+
+
+def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState) -> list[Detection]:
+    """Turn arrays into records, one an alert, in order.
+
+    Parameters
+    ----------
+    batch : AlertBatch
+        n decoded alerts.
+    judged : Judged
+        Of the same alerts, in the state's namespace.
+    named : (n, len(FEATURES)) float32
+        NaN where a feature is not defined; such a feature is left out of the record.
+    state : ScoringState
+    """
+    names = (*state.classes, OTHER)
+    host = {field: np.asarray(state.fetch(getattr(judged, field))) for field in Judged._fields}
+    order = np.argsort(-host["probability"], axis=1, kind="stable")
+    # Lists of Python numbers once: picking single elements out of arrays costs ten times as much.
+    probability, prior = host["probability"].tolist(), host["prior_probability"].tolist()
+    ranked, inside = order.tolist(), host["conformal"].tolist()
+    novelty, distance, nearest = host["novelty"].tolist(), host["distance"].tolist(), host["nearest"].tolist()
+    passed = [column.tolist() for column in np.asarray(state.fetch(batch.context)).T]
+    passed = [passed[CONTEXT.index(name)] for name in (*PASSED_THROUGH, "flux", "signal_to_noise")]
+    ra, dec, mjd = (np.asarray(state.fetch(column)).tolist() for column in (batch.ra, batch.dec, batch.mjd))
+    n_detected = np.asarray(state.fetch(batch.detected & batch.valid)).sum(axis=1).tolist()
+    features = named.tolist()
+
+    detections = []
+    for i in range(len(batch)):
+        first = ranked[i][0]
+        own = [None if math.isnan(column[i]) else column[i] for column in passed]
+        real_bogus, star_galaxy, solar_system_distance, flux, noise = own
+        detections.append(
+            Detection(
+                detection_id=f"{batch.survey[i]}:{batch.candid[i]}:{state.scoring_id}",
+                survey=batch.survey[i],
+                candid=batch.candid[i],
+                object_id=batch.object_id[i],
+                programid=batch.programid[i],
+                ra=ra[i],
+                dec=dec[i],
+                mjd=mjd[i],
+                band=batch.band[i],
+                flux=flux,
+                flux_err=None if flux is None or not noise else abs(flux / noise),
+                n_detections=n_detected[i],
+                classes=tuple(ClassProbability(names[j], probability[i][j], prior[i][j]) for j in ranked[i]),
+                top_class=names[first],
+                top_probability=probability[i][first],
+                conformal_set=tuple(names[j] for j in ranked[i] if inside[i][j]),
+                novelty=novelty[i],
+                nearest_prototype=state.classes[nearest[i]],
+                prototype_distance=distance[i],
+                real_bogus=real_bogus,
+                star_galaxy=star_galaxy,
+                solar_system_distance=solar_system_distance,
+                features=tuple(Feature(name, value) for name, value in zip(FEATURES, features[i], strict=True) if value == value),
+                model=state.model,
+                engine=state.engine,
+                scoring_id=state.scoring_id,
+                taxonomy=state.taxonomy,
+            )
+        )
+    return detections
