@@ -16,7 +16,7 @@ import numpy as np
 from data.simulate import sky
 from data.simulate.classes import SLUGS
 from data.simulate.context import NOTHING, PIXEL, band_of, context
-from data.simulate.draw import POPULATIONS, PopulationName
+from data.simulate.draw import PopulationName, generator
 from data.simulate.observe import TAI_UTC, Alert, choose, observe, points
 from data.simulate.scene import Scene, scene
 from data.simulate.stamps import stamps
@@ -105,7 +105,7 @@ def pick(seed: int, index: int, population: PopulationName, surveys: Mapping[Sur
     ------
     RuntimeError : the survey never sees such objects
     """
-    rng = np.random.default_rng([POPULATIONS[population].key, seed, index, 5])
+    rng = generator(population, seed, index, 5)
     slug = str(rng.choice(list(classes), p=np.array(list(classes.values())) / sum(classes.values())))
     survey: Survey = rng.choice(list(surveys), p=np.array(list(surveys.values())) / sum(surveys.values()))  # type: ignore[assignment]
     if survey == "tess" and slug not in _TESS_CLASSES and "ztf" in surveys:

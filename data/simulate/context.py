@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from data.simulate.draw import generator
 from data.simulate.observe import Alert
 from data.simulate.scene import Scene
 from operators.types import WAVELENGTH
@@ -19,7 +20,7 @@ NOTHING = -999.0
 def context(alert: Alert, scene: Scene) -> dict[str, Any]:
     """The non-photometric fields of a ZTF candidate (names and units of its schema; `None` where a packet has null)."""
     o, v, now = alert.observed, alert.observed.visits, alert.now
-    rng = np.random.default_rng([o.seed, o.index, 13, now])
+    rng = generator(o.population, o.seed, o.index, 13, now)
     out: dict[str, Any] = {}
     signal = float(abs(o.flux[now]) / o.error[now])
     blur = 0.35 / np.sqrt(signal)  # astrometric noise [arcsec]

@@ -35,9 +35,9 @@ POPULATIONS: dict[PopulationName, Population] = {
 }
 
 
-def generator(population: PopulationName, seed: int, index: int) -> np.random.Generator:
-    """The random stream of object `index`: the same whatever chunk or process draws it."""
-    return np.random.default_rng([POPULATIONS[population].key, seed, index])
+def generator(population: PopulationName, seed: int, index: int, *purpose: int) -> np.random.Generator:
+    """The random stream of object `index` for a purpose: the same whatever chunk or process draws it."""
+    return np.random.default_rng([POPULATIONS[population].key, seed, index, *purpose])
 
 
 class Draw:

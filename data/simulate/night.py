@@ -13,7 +13,7 @@ import numpy as np
 
 from data.simulate.arrays import candid_of, object_name, pick
 from data.simulate.classes import STREAM_MIX
-from data.simulate.draw import POPULATIONS, PopulationName
+from data.simulate.draw import POPULATIONS, PopulationName, generator
 from data.simulate.observe import Alert, later
 from data.simulate.packets import n_detections, packet
 
@@ -84,9 +84,9 @@ def night(
 def alert_at(seed: int, index: int, population: PopulationName = "demo", mix: Mapping[str, float] | None = None) -> Alert:
     """Alert `index` of a night: a new object, or, one in five where it can be, the next alert of the one `_AGAIN` alerts ago."""
     mix = dict(mix or STREAM_MIX)
-    coin = np.random.default_rng([POPULATIONS[population].key, seed, index, 8]).random
+    coin = generator(population, seed, index, 8).random
     before = index - _AGAIN
-    if before >= 0 and coin() < 0.2 and np.random.default_rng([POPULATIONS[population].key, seed, before, 8]).random() >= 0.2:
+    if before >= 0 and coin() < 0.2 and generator(population, seed, before, 8).random() >= 0.2:
         again = later(pick(seed, before, population, {"ztf": 1.0}, mix))
         if again is not None:
             return again

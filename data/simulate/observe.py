@@ -85,7 +85,7 @@ def _window(rng: np.random.Generator, source: Source, survey: Survey) -> tuple[f
 
 def observe(seed: int, index: int, slug: str, population: PopulationName, survey: Survey = "ztf") -> Observed | None:
     """Draw object `index` of a seed, place it on the sky and in time, and measure it. None: the survey never detected it."""
-    rng = generator(population, seed, index)
+    rng = generator(population, seed, index, 1)
     source = classes.draw(slug, rng, population, DEEPER[survey])
     ra, dec = (round(x, 7) for x in position(rng, source.sky, survey == "lsst"))
     a_v = 0.0
@@ -184,7 +184,7 @@ def _reach(o: Observed, now: int) -> int:
 
 def choose(o: Observed, strata: Sequence[float] = (0.25, 0.33, 0.42)) -> Alert:
     """One alert of an object: first by how many detections its packet holds (1, 2–4, ≥ 5), then any of them."""
-    rng = np.random.default_rng([o.seed, o.index, 77])
+    rng = generator(o.population, o.seed, o.index, 77)
     firsts = np.searchsorted(o.visits.mjd, o.visits.mjd[o.candidates] - HISTORY_DAYS[o.survey])
     counts = np.concatenate([[0], np.cumsum(o.detected)])
     held = counts[o.candidates + 1] - counts[firsts]
@@ -201,5 +201,5 @@ def later(alert: Alert) -> Alert | None:
     after = o.candidates[o.candidates > alert.now]
     if not len(after):
         return None
-    now = int(after[int(np.random.default_rng([o.seed, o.index, 78]).integers(min(len(after), 6)))])
+    now = int(after[int(generator(o.population, o.seed, o.index, 78).integers(min(len(after), 6)))])
     return Alert(o, now, _reach(o, now))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.simulate import sky
+from data.simulate.draw import generator
 from data.simulate.observe import Observed
 from data.simulate.sky import F64
 
@@ -41,7 +42,7 @@ class Scene:
 
 def scene(o: Observed) -> Scene:
     """The surroundings of an object: a function of the object alone, the same for each of its alerts."""
-    rng = np.random.default_rng([o.seed, o.index, 11])
+    rng = generator(o.population, o.seed, o.index, 11)
     latitude = max(abs(float(sky.galactic_latitude(o.ra, o.dec))), 2.0)
     area = np.pi * RADIUS**2 / 3600
     stars = min(int(rng.poisson(area * 2.0 / np.sin(np.radians(latitude)) ** 1.1)), 90)
@@ -50,7 +51,7 @@ def scene(o: Observed) -> Scene:
     r, phi = RADIUS * np.sqrt(rng.random(n)), rng.uniform(0, 2 * np.pi, n)
     galaxy = np.arange(n) >= stars
     u = rng.random(n)
-    mag = np.where(galaxy, _counts(u, 17.0, 23.3, 0.38), _counts(u, 12.0, 23.0, 0.17))
+    mag = np.where(galaxy, _counts(u, 17.0, 23.3, 0.38), _counts(u, 12.0, 23.0, 0.2))
     colour = np.where(galaxy, rng.normal(0.75, 0.3, n), rng.choice([0.45, 0.7, 1.4], n) + rng.normal(0, 0.12, n))
     radius = np.where(galaxy, np.clip(10 ** (-0.13 * (mag - 17)) * 2.6 * rng.lognormal(0, 0.3, n), 0.3, 8), 0.0)
     own = [[], [], [], [], [], [], [], [], []]  # type: list[list[float]]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from numba import njit
 
 from data.simulate.context import PIXEL, band_of
+from data.simulate.draw import generator
 from data.simulate.observe import Alert
 from data.simulate.scene import Scene
 from operators.types import F32, RAW_STAMP
@@ -19,6 +20,10 @@ from operators.types import F32, RAW_STAMP
 ZERO_POINT: dict[str, float] = {"g": 26.25, "r": 26.15, "i": 25.6}
 CENTRE = RAW_STAMP // 2
 SATURATION = 54_000.0
+SPIKE = 100_000.0
+"""Counts from which a star shows diffraction spikes."""
+MASKED = 600_000.0
+"""Counts from which a star's core is masked in all three images."""
 
 _EXPONENTIAL = np.array([[0.00196, 0.01895, 0.10017, 0.3686, 0.5103], [0.0088, 0.0391, 0.1400, 0.4610, 1.5016]])
 _DE_VAUCOULEURS = np.array([[0.0330, 0.0738, 0.1379, 0.2171, 0.2784, 0.2598], [0.0042, 0.0169, 0.0685, 0.2872, 1.3332, 8.4022]])
@@ -63,6 +68,9 @@ def _paint(
             _gaussian(image, x[k], y[k], 0.87 * flux[k], v, 0.0, v, floor)
             _gaussian(image, x[k], y[k], 0.115 * flux[k], 4.0 * v, 0.0, 4.0 * v, floor)
             _gaussian(image, x[k], y[k], 0.015 * flux[k], 36.0 * v, 0.0, 36.0 * v, floor)
+            if flux[k] > SPIKE:  # diffraction along the rows
+                _gaussian(image, x[k], y[k], 0.002 * flux[k], 60.0, 0.0, 0.7 * v, floor)
+                _gaussian(image, x[k], y[k], 0.001 * flux[k], 400.0, 0.0, 0.7 * v, floor)
             continue
         mixture = spheroid if bulge[k] else disc
         c, s = np.cos(angle[k]), np.sin(angle[k])
@@ -105,7 +113,7 @@ def stamps(alert: Alert, scene: Scene, context: dict[str, object]) -> tuple[F32,
     box : rows and columns (y0, y1, x0, x1) that lie on the chip: what a packet holds
     """
     o, now = alert.observed, alert.now
-    rng = np.random.default_rng([o.seed, o.index, 17, now])
+    rng = generator(o.population, o.seed, o.index, 17, now)
     rubin = o.survey == "lsst"
     pixel = 1.0 if rubin else PIXEL
     zp = zero_point(alert)
@@ -144,6 +152,8 @@ def stamps(alert: Alert, scene: Scene, context: dict[str, object]) -> tuple[F32,
         science, reference = np.minimum(science, SATURATION), np.minimum(reference, SATURATION)
         difference[saturated] = rng.normal(0, 300, int(saturated.sum()))
     images = np.stack([science, reference, difference]).astype(np.float32)
+    if not rubin:
+        _mask_cores(images, rng, part, flux[near], at)
     return images, _cut(rng, images, context, rubin)
 
 
@@ -204,6 +214,15 @@ def _artefact(rng: np.random.Generator, alert: Alert, at: tuple[float, float], s
     return image
 
 
+def _mask_cores(images: F32, rng: np.random.Generator, scene: Scene, flux: npt.NDArray[np.float64], at: tuple[float, float]) -> None:
+    """Very bright stars are masked by squares, in all three images."""
+    for k in np.flatnonzero((flux > MASKED) & ~scene.galaxy):
+        half = int(3 + 3 * np.log2(flux[k] / MASKED) + rng.integers(0, 3))
+        x, y = round(at[0] + scene.dx[k] / PIXEL), round(at[1] + scene.dy[k] / PIXEL)
+        if x + half >= 0 and y + half >= 0:
+            images[:, max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1] = np.nan
+
+
 def _cut(rng: np.random.Generator, images: F32, context: dict[str, object], rubin: bool) -> tuple[int, int, int, int]:
     """Bad pixels become NaN; a place near the chip's edge (2 % of packets) gives a smaller cut-out, and its position on the chip says so."""
     if rubin:
@@ -228,12 +247,11 @@ def _cut(rng: np.random.Generator, images: F32, context: dict[str, object], rubi
         keep[box[0] : box[1], box[2] : box[3]] = True
         images[:, ~keep] = np.nan
     elif rng.random() < 0.07:
-        width = int(rng.integers(1, 24))
-        edge = (slice(None, width), slice(-width, None))[int(rng.integers(0, 2))]
-        if rng.random() < 0.5:
-            images[:, edge, :] = np.nan
-        else:
-            images[:, :, edge] = np.nan
+        # the reference's ragged edge, in steps of some pixels
+        steps = np.repeat(rng.integers(1, 24) + rng.integers(-3, 4, 9), 7)[:, None]
+        gone = np.broadcast_to(np.arange(RAW_STAMP)[None, :] < steps, (RAW_STAMP, RAW_STAMP))
+        gone = np.rot90(gone, int(rng.integers(0, 4)))
+        images[:, gone] = np.nan
     context["xpos"], context["ypos"] = x, y
     context["mindtoedge"] = min(x, y, 3072 - x, 3080 - y)
     return box[0], box[1], box[2], box[3]

@@ -44,9 +44,9 @@ def sn_ia(d: Draw) -> Source:
         "Ia-CSM": d.normal("stretch_csm", 1.1, 0.08, 0.8, 1.3),
     }[kind]
     hot = {"Ia": 11000.0, "Ia-91T": 12500.0, "Ia-91bg": 7500.0, "Iax": 9500.0, "Ia-CSM": 11500.0}[kind] + d.normal("t_hot", 0, 800)
-    cold = d.normal("t_cold", 4450, 250) - (350 if kind == "Ia-91bg" else 0)
+    cold = d.normal("t_cold", 4650, 250) - (350 if kind == "Ia-91bg" else 0)
     second = d.uniform("second_peak", 0.2, 0.5) if kind not in ("Ia-91bg", "Iax") else d.uniform("no_second", 0.0, 0.06)
-    cooling, blanket = d.uniform("cooling", 14, 20), d.uniform("blanketing", 0.6, 1.3)
+    cooling, blanket = d.uniform("cooling", 17, 23), d.uniform("blanketing", 0.35, 0.95)
     uv, uv_edge = d.uniform("uv", 1.5, 3.5), d.uniform("uv_edge", 3300, 3900)
     csm = d.lognormal("csm", 0.3, 0.5) if kind == "Ia-CSM" else 0.0
     csm_t, csm_decay = d.uniform("csm_t", 6500, 9000), d.uniform("csm_decay", 60, 250)
@@ -64,7 +64,7 @@ def sn_ia(d: Draw) -> Source:
         f = f * np.exp(-blanket * np.clip((4600 - wavelength) / 1000, 0, 1.2) * np.clip((phase + 2) / 20, 0, 1.4))
         red, bump = np.clip((wavelength - 6600) / 1200, 0, 1.2), np.exp(-(((phase - second_at) / 9) ** 2))
         dip = 0.35 * red * np.exp(-(((phase - 8) / 9) ** 2)) * (second > 0.1)
-        f = f * (1 - dip + second * 2 * red * bump + 0.25 * second * np.clip((wavelength - 5600) / 1000, 0, 1) * bump)
+        f = f * (1 - dip + second * 2 * red * bump + 0.75 * second * np.clip((wavelength - 5600) / 1000, 0, 1) * bump)
         if csm:
             f = f + csm * (1 - np.exp(-t / 12)) * np.exp(-t / csm_decay) * black_body(wavelength, csm_t) * (csm_t / 8000)
         return f
@@ -148,14 +148,14 @@ def sn_iin(d: Draw) -> Source:
 def sn_ibc(d: Draw) -> Source:
     """Types Ib, Ic, Ic-BL, IIb: ⁵⁶Ni diffusion with the photosphere of an expanding envelope down to a floor temperature. Diffusion times and
     nickel after Lyman et al. 2016 and Prentice et al. 2016; colours at peak g-r ≈ 0.2–0.5, reddening to ≈ 0.9 in 15 d (Stritzinger et al. 2018,
-    Taddia et al. 2015): the floor is 4,600–5,400 K and metals blanket the blue from the rise on; IIb with a cooling first peak (Arcavi et al. 2017).
+    Taddia et al. 2015): the floor is 5,200–6,000 K and metals blanket the blue from the rise on; IIb with a cooling first peak (Arcavi et al. 2017).
     """
     kind = d.pick({"Ib": 0.28, "Ic": 0.27, "Ic-BL": 0.15, "IIb": 0.3})
     tau, ni_mass, floor, speed = {
-        "Ib": (12.5, 0.1, 5100, 9e8),
-        "Ic": (12.5, 0.14, 5000, 1e9),
-        "Ic-BL": (11.5, 0.3, 5200, 1.7e9),
-        "IIb": (13.0, 0.1, 5100, 8.5e8),
+        "Ib": (12.5, 0.1, 5600, 9e8),
+        "Ic": (12.5, 0.14, 5500, 1e9),
+        "Ic-BL": (11.5, 0.3, 5700, 1.7e9),
+        "IIb": (13.0, 0.1, 5600, 8.5e8),
     }[kind]
     power = d.lognormal("ni_mass", ni_mass, 0.45) * 2e33 * nickel(GRID)
     bolometric = diffusion(GRID, d.lognormal("tau", tau, 0.25), power)
@@ -171,7 +171,7 @@ def sn_ibc(d: Draw) -> Source:
         )
         bolometric = bolometric + shock
     temperature = np.clip(np.maximum(photosphere, cool), 2500, 9500 if kind != "IIb" else 25000)
-    blanket, uv = d.uniform("blanketing", 0.25, 0.9), d.uniform("uv", 1.0, 2.5)
+    blanket, uv = d.uniform("blanketing", 0.1, 0.6), d.uniform("uv", 1.0, 2.5)
     infrared = d.uniform("infrared", 0.0, 0.4)
 
     def shape(t: F64, wavelength: F64) -> F64:
@@ -181,11 +181,11 @@ def sn_ibc(d: Draw) -> Source:
         return f * (1 + infrared * np.clip((wavelength - 7500) / 1500, 0, 1) * np.clip((t - peak_at) / 40, 0, 1))
 
     absolute = {"Ib": -17.3, "Ic": -17.5, "Ic-BL": -18.4, "IIb": -17.2}[kind] + d.normal("peak", 0.0, 0.6)
-    return transient(d, Event("sn-ibc", kind, shape, GRID[:45], absolute, 90.0, float(d.rng.exponential(0.45))), faintest=20.3)
+    return transient(d, Event("sn-ibc", kind, shape, GRID[:45], absolute, 90.0, float(d.rng.exponential(0.4))), faintest=20.3)
 
 
 def slsn(d: Draw) -> Source:
-    """Superluminous: SLSN-I by a magnetar (Kasen & Bildsten 2010, Nicholl et al. 2017: spin-down energy and time, diffusion 30–80 d), hot until late,
+    """Superluminous: SLSN-I by a magnetar (Kasen & Bildsten 2010, Nicholl et al. 2017: spin-down energy and time, diffusion 25–55 d), hot until late,
     a third with bumps (Hosseinzadeh et al. 2022); SLSN-II as a bright, slow interaction. Rest-frame rise 42 ± 18 d (Chen et al. 2023),
     M_g -21.3 ± 0.7; faint blue hosts (Schulze et al. 2021).
     """
@@ -200,9 +200,9 @@ def slsn(d: Draw) -> Source:
             1.2,
         )
     grid = np.concatenate([np.arange(0.0, 150.0, 3.0), np.arange(150.0, 480.0, 10.0)])
-    spin = d.lognormal("spin_down", 24, 0.7)
+    spin = d.lognormal("spin_down", 15, 0.7)
     power = d.lognormal("energy", 3e51, 0.4) / (spin * 86400) / (1 + grid / spin) ** 2
-    bolometric = diffusion(grid, d.lognormal("tau", 48, 0.38), power)
+    bolometric = diffusion(grid, d.lognormal("tau", 36, 0.4), power)
     bolometric *= 1 - np.exp(-((d.lognormal("gamma", 200, 0.4) / np.maximum(grid, 1)) ** 2))
     peak = float(bolometric.max())
     if d.chance(0.35):
@@ -211,7 +211,7 @@ def slsn(d: Draw) -> Source:
         )
     radius = d.lognormal("speed", 1.0e9, 0.25) * np.maximum(grid, 0.5) * 86400 * 0.8
     photosphere = (np.maximum(bolometric, 1e38) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
-    temperature = np.clip(np.maximum(photosphere, d.normal("t_floor", 7800, 1300, 5000, 12000)), 2500, 25000)
+    temperature = np.clip(np.maximum(photosphere, d.normal("t_floor", 9000, 1400, 5500, 13000)), 2500, 25000)
     uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.8), d.uniform("uv_edge", 2600, 3300), d.uniform("blanketing", 0, 0.5)
     peak_at = float(grid[np.argmax(bolometric)])
 
@@ -226,13 +226,13 @@ def slsn(d: Draw) -> Source:
 
 
 def tde(d: Draw) -> Source:
-    """Tidal disruption: Gaussian rise (σ log-normal around 22 d), power-law or exponential decline (τ ≈ 60–100 d) and a hot black body of constant
+    """Tidal disruption: Gaussian rise (σ log-normal around 16 d), power-law or exponential decline (τ ≈ 60–100 d) and a hot black body of constant
     temperature 12–35 kK (van Velzen et al. 2021, Hammerstein et al. 2023); faint-and-fast and slow tails; nuclear, M_g -19.5 ± 1.
     """
     kind = d.pick({"TDE": 0.72, "TDE-slow": 0.16, "TDE-fast": 0.12})
-    sigma = d.lognormal("rise", {"TDE": 22.0, "TDE-slow": 40.0, "TDE-fast": 10.0}[kind], 0.4)
-    fall = d.lognormal("fall", {"TDE": 75.0, "TDE-slow": 120.0, "TDE-fast": 22.0}[kind], 0.45)
-    hot, trend, index = d.lognormal("t", 19500, 0.3), d.normal("trend", 0.05, 0.15), d.uniform("index", 1.2, 2.6)
+    sigma = d.lognormal("rise", {"TDE": 16.0, "TDE-slow": 32.0, "TDE-fast": 8.0}[kind], 0.4)
+    fall = d.lognormal("fall", {"TDE": 60.0, "TDE-slow": 100.0, "TDE-fast": 20.0}[kind], 0.45)
+    hot, trend, index = d.lognormal("t", 18500, 0.3), d.normal("trend", 0.05, 0.15), d.uniform("index", 1.2, 2.6)
     peak_at = 2.4 * sigma
     grid = np.concatenate([np.arange(0.0, peak_at + 90, 2.5), np.arange(peak_at + 90, peak_at + 700, 12.0)])
     x = grid - peak_at
@@ -248,6 +248,6 @@ def tde(d: Draw) -> Source:
 
     absolute = d.normal("peak", -19.6 if kind != "TDE-fast" else -17.9, 0.8, -22, -16.5)
     event = Event(
-        "tde", kind, shape, grid, absolute, peak_at + min(2.5 * fall, 260), float(d.rng.exponential(0.25)), nuclear=True, hostless=0.0
+        "tde", kind, shape, grid, absolute, peak_at + min(2.5 * fall, 260), float(d.rng.exponential(0.32)), nuclear=True, hostless=0.0
     )
     return transient(d, event, faintest=20.3, brightest=15.5)
