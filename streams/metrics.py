@@ -1,0 +1,26 @@
+"""Every metric of a worker, once. Prometheus adds ``_total`` to counters."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, Info
+
+# Packets by what became of them: detection, rejected, duplicate. Their sum is what came in.
+PACKETS = Counter("protonova_worker_packets", "Packets by outcome, delivered and acknowledged", ["survey", "outcome"])
+# Rejected packets by error class: a jump of one class is a schema that changed.
+REJECTED = Counter("protonova_worker_rejected", "Rejected packets by error class", ["survey", "error_class"])
+# How full micro-batches are: near 1 the worker idles, near batch_size it is behind.
+BATCH = Histogram("protonova_worker_batch_packets", "Packets of a micro-batch", buckets=(1, 2, 4, 8, 16, 32, 48, 64, 128, 256))
+# Time in the pure function.
+COMPUTE = Histogram(
+    "protonova_worker_compute_seconds", "Scoring of a micro-batch", buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
+)
+# From the input's append time to the broker's acknowledgement of the output.
+LATENCY = Histogram(
+    "protonova_worker_latency_seconds",
+    "From the input's append time to its output's acknowledgement",
+    buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10, 60, 600),
+)
+# Packets of a partition that this worker holds and has not committed.
+LAG = Gauge("protonova_worker_lag_packets", "Packets not yet committed, of the partitions this worker holds", ["topic", "partition"])
+# Which state scores.
+SCORING = Info("protonova_worker_scoring", "What the scores depend on: scoring_id, model, engine")

@@ -1,0 +1,188 @@
+"""A worker process: settings, model, application; it runs until it is told to end or has to.
+
+python -m streams.worker --slot 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import orjson
+import structlog
+
+from streams.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    import faust
+
+    from streams.app import Flow
+    from streams.detect import Scorer
+
+log = structlog.get_logger(__name__)
+
+STARTED_WITHIN = 60.0
+"""How long a worker may take until it has its partitions [s]."""
+DRAIN_WITHIN = 8.0
+"""How long what was taken may take to be finished at the end [s]; the rest comes again."""
+
+
+def configure_logging(level: str) -> None:
+    """One line an event on standard error; the libraries say warnings and worse only."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], Scorer] | None = None) -> int:
+    """Run a worker in this process.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a broker.
+    slot : int
+        Number of this worker on this machine.
+    make_scorer : callable, optional
+        Settings → scorer; the published model if None.
+
+    Returns
+    -------
+    int
+        Exit status: 0 it was told to end; `streams.app.ENGINE_FAILED`, `streams.app.FLOW_FAILED`.
+    """
+    import prometheus_client
+    import uvloop
+
+    from streams import metrics
+
+    configure_logging(settings.log_level)
+    structlog.contextvars.bind_contextvars(worker=slot)
+    scorer = (make_scorer or published)(settings)
+    metrics.SCORING.info({"scoring_id": scorer.scoring_id, "model": scorer.model, "engine": scorer.engine})
+    port = settings.metrics_port + slot if settings.metrics_port else 0
+    server, _ = prometheus_client.start_http_server(port, settings.metrics_host)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_live(settings, scorer, slot, server.server_port))
+
+
+def published(settings: Settings) -> Scorer:
+    """The model that is configured, warm: its first batch must not wait for a compiler."""
+    from pipeline.state import load
+    from schemas.wire import SchemaStore
+    from streams.app import Pipeline
+
+    store = SchemaStore([settings.rubin_schemas] if settings.rubin_schemas else [], settings.schema_registry)
+    state = load(settings.bundle, settings.engine, store)
+    log.info("model loaded", scoring_id=state.scoring_id, model=state.model, engine=state.engine, why=state.why)
+    return Pipeline(state)
+
+
+async def _live(settings: Settings, scorer: Scorer, slot: int, metrics_port: int) -> int:
+    from streams.app import FLOW_FAILED, make_app
+
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def end(status: int, why: str) -> None:
+        if not ended.done():
+            if status:
+                log.error("the worker ends; what is not acknowledged comes again", status=status, why=why)
+            ended.set_result(status)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, 0, "told to")
+    app, flow = make_app(settings, scorer, slot, end)
+    try:
+        await app.start()
+    except Exception as error:
+        log.error("the worker does not start", why=repr(error))
+        return FLOW_FAILED
+    ready = asyncio.create_task(_say_ready(settings, app, slot, metrics_port))
+    crashed = asyncio.create_task(_crashed(app, end))
+    status = await ended
+    ready.cancel()
+    crashed.cancel()
+    await _finish(app, flow, graceful=status == 0)
+    return status
+
+
+async def _say_ready(settings: Settings, app: faust.App, slot: int, metrics_port: int) -> None:
+    """Write down that this worker has taken its place in the group; `protonova run` waits for it."""
+    path = settings.state / "run" / f"worker-{slot}.json"
+    # An idle member of a group with more members than partitions holds none and is ready all the same.
+    while not app.rebalancing_count or app.rebalancing:  # noqa: ASYNC110 - Faust has no event for it
+        await asyncio.sleep(0.05)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(orjson.dumps({"pid": os.getpid(), "metrics": metrics_port}))
+    part.replace(path)
+    log.info("ready", partitions=len(app.consumer.assignment()), metrics_port=metrics_port)
+
+
+async def _crashed(app: faust.App, end: Callable[[int, str], None]) -> None:
+    """Faust's own services crash the application, not the process."""
+    from streams.app import FLOW_FAILED
+
+    await app.wait_until_stopped()
+    end(FLOW_FAILED, repr(app.crash_reason) if app.crash_reason else "the application stopped by itself")
+
+
+async def _finish(app: faust.App, flow: Flow, graceful: bool) -> None:
+    """Leave in order, but do not hang: what is not finished in time comes again."""
+    # Faust's shutdown may wait for ever for packets nobody will acknowledge; a thread watches over it.
+    watchdog = threading.Timer(2 * DRAIN_WITHIN, os._exit, (0,))
+    watchdog.daemon = True
+    watchdog.start()
+    if graceful:
+        try:
+            async with asyncio.timeout(DRAIN_WITHIN):
+                await flow.drain()
+                await app.consumer.commit()
+        except Exception as error:
+            log.warning("not everything was finished", why=repr(error))
+    await flow.stop()
+    try:
+        async with asyncio.timeout(DRAIN_WITHIN / 2):
+            await app.stop()
+    except Exception as error:
+        log.debug("the application did not stop cleanly", why=repr(error))
+    watchdog.cancel()
+
+
+def main() -> int:
+    """The entry point ``python -m streams.worker``."""
+    parser = argparse.ArgumentParser(prog="python -m streams.worker", description=__doc__)
+    parser.add_argument("--slot", type=int, default=0, help="number of this worker on this machine")
+    slot = parser.parse_args().slot
+    try:
+        settings = Settings()
+        settings.client_options()
+    except SettingsError as error:
+        print(f"protonova: {error}", file=sys.stderr)
+        return 2
+    return run_worker(settings, slot)
+
+
+if __name__ == "__main__":
+    status = main()
+    # Faust's consumer thread may outlive the loop; nothing is left to be done.
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,90 @@
+"""A cheap scorer for the tests of the flow: a packet is text, what becomes of it is written in it. The real one has tests of its own.
+
+    survey:candid:object:class:probability[:...]     scored
+    bad…                                             rejected
+    boom…                                            the engine fails as long as the file named by PROTONOVA_TEST_BOOM exists
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas.records import ClassProbability, Detection, Rejected
+
+SCORING_ID = "feedfacecafe0123"
+
+
+def packet(candid: int, klass: str = "sn-ia", probability: float = 0.9, size: int = 0, programid: int = 1, objects: int = 50) -> bytes:
+    """A packet of at least so many bytes."""
+    text = f"ztf:{candid}:ZTF{candid % objects}:{klass}:{probability}:{programid}:".encode()
+    return text + b"." * (size - len(text))
+
+
+class StandIn:
+    """What `streams.app.Pipeline` is, without a network."""
+
+    classes = ("sn-ia", "tde", "bogus")
+    thresholds = {"sn-ia": 0.5, "tde": 0.2}  # noqa: RUF012
+    scoring_id = SCORING_ID
+    model = "standin"
+    engine = "none"
+
+    def __init__(self, seconds_a_packet: float = 0.0) -> None:
+        self.seconds = seconds_a_packet
+        self.calls: list[int] = []
+
+    def __call__(self, packets: Sequence[bytes]) -> list[Detection | Rejected]:
+        self.calls.append(len(packets))
+        if self.seconds:
+            time.sleep(self.seconds * len(packets))
+        return [self.one(p) for p in packets]
+
+    def one(self, value: bytes) -> Detection | Rejected:
+        head = bytes(value[:80])
+        if head.startswith(b"boom") and Path(os.environ["PROTONOVA_TEST_BOOM"]).exists():
+            raise RuntimeError("the device is gone")
+        if not head.startswith((b"ztf:", b"lsst:", b"tess:")):
+            return Rejected("unknown_survey", "the packet is of no survey we know")
+        survey, candid, name, klass, probability, programid = head.decode(errors="replace").split(":")[:6]
+        p = float(probability)
+        return Detection(
+            detection_id=f"{survey}:{candid}:{SCORING_ID}",
+            survey=survey,
+            candid=int(candid),
+            object_id=name,
+            programid=int(programid),
+            ra=10.0,
+            dec=20.0,
+            mjd=60000.0,
+            band="g",
+            flux=100.0,
+            flux_err=5.0,
+            n_detections=3,
+            classes=(ClassProbability(klass, p, p), ClassProbability("other", 1 - p, 1 - p)),
+            top_class=klass,
+            top_probability=p,
+            conformal_set=(klass,),
+            novelty=0.1,
+            nearest_prototype=klass,
+            prototype_distance=0.2,
+            real_bogus=None,
+            star_galaxy=None,
+            solar_system_distance=None,
+            features=(),
+            model="standin",
+            engine="none",
+            scoring_id=SCORING_ID,
+            taxonomy="test",
+        )
+
+
+if __name__ == "__main__":  # a worker process of its own: python tests/flow/stand_in.py SLOT [SECONDS_A_PACKET]
+    from streams.settings import Settings
+    from streams.worker import run_worker
+
+    cost = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
+    os._exit(run_worker(Settings(), int(sys.argv[1]), lambda settings: StandIn(cost)))
