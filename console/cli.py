@@ -178,6 +178,23 @@ def doctor(kafka: Kafka = None, state: State = None, bundle: Bundle = None, engi
     raise typer.Exit(examine(settings(kafka=kafka, state=state, bundle=bundle, engine=engine)))
 
 
+@app.command()
+def worker(
+    slot: Annotated[int, typer.Option("--slot", min=0, help="Number of this worker on this machine.")] = 0,
+    kafka: Kafka = None,
+    state: State = None,
+    bundle: Bundle = None,
+    engine: Engine = None,
+) -> None:
+    """One worker alone, as production runs it; its topics must be there (`protonova topics --repair`)."""
+    from streams.worker import run_worker
+
+    found = with_broker(settings(kafka=kafka, state=state, bundle=bundle, engine=engine))
+    status = run_worker(found, slot)
+    sys.stderr.flush()
+    os._exit(status)  # Faust's consumer thread may outlive its loop; nothing is left to be done
+
+
 def main() -> None:
     """The entry point ``protonova``."""
     command = typer.main.get_command(app)

@@ -68,6 +68,8 @@ def _expected(error: BaseException) -> tuple[str, int] | None:
         return "the topic is not on the broker: `protonova topics --repair` makes ours", FAILED
     if module == "aiokafka" and name in ("TopicAuthorizationFailedError", "AuthenticationFailedError", "UnsupportedSaslMechanismError"):
         return f"the Kafka broker refuses us ({name}): check PROTONOVA_KAFKA_SASL_* and PROTONOVA_KAFKA_SECURITY_PROTOCOL", FAILED
+    if name in ("BundleError", "EngineError", "EngineFailure") and module in ("registry", "gpu", "streams"):
+        return f"{error} (`protonova doctor` says what is there)", FAILED
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or name}", FAILED
     return None

@@ -24,6 +24,10 @@ class Bar:
         elapsed = self._display.tasks[0].elapsed or 0
         self._display.update(self._task, advance=by, speed=f"{self._done / elapsed:,.0f}/s" if elapsed > 0.5 else "")
 
+    def describe(self, what: str) -> None:
+        """What is being done now."""
+        self._display.update(self._task, description=what)
+
     def total(self, total: int) -> None:
         """How many there will be."""
         self._display.update(self._task, total=total)

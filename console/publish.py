@@ -25,7 +25,7 @@ from console.progress import Bar, progress
 from schemas.wire import MAX_PACKET
 
 if TYPE_CHECKING:
-    from console.sources import Packet, Skipped
+    from data.archives import Packet, Skipped
     from streams.settings import Settings
 
 IN_FLIGHT = 512
@@ -126,7 +126,7 @@ class Publisher:
 
     async def __aexit__(self, *exc: object) -> None:
         try:
-            await self._settle(0)
+            await self.settle()
         finally:
             await self._producer.stop()
 
@@ -134,17 +134,15 @@ class Publisher:
         """Topics on the broker."""
         return set(await self._producer.client.fetch_all_metadata() and self._producer.client.cluster.topics())
 
-    async def send(self, packet: Packet, topic: str) -> None:
+    async def send(self, origin: str, packet: bytes, topic: str, key: bytes | None) -> None:
         """Publish one packet when its time has come."""
-        await self._schedule.wait(packet.value)
-        future = await self._producer.send(
-            topic, packet.value, key=packet.key, headers=[("origin", one_line(packet.origin, 300).encode()), *self._headers]
-        )
-        self._flying.append((topic, len(packet.value), future))
+        await self._schedule.wait(packet)
+        headers = [("origin", one_line(origin, 300).encode()), *self._headers]
+        self._flying.append((topic, len(packet), await self._producer.send(topic, packet, key=key, headers=headers)))
         if len(self._flying) >= IN_FLIGHT:
-            await self._settle(IN_FLIGHT // 2)
+            await self.settle(IN_FLIGHT // 2)
 
-    async def _settle(self, leave: int) -> None:
+    async def settle(self, leave: int = 0) -> None:
         """Wait for the oldest acknowledgements until so many are open."""
         while len(self._flying) > leave:
             topic, size, future = self._flying.popleft()
@@ -214,13 +212,13 @@ def publish(
     reports.check_writable(report)
     headers = [("_test", b"true"), ("alert_tense", b"test")] if test else []
     sent = asyncio.run(_publish(settings, paths, pace, topic, headers))
-    _print(Console(), sent)
+    _print(reports.output(), sent)
     reports.write(report, {"command": "publish", **sent.figures(), "detections": None, "duplicates": None, "rejected": None})
     return 0 if sent.packets and not sent.failed else 1
 
 
 async def _publish(settings: Settings, paths: Sequence[str], pace: Pace, topic: str | None, headers: Sequence[tuple[str, bytes]]) -> Sent:
-    from console.sources import packets_of
+    from data.archives import packets_of
 
     async with Publisher(settings, pace, headers) as publisher:
         known = await publisher.known_topics()
@@ -237,19 +235,22 @@ async def send_all(publisher: Publisher, items: Iterable[Packet | Skipped], know
     ConsoleError
         A topic that is needed is not on the broker.
     """
-    from console.sources import Packet, topic_of
+    from console.recognise import Recogniser
+    from data.archives import Skipped
 
+    recognise = Recogniser()
     started = time.monotonic()
     for item in items:
-        if not isinstance(item, Packet):
+        if isinstance(item, Skipped):
             publisher.sent.skip(item)
             continue
-        to = topic or topic_of(item.value)
+        own, key = recognise(item.packet)
+        to = topic or own
         if to not in known:
             raise ConsoleError(f"the broker has no topic {to}: start `protonova run`, or make ours with `protonova topics --repair`")
-        await publisher.send(item, to)
+        await publisher.send(item.origin, item.packet, to, key)
         bar.advance()
-    await publisher._settle(0)
+    await publisher.settle()
     publisher.sent.seconds = time.monotonic() - started
 
 
@@ -262,14 +263,12 @@ def _print(console: Console, sent: Sent) -> None:
         soft_wrap=True,
     )
     if sent.skipped:
-        from rich.table import Table
-
-        table = Table(title="Skipped", title_justify="left", pad_edge=False)
+        table = reports.table()
         table.add_column("why")
         table.add_column("things", justify="right")
         table.add_column("such as", overflow="fold")
         for kind, n in sent.skipped.most_common():
             table.add_row(kind, f"{n:,}", one_line(sent.examples[kind], 160))
-        console.print(table)
+        reports.show(console, "Skipped: no packets", table)
     if sent.failed:
-        console.print(reports.count_table("Refused by the broker", sent.failed, "error"))
+        reports.show(console, "Refused by the broker", reports.count_table(sent.failed, "error"))

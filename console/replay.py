@@ -6,12 +6,13 @@ What happens to a packet is what happens to it on the stream: the same bytes see
 
 from __future__ import annotations
 
+import asyncio
 import csv
-import math
 import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -28,7 +29,7 @@ from schemas.records import Detection, Rejected
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.state import ScoringState
+    from streams.detect import Scorer
     from streams.settings import Settings
 
 Named = tuple[str, bytes]
@@ -144,35 +145,38 @@ class Writer:
 
 
 def outcomes(
-    packets: Iterable[Named], state: ScoringState, batch_size: int, remember: int
+    packets: Iterable[Named], scorer: Scorer, batch_size: int, remembered: int
 ) -> Iterator[tuple[list[str], list[Detection | Rejected | None]]]:
-    """Score packets batch by batch as a worker would.
+    """Score packets batch by batch, by the code that a worker runs.
 
     Parameters
     ----------
     packets : iterable of (origin, packet)
-    state : ScoringState
+    scorer : Scorer
+        The pure function with its state.
     batch_size : int
         Packets a batch.
-    remember : int
-        How many packets a worker remembers to tell doubles.
+    remembered : int
+        How many packets are remembered to tell doubles.
 
     Yields
     ------
     (list of str, list)
         Origins and what became of them; None is a double.
     """
-    from pipeline.score import score
-    from streams.detect import Doubles
+    from streams.detect import Detector, Doubles, Incoming, Revisions
 
-    seen = Doubles(remember)
     source = iter(packets)
-    while batch := list(islice(source, batch_size)):
-        results: list[Detection | Rejected | None] = [None] * len(batch)
-        fresh = [i for i, (_, packet) in enumerate(batch) if not seen.seen(packet)]
-        for i, outcome in zip(fresh, score([batch[i][1] for i in fresh], state), strict=True):
-            results[i] = outcome
-        yield [origin for origin, _ in batch], results
+    loop = asyncio.new_event_loop()
+    with ThreadPoolExecutor(1) as executor:
+        detector = Detector(scorer, Doubles(remembered), Revisions(remembered), executor)
+        try:
+            while batch := list(islice(source, batch_size)):
+                incoming = [Incoming(packet, "", 0, 0, 0, ()) for _, packet in batch]
+                scored = loop.run_until_complete(detector.compute(incoming))
+                yield [origin for origin, _ in batch], [outcome.result for outcome in scored.outcomes]
+        finally:
+            loop.close()
 
 
 def read_labels(path: Path) -> dict[str, str]:
@@ -201,9 +205,9 @@ class Judge:
     """Compares detections with labels."""
 
     labels: dict[str, str]
-    pairs: list[tuple[str, str, int]] = field(default_factory=list)
-    """(truth, said, detections in the light curve)."""
+    compared: reports.Comparison = field(default_factory=reports.Comparison)
     unmapped: Counter[str] = field(default_factory=Counter)
+    """Labels outside our classes."""
     unlabelled: int = 0
 
     def add(self, detection: Detection) -> None:
@@ -214,62 +218,39 @@ class Judge:
         if label is None:
             self.unlabelled += 1
             return
-        slug = slug_of(label)
+        slug = slug_of(label) or slug_of(label.partition("/")[0])  # catalogues write LPV/AGB where they cannot tell
         if slug is None:
             self.unmapped[label] += 1
-            return
-        self.pairs.append((slug, detection.top_class, detection.n_detections))
-
-    def matrix(self, least: int = 0, most: float = math.inf) -> reports.Confusion:
-        """Of the alerts with so many detections."""
-        return reports.confusion((truth, said) for truth, said, n in self.pairs if least <= n <= most)
+        else:
+            self.compared.pairs.append((slug, detection.top_class, detection.n_detections))
 
     def figures(self) -> dict[str, Any]:
         """For the report."""
         return {
-            "labelled": len(self.pairs),
+            "labelled": len(self.compared.pairs),
             "unlabelled": self.unlabelled,
             "unmapped": dict(self.unmapped),
-            "all": self.matrix().figures(),
-            "by_detections": {name: self.matrix(a, b).figures() for name, a, b in STRATA},
+            **self.compared.figures(),
         }
 
-
-STRATA: Sequence[tuple[str, int, float]] = (("1", 0, 1), ("2–4", 2, 4), ("≥ 5", 5, math.inf))
-"""Alerts by the number of detections in their light curve."""
-
-
-def strata_table(matrices: dict[str, reports.Confusion], title: str) -> Any:
-    """Accuracy and macro recall by the number of detections."""
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", pad_edge=False)
-    for name, justify in (("detections", "left"), ("alerts", "right"), ("accuracy", "right"), ("macro recall", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for name, m in matrices.items():
-        shares = [("–" if math.isnan(v) else f"{100 * v:.1f} %") for v in (m.accuracy, m.macro_recall)]
-        table.add_row(name, f"{m.total:,}", *shares)
-    return table
-
-
-def print_judged(console: Console, judge: Judge, title: str) -> None:
-    """The tables of a comparison with labels."""
-    if not judge.pairs:
-        console.print(f"{title}: no detection has a label that the taxonomy knows.")
-        return
-    console.print(strata_table({name: judge.matrix(a, b) for name, a, b in STRATA}, f"{title}: by the number of detections"))
-    console.print(reports.class_table(judge.matrix(), f"{title}: by class"))
-    console.print(reports.confusion_table(judge.matrix(), f"{title}: confusion"))
-    if judge.unmapped:
-        some = ", ".join(f"{name} ({n})" for name, n in judge.unmapped.most_common(5))
-        console.print(f"{sum(judge.unmapped.values())} alerts have a label outside our classes: {some}…" if len(judge.unmapped) > 5 else
-                      f"{sum(judge.unmapped.values())} alerts have a label outside our classes: {some}.")
+    def show(self, console: Console, title: str) -> None:
+        """Print the tables."""
+        if not self.compared.pairs:
+            console.print(f"{title}: no detection has a label that the taxonomy knows")
+            return
+        reports.show(console, f"{title}: by the number of detections", reports.strata_table(self.compared.strata()))
+        reports.show(console, f"{title}: by class", reports.class_table(self.compared.matrix()))
+        reports.show_confusion(console, self.compared.matrix(), f"{title}: confusion")
+        if self.unmapped:
+            some = ", ".join(f"{name} ({n})" for name, n in self.unmapped.most_common(5))
+            console.print(f"{self.unmapped.total():,} alerts have a label outside our classes, such as {some}", soft_wrap=True)
 
 
 def sources(settings: Settings, archives: Sequence[str], tally: Tally) -> Iterator[Named]:
     """Packets of archives and of ranges of topics, in order; what is none is said and counted."""
     from console.broker import with_broker
-    from console.sources import Skipped, packets_of, topic_range
+    from console.sources import topic_range
+    from data.archives import Skipped, packets_of
 
     for archive in archives:
         if archive.startswith("kafka://"):
@@ -287,23 +268,22 @@ def replay(
     settings: Settings, archives: Sequence[str], out: Path, *, labels_file: Path | None = None, report: Path | None = None
 ) -> int:
     """Run the command; returns the exit status."""
-    from rich.console import Console
-
     from console.progress import progress
-    from pipeline.state import load
+    from streams.worker import configure_logging, published
 
     reports.check_writable(report)
     labels = read_labels(labels_file) if labels_file is not None else {}
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir():
         raise ConsoleError(f"{out} is a folder: name a parquet file to write", 2)
-    state = load(settings.bundle, settings.engine)
+    configure_logging("warning")
+    scorer = published(settings)
     tally, judge = Tally(), Judge(labels)
     writer = Writer(out)
     started = time.perf_counter()
     try:
         with progress("replay", unit="packets") as bar:
-            for origins, results in outcomes(sources(settings, archives, tally), state, settings.batch_size, settings.remembered):
+            for origins, results in outcomes(sources(settings, archives, tally), scorer, settings.batch_size, settings.remembered):
                 writer.add(map(row, origins, results))
                 for outcome in results:
                     tally.packets += 1
@@ -321,20 +301,20 @@ def replay(
         writer.discard()
         raise
     seconds = time.perf_counter() - started
-    console = Console()
+    console = reports.output()
     rejected = sum(tally.rejected.values())
     per_second = tally.packets / seconds
     console.print(
         f"{tally.packets:,} packets = {tally.detections:,} detections + {rejected:,} rejected + {tally.duplicates:,} duplicates"
-        f" in {seconds:.1f} s ({per_second:,.0f}/s), scoring id {state.scoring_id}, {state.engine} → {out}",
+        f" in {seconds:.1f} s ({per_second:,.0f}/s), scoring id {scorer.scoring_id}, {scorer.engine} → {out}",
         soft_wrap=True,
     )
     if tally.rejected:
-        console.print(reports.count_table("Rejected", tally.rejected))
+        reports.show(console, "Rejected by reason", reports.count_table(tally.rejected))
     if tally.skipped:
-        console.print(reports.count_table("Skipped", tally.skipped))
+        reports.show(console, "Skipped: no packets", reports.count_table(tally.skipped, "kind", "things"))
     if labels:
-        print_judged(console, judge, "Against the labels")
+        judge.show(console, "Against the labels")
     reports.write(
         report,
         {
@@ -342,9 +322,9 @@ def replay(
             **tally.figures(),
             "seconds": seconds,
             "packets_per_second": per_second,
-            "scoring_id": state.scoring_id,
-            "model": state.model,
-            "engine": state.engine,
+            "scoring_id": scorer.scoring_id,
+            "model": scorer.model,
+            "engine": scorer.engine,
             "out": str(out),
             **({"labels": judge.figures()} if labels else {}),
         },

@@ -6,13 +6,16 @@ Every report has the keys ``command``, ``packets``, ``detections``, ``duplicates
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
+from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from console.errors import ConsoleError
@@ -76,7 +79,7 @@ class ClassScore:
     recall: float
     f1: float
     count: int
-    """Objects whose truth it is."""
+    """Alerts whose truth it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,40 +144,95 @@ def confusion(pairs: Iterable[tuple[str, str]], order: Sequence[str] = ()) -> Co
     return Confusion((*ordered, *sorted(present.difference(ordered))), counts)
 
 
+STRATA: Mapping[str, tuple[int, float]] = {"1": (0, 1), "2–4": (2, 4), "≥ 5": (5, math.inf)}
+"""Alerts by the number of detections in their light curve."""
+
+
+def strata_table(matrices: Mapping[str, Confusion]) -> Table:
+    """Accuracy and macro recall by the number of detections."""
+    shown = table()
+    shown.add_column("detections")
+    for name in ("alerts", "accuracy", "macro recall"):
+        shown.add_column(name, justify="right")
+    for name, m in matrices.items():
+        shown.add_row(name, f"{m.total:,}", *(("–" if math.isnan(v) else f"{100 * v:.1f} %") for v in (m.accuracy, m.macro_recall)))
+    return shown
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Detections beside the truth."""
+
+    pairs: list[tuple[str, str, int]] = field(default_factory=list)
+    """(truth, said, detections in the light curve)."""
+
+    def matrix(self, least: float = 0, most: float = math.inf) -> Confusion:
+        """Of the alerts with so many detections."""
+        return confusion((truth, said) for truth, said, n in self.pairs if least <= n <= most)
+
+    def strata(self) -> dict[str, Confusion]:
+        """By the number of detections."""
+        return {name: self.matrix(*limits) for name, limits in STRATA.items()}
+
+    def figures(self) -> dict[str, Any]:
+        """For the report."""
+        return {"all": self.matrix().figures(), "by_detections": {name: m.figures() for name, m in self.strata().items()}}
+
+
+def output() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for the tables where it is none."""
+    return Console() if sys.stdout.isatty() else Console(width=140)
+
+
+def table(*, footer: bool = False) -> Table:
+    """An empty table in the one style there is."""
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_footer=footer)
+
+
+def show(console: Console, title: str, *parts: Table) -> None:
+    """A title and the tables under it."""
+    console.print()
+    console.print(title, style="bold", highlight=False, soft_wrap=True)
+    for part in parts:
+        console.print(part)
+
+
 def _share(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.0f} %"
 
 
-def class_table(matrix: Confusion, title: str) -> Table:
+def class_table(matrix: Confusion) -> Table:
     """Precision, recall and F1 by class, with the macro recall below."""
-    table = Table(title=title, title_justify="left", show_footer=True, pad_edge=False)
-    table.add_column("class", footer="all")
-    table.add_column("objects", justify="right", footer=f"{matrix.total:,}")
-    table.add_column("precision", justify="right")
-    table.add_column("recall", justify="right", footer=f"macro {_share(matrix.macro_recall)}")
-    table.add_column("F1", justify="right")
-    table.add_column("most taken for", footer=f"accuracy {_share(matrix.accuracy)}")
+    shown = table(footer=True)
+    shown.add_column("class", footer="all")
+    shown.add_column("alerts", justify="right", footer=f"{matrix.total:,}")
+    shown.add_column("precision", justify="right")
+    shown.add_column("recall", justify="right", footer=f"macro {_share(matrix.macro_recall)}")
+    shown.add_column("F1", justify="right")
+    shown.add_column("most taken for", footer=f"accuracy {_share(matrix.accuracy)}")
     for name in matrix.classes:
         s = matrix.score(name)
         wrong = Counter({p: n for (t, p), n in matrix.counts.items() if t == name and p != name}).most_common(2)
-        table.add_row(name, f"{s.count:,}", _share(s.precision), _share(s.recall), _share(s.f1), ", ".join(f"{p} {n}" for p, n in wrong))
-    return table
+        shown.add_row(name, f"{s.count:,}", _share(s.precision), _share(s.recall), _share(s.f1), ", ".join(f"{p} {n}" for p, n in wrong))
+    return shown
 
 
-def confusion_table(matrix: Confusion, title: str) -> Table:
-    """Rows: truth; columns: predicted, by their first four letters so that eighteen of them fit a terminal."""
+def show_confusion(console: Console, matrix: Confusion, title: str) -> None:
+    """Rows: truth; columns: what was said, by their first four letters. Never narrower than it is: numbers must not be cut off."""
     columns = [*matrix.classes, *sorted({p for _, p in matrix.counts}.difference(matrix.classes))]
-    table = Table(title=title, title_justify="left", pad_edge=False, padding=(0, 0, 0, 1), collapse_padding=True)
-    table.add_column("truth \\ said", no_wrap=True)
+    shown = table()
+    shown.padding = (0, 1, 0, 0)
+    shown.add_column("truth", no_wrap=True, min_width=max(map(len, matrix.classes), default=5))
     for name in columns:
-        table.add_column(_short(name), justify="right", no_wrap=True)
+        shown.add_column(_short(name), justify="right", no_wrap=True, min_width=4)
     for truth in matrix.classes:
         cells = []
         for said in columns:
             n = matrix.counts.get((truth, said), 0)
             cells.append("·" if not n else f"[bold]{n}[/bold]" if said == truth else str(n))
-        table.add_row(truth, *cells)
-    return table
+        shown.add_row(truth, *cells)
+    show(console, title)
+    console.print(shown, width=max(console.width, 20 + 5 * len(columns)), crop=False, no_wrap=True)
 
 
 def _short(name: str) -> str:
@@ -182,11 +240,11 @@ def _short(name: str) -> str:
     return name.removeprefix("sn-").replace("-", "")[:4]
 
 
-def count_table(title: str, rows: Mapping[str, int], first: str = "reason") -> Table:
+def count_table(rows: Mapping[str, int], first: str = "reason", second: str = "packets") -> Table:
     """What and how many, largest first."""
-    table = Table(title=title, title_justify="left", pad_edge=False)
-    table.add_column(first)
-    table.add_column("packets", justify="right")
+    shown = table()
+    shown.add_column(first)
+    shown.add_column(second, justify="right")
     for name, n in sorted(rows.items(), key=lambda kv: (-kv[1], kv[0])):
-        table.add_row(name, f"{n:,}")
-    return table
+        shown.add_row(name, f"{n:,}")
+    return shown

@@ -6,15 +6,18 @@ Rates and latencies are over the last `WINDOW` seconds; totals since this page b
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from streams.telemetry import FIRST_MS, GROWTH, WorkerSummary
+
 OUTCOMES = ("in", "detections", "rejected", "duplicates")
 WINDOW = 10
 """Span of rates and latency percentiles [s]."""
+DELAY = 2
+"""How long after its end a second is told at the latest [s]."""
 STEP = 2
 """Span of a point of the charts [s]."""
 POINTS = 300
@@ -22,19 +25,14 @@ POINTS = 300
 WORKER_SILENT = 15.0
 """A worker not heard for this long counts as gone [s]."""
 
-# Latencies are counted in bins of 5 %: a percentile out of them is within 2.5 %, and an hour costs what a second costs.
-_GROWTH = 1.05
-BINS = [0.5 * _GROWTH**i for i in range(260)]
-"""Upper edges of the latency bins [ms]: 0.5 ms to 150 s."""
-
 
 def percentile(counts: Mapping[int, int], q: float) -> float | None:
-    """The q-quantile of binned latencies [ms]; None of none.
+    """The q-quantile of binned latencies [ms], within 2.5 %; None of none.
 
     Parameters
     ----------
     counts : mapping
-        Bin → how many fell into it.
+        Bin → how many fell into it; see `streams.telemetry.latency_bin`.
     q : float
         0 … 1.
     """
@@ -45,7 +43,7 @@ def percentile(counts: Mapping[int, int], q: float) -> float | None:
     for index in sorted(counts):
         wanted -= counts[index]
         if wanted <= 0:
-            return BINS[index] / math.sqrt(_GROWTH)
+            return float(FIRST_MS * GROWTH ** (index - 0.5))
     return None
 
 
@@ -110,7 +108,7 @@ class Figures:
         self.lag: Sequence[Lag] = ()
         self.model = self.engine = self.scoring_id = ""
         self.connected = False
-        self._seconds: deque[Second] = deque(maxlen=STEP * POINTS + WINDOW)
+        self._seconds: deque[Second] = deque(maxlen=STEP * POINTS + WINDOW + DELAY)
 
     def _second(self, at: float) -> Second | None:
         """The slot of a moment; None: longer ago than the charts reach."""
@@ -122,45 +120,34 @@ class Figures:
         index = second - self._seconds[0].at
         return self._seconds[index] if 0 <= index < len(self._seconds) else None
 
-    def summary(self, worker: str, start: float, end: float, counts: Mapping[str, int], reasons: Mapping[str, int], scoring_id: str) -> None:
-        """A worker's summary of a window.
-
-        Parameters
-        ----------
-        worker : str
-            Its name.
-        start, end : float
-            The window [s since 1970].
-        counts : mapping
-            Packets by outcome (`OUTCOMES`).
-        reasons : mapping
-            Rejected packets by error class.
-        scoring_id : str
-            The state it scored with.
-        """
-        # Spread over the window, so that summaries that come every few seconds do not draw a comb. No second gets a fraction.
-        seconds = max(1, min(60, math.ceil(end) - math.floor(start)))
-        for kind in OUTCOMES:
-            whole = counts.get(kind, 0)
+    def summary(self, summary: WorkerSummary) -> None:
+        """A worker's summary of a window."""
+        counts = {"in": summary.total, "detections": 0, "rejected": 0, "duplicates": 0}
+        for outcomes in summary.surveys.values():
+            counts["detections"] += outcomes.detections
+            counts["duplicates"] += outcomes.duplicates
+            counts["rejected"] += sum(outcomes.rejected.values())
+            self.reasons.update(outcomes.rejected)
+        self.classes.update(summary.classes)
+        start, end = summary.start_ms / 1000, summary.end_ms / 1000
+        # Spread over the window, so that summaries of several seconds do not draw a comb. No second gets a fraction of a packet.
+        seconds = max(1, min(60, round(end - start)))
+        for kind, whole in counts.items():
             self.totals[kind] += whole
             for i in range(seconds):
                 part = whole * (i + 1) // seconds - whole * i // seconds
-                slot = self._second(end - seconds + 1 + i) if part else None
+                slot = self._second(end - seconds + i) if part else None
                 if slot is not None:
                     slot.counts[kind] += part
-        self.reasons.update({k: v for k, v in reasons.items() if v})
-        known = self.workers.setdefault(worker, Worker(self._clock()))
-        known.heard = self._clock()
-        known.total += counts.get("in", 0)
-        known.scoring_id = scoring_id or known.scoring_id
-        known.recent.append((start, end, counts.get("in", 0)))
-        self.scoring_id = scoring_id or self.scoring_id
-
-    def latency(self, at: float, milliseconds: float) -> None:
-        """One detection's latency [ms], appended at a moment [s since 1970]."""
-        slot = self._second(at)
+        slot = self._second(end - 1)
         if slot is not None:
-            slot.latency[min(bisect_left(BINS, milliseconds), len(BINS) - 1)] += 1
+            slot.latency.update(summary.latency)
+        known = self.workers.setdefault(summary.worker, Worker(self._clock()))
+        known.heard = self._clock()
+        known.total += counts["in"]
+        known.scoring_id = summary.scoring_id
+        known.recent.append((start, end, counts["in"]))
+        self.model, self.engine, self.scoring_id = summary.model, summary.engine, summary.scoring_id
 
     def detection(self, at: float, record: Mapping[str, Any]) -> None:
         """A detection to show, as a dictionary of its fields."""
@@ -189,9 +176,9 @@ class Figures:
         return out
 
     def _history(self, now: float) -> dict[str, Any]:
-        """Points of `STEP` seconds, oldest first; the second that is not over is left out."""
+        """Points of `STEP` seconds, oldest first; seconds of which not everything is told yet are left out."""
         have = {s.at: s for s in self._seconds}
-        last = int(now) - 1
+        last = int(now) - DELAY - 1
         out: dict[str, Any] = {"step_s": STEP, **{k: [] for k in (*OUTCOMES, "p50", "p99")}}
         for i in range(POINTS):
             ends = last - STEP * (POINTS - 1 - i)
@@ -219,8 +206,9 @@ class Figures:
     def snapshot(self) -> dict[str, Any]:
         """All figures, as ``/status.json`` serves them. Times [s since 1970], rates [1/s], latency [ms]."""
         now = self._clock()
-        recent = [s for s in self._seconds if int(now) - WINDOW <= s.at < int(now)]
-        listened = min(WINDOW, max(1.0, now - self.started))
+        # A summary of a second comes after its end: the window ends where the telling does.
+        recent = [s for s in self._seconds if int(now) - DELAY - WINDOW <= s.at < int(now) - DELAY]
+        listened = min(WINDOW, max(1.0, now - self.started - DELAY))
         latency: Counter[int] = Counter()
         for s in recent:
             latency.update(s.latency)

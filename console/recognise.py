@@ -1,0 +1,99 @@
+"""A packet → the alert topic it belongs to, and its object's id where that is cheap to read.
+
+The fields of the writer schema decide, never a file's name. A header that was seen before costs one comparison.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from schemas.decode import READERS
+from schemas.wire import PacketError, SchemaStore, load_schema, read_header, read_long, sniff
+
+UNKNOWN_CONTAINER = "alerts.ztf"
+"""Where a container of a survey we do not know goes: it ends there as a counted rejection."""
+FRAMED = "alerts.lsst"
+"""Where a framed packet goes whose schema id we do not know: framing is Rubin's."""
+KEY_FIELD = "objectId"
+_REMEMBERED = 64
+_STRING = ("string", "bytes")
+
+
+class Layout(NamedTuple):
+    """What a header says."""
+
+    topic: str
+    before: tuple[str, ...] | None
+    """Types of the fields before the object's id; None: it cannot be reached by stepping over strings and integers."""
+
+
+class Recogniser:
+    """Tells topics and keys; remembers headers and schema ids."""
+
+    def __init__(self, store: SchemaStore | None = None) -> None:
+        self._store = store or SchemaStore()
+        self._headers: list[tuple[bytes, str, Layout]] = []
+        self._ids: dict[int, str] = {}
+
+    def __call__(self, packet: bytes) -> tuple[str, bytes | None]:
+        """The topic, and the key (None: no cheap one)."""
+        if sniff(packet) == "framed":
+            return self._framed(int.from_bytes(packet[1:5], "big")), None
+        for prefix, codec, layout in self._headers:
+            if packet.startswith(prefix):
+                break
+        else:
+            try:
+                codec, text, at = read_header(packet)
+                layout = _layout(load_schema(text))
+            except PacketError:  # the worker will say what is wrong with it
+                return UNKNOWN_CONTAINER, None
+            prefix = packet[:at]
+            self._headers = [(prefix, codec, layout), *self._headers[: _REMEMBERED - 1]]
+        return layout.topic, _key(packet, len(prefix) + 16, layout) if codec == "null" else None
+
+    def _framed(self, schema_id: int) -> str:
+        if schema_id not in self._ids:
+            try:
+                topic = _topic(self._store.get(schema_id))
+            except PacketError:
+                topic = None
+            self._ids[schema_id] = topic or FRAMED
+        return self._ids[schema_id]
+
+
+def _topic(schema: Any) -> str | None:
+    """By which survey's reader claims the schema."""
+    return next((f"alerts.{reader.__name__.rpartition('.')[2]}" for reader in READERS if reader.claims(schema)), None)
+
+
+def _layout(schema: Any) -> Layout:
+    before = []
+    for field in schema.get("fields", ()) if isinstance(schema, dict) else ():
+        kind = field.get("type") if isinstance(field, dict) else None
+        kind = kind if isinstance(kind, str) else json.dumps(kind)
+        if isinstance(field, dict) and field.get("name") == KEY_FIELD and kind in _STRING:
+            return Layout(_topic(schema) or UNKNOWN_CONTAINER, tuple(before))
+        if kind not in (*_STRING, "int", "long"):
+            break
+        before.append(kind)
+    return Layout(_topic(schema) or UNKNOWN_CONTAINER, None)
+
+
+def _key(packet: bytes, at: int, layout: Layout) -> bytes | None:
+    if layout.before is None:
+        return None
+    try:
+        _, at = read_long(packet, at)  # records of the block
+        _, at = read_long(packet, at)  # its bytes
+        for kind in layout.before:
+            value, at = read_long(packet, at)
+            if kind in _STRING:
+                if value < 0:
+                    return None
+                at += value
+        size, at = read_long(packet, at)
+    except PacketError:
+        return None
+    return packet[at : at + size] if 0 < size <= 64 and at + size <= len(packet) else None

@@ -1,0 +1,133 @@
+"""Telemetry, alarms, detections and the group's offsets, read from Kafka → `Figures`. Without a group, from the end.
+
+Of the detections only the latest are read: every second the newest few of each partition, so that the page costs the same at ten and at ten
+thousand detections a second. All counts come from the workers' summaries, which add up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from console.status.figures import Figures, Lag
+from schemas.records import decode_detection
+from streams import topics
+from streams.telemetry import decode_summary
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+EVERY = 1.0
+"""How often offsets and the latest detections are asked for [s]."""
+NEWEST = 8
+"""Detections of a partition that are read each time."""
+AGAIN = 2.0
+"""Pause before the broker is tried again [s]."""
+SHOWN = ("survey", "object_id", "top_class", "top_probability", "novelty", "band", "flux", "n_detections")
+
+
+class Feed:
+    """Keeps figures up to date for as long as it runs.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a broker.
+    figures : Figures
+    """
+
+    def __init__(self, settings: Settings, figures: Figures) -> None:
+        self._settings = settings
+        self.figures = figures
+
+    async def run(self) -> None:
+        """Read until cancelled; a broker that goes away is tried again."""
+        while True:
+            try:
+                await self._session()
+            except* (KafkaError, OSError, TimeoutError):
+                self.figures.connected = False
+            await asyncio.sleep(AGAIN)
+
+    async def _session(self) -> None:
+        options = self._settings.client_options()
+        async with contextlib.AsyncExitStack() as stack:
+            told = AIOKafkaConsumer(**options, group_id=None, auto_offset_reset="latest", enable_auto_commit=False)
+            newest = AIOKafkaConsumer(
+                **options, group_id=None, auto_offset_reset="latest", enable_auto_commit=False, max_partition_fetch_bytes=262_144
+            )
+            admin = AIOKafkaAdminClient(**options)
+            for client, close in ((told, told.stop), (newest, newest.stop), (admin, admin.close)):
+                stack.push_async_callback(close)
+                await client.start()
+            places = await self._places(told, (topics.TELEMETRY, topics.ALARMS))
+            told.assign(places)
+            for place, offset in (await told.end_offsets(places)).items():
+                told.seek(place, offset)
+            self.figures.connected = True
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._tell(told))
+                group.create_task(self._look(newest, admin))
+
+    async def _places(self, consumer: AIOKafkaConsumer, names: tuple[str, ...]) -> list[TopicPartition]:
+        """All partitions of topics, once they are there."""
+        while not set(names) <= await consumer.topics():
+            await asyncio.sleep(0.5)
+        return [TopicPartition(name, p) for name in names for p in sorted(consumer.partitions_for_topic(name) or ())]
+
+    async def _tell(self, consumer: AIOKafkaConsumer) -> None:
+        """Summaries and alarms as they come."""
+        while True:
+            for place, messages in (await consumer.getmany(timeout_ms=500)).items():
+                for m in messages:
+                    # Other records share the topic (the scores by stratum), and other releases may speak otherwise.
+                    with contextlib.suppress(ValueError):
+                        if place.topic == topics.TELEMETRY:
+                            self.figures.summary(decode_summary(m.value))
+                        else:
+                            self.figures.alarm(m.timestamp / 1000, alarm(m.value))
+
+    async def _look(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
+        """Lag and the latest detections, again and again."""
+        shown = await self._places(consumer, (topics.DETECTIONS,))
+        inputs = await self._places(consumer, topics.ALERTS)
+        consumer.assign(shown)
+        seen = await consumer.end_offsets(shown)
+        while True:
+            starts, ends = await consumer.beginning_offsets(inputs), await consumer.end_offsets(inputs)
+            committed = await admin.list_consumer_group_offsets(self._settings.app_id)
+            self.figures.lag = [
+                Lag(p.topic, p.partition, committed[p].offset if p in committed and committed[p].offset >= 0 else None, starts[p], ends[p])
+                for p in inputs
+            ]
+            tails = await consumer.end_offsets(shown)
+            fresh = {p: max(seen[p], tails[p] - NEWEST) for p in shown if tails[p] > seen[p]}
+            for place, offset in fresh.items():
+                consumer.seek(place, offset)
+            found: list[tuple[float, dict[str, Any]]] = []
+            waited = 0
+            while fresh and waited < 5:
+                got = await consumer.getmany(*fresh, timeout_ms=200)
+                waited += not got
+                for place, messages in got.items():
+                    found += [row for m in messages if m.offset < tails[place] and (row := shown_row(m)) is not None]
+                    if messages[-1].offset >= tails[place] - 1:
+                        del fresh[place]
+            seen = tails
+            for at, row in sorted(found, key=lambda pair: pair[0]):
+                self.figures.detection(at, row)
+            await asyncio.sleep(EVERY)
+
+
+def shown_row(message: Any) -> tuple[float, dict[str, Any]] | None:
+    """What the page shows of a detection; None of a message that is none."""
+    try:
+        d = decode_detection(message.value)
+    except ValueError:
+        return None
+    return message.timestamp / 1000, {**{name: getattr(d, name) for name in SHOWN}, "conformal_set": list(d.conformal_set)}

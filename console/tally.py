@@ -1,0 +1,155 @@
+"""What comes out of the stream → counts, scores against the truth and latencies. The demo's own bookkeeping, independent of the workers'.
+
+Detections and rejections are counted message by message on their topics; doubles, which go nowhere, by the workers' summaries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from console import report as reports
+from schemas.records import Detection, decode_detection
+from streams import topics
+from streams.telemetry import decode_summary
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A detection as it came."""
+
+    detection: Detection
+    appended_ms: int
+    """When the broker appended it [ms since 1970]."""
+    ingested_ms: int
+    """When the broker had appended its packet [ms since 1970], by the same clock."""
+
+    @property
+    def latency_ms(self) -> int:
+        """From append to append [ms]."""
+        return self.appended_ms - self.ingested_ms
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of what came out."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    last_rejected_ms: int = 0
+    duplicates: int = 0
+    told: int = 0
+    """Packets of which the workers say that they came in."""
+    recent: deque[Arrival] = field(default_factory=lambda: deque(maxlen=40))
+
+    @property
+    def total(self) -> int:
+        """Outcomes in all."""
+        return len(self.arrivals) + self.rejected.total() + self.duplicates
+
+    def add(self, message: Any) -> None:
+        """Count a message of one of the topics."""
+        headers = dict(message.headers)
+        if message.topic == topics.REJECTED:
+            self.rejected[headers.get("error_class", b"?").decode()] += 1
+            self.last_rejected_ms = max(self.last_rejected_ms, message.timestamp)
+        elif message.topic == topics.TELEMETRY:
+            with contextlib.suppress(ValueError):  # the scores by stratum travel on the same topic
+                summary = decode_summary(message.value)
+                self.duplicates += sum(o.duplicates for o in summary.surveys.values())
+                self.told += summary.total
+        else:
+            arrival = Arrival(decode_detection(message.value), message.timestamp, int(headers["ingested_at"]))
+            self.arrivals.append(arrival)
+            self.recent.append(arrival)
+
+
+class Listener:
+    """Reads all outcome topics from their beginning into a `Tally`, without a group.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a broker whose topics are declared.
+    """
+
+    TOPICS = (topics.DETECTIONS, topics.PRIVATE, topics.REJECTED, topics.TELEMETRY)
+
+    def __init__(self, settings: Settings) -> None:
+        self.tally = Tally()
+        self._consumer = AIOKafkaConsumer(**settings.client_options(), group_id=None, enable_auto_commit=False, max_partition_fetch_bytes=2_097_152)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Listener:
+        await self._consumer.start()
+        known = await self._consumer.topics()
+        places = [TopicPartition(t, p) for t in self.TOPICS if t in known for p in sorted(self._consumer.partitions_for_topic(t) or ())]
+        self._consumer.assign(places)
+        await self._consumer.seek_to_beginning(*places)
+        self._task = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._consumer.stop()
+
+    async def _read(self) -> None:
+        while True:
+            for messages in (await self._consumer.getmany(timeout_ms=200)).values():
+                for message in messages:
+                    self.tally.add(message)
+
+    async def until(self, total: int, patience: float) -> bool:
+        """Wait until so many outcomes are in; False: nothing more came for `patience` [s]."""
+        loop = asyncio.get_running_loop()
+        seen, since = -1, loop.time()
+        while self.tally.total < total:
+            if self._task is not None and self._task.done():
+                self._task.result()
+            if self.tally.total != seen:
+                seen, since = self.tally.total, loop.time()
+            elif loop.time() - since > patience:
+                return False
+            await asyncio.sleep(0.05)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Latencies of detections [ms]."""
+
+    n: int
+    p50: float
+    p90: float
+    p99: float
+    most: float
+
+    @classmethod
+    def of(cls, values: list[int]) -> Latency:
+        """Of single latencies."""
+        ordered = sorted(float(v) for v in values)
+        return cls(len(ordered), *(reports.percentile(ordered, q) for q in (0.5, 0.9, 0.99, 1.0)))
+
+    def figures(self) -> dict[str, float]:
+        """For the report."""
+        return {"n": self.n, "p50_ms": self.p50, "p90_ms": self.p90, "p99_ms": self.p99, "max_ms": self.most}
+
+
+def rate_of(arrivals: list[Arrival]) -> tuple[float, float]:
+    """Detections a second and the time they took [s]: from the first packet's append to the last detection's, by the broker's clock."""
+    if not arrivals:
+        return math.nan, 0.0
+    seconds = (max(a.appended_ms for a in arrivals) - min(a.ingested_ms for a in arrivals)) / 1000
+    return (len(arrivals) / seconds if seconds > 0 else math.nan), seconds
