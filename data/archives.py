@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, cast
 
 import fastavro
 
@@ -96,7 +96,7 @@ def _stream(origin: str, file: IO[bytes], path: Path | None = None) -> Iterator[
     """One open file, or stdin (`path` None: it cannot be read twice)."""
     try:
         head = _read(file, _HEAD)
-        rest = _Prefixed(head, file)
+        rest = cast("IO[bytes]", _Prefixed(head, file))
         if head[257:262] == b"ustar" or _compression(head):
             yield from _tar(origin, rest, head)
         elif head[:4] == b"PAR1":

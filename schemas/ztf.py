@@ -14,7 +14,7 @@ from operators.types import WAVELENGTH
 from schemas.columns import CONTEXT_INDEX, Columns, Record
 from schemas.compiled import compiled
 from schemas.cutouts import Cutouts
-from schemas.history import DETECTION, FORCED, LIMIT, put, settle
+from schemas.history import DETECTION, FORCED, LIMIT, OWN, put, settle
 from schemas.program import Kind, Want, code, record_fields, slots
 from schemas.times import ecliptic_latitude, galactic_latitude, utc_jd_to_mjd_tai
 from schemas.wire import PacketError
@@ -133,7 +133,7 @@ def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, d
     m = 0
     band = wavelength_of(number[_FID])
     if band == band:
-        m = put(points, m, here, band, own, own_err, np.nan, DETECTION)
+        m = put(points, m, here, band, own, own_err, np.nan, OWN)
     for j in range(count[_PRV]):
         t, band = table[_P_JD, j], wavelength_of(table[_P_FID, j])
         if not (t > 2_400_000.5 and t < 2_600_000.0 and band == band):
@@ -174,7 +174,7 @@ def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, d
         if is_magnitude(number[slot]):
             row[_K_SFLUX] = to_flux(number[slot])
             break
-    row[_K_RDIST] = known(number[_DISTNR])
+    row[_K_RDIST] = known(number[_DISTNR]) * PIXEL_SCALE  # pixels: against ranr, decnr in 184 packets 1.0127 " each
     if is_magnitude(number[_MAGNR]):
         row[_K_RFLUX] = to_flux(number[_MAGNR])
     row[_K_SSDIST] = known(number[_SSDIST])

@@ -9,7 +9,7 @@ import hashlib
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -51,9 +51,9 @@ def make(
 
     Returns
     -------
-    dict with the columns of `AlertBatch` under their names (identity as arrays of strings and integers; `stamps` float16 (n, 3, P, P), the
-    central crop of the raw ones) and ``label`` (n,) int64 index into `SLUGS`, ``n_detections`` (n,) int64 detected points of the light curve,
-    ``redshift`` (n,) float32, NaN for stars, ``kind`` (n,) the finer class.
+    dict with the columns of `AlertBatch` under their names (identity as arrays of strings and integers; `stamps` float16
+    (n, 3, P, P), the central crop of the raw ones) and ``label`` (n,) int64 index into `SLUGS`, ``n_detections`` (n,) int64 detected
+    points of the light curve, ``redshift`` (n,) float32, NaN for stars, ``kind`` (n,) the finer class.
     """
     surveys = dict(surveys or SURVEY_MIX)
     classes = dict(classes or dict.fromkeys(SLUGS, 1.0))
@@ -88,7 +88,7 @@ def to_batch(columns: Mapping[str, Any]) -> AlertBatch:
         "context",
     )
     return AlertBatch(
-        survey=tuple(str(s) for s in columns["survey"]),  # type: ignore[arg-type]
+        survey=cast("tuple[Survey, ...]", tuple(str(s) for s in columns["survey"])),
         candid=tuple(int(c) for c in columns["candid"]),
         object_id=tuple(str(o) for o in columns["object_id"]),
         programid=tuple(int(p) for p in columns["programid"]),
@@ -107,7 +107,7 @@ def pick(seed: int, index: int, population: PopulationName, surveys: Mapping[Sur
     """
     rng = generator(population, seed, index, 5)
     slug = str(rng.choice(list(classes), p=np.array(list(classes.values())) / sum(classes.values())))
-    survey: Survey = rng.choice(list(surveys), p=np.array(list(surveys.values())) / sum(surveys.values()))  # type: ignore[assignment]
+    survey: Survey = rng.choice(list(surveys), p=np.array(list(surveys.values())) / sum(surveys.values()))
     if survey == "tess" and slug not in _TESS_CLASSES and "ztf" in surveys:
         survey = "ztf"
     for attempt in range(_TRIES):
@@ -162,7 +162,7 @@ def object_name(alert: Alert) -> str:
 
 
 def candid_of(alert: Alert) -> int:
-    """Night, fraction of the day and a number of the object and visit, as ZTF builds it; the first thirteen digits are the image's `pid`."""
+    """Night, fraction of the day, then a number of object and visit, as ZTF builds it; the first thirteen digits are the image's `pid`."""
     o = alert.observed
     return image_number(float(o.visits.mjd[alert.now])) * 10**9 + 10**6 + (o.index * 7919 + o.seed * 104729 + alert.now) % (98 * 10**7)
 
@@ -215,7 +215,7 @@ def _context(alert: Alert, facts: Mapping[str, Any], survey_first: float) -> Any
         "galactic_latitude": abs(float(sky.galactic_latitude(o.ra, o.dec))),
         "ecliptic_latitude": abs(float(sky.ecliptic_latitude(o.ra, o.dec))),
         "flux": float(o.flux[now]),
-        "signal_to_noise": signal,
+        "signal_to_noise": abs(signal),
         "history": float(o.visits.mjd[now]) - survey_first,
     }
     if o.survey != "tess":
@@ -223,7 +223,7 @@ def _context(alert: Alert, facts: Mapping[str, Any], survey_first: float) -> Any
         values |= {"real_bogus": score, "n_detections": facts["ndethist"]}
     if o.survey == "ztf":
         found, known = facts["distpsnr1"] != NOTHING, facts["ssdistnr"] != NOTHING
-        magnitude = facts["srmag1"]
+        magnitude = next((facts[f"s{b}mag1"] for b in "rgiz" if facts[f"s{b}mag1"] != NOTHING), NOTHING)
         values |= {
             "star_galaxy": facts["sgscore1"] if found else np.nan,
             "source_distance": facts["distpsnr1"] if found else np.nan,

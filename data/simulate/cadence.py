@@ -1,8 +1,8 @@
 """When a survey looks at a place, in which band, and how deep.
 
-ZTF: public survey of g and r every 2–3 nights, some fields in i or often a night, 5 σ limits 20.5 ± 0.35 by night and moon (Bellm et al. 2019,
-Masci et al. 2019; the medians of `diffmaglim` in public packets are 20.0–20.4). Rubin: six bands, pairs half an hour apart every 3–4 nights, single-visit depths
-of Ivezić et al. 2019. TESS: 27 d without nights, a gap in the middle, 30 min bins.
+ZTF: public survey of g and r every 2–3 nights, some fields in i or often a night, 5 σ limits 20.5 ± 0.35 by night and moon (Bellm et al.
+2019, Masci et al. 2019; the medians of `diffmaglim` in public packets are 20.0–20.4). Rubin: six bands, pairs half an hour apart every
+3–4 nights, single-visit depths of Ivezić et al. 2019. TESS: 27 d without nights, a gap in the middle, 30 min bins.
 """
 
 from __future__ import annotations

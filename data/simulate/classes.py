@@ -52,8 +52,8 @@ STREAM_MIX: dict[str, float] = {
     "kilonova": 0.015,
     "afterglow": 0.02,
 }
-"""A night's alerts by class: 73 % artefacts, moving objects and variables, as a filtered stream has them; the rare kinds are made a hundred to
-ten thousand times too common, so that a thousand packets are enough to score each."""
+"""A night's alerts by class: 73 % artefacts, moving objects and variables, as a filtered stream has them; the rare kinds are made a
+hundred to ten thousand times too common, so that a thousand packets are enough to score each."""
 
 
 def draw(slug: str, rng: np.random.Generator, population: PopulationName = "train", deeper: float = 0.0) -> Source:

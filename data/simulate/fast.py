@@ -11,9 +11,9 @@ from data.simulate.supernovae import diffusion
 
 
 def kilonova(d: Draw) -> Source:
-    """Neutron-star merger: r-process heating with thermalisation (Korobkin et al. 2012, Barnes et al. 2016) diffusing through a blue and a red
-    component with a temperature floor (Villar et al. 2017, whose fit of AT2017gfo is the centre of the draws): masses 0.005–0.06 M☉,
-    speeds 0.1–0.3 c, opacities 0.5 and 3–10 cm²/g.
+    """Neutron-star merger: r-process heating with thermalisation (Korobkin et al. 2012, Barnes et al. 2016) diffusing through a blue and
+    a red component with a temperature floor (Villar et al. 2017, whose fit of AT2017gfo is the centre of the draws): masses 0.005–0.06
+    M☉, speeds 0.1–0.3 c, opacities 0.5 and 3–10 cm²/g.
     """
     t = np.geomspace(0.02, 30.0, 90)
     heat = 4e18 * (0.5 - np.arctan((t * 86400 - 1.3) / 0.11) / np.pi) ** 1.3
@@ -32,7 +32,7 @@ def kilonova(d: Draw) -> Source:
         parts.append((luminosity, temperature))
 
     def shape(time: F64, wavelength: F64) -> F64:
-        return sum(  # type: ignore[return-value]
+        return sum(
             np.interp(time, t, lum, left=0.0) * black_body(wavelength, np.interp(time, t, temp)) for lum, temp in parts
         ) * np.exp(-0.5 * np.clip((4500 - wavelength) / 1000, 0, 2) * np.clip(time / 2, 0, 2))
 
@@ -41,8 +41,9 @@ def kilonova(d: Draw) -> Source:
 
 
 def afterglow(d: Draw) -> Source:
-    """GRB afterglow: synchrotron from the forward shock, a broken power law in time with a jet break and fν ∝ ν^-β (Sari, Piran & Narayan 1998; ranges
-    of Kann et al. 2010: α 0.6–1.3 then + 0.5–1.2, β 0.5–1.1); one in six off axis, with a rise of a day or two (Granot et al. 2002).
+    """GRB afterglow: synchrotron from the forward shock, a broken power law in time with a jet break and fν ∝ ν^-β (Sari, Piran & Narayan
+    1998; ranges of Kann et al. 2010: α 0.6–1.3 then + 0.5–1.2, β 0.5–1.1); one in six off axis, with a rise of a day or two (Granot et
+    al. 2002).
     """
     off_axis = d.chance(0.17)
     before, beta = d.uniform("alpha", 0.6, 1.3), d.uniform("beta", 0.5, 1.1)
@@ -78,8 +79,8 @@ def afterglow(d: Draw) -> Source:
 
 
 def microlensing(d: Draw) -> Source:
-    """Point lens, point source (Paczyński 1986) with blending; t_E log-normal around 22 d (Mróz et al. 2019), u₀ uniform; toward disc and bulge.
-    One in ten lenses is a binary, drawn as a second, narrower magnification peak (a wide binary, Gould & Loeb 1992).
+    """Point lens, point source (Paczyński 1986) with blending; t_E log-normal around 22 d (Mróz et al. 2019), u₀ uniform; toward disc and
+    bulge. One in ten lenses is a binary, drawn as a second, narrower magnification peak (a wide binary, Gould & Loeb 1992).
     """
     einstein, impact = d.lognormal("t_e", 24, 0.6, 4, 200), d.uniform("u0", 0.02, 0.9)
     star = Star(d.magnitude("mag", 15.5, 20.2), d.normal("colour", 1.0, 0.35, 0.0, 2.0))
@@ -105,8 +106,8 @@ def microlensing(d: Draw) -> Source:
 
 
 def m_dwarf_flare(d: Draw) -> Source:
-    """White-light flares of M dwarfs: the template of Davenport et al. 2014 (polynomial rise, two exponential declines in units of the half-width),
-    9,000–14,000 K (Kowalski et al. 2013), half-widths of minutes to an hour; half of them with a sympathetic second flare.
+    """White-light flares of M dwarfs: the template of Davenport et al. 2014 (polynomial rise, two exponential declines in units of the
+    half-width), 9,000–14,000 K (Kowalski et al. 2013), half-widths of minutes to an hour; half of them with a sympathetic second flare.
     """
     star = Star(d.magnitude("mag", 16.0, 21.5), d.normal("colour", 1.5, 0.1))
     hot = d.lognormal("t", 10500, 0.15)
@@ -125,6 +126,6 @@ def m_dwarf_flare(d: Draw) -> Source:
 
     def observed(t: F64, wavelength: F64) -> F64:
         light = sum(a * template((t - at) / w) for at, w, a in flares)
-        return light * black_body(wavelength, hot) / black_body(4750.0, hot)  # type: ignore[no-any-return]
+        return light * black_body(wavelength, hot) / black_body(4750.0, hot)
 
     return Source("m-dwarf-flare", "flare", observed, (-half, 25 * half), "any", star=star)

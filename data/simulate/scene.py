@@ -1,7 +1,8 @@
 """Everything that stands still around an object: its host or star, and the field's stars and galaxies.
 
-One list serves catalogue matches (`context.py`) and images (`stamps.py`), so that a packet never contradicts itself. Counts per square arcminute are
-those of Pan-STARRS and of ZTF's reference images (medians of `distpsnr1` 13" and `distnr` 8" around asteroids give 4 to r = 22, 11 to r = 23.3).
+One list serves catalogue matches (`context.py`) and images (`stamps.py`), so that a packet never contradicts itself. Counts per square
+arcminute are those of Pan-STARRS and of ZTF's reference images (medians of `distpsnr1` 13" and `distnr` 8" around asteroids give 4 to r =
+22, 11 to r = 23.3).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Scene:
     def flux(self, wavelength: float) -> F64:
         """[µJy]"""
         tilt = self.g_r * (1e4 / wavelength - 1e4 / 6200) / (1e4 / 4750 - 1e4 / 6200)
-        return 10 ** (0.4 * (23.9 - self.mag_r - tilt))  # type: ignore[no-any-return]
+        return 10 ** (0.4 * (23.9 - self.mag_r - tilt))
 
 
 def scene(o: Observed) -> Scene:
@@ -54,7 +55,7 @@ def scene(o: Observed) -> Scene:
     mag = np.where(galaxy, _counts(u, 17.0, 23.3, 0.38), _counts(u, 12.0, 23.0, 0.2))
     colour = np.where(galaxy, rng.normal(0.75, 0.3, n), rng.choice([0.45, 0.7, 1.4], n) + rng.normal(0, 0.12, n))
     radius = np.where(galaxy, np.clip(10 ** (-0.13 * (mag - 17)) * 2.6 * rng.lognormal(0, 0.3, n), 0.3, 8), 0.0)
-    own = [[], [], [], [], [], [], [], [], []]  # type: list[list[float]]
+    own: list[list[float]] = [[] for _ in range(9)]
     source = o.source
     if source.host is not None:
         h = source.host
@@ -76,7 +77,8 @@ def scene(o: Observed) -> Scene:
         near = {"bright-star": rng.uniform(0.5, 7.0), "dipole": rng.uniform(0, 1.2)}.get(source.kind, rng.uniform(0.5, 4.0))
         distance = near if source.label == "bogus" else 0.0
         angle = rng.uniform(0, 2 * np.pi)
-        for k, value in enumerate((distance * np.cos(angle), distance * np.sin(angle), source.star.mag_r, source.star.g_r, 0, 0, 1, 0, 0)):
+        star = (distance * np.cos(angle), distance * np.sin(angle), source.star.mag_r, source.star.g_r, 0, 0, 1, 0, 0)
+        for k, value in enumerate(star):
             own[k].append(float(value))
     columns = (
         r * np.cos(phi),
@@ -90,9 +92,10 @@ def scene(o: Observed) -> Scene:
         rng.random(n) < 0.3,
     )
     merged = [np.concatenate([np.array(first), second]) for first, second in zip(own, columns, strict=True)]
-    return Scene(*merged[:4], merged[4] > 0.5, *merged[5:8], merged[8] > 0.5)
+    dx, dy, mag_r, g_r, is_galaxy, size, ratio, turn, is_bulge = merged
+    return Scene(dx, dy, mag_r, g_r, is_galaxy > 0.5, size, ratio, turn, is_bulge > 0.5)
 
 
 def _counts(u: F64, bright: float, faint: float, slope: float) -> F64:
     low, high = 10 ** (slope * bright), 10 ** (slope * faint)
-    return np.log10(low + u * (high - low)) / slope  # type: ignore[no-any-return]
+    return np.log10(low + u * (high - low)) / slope

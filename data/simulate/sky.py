@@ -17,7 +17,7 @@ _DM_K = _DM - 2.5 * np.log10(1 + _Z)
 
 def flux(mag: float | F64) -> float | F64:
     """AB magnitude → µJy."""
-    return 10 ** (0.4 * (23.9 - mag))  # type: ignore[no-any-return]
+    return 10 ** (0.4 * (23.9 - mag))
 
 
 def redshift_at(modulus: float) -> float:
@@ -38,7 +38,7 @@ def arcsec_per_kpc(redshift: float) -> float:
 def black_body(wavelength: F64 | float, temperature: F64 | float) -> F64:
     """Bν of a star of constant bolometric luminosity (∝ x³/(eˣ-1)/T), up to a constant: a colder one is redder, not fainter."""
     x = np.clip(1.43877e8 / (np.asarray(wavelength) * temperature), 1e-3, 200.0)
-    return x**3 / np.expm1(x) / temperature  # type: ignore[no-any-return]
+    return x**3 / np.expm1(x) / temperature
 
 
 def _ccm(wavelength: F64) -> F64:
@@ -61,7 +61,7 @@ _EXT = _ccm(_EXT_GRID)
 
 def dimming(wavelength: F64, a_v: float) -> F64:
     """Factor by which dust of `a_v` [mag] dims a flux at `wavelength` [Å] (seen in the dust's own frame)."""
-    return 10 ** (-0.4 * a_v * np.interp(wavelength, _EXT_GRID, _EXT))  # type: ignore[no-any-return]
+    return 10 ** (-0.4 * a_v * np.interp(wavelength, _EXT_GRID, _EXT))
 
 
 # J2000 equatorial → galactic (Hipparcos, ESA SP-1200 vol. 1, 1.5.3)
@@ -82,13 +82,15 @@ def _vector(lon: float | F64, lat: float | F64) -> F64:
 
 def galactic_latitude(ra: float | F64, dec: float | F64) -> F64:
     """[deg]"""
-    return np.degrees(np.arcsin(np.clip(np.tensordot(_GALACTIC[2], _vector(ra, dec), 1), -1, 1)))
+    sine: F64 = np.tensordot(_GALACTIC[2], _vector(ra, dec), 1)
+    return np.degrees(np.arcsin(np.clip(sine, -1, 1)))
 
 
 def ecliptic_latitude(ra: float | F64, dec: float | F64) -> F64:
     """[deg]"""
     v = _vector(ra, dec)
-    return np.degrees(np.arcsin(np.clip(np.cos(_OBLIQUITY) * v[2] - np.sin(_OBLIQUITY) * v[1], -1, 1)))
+    sine: F64 = np.cos(_OBLIQUITY) * v[2] - np.sin(_OBLIQUITY) * v[1]
+    return np.degrees(np.arcsin(np.clip(sine, -1, 1)))
 
 
 def from_galactic(lon: float, lat: float) -> tuple[float, float]:

@@ -41,7 +41,7 @@ class Star:
 
     def reference(self, wavelength: F64) -> F64:
         """Flux [µJy]: r, and a colour as a straight line in 1/λ."""
-        return flux(self.mag_r) * 10 ** (-0.4 * self.g_r * (1e4 / wavelength - 1e4 / 6200) / (1e4 / 4750 - 1e4 / 6200))  # type: ignore[no-any-return]
+        return flux(self.mag_r) * 10 ** (-0.4 * self.g_r * (1e4 / wavelength - 1e4 / 6200) / (1e4 / 4750 - 1e4 / 6200))
 
 
 @dataclass(slots=True)

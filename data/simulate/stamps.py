@@ -1,8 +1,10 @@
-"""Science, template and difference images of an alert, in counts, as ZTF cuts them out: 63 × 63 pixels of 1.01", the target in the middle.
+"""Science, template and difference images of an alert, in counts, as ZTF cuts them out: 63 × 63 pixels of 1.01", the target in
+the middle.
 
-Every source is a sum of round or elliptical Gaussians, so that convolution with the point-spread function is exact: the function itself has a core and
-wings, galaxies are exponential or de Vaucouleurs profiles as Gaussian mixtures (Hogg & Lang 2013). Noise levels, backgrounds and zero points are the medians of
-662 public packets (background 81 ± 14 counts, noise 5 in the science and 1 in the template image).
+Every source is a sum of round or elliptical Gaussians, so that convolution with the point-spread function is exact: the function itself
+has a core and wings, galaxies are exponential or de Vaucouleurs profiles as Gaussian mixtures (Hogg & Lang 2013). Noise levels,
+backgrounds and zero points are the medians of 662 public packets (background 81 ± 14 counts, noise 5 in the science and 1 in the template
+image).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _EXPONENTIAL = np.array([[0.00196, 0.01895, 0.10017, 0.3686, 0.5103], [0.0088, 0
 _DE_VAUCOULEURS = np.array([[0.0330, 0.0738, 0.1379, 0.2171, 0.2784, 0.2598], [0.0042, 0.0169, 0.0685, 0.2872, 1.3332, 8.4022]])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _gaussian(image: F32, x: float, y: float, flux: float, xx: float, xy: float, yy: float, floor: float) -> None:
     """Add one Gaussian of total `flux` and covariance (xx, xy, yy), out to where it falls below `floor` a pixel."""
     det = xx * yy - xy * xy
@@ -46,7 +48,7 @@ def _gaussian(image: F32, x: float, y: float, flux: float, xx: float, xy: float,
             image[j, i] += peak * np.exp(-0.5 * (a * dx * dx + 2 * b * dx * dy + c * dy * dy))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _paint(
     image: F32,
     x: npt.NDArray[np.float64],
@@ -174,19 +176,19 @@ def _target(image: F32, rng: np.random.Generator, alert: Alert, flux: float, at:
 
 
 def _residual(rng: np.random.Generator, alert: Alert, static: F32, sigma: float) -> F32:
-    """What subtraction leaves of the static sources: the gradient times a registration error, and a mismatch of the seeing in bright cores."""
+    """What subtraction leaves of static sources: the gradient times a registration error, and a mismatch of the seeing in bright cores."""
     o = alert.observed
     dipole = o.label == "bogus" and o.source.kind == "dipole"
     error = rng.uniform(0.12, 0.5) if dipole else abs(rng.normal(0, 0.025))
     angle = rng.uniform(0, 2 * np.pi)
     gy, gx = np.gradient(static)
-    out = error * (np.cos(angle) * gx + np.sin(angle) * gy)
+    out: F32 = error * (np.cos(angle) * gx + np.sin(angle) * gy)
     core = np.maximum(static - 40 * sigma, 0)
     wobble = 0.35 if o.label == "bogus" and o.source.kind == "bright-star" else 0.05
     if core.any():
         ring = np.gradient(gx, axis=1) + np.gradient(gy, axis=0)
         out = out + rng.normal(0, wobble) * ring * (core > 0) + rng.normal(0, 0.12 * wobble, static.shape) * core
-    return out.astype(np.float32)  # type: ignore[no-any-return]
+    return out.astype(np.float32)
 
 
 def _artefact(rng: np.random.Generator, alert: Alert, at: tuple[float, float], sigma: float, counts: float) -> F32:
@@ -224,7 +226,7 @@ def _mask_cores(images: F32, rng: np.random.Generator, scene: Scene, flux: npt.N
 
 
 def _cut(rng: np.random.Generator, images: F32, context: dict[str, object], rubin: bool) -> tuple[int, int, int, int]:
-    """Bad pixels become NaN; a place near the chip's edge (2 % of packets) gives a smaller cut-out, and its position on the chip says so."""
+    """Bad pixels become NaN; near the chip's edge (2 % of packets) the cut-out is smaller, and its position on the chip says so."""
     if rubin:
         mask = np.ones((RAW_STAMP, RAW_STAMP), bool)
         mask[CENTRE - 3 : CENTRE + 3, CENTRE - 3 : CENTRE + 3] = False  # 30 pixels of 0.2"

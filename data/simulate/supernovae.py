@@ -88,7 +88,7 @@ def sn_ii(d: Draw) -> Source:
         final = d.normal("t_87a", 4900, 300)
 
         def slow(t: F64, wavelength: F64) -> F64:
-            f = np.interp(t, GRID, bolometric) * black_body(wavelength, np.maximum(final, 12000 * np.exp(-t / 4)))
+            f: F64 = np.interp(t, GRID, bolometric) * black_body(wavelength, np.maximum(final, 12000 * np.exp(-t / 4)))
             return f * np.exp(-0.8 * np.clip((4700 - wavelength) / 1000, 0, 1.3) * np.clip(t / 30, 0, 1))
 
         return transient(d, Event("sn-ii", kind, slow, GRID[:60], d.normal("peak_87a", -15.8, 0.6), 150.0, a_v), faintest=20.2)
@@ -108,7 +108,7 @@ def sn_ii(d: Draw) -> Source:
 
     def shape(t: F64, wavelength: F64) -> F64:
         temperature = cold + (hot - cold) * np.exp(-t / cooling)
-        f = np.interp(t, GRID, visual) * (1 + csm * np.exp(-t / csm_decay))
+        f: F64 = np.interp(t, GRID, visual) * (1 + csm * np.exp(-t / csm_decay))
         f = f * black_body(wavelength, temperature) / black_body(5500.0, temperature)
         f = f * np.exp(-blanket * np.clip((5000 - wavelength) / 1000, 0, 1.6) * np.clip((t - 12) / 60, 0, 1.2))
         return f * np.exp(-uv * np.clip((3600 - wavelength) / 1000, 0, 2) * np.clip((t - 3) / 15, 0, 1))
@@ -146,9 +146,10 @@ def sn_iin(d: Draw) -> Source:
 
 
 def sn_ibc(d: Draw) -> Source:
-    """Types Ib, Ic, Ic-BL, IIb: ⁵⁶Ni diffusion with the photosphere of an expanding envelope down to a floor temperature. Diffusion times and
-    nickel after Lyman et al. 2016 and Prentice et al. 2016; colours at peak g-r ≈ 0.2–0.5, reddening to ≈ 0.9 in 15 d (Stritzinger et al. 2018,
-    Taddia et al. 2015): the floor is 5,200–6,000 K and metals blanket the blue from the rise on; IIb with a cooling first peak (Arcavi et al. 2017).
+    """Types Ib, Ic, Ic-BL, IIb: ⁵⁶Ni diffusion with the photosphere of an expanding envelope down to a floor temperature. Diffusion times
+    and nickel after Lyman et al. 2016 and Prentice et al. 2016; colours at peak g-r ≈ 0.2–0.5, reddening to ≈ 0.9 in 15 d (Stritzinger et
+    al. 2018, Taddia et al. 2015): the floor is 5,200–6,000 K and metals blanket the blue from the rise on; IIb with a cooling first peak
+    (Arcavi et al. 2017).
     """
     kind = d.pick({"Ib": 0.28, "Ic": 0.27, "Ic-BL": 0.15, "IIb": 0.3})
     tau, ni_mass, floor, speed = {
@@ -185,9 +186,9 @@ def sn_ibc(d: Draw) -> Source:
 
 
 def slsn(d: Draw) -> Source:
-    """Superluminous: SLSN-I by a magnetar (Kasen & Bildsten 2010, Nicholl et al. 2017: spin-down energy and time, diffusion 25–55 d), hot until late,
-    a third with bumps (Hosseinzadeh et al. 2022); SLSN-II as a bright, slow interaction. Rest-frame rise 42 ± 18 d (Chen et al. 2023),
-    M_g -21.3 ± 0.7; faint blue hosts (Schulze et al. 2021).
+    """Superluminous: SLSN-I by a magnetar (Kasen & Bildsten 2010, Nicholl et al. 2017: spin-down energy and time, diffusion 25–55 d), hot
+    until late, a third with bumps (Hosseinzadeh et al. 2022); SLSN-II as a bright, slow interaction. Rest-frame rise 42 ± 18 d (Chen et
+    al. 2023), M_g -21.3 ± 0.7; faint blue hosts (Schulze et al. 2021).
     """
     if d.chance(0.25):
         return _interacting(
@@ -226,8 +227,9 @@ def slsn(d: Draw) -> Source:
 
 
 def tde(d: Draw) -> Source:
-    """Tidal disruption: Gaussian rise (σ log-normal around 16 d), power-law or exponential decline (τ ≈ 60–100 d) and a hot black body of constant
-    temperature 12–35 kK (van Velzen et al. 2021, Hammerstein et al. 2023); faint-and-fast and slow tails; nuclear, M_g -19.5 ± 1.
+    """Tidal disruption: Gaussian rise (σ log-normal around 16 d), power-law or exponential decline (τ ≈ 60–100 d) and a hot black body of
+    constant temperature 12–35 kK (van Velzen et al. 2021, Hammerstein et al. 2023); faint-and-fast and slow tails; nuclear, M_g -19.5 ±
+    1.
     """
     kind = d.pick({"TDE": 0.72, "TDE-slow": 0.16, "TDE-fast": 0.12})
     sigma = d.lognormal("rise", {"TDE": 16.0, "TDE-slow": 32.0, "TDE-fast": 8.0}[kind], 0.4)

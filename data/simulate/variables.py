@@ -49,8 +49,8 @@ def random_walk(d: Draw, grid: F64, timescale: float) -> F64:
 
 
 def agn(d: Draw) -> Source:
-    """Damped random walk, τ ≈ 200 d, structure function 0.2 mag falling with wavelength as λ^-0.5 (MacLeod et al. 2010); quasars as points of light
-    at z ≈ 1, Seyferts in the nuclei of visible hosts; one in ten a blazar: τ ≈ 15 d, twice the amplitude.
+    """Damped random walk, τ ≈ 200 d, structure function 0.2 mag falling with wavelength as λ^-0.5 (MacLeod et al. 2010); quasars as
+    points of light at z ≈ 1, Seyferts in the nuclei of visible hosts; one in ten a blazar: τ ≈ 15 d, twice the amplitude.
     """
     kind = d.pick({"QSO": 0.5, "Seyfert": 0.4, "blazar": 0.1})
     grid = np.arange(-HISTORY - 260, 201, 2.0)
@@ -63,15 +63,15 @@ def agn(d: Draw) -> Source:
     galaxy: Host | None = host(d, z, nuclear=True, hostless=0.0) if z < 0.4 else None
 
     def magnitudes(t: F64, wavelength: F64) -> F64:
-        return -np.interp(t, grid, walk) * (wavelength / 4750.0) ** -slope  # type: ignore[no-any-return]
+        return -np.interp(t, grid, walk) * (wavelength / 4750.0) ** -slope
 
     light = _difference(star, magnitudes, _reference(d))
     return Source("agn", kind, light, (0.0, 200.0), "extragalactic", z, galaxy, star, persistent=True)
 
 
 def rr_lyrae(d: Draw) -> Source:
-    """RRab and RRc: periods of the halo's two Oosterhoff groups, Fourier-like asymmetric curves (rise in 12–20 % of the period, RRc 40 %), amplitudes
-    g : r : i = 1 : 0.7 : 0.56 (Sesar et al. 2010); one in four modulated (Blazhko).
+    """RRab and RRc: periods of the halo's two Oosterhoff groups, Fourier-like asymmetric curves (rise in 12–20 % of the period, RRc 40
+    %), amplitudes g : r : i = 1 : 0.7 : 0.56 (Sesar et al. 2010); one in four modulated (Blazhko).
     """
     ab = d.chance(0.75)
     period = d.normal("p_ab", 0.57, 0.07, 0.4, 0.9) if ab else d.normal("p_c", 0.32, 0.04, 0.22, 0.45)
@@ -94,8 +94,8 @@ def rr_lyrae(d: Draw) -> Source:
 
 
 def eclipsing_binary(d: Draw) -> Source:
-    """EA, EB, EW: Gaussian-edged eclipses and ellipsoidal light (shapes of the ASAS-SN and Kepler catalogues: Jayasinghe et al. 2019, Prša et al. 2011);
-    nearly grey, so colours hardly change; depths 0.1–1.2 mag.
+    """EA, EB, EW: Gaussian-edged eclipses and ellipsoidal light (shapes of the ASAS-SN and Kepler catalogues: Jayasinghe et al. 2019,
+    Prša et al. 2011); nearly grey, so colours hardly change; depths 0.1–1.2 mag.
     """
     kind = d.pick({"EA": 0.4, "EB": 0.25, "EW": 0.35})
     period = (
@@ -132,8 +132,8 @@ def eclipsing_binary(d: Draw) -> Source:
 
 
 def cv(d: Draw) -> Source:
-    """Dwarf novae: outbursts of 2–6 mag with a rise of half a day, a plateau of days, a fall of ≈ 0.6 mag/d, every 20–300 d, one in four a
-    superoutburst of two weeks (Coppejans et al. 2016, Osaki 1996); blue (10–16 kK) over a faint blue quiescent star.
+    """Dwarf novae: outbursts of 2–6 mag with a rise of half a day, a plateau of days, a fall of ≈ 0.6 mag/d, every 20–300 d, one in four
+    a superoutburst of two weeks (Coppejans et al. 2016, Osaki 1996); blue (10–16 kK) over a faint blue quiescent star.
     """
     star = Star(d.magnitude("mag", 18.5, 23.0), d.normal("colour", 0.3, 0.3))
     rise, fall, hot = d.lognormal("rise", 0.5, 0.4), d.lognormal("fall", 1.7, 0.3), d.lognormal("t", 12500, 0.15)
@@ -161,7 +161,7 @@ def cv(d: Draw) -> Source:
             down = 1 / (1 + np.exp(np.clip((x - length - 2.0) / fall * 1.9, -50, 50)))
             light += np.where(x > 0, up * down * 10 ** (0.4 * (23.9 - level)), 0.0)
         flicker = 1 + 0.03 * np.sin(2 * np.pi * t / 0.07)
-        return light * flicker * black_body(wavelength, hot) / black_body(4750.0, hot)  # type: ignore[no-any-return]
+        return light * flicker * black_body(wavelength, hot) / black_body(4750.0, hot)
 
     first = min(starts) if recurrence < HISTORY else 0.0
     sky: SkyKind = "disc" if d.chance(0.6) else "any"
@@ -169,8 +169,8 @@ def cv(d: Draw) -> Source:
 
 
 def lpv(d: Draw) -> Source:
-    """Miras and semi-regulars: periods 60–500 d, visual amplitudes above 2.5 mag or 0.2–1.5, larger in the blue (Soszyński et al. 2009, Smith et al. 2004);
-    g-r 1.3–2.6; nearly saturated at the bright end.
+    """Miras and semi-regulars: periods 60–500 d, visual amplitudes above 2.5 mag or 0.2–1.5, larger in the blue (Soszyński et al. 2009,
+    Smith et al. 2004); g-r 1.3–2.6; nearly saturated at the bright end.
     """
     mira = d.chance(0.45)
     period = d.lognormal("p_mira", 280, 0.3, 100, 700) if mira else d.lognormal("p_sr", 90, 0.55, 25, 400)
@@ -190,8 +190,8 @@ def lpv(d: Draw) -> Source:
 
 
 def yso(d: Draw) -> Source:
-    """Young stars: stochastic accretion (damped random walk of days, 0.1–0.6 mag), a third dippers (quasi-periodic, 4–12 d) and one in ten an EX Lupi
-    burst of months (Cody et al. 2014, Herbst et al. 1994); red, redder when fainter, in star-forming clouds.
+    """Young stars: stochastic accretion (damped random walk of days, 0.1–0.6 mag), a third dippers (quasi-periodic, 4–12 d) and one in
+    ten an EX Lupi burst of months (Cody et al. 2014, Herbst et al. 1994); red, redder when fainter, in star-forming clouds.
     """
     kind = d.pick({"stochastic": 0.57, "dipper": 0.33, "burster": 0.1})
     grid = np.arange(-HISTORY - 260, 151, 0.75)
@@ -208,6 +208,6 @@ def yso(d: Draw) -> Source:
             m = 0.5 * m + depth * np.interp(t, grid, dips) * np.exp(-0.5 * ((((t / period + phase) % 1) - 0.5) / 0.12) ** 2)
         elif kind == "burster":
             m = m - burst * np.exp(-0.5 * ((t - burst_at) / burst_width) ** 2)
-        return m * (wavelength / 6200.0) ** -slope  # type: ignore[no-any-return]
+        return m * (wavelength / 6200.0) ** -slope
 
     return Source("yso", kind, _difference(star, magnitudes, _reference(d)), (0.0, 150.0), "star-forming", star=star, persistent=True)

@@ -1,0 +1,176 @@
+"""One packet per survey, worked out by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+
+import fastavro
+import numpy as np
+import pytest
+
+from operators.types import CONTEXT, MAX_POINTS
+from schemas import tess
+from schemas.decode import Decoder
+from schemas.packets import encode_rubin, encode_ztf, make_cutout, make_fits
+from schemas.wire import PacketError, SchemaStore
+from tests.schemas.made import tess_record, ztf_record
+
+TAI = 37 / 86400
+
+
+def context_of(batch: object) -> dict[str, float]:
+    return dict(zip(CONTEXT, batch.context[0].tolist(), strict=True))  # type: ignore[attr-defined]
+
+
+def test_a_ztf_packet_by_hand() -> None:
+    b = Decoder().decode([encode_ztf(ztf_record())]).batch
+    assert (b.survey, b.candid, b.object_id, b.programid, b.band) == (("ztf",), (99,), ("ZTF18abcdefg",), (1,), ("g",))
+    assert b.mjd[0] == 60000.0 + TAI
+    n = 4
+    assert b.valid[0].tolist() == [True] * n + [False] * (MAX_POINTS - n)
+    # 59992: a limit and a forced point of one exposure, the measurement stays; 59993: forced photometry failed, its limit stays
+    np.testing.assert_allclose(b.time[0, :n], np.array([59992.0, 59993.0, 59998.0, 60000.0]) + TAI, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(b.wavelength[0, :n], [4746.5, 4746.5, 6366.4, 4746.5])
+    # magnitude 23.9 is 1 µJy; 18.9 is 100, faded; 21.4 is 10; zero point 26.4 makes 1 DN 0.1 µJy
+    np.testing.assert_allclose(b.flux[0, :n], [5.0, np.nan, 10.0, -100.0], rtol=1e-6)
+    ln = math.log(10) / 2.5
+    np.testing.assert_allclose(b.flux_err[0, :n], [2.0, np.nan, 10 * 0.2 * ln, 100 * 0.1 * ln], rtol=1e-6)
+    np.testing.assert_allclose(b.limit[0, :n], [np.nan, 10.0, np.nan, np.nan], rtol=1e-6)
+    assert b.detected[0, :n].tolist() == [False, False, True, True]
+    assert b.first_detection[0] == 59990.0 + TAI
+    assert b.truncated[0]  # the packet begins two days later
+    row = context_of(b)
+    expected = {
+        "real_bogus": 0.75, "star_galaxy": 0.25, "source_distance": 1.5, "source_flux": 10.0, "reference_distance": 0.505,
+        "reference_flux": 1000.0, "positive": 0.0, "n_detections": 4.0, "n_visits": 50.0, "history": 10.0, "fwhm": 2.02,
+        "elongation": 1.25, "flux": -100.0, "signal_to_noise": 1 / (0.1 * ln),
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value, rel=1e-5), name
+    assert all(math.isnan(row[name]) for name in ("solar_system_distance", "solar_system_flux", "redshift"))
+    assert np.isnan(b.pixel_scale[0])
+    assert np.isnan(b.stamps).all()
+
+
+def test_ztfs_stamps_keep_their_place() -> None:
+    image = np.arange(63 * 40, dtype=np.float32).reshape(63, 40)
+    image[5, 5] = np.nan
+    for xpos, start in ((10.0, 23), (3060.0, 0)):  # the quadrant's left edge cut it, or its right edge
+        record = ztf_record()
+        record["candidate"] |= {"xpos": xpos, "ypos": 1000.0}
+        record["cutoutDifference"] = {"fileName": "d", "stampData": make_cutout(image)}
+        b = Decoder().decode([encode_ztf(record)]).batch
+        np.testing.assert_array_equal(b.stamps[0, 2, :, start : start + 40], image)
+        assert np.isfinite(b.stamps[0, 2]).sum() == image.size - 1
+        assert np.isnan(b.stamps[0, :2]).all()
+        assert b.pixel_scale[0] == np.float32(1.01)
+
+
+def rubin(schema_id: int, source: dict[str, object], **alert: object) -> bytes:
+    schema = SchemaStore().get(schema_id)
+
+    def least(kind: object) -> object:
+        if isinstance(kind, list):
+            return None
+        if isinstance(kind, dict) and kind["type"] == "record":
+            return {f["name"]: least(f["type"]) for f in kind["fields"]}
+        return {"string": "r", "bytes": b"", "boolean": False}.get(str(kind if isinstance(kind, str) else kind["type"]), 0)
+
+    record: dict[str, object] = least(schema)  # type: ignore[assignment]
+    record["diaSource"] |= source  # type: ignore[operator]
+    return encode_rubin(record | alert, schema_id, SchemaStore())
+
+
+def test_a_rubin_packet_by_hand() -> None:
+    source = {"diaSourceId": 11, "diaObjectId": 22, "midpointMjdTai": 61000.5, "ra": 10.0, "dec": -30.0, "psfFlux": -5000.0,
+              "psfFluxErr": 250.0, "snr": 20.0, "reliability": 0.5, "extendedness": 0.75, "band": "z", "templateFlux": 3000.0,
+              "ixx": 0.09, "iyy": 0.09, "ixy": 0.0}  # fmt: skip
+    forced = {"diaForcedSourceId": 1, "diaObjectId": 22, "ra": 10.0, "dec": -30.0, "visit": 1, "detector": 1, "timeProcessedMjdTai": 0.0}
+    before = [
+        {**forced, "midpointMjdTai": 60990.0 + i, "psfFlux": flux, "psfFluxErr": 100.0, "band": "y"}
+        for i, flux in enumerate([499.0, 501.0])
+    ]
+    packet = rubin(900, source, prvDiaForcedSources=before, cutoutScience=make_fits(np.full((30, 30), 7.0), 0.2))
+    b = Decoder().decode([packet]).batch
+    assert (b.survey, b.candid, b.object_id, b.band) == (("lsst",), (11,), ("22",), ("z",))
+    assert b.mjd[0] == 61000.5
+    np.testing.assert_allclose(b.time[0, :3], [60990.0, 60991.0, 61000.5])
+    np.testing.assert_allclose(b.flux[0, :3], [0.499, 0.501, -5.0], rtol=1e-6)
+    np.testing.assert_allclose(b.flux_err[0, :3], [0.1, 0.1, 0.25], rtol=1e-6)
+    np.testing.assert_allclose(b.wavelength[0, :3], [9712.0, 9712.0, 8691.0])
+    assert b.detected[0, :4].tolist() == [False, True, True, False]  # forced points are measurements, detected from 5 sigma
+    assert np.isnan(b.limit[0]).all()
+    assert b.first_detection[0] == 61000.5
+    assert b.pixel_scale[0] == np.float32(0.2)
+    assert (b.stamps[0, 0, 16:46, 16:46] == 7).all()
+    assert np.isfinite(b.stamps[0]).sum() == 900
+    row = context_of(b)
+    expected = {"real_bogus": 0.5, "star_galaxy": 0.25, "reference_flux": 3.0, "positive": 0.0, "flux": -5.0, "signal_to_noise": 20.0,
+                "fwhm": 0.3 * 2.35482, "elongation": 1.0}  # fmt: skip
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_rubins_old_names_limits_and_seconds() -> None:
+    source = {
+        "diaSourceId": 11,
+        "midPointTai": 1480360995.0,
+        "ra": 10.0,
+        "decl": -30.0,
+        "psFlux": 5000.0,
+        "psFluxErr": 250.0,
+        "filterName": "g",
+    }
+    limits = [{"ccdVisitId": 1, "midPointTai": 1480360995.0 - 86400, "filterName": "u", "diaNoise": 200.0}]
+    b = Decoder().decode([rubin(300, source, prvDiaNondetectionLimits=limits)]).batch
+    assert b.mjd[0] == 40587 + 1480360995 / 86400  # no MJD: seconds since 1970
+    assert b.time[0, 1] - b.time[0, 0] == pytest.approx(1.0, abs=1e-6)
+    assert b.limit[0, 0] == pytest.approx(1.0)  # five times 200 nJy
+    assert b.flux[0, 1] == 5.0
+    assert b.wavelength[0, :2].tolist() == [3671.0, 4827.0]
+
+
+def test_whose_object_it_is() -> None:
+    base = {"diaSourceId": 11, "midpointMjdTai": 61000.5, "ra": 10.0, "dec": -30.0, "psfFlux": 1.0, "psfFluxErr": 1.0, "band": "r"}
+    keys = [Decoder().decode([rubin(900, base | more)]).batch.object_id[0] for more in ({"diaObjectId": 5, "ssObjectId": 6},
+            {"diaObjectId": 0, "ssObjectId": 6}, {"diaObjectId": None, "ssObjectId": None})]  # fmt: skip
+    assert keys == ["5", "6", "11"]
+
+
+def test_a_tess_packet_by_hand() -> None:
+    b = Decoder().decode([tess.encode(tess_record())]).batch
+    assert (b.survey, b.object_id, b.band, b.programid) == (("tess",), ("TIC 1234",), ("T",), (1,))
+    assert b.candid == (1234 * 2**29 + 5 * 2**19 + 7,)
+    assert b.mjd[0] == pytest.approx(2457000 + 2004 - 2400000.5 - 32.184 / 86400, abs=1e-9)
+    unit = 2632e6 * 10 ** (-0.4 * 20.44)  # µJy of 1 e-/s; 15,000 e-/s is then magnitude 10
+    assert -2.5 * math.log10(15000 * unit / 2632e6) == pytest.approx(10.0, abs=0.01)
+    np.testing.assert_allclose(b.flux[0, :4], [0, 0, 0, 100 * unit], rtol=1e-6)  # the flagged cadence is left out
+    np.testing.assert_allclose(b.flux_err[0, :4], [10 * unit] * 4, rtol=1e-6)
+    assert b.valid[0].sum() == 4
+    assert b.detected[0, :4].tolist() == [False, False, False, True]
+    assert b.first_detection[0] == b.mjd[0]
+    assert context_of(b)["source_flux"] == pytest.approx(2632e2, rel=1e-6)
+
+
+def test_tess_without_a_baseline_takes_the_median() -> None:
+    record = tess_record() | {"baseline": None}
+    assert Decoder().decode([tess.encode(record)]).batch.flux[0, 0] == 0.0
+
+
+def test_tess_numbers_that_do_not_fit() -> None:
+    with pytest.raises(PacketError, match="34, 10 and 19"):
+        tess.candid(1 << 34, 1, 1)
+    assert tess.candid((1 << 34) - 1, 1023, (1 << 19) - 1) == 2**63 - 1
+    [(_, error)] = Decoder().decode([tess.encode(tess_record() | {"sector": 2000})]).rejected
+    assert error.error_class == "bad_value"
+
+
+def test_packets_are_read_back_by_fastavro_and_stay_the_same() -> None:
+    packet = encode_ztf(ztf_record())
+    assert encode_ztf(ztf_record()) == packet
+    [back] = list(fastavro.reader(io.BytesIO(packet)))
+    assert back["candidate"]["jd"] == 2460000.5  # type: ignore[index,call-overload]
+    assert make_cutout(np.ones((63, 63))) == make_cutout(np.ones((63, 63)))
+    assert json.loads(json.dumps(back["prv_candidates"][1]["magpsf"])) is None  # type: ignore[index,call-overload]
