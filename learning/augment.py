@@ -16,23 +16,33 @@ import numpy as np
 from learning.dataset import Alerts, Bools
 from operators.types import CONTEXT, F32, F64
 
-MULTIPLICATIVE = (
-    "source_distance",
-    "source_flux",
-    "reference_distance",
-    "reference_flux",
-    "solar_system_distance",
-    "solar_system_flux",
-    "n_detections",
-    "n_visits",
-    "history",
-    "fwhm",
-    "flux",
-    "signal_to_noise",
-    "redshift",
-)
-"""Context whose scale may differ from survey to survey and year to year."""
-MULTIPLIED = np.array([name in MULTIPLICATIVE for name in CONTEXT])
+SPREAD: dict[str, float] = {
+    "source_flux": 0.4,
+    "reference_flux": 0.4,
+    "solar_system_flux": 0.1,
+    "n_detections": 0.2,
+    "n_visits": 1.0,
+    "fwhm": 0.2,
+    "flux": 0.05,
+    "signal_to_noise": 0.05,
+    "redshift": 0.1,
+}
+"""1 σ of ln(factor) by which context may be off: by year of the survey, catalogue, seeing. How often a place was visited says when a packet
+was sent and nothing of its class, so it is nearly erased."""
+FACTORS = np.array([SPREAD.get(name, 0.0) for name in CONTEXT])
+GONE: dict[str, float] = {
+    "real_bogus": 0.25,
+    "galactic_latitude": 0.3,
+    "ecliptic_latitude": 0.3,
+    "n_visits": 0.3,
+    "history": 0.2,
+    "n_detections": 0.2,
+}
+"""Chance that a value is missing, where it is more than `Strength.no_value`: what the simulation knows too well."""
+DISTANCES = tuple(CONTEXT.index(name) for name in ("source_distance", "reference_distance"))
+HISTORY, N_DETECTIONS = CONTEXT.index("history"), CONTEXT.index("n_detections")
+OLD = 40.0
+"""A history longer than this [d] reaches back before any packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +65,10 @@ class Strength:
     no_stamps: float = 0.2
     no_context: float = 0.2
     no_value: float = 0.1
-    context_noise: float = 0.1
-    """1 σ of ln(value), for `MULTIPLICATIVE`."""
+    scatter: float = 0.6
+    """Largest 1 σ by which a catalogue's positions are off [arcsec]; drawn log-uniformly from a twentieth of it."""
+    age: float = 0.5
+    """Chance that a long history has another length: a variable star is as well one that the survey found last month."""
     stamp_noise: float = 0.03
     """1 σ per pixel, of the scaled image; its strength is drawn up to this."""
 
@@ -120,7 +132,25 @@ def _images(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
 
 def _context(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
     n, values = a.context.shape
-    factor = np.exp(s.context_noise * rng.standard_normal((n, values))).astype(np.float32)
-    context: F32 = np.where(MULTIPLIED, a.context * factor, a.context)
-    gone = (rng.random((n, values)) < s.no_value) | (rng.random((n, 1)) < s.no_context)
+    context = a.context * np.exp(FACTORS * rng.standard_normal((n, values))).astype(np.float32)
+    sigma = s.scatter * np.exp(rng.uniform(np.log(0.05), 0.0, n))
+    for column in DISTANCES:
+        context[:, column] = np.hypot(context[:, column] + sigma * rng.standard_normal(n), sigma * rng.standard_normal(n))
+    _age(a, context, rng, s)
+    chance = np.array([GONE.get(name, s.no_value) for name in CONTEXT])
+    gone = (rng.random((n, values)) < chance) | (rng.random((n, 1)) < s.no_context)
     a.context = np.where(gone, np.float32(np.nan), context).astype(np.float32)
+
+
+def _age(a: Alerts, context: F32, rng: np.random.Generator, s: Strength) -> None:
+    """Make long histories longer or shorter, with their count of detections, but not shorter than what the packet shows."""
+    n = len(a)
+    shown = -np.where(a.valid & a.detected, a.time, 0.0).min(axis=1)
+    factor = np.exp(rng.uniform(np.log(0.03), np.log(3.0), n))
+    history = -a.first_detection
+    older = (history > OLD) & (rng.random(n) < s.age)
+    new = np.where(older, np.maximum(history * factor, shown), history).astype(np.float32)
+    ratio = np.where(older, new / np.maximum(history, 1.0), 1.0)
+    a.first_detection = -new
+    context[:, HISTORY] = np.where(older & np.isfinite(context[:, HISTORY]), new, context[:, HISTORY])
+    context[:, N_DETECTIONS] = np.maximum(context[:, N_DETECTIONS] * ratio, np.minimum(context[:, N_DETECTIONS], a.number))
