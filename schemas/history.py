@@ -10,8 +10,8 @@ import numpy as np
 
 from schemas.compiled import compiled
 
-LIMIT, FORCED, DETECTION = 0.0, 1.0, 2.0
-"""Rank of a point: of two at the same time in the same band the higher one stays."""
+LIMIT, FORCED, DETECTION, OWN = 0.0, 1.0, 2.0, 3.0
+"""Rank of a point: of two at the same time in the same band the higher one stays; OWN is the detection that the alert is about."""
 SAME_TIME = 1e-4
 """[d]: two points of one band nearer than this (9 s, less than an exposure) are one measurement."""
 REACH = 1.0
@@ -50,7 +50,7 @@ def settle(points, m, i, first_known, time, wavelength, flux, flux_err, limit, d
     for j in range(m):
         p = order[j]
         t = points[TIME, p]
-        if points[RANK, p] == DETECTION and not earliest <= t:
+        if points[RANK, p] >= DETECTION and not earliest <= t:
             earliest = t
         keep = True
         back = k - 1
@@ -85,7 +85,7 @@ def settle(points, m, i, first_known, time, wavelength, flux, flux_err, limit, d
             flux[i, j] = points[FLUX, p]
             flux_err[i, j] = points[ERROR, p]
             limit[i, j] = np.nan
-            detected[i, j] = rank == DETECTION or abs(points[FLUX, p]) >= SIGNIFICANT * points[ERROR, p]
+            detected[i, j] = rank >= DETECTION or abs(points[FLUX, p]) >= SIGNIFICANT * points[ERROR, p]
     for j in range(used, length):
         time[i, j] = np.nan
         wavelength[i, j] = np.nan

@@ -17,7 +17,7 @@ from operators.types import WAVELENGTH
 from schemas.columns import CONTEXT_INDEX, Columns, Record
 from schemas.compiled import compiled
 from schemas.cutouts import Cutouts
-from schemas.history import DETECTION, FORCED, LIMIT, put, settle
+from schemas.history import DETECTION, FORCED, LIMIT, OWN, put, settle
 from schemas.program import Kind, Want, record_fields, slots
 from schemas.times import ecliptic_latitude, galactic_latitude, to_mjd
 from schemas.wire import PacketError
@@ -124,7 +124,7 @@ def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, d
         return NO_PLACE
     points = np.empty((6, 1 + count[_PRV] + count[_FORCED] + count[_LIMITS]))
     own, own_err = either(number[_F1], number[_F2]) * 1e-3, either(number[_E1], number[_E2]) * 1e-3
-    m = measure(points, 0, here, wavelength_of(number[_B1], number[_B2]), own, own_err, DETECTION)
+    m = measure(points, 0, here, wavelength_of(number[_B1], number[_B2]), own, own_err, OWN)
     for j in range(count[_PRV]):
         m = point(points, m, table, _P, j, DETECTION)
     for j in range(count[_FORCED]):
