@@ -32,9 +32,9 @@ def kilonova(d: Draw) -> Source:
         parts.append((luminosity, temperature))
 
     def shape(time: F64, wavelength: F64) -> F64:
-        return sum(
-            np.interp(time, t, lum, left=0.0) * black_body(wavelength, np.interp(time, t, temp)) for lum, temp in parts
-        ) * np.exp(-0.5 * np.clip((4500 - wavelength) / 1000, 0, 2) * np.clip(time / 2, 0, 2))
+        return sum(np.interp(time, t, lum, left=0.0) * black_body(wavelength, np.interp(time, t, temp)) for lum, temp in parts) * np.exp(
+            -0.5 * np.clip((4500 - wavelength) / 1000, 0, 2) * np.clip(time / 2, 0, 2)
+        )
 
     event = Event("kilonova", "KN", shape, t[:60], d.normal("peak", -15.8, 0.6), 12.0, float(d.rng.exponential(0.15)), hostless=0.05)
     return transient(d, event, faintest=19.9, brightest=16.5)
