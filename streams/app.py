@@ -26,6 +26,7 @@ from streams.detect import Detector, Doubles, EngineFailure, Incoming, Revisions
 from streams.ingest import Batcher
 from streams.liveness import Stall
 from streams.telemetry import Tally, encode_summary
+from streams.transport import PromptTransport
 
 if TYPE_CHECKING:
     from pipeline.state import ScoringState
@@ -219,6 +220,7 @@ def make_app(
     def end(status: int, why: str) -> None:
         log.error("worker ends", status=status, why=why)
 
+    app.transport = PromptTransport(app.conf.broker_consumer, app)
     fatal = on_fatal or end
     flow = Flow(settings, scorer, name, fatal)
 

@@ -76,6 +76,10 @@ class Batcher(Generic[Packet, Result]):
             if self._flying:
                 await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
 
+    def failed(self) -> bool:
+        """Whether something failed: nothing happens any more."""
+        return self._failed
+
     @property
     def pending(self) -> int:
         """Packets in the open batch."""
@@ -103,11 +107,11 @@ class Batcher(Generic[Packet, Result]):
     async def _fly(self, packets: list[Packet], before: asyncio.Future[None] | None, done: asyncio.Future[None]) -> None:
         try:
             async with self._computing:  # locks are fair: batches pass in their order
-                if self._failed:
+                if self.failed():
                     return
                 result = await self._compute(packets)
             async with self._sending:
-                if self._failed:
+                if self.failed():
                     return
                 acknowledgements = await self._send(packets, result)
             for acknowledgement in acknowledgements:

@@ -106,6 +106,7 @@ class Tally:
     """
 
     def __init__(self, worker: str, scoring_id: str, model: str, engine: str, now: float) -> None:
+        galactic_latitude(0.0, 0.0)  # it is compiled at its first call, which must not be in the middle of the stream
         self._names = (worker, scoring_id, model, engine)
         self._since = now
         self._summary = self._empty(now)
