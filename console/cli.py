@@ -138,6 +138,45 @@ def replay(
 
 
 @app.command()
+def evaluate(
+    task: Annotated[
+        Path, typer.Option("--task", metavar="FILE.parquet", help="Light curves: object_id, mjd, band, flux, flux_err, upper_limit.")
+    ],
+    labels: Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="Their classes: object_id, coarse.")],
+    shots: Annotated[str, typer.Option("--shots", metavar="K,K,…", help="Examples a class.")] = "1,5,10,20",
+    episodes: Annotated[int, typer.Option("--episodes", help="Draws of support and query.")] = 500,
+    baselines: Annotated[
+        str, typer.Option("--baselines", help="fast, all (random encoder and forest with simulations too) or none.")
+    ] = "fast",
+    simulations: Annotated[int, typer.Option("--simulations", min=100, help="Simulated curves of the forest that gets them.")] = 20_000,
+    table: Annotated[Path | None, typer.Option("--table", metavar="FILE.parquet", help="The same objects uncut: reported apart.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of episodes and simulations.")] = 0,
+    report: Report = None,
+    bundle: Bundle = None,
+    engine: Engine = None,
+) -> None:
+    """How good the few-shot engine is on a table of labelled light curves, beside every baseline in the same episodes."""
+    from console.evaluate import evaluate as run_protocol
+
+    found = settings(bundle=bundle, engine=engine)
+    raise typer.Exit(
+        run_protocol(
+            task,
+            labels,
+            shots=shots,
+            episodes=episodes,
+            baselines=baselines,
+            seed=seed,
+            simulations=simulations,
+            table=table,
+            bundle=found.bundle,
+            engine=found.engine,
+            report=report,
+        )
+    )
+
+
+@app.command()
 def topics(
     repair: Annotated[bool, typer.Option("--repair", help="Make what is missing and correct what differs.")] = False,
     kafka: Kafka = None,

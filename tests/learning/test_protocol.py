@@ -1,0 +1,278 @@
+"""Episodes, cuts, heads, baselines and the whole command, on a small table and on the real ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from learning import tables
+from learning.protocol import forest, simulated
+from learning.protocol.episodes import make
+from learning.tables import Curves, TableError
+from operators import fewshot
+from operators.fewshot import Examples, Physics
+
+LABELS = np.repeat(np.array(["a", "b", "small"]), [50, 12, 8])
+
+
+def test_episodes_are_disjoint_and_reproducible() -> None:
+    e = make(LABELS, 5, 40, seed=1)
+    assert e is not None
+    assert e.classes == ("a", "b")
+    assert e.left_out == ("small",)
+    assert np.bincount(e.query_class).tolist() == [15, 7]  # what b has left
+    for support, query in zip(e.support, e.query, strict=True):
+        assert not set(support) & set(query)
+        assert len(set(support)) == len(support)
+    assert (LABELS[e.support] == np.array(e.classes)[e.support_class]).all()
+    assert (LABELS[e.query] == np.array(e.classes)[e.query_class]).all()
+    again, longer, other = (make(LABELS, 5, n, seed=s) for n, s in ((40, 1), (60, 1), (40, 2)))
+    assert again is not None
+    assert longer is not None
+    assert other is not None
+    assert (again.query == e.query).all()
+    assert (longer.query[:40] == e.query).all()
+    assert (other.query != e.query).any()
+    assert make(LABELS, 30, 10) is None
+
+
+def curve(rng: np.random.Generator, points: int, rise: float, name: str) -> dict[str, list[object]]:
+    time = np.sort(rng.uniform(0, 60, points))
+    flux = 1000 * np.exp(-0.5 * ((time - 20) / rise) ** 2) + rng.normal(0, 25, points)
+    return {
+        "object_id": [name] * points,
+        "mjd": list(59000 + time),
+        "band": list(rng.choice(["g", "r"], points)),
+        "flux": list(flux),
+        "flux_err": [25.0] * points,
+        "upper_limit": [float("nan")] * points,
+    }
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("table")
+    rng = np.random.default_rng(0)
+    columns: dict[str, list[object]] = {}
+    rows = []
+    for label, rise in (("SN Ia", 9.0), ("SLSN", 28.0), ("Strange", 3.0)):
+        for i in range(14):
+            name = f"{label}-{i}"
+            rows.append((name, label))
+            for key, values in curve(rng, int(rng.integers(8, 25)), rise, name).items():
+                columns.setdefault(key, []).extend(values)
+    # A limit, a band nobody knows, a bad error: the first is kept, the others are left out.
+    for band, flux, error, limit in (("g", np.nan, np.nan, 30.0), ("radio", 5.0, 1.0, np.nan), ("g", 5.0, 0.0, np.nan)):
+        for key, value in zip(columns, ("SN Ia-0", 58990.0, band, flux, error, limit), strict=True):
+            columns[key].append(value)
+    pyarrow.parquet.write_table(pa.table(columns), folder / "task.parquet")
+    with (folder / "task.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([("object_id", "coarse"), *rows])
+    return folder / "task.parquet", folder / "task.csv"
+
+
+def test_reading_a_table(small: tuple[Path, Path]) -> None:
+    curves, labels = tables.read_task(*small)
+    assert len(curves) == 42
+    assert curves.object_id[int(np.flatnonzero(labels == "SN Ia")[0])] == "SN Ia-0"
+    own = curves.take([curves.object_id.index("SN Ia-0")])
+    assert np.isfinite(own.limit).sum() == 1
+    assert np.isfinite(own.limit[0])  # the limit comes first in time
+    batch = own.batch()
+    assert batch.time[0, 0] == 58990.0
+    assert not batch.detected[0, 0]
+    assert batch.first_detection[0] > 58990
+    assert batch.mjd[0] == own.time[-1]
+    assert np.isnan(batch.context).all()
+
+
+def later_points(curves: Curves, i: int, days: float) -> Curves:
+    """The same curves with brighter points added to object i so long after its last one."""
+    stop = curves.start[i + 1]
+    new = {"time": curves.time[stop - 1] + days + np.arange(4.0), "wavelength": 6230.0, "flux": 9e4, "flux_err": 10.0, "limit": np.nan}
+    columns = {
+        name: np.concatenate([getattr(curves, name)[:stop], np.broadcast_to(value, 4), getattr(curves, name)[stop:]]).astype(
+            getattr(curves, name).dtype
+        )
+        for name, value in new.items()
+    }
+    start = curves.start.copy()
+    start[i + 1 :] += 4
+    return replace(curves, start=start, **columns)
+
+
+def test_a_cut_never_sees_later_points(small: tuple[Path, Path]) -> None:
+    curves, _ = tables.read_task(*small)
+    grown = later_points(curves, 3, 5.0)
+    for cut in ({"days": 0.0}, {"days": 12.0}, {"detections": 1}, {"detections": 4}, {"days": 20.0, "detections": 6}):
+        before, after = curves.upto(**cut).batch(), grown.upto(**cut).batch()
+        for name in ("time", "flux", "valid", "detected", "first_detection", "mjd"):
+            np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+    cut_curves = curves.upto(detections=4)
+    seen = cut_curves.signal_to_noise() >= tables.SEEN
+    assert np.bincount(cut_curves.owner[seen], minlength=42).max() == 4
+
+
+def test_spurious_early_points_do_not_date_the_event() -> None:
+    part = {"time": [0.0, 900.0, 905.0, 920.0], "wavelength": [6230.0] * 4, "flux": [60.0, 200.0, 1000.0, 500.0], "flux_err": [10.0] * 4}
+    batch = tables.from_arrays(["x"], [{**part, "limit": [np.nan] * 4}]).batch()
+    assert batch.first_detection[0] == 900.0
+
+
+def test_a_total_flux_loses_its_median_and_a_transient_does_not() -> None:
+    time = np.linspace(0, 900, 60)
+    blank = np.full(60, np.nan)
+    star = {
+        "time": time,
+        "wavelength": np.full(60, 5500.0),
+        "flux": 1000 + 200 * np.sin(time),
+        "flux_err": np.full(60, 10.0),
+        "limit": blank,
+    }
+    event = {**star, "flux": 1000 * np.exp(-(((time - 300) / 60) ** 2))}
+    out = tables.from_arrays(["star", "event"], [star, event]).difference()
+    assert abs(np.median(out.flux[:60])) < 1
+    assert out.flux[60:].max() > 990
+
+
+MEANT = {
+    "SN Ia": "sn-ia", "SN IIn": "sn-iin", "SN II": "sn-ii", "SN Ibc": "sn-ibc", "SLSN-I": "slsn", "TDE": "tde", "Mira": "lpv",
+    "RR Lyrae ab": "rr-lyrae", "Eclipsing contact": "eclipsing-binary", "Alpha2 CVn": None, "Delta Scuti": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "slug"), MEANT.items())
+def test_names_find_their_simulated_class(name: str, slug: str | None) -> None:
+    assert simulated.slug_of(name, simulated.SLUGS) == slug
+
+
+def test_simulations_are_cut_as_the_task(small: tuple[Path, Path]) -> None:
+    curves, _ = tables.read_task(*small)
+    cut = simulated.Cut.of(curves)
+    made, label = simulated.simulate(("sn-ia", "slsn"), 6, cut, 0, "train")
+    again, _ = simulated.simulate(("sn-ia", "slsn"), 6, cut, 0, "train")
+    lengths = np.diff(made.start)
+    assert set(label.tolist()) == {0, 1}
+    assert lengths.min() >= cut.least
+    assert lengths.max() <= cut.most
+    assert max(np.ptp(made.time[a:b]) for a, b in zip(made.start[:-1], made.start[1:], strict=True)) <= cut.days
+    np.testing.assert_array_equal(made.flux, again.flux)
+
+
+def unit(x):  # type: ignore[no-untyped-def]
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def test_left_out_scores_are_those_of_the_others() -> None:
+    rng = np.random.default_rng(2)
+    support = unit(rng.standard_normal((1, 12, 6)))
+    label = np.eye(3)[np.repeat(np.arange(3), 4)]
+    physics = Physics(0.4 * unit(rng.standard_normal((3, 6))), np.ones(3))
+    spoken = np.log(rng.dirichlet(np.ones(3), (1, 12)))
+    got = fewshot.left_out(Examples(support, label, support, support, support), 4, physics, spoken)[0]
+    # The ridge keeps its centre when an example is left out; the prototypes and the voice do not depend on that.
+    a = support[0] - support[0].mean(axis=0)
+    strength = fewshot.RIDGE * np.trace(a @ a.T) / 12 + 1e-6
+    for i in range(12):
+        rest = np.arange(12) != i
+        sums = label[rest].T @ support[0, rest] + fewshot.PULL / 4 * physics.anchor
+        score = 10 * unit(sums) @ support[0, i]
+        answer = a[i] @ a[rest].T @ np.linalg.solve(a[rest] @ a[rest].T + strength * np.eye(11), label[rest] - 1 / 3)
+        expected = score - np.log(np.exp(score).sum()) + 1.0 * spoken[0, i] + 2 * answer
+        np.testing.assert_allclose(got[i], expected, atol=1e-8)
+
+
+def test_the_head_needs_no_simulation_and_follows_it_at_one_shot() -> None:
+    rng = np.random.default_rng(3)
+    means = unit(rng.standard_normal((3, 16)))
+    support = unit(means[None, [0, 1, 2]] + 0.6 * rng.standard_normal((50, 3, 16)) / 4)
+    query = unit(means[None, [0, 1, 2]] + 0.6 * rng.standard_normal((50, 3, 16)) / 4)
+    e = Examples(support, np.eye(3), query, support, query)
+    truth = np.arange(3)
+    alone = (fewshot.taught(e, 1, None, None).argmax(-1) == truth).mean()
+    helped = (fewshot.taught(e, 1, Physics(means, np.ones(3)), None).argmax(-1) == truth).mean()
+    assert 0.6 < alone <= helped
+
+
+def test_the_compiled_forest_is_scikit_learns() -> None:
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    rng = np.random.default_rng(1)
+    centre = rng.standard_normal((3, 10)) * 0.8
+    x, y = rng.standard_normal((45, 10)) + np.repeat(centre, 15, axis=0), np.repeat(np.arange(3), 15)
+    x[:, 4] = 1.0  # a feature that does not vary counts for nothing
+    query = rng.standard_normal((600, 10)) + np.repeat(centre, 200, axis=0)
+    query[:, 4] = 1.0
+    ours = forest.votes(x, y, query, 3, 400, 0)
+    theirs, again = (
+        ensemble.RandomForestClassifier(400, class_weight="balanced", random_state=s).fit(x, y).predict_proba(query) for s in (0, 1)
+    )
+    assert np.allclose(ours.sum(axis=1), 1)
+    # As near to scikit-learn's as another of scikit-learn's is.
+    assert np.abs(ours - theirs).mean() < 1.15 * np.abs(again - theirs).mean()
+    assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > (again.argmax(axis=1) == theirs.argmax(axis=1)).mean() - 0.02
+
+
+def test_the_command_on_a_small_table(small: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from console.evaluate import evaluate
+
+    report = tmp_path / "report.json"
+    code = evaluate(
+        *small, shots="1,5", episodes=12, baselines="fast", seed=0, simulations=100, table=small[0], bundle=None,
+        engine="onnxruntime", report=report,
+    )  # fmt: skip
+    assert code == 0
+    found = json.loads(report.read_text())
+    for name in ("accuracy", "interval", "per_class", "ece", "baselines"):
+        assert set(found[name]) == {"1", "5"}
+    assert set(found["per_class"]["5"]) == {"SN Ia", "SLSN", "Strange"}
+    assert found["interval"]["5"][0] <= found["accuracy"]["5"] <= found["interval"]["5"][1]
+    assert found["accuracy"]["5"] == pytest.approx(np.mean(list(found["per_class"]["5"].values())))
+    assert {"forest", "bookkeeping", "ridge", "nearest_centroid", "prototypes", "no_simulation"} <= set(found["baselines"]["5"])
+    assert found["baselines"]["5"]["forest"] > 0.7  # three widths that anyone can tell apart
+    assert found["gains"]["5"]["forest"]["gain"] == pytest.approx(found["accuracy"]["5"] - found["baselines"]["5"]["forest"])
+    assert found["task"]["simulated_as"] == {"SLSN": "slsn", "SN Ia": "sn-ia", "Strange": None}
+    assert set(found["uncut"]) >= {"accuracy", "note"}
+    assert "macro accuracy" in capsys.readouterr().out
+
+
+def test_a_wrong_table_is_one_line(small: tuple[Path, Path], tmp_path: Path) -> None:
+    task, labels = small
+    with pytest.raises(TableError, match="is not there"):
+        tables.read_task(tmp_path / "no.parquet", labels)
+    with pytest.raises(TableError, match="no parquet"):
+        tables.read_task(labels, labels)
+    with pytest.raises(TableError, match="no CSV"):
+        tables.read_task(task, task)
+    other = tmp_path / "other.csv"
+    other.write_text("object_id,coarse\nx,SN Ia\ny,TDE\n")
+    with pytest.raises(TableError, match="object_id must be the same"):
+        tables.read_task(task, other)
+    other.write_text("name,class\nx,SN Ia\n")
+    with pytest.raises(TableError, match="needs the columns"):
+        tables.read_task(task, other)
+    pyarrow.parquet.write_table(pa.table({"object_id": ["a"]}), tmp_path / "thin.parquet")
+    with pytest.raises(TableError, match="no column mjd"):
+        tables.read(tmp_path / "thin.parquet")
+
+
+@pytest.mark.slow
+def test_the_forest_on_the_real_task_is_the_published_one(shared: Path) -> None:
+    """The tables' README: 59.2 [56.2, 61.8] at K = 5 on transients4_matched."""
+    pytest.importorskip("light_curve")
+    from learning.protocol import baselines, measures
+    from learning.protocol.features import hand_made
+
+    name = shared / "tables" / "tasks" / "transients4_matched"
+    curves, labels = tables.read_task(name.with_suffix(".parquet"), name.with_suffix(".csv"))
+    e = make(labels, 5, 100)
+    assert e is not None
+    right = measures.hits(baselines.k_shot_forest(hand_made(curves), e), e.query_class)
+    assert 0.562 - 0.03 < measures.per_class(right, e).mean() < 0.618 + 0.03
