@@ -288,14 +288,14 @@ class _Compiler:
         if least == 0:
             raise PacketError("bad_avro", f"the items of the array {path} take no bytes, so their number has no bound")
         self.here()
-        self.emit(path, ARRAY_END, begin, NOWHERE, least, -1)
+        self.emit(path, ARRAY_END, begin, NOWHERE, -1, -1)
         self.rows[begin][1] = self.here()
         return 1
 
     def enum(self, schema: dict[str, Any], path: str, null: int) -> int:
         symbols = schema.get("symbols")
-        if not isinstance(symbols, list) or not symbols or len(symbols) > 4096 or not all(isinstance(symbol, str) for symbol in symbols):
-            raise PacketError("bad_avro", f"the enum type of {path} has no symbols")
+        if not isinstance(symbols, list) or not 0 < len(symbols) <= 4096 or not all(isinstance(s, str) and s.isascii() for s in symbols):
+            raise PacketError("bad_avro", f"the enum type of {path} has no symbols, or others than ASCII")
         kind, slot = self.target("enum", path)
         if kind < 0:
             return self.wrong(path, null)

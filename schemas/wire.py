@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +26,12 @@ MAX_METADATA = 1_000_000
 """Bytes of a container's header; the largest schema in the data has 70 kB."""
 MAX_ENTRIES = 64
 MAX_BLOCKS = 16
+RETRY = 30.0
+"""[s] between two questions to a schema registry that does not answer."""
 MAGIC = b"Obj\x01"
 SYNC = 16
 CODECS = ("null", "deflate", "snappy")
 RUBIN_SCHEMAS = Path(__file__).with_name("rubin")
-OWN_SCHEMAS = Path(__file__).parent
 
 
 class PacketError(ValueError):
@@ -43,9 +45,10 @@ class PacketError(ValueError):
     """
 
     def __init__(self, error_class: str, reason: str) -> None:
-        super().__init__(reason)
+        # names out of a packet may be in it: what is no text to a terminal or a header is taken out
+        self.reason = "".join(c if c.isprintable() else "?" for c in reason[:500])
         self.error_class = error_class
-        self.reason = reason
+        super().__init__(self.reason)
 
 
 def sniff(packet: bytes) -> Literal["container", "framed"] | None:
@@ -194,8 +197,8 @@ class SchemaStore:
 
     Notes
     -----
-    What a registry does not know is remembered for as long as the process lives only if the registry said so (404); when it did not
-    answer, the next packet asks again.
+    What a registry does not know (404) is remembered for as long as the process lives. A registry that did not answer is left alone for
+    `RETRY` seconds, so that it cannot hold up the stream with a timeout a packet.
     """
 
     def __init__(self, directories: Sequence[Path] = (), registry: str | None = None, timeout: float = 5.0) -> None:
@@ -204,6 +207,7 @@ class SchemaStore:
         self._timeout = timeout
         self._known: dict[int, dict[str, Any]] = {}
         self._missing: set[int] = set()
+        self._silent_until = 0.0
         self._lock = threading.Lock()
 
     def get(self, schema_id: int) -> dict[str, Any]:
@@ -217,7 +221,7 @@ class SchemaStore:
         return known
 
     def _find(self, schema_id: int) -> dict[str, Any]:
-        from schemas.records import SUBJECTS  # records are written with the packers above this module
+        from schemas.records import SUBJECTS  # which need this module
 
         for registered in SUBJECTS.values():
             if registered.id == schema_id:
@@ -232,6 +236,10 @@ class SchemaStore:
         raise PacketError("bad_schema_id", f"no schema with id {schema_id} is known; put {schema_id}.json into the schema directory")
 
     def _ask(self, schema_id: int) -> Any:
+        if time.monotonic() < self._silent_until:
+            raise PacketError(
+                "bad_schema_id", f"the schema registry did not answer; asked for id {schema_id} again in {RETRY:.0f} s at most"
+            )
         try:
             answer = httpx.get(f"{self._registry}/schemas/ids/{schema_id}", timeout=self._timeout)
             if answer.status_code == 404 and len(self._missing) < 100_000:
@@ -241,6 +249,8 @@ class SchemaStore:
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, PacketError):
                 raise
+            if isinstance(error, httpx.TransportError):
+                self._silent_until = time.monotonic() + RETRY
             reason = f"the schema registry gave no schema with id {schema_id} ({type(error).__name__})"
             raise PacketError("bad_schema_id", reason) from None
 

@@ -156,6 +156,22 @@ DOUBLING = [
 ]
 
 
+HUGE = [
+    field(
+        f"h{i}",
+        {
+            "type": "array",
+            "items": {
+                "type": "record",
+                "name": f"t{i}",
+                "fields": [field(f"f{j}", {"type": "fixed", "name": f"x{i}_{j}", "size": 1 << 24}) for j in range(300)],
+            },
+        },
+    )
+    for i in range(2)
+]
+
+
 @pytest.mark.parametrize(
     ("schema", "error_class"),
     [
@@ -166,6 +182,9 @@ DOUBLING = [
         (schema_with(field("fixed", {"type": "array", "items": {"type": "fixed", "name": "zero", "size": 0}})), "bad_avro"),
         (schema_with(field("deep", DEEP)), "bad_avro"),
         (schema_with(*DOUBLING), "bad_avro"),
+        (schema_with(*HUGE), "truncated"),
+        (schema_with(change=lambda fields: fields[4].update(type={"type": "enum", "name": "e", "symbols": ["éééé"]})), "bad_avro"),
+        (schema_with(field("\ud800\n", {"type": "array", "items": "null"})), "bad_avro"),
         (schema_with(field("unknown", "quaternion")), "bad_avro"),
         (schema_with(field("objectId", "string")), "bad_avro"),
         ({"type": "record", "name": "x", "fields": [field("a", "int")]}, "unknown_survey"),
@@ -173,7 +192,11 @@ DOUBLING = [
     ],
 )
 def test_schemas_that_are_refused(schema: Any, error_class: str) -> None:
-    assert outcome(container(schema, bytes(200))) == error_class
+    packet = container(schema, b"\x08ZTF1" + bytes(36) + b"\x02" + bytes(40))
+    assert outcome(packet) == error_class
+    [(_, error)] = DECODER.decode([packet]).rejected
+    error.reason.encode()  # goes into a header
+    assert "\n" not in error.reason
 
 
 @pytest.mark.parametrize(
@@ -300,3 +323,11 @@ def test_readers_agree_on_who_claims_what() -> None:
     assert [reader.claims(ours) for reader in (ztf, lsst, tess)] == [True, False, False]
     assert [reader.claims(SchemaStore().get(704)) for reader in (ztf, lsst, tess)] == [False, True, False]
     assert [reader.claims(None) for reader in (ztf, lsst, tess)] == [False, False, False]
+
+
+def test_compiling_without_a_place_for_the_cache() -> None:
+    from schemas.compiled import compiled
+
+    space: dict[str, Any] = {}
+    exec("def double(x):\n    return 2 * x", space)  # numba finds no file to cache it beside
+    assert compiled(space["double"])(4) == 8
