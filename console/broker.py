@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.errors import ConsoleError
 
 if TYPE_CHECKING:
+    from aiokafka import TopicPartition
+    from aiokafka.admin import AIOKafkaAdminClient
+
     from streams.settings import Settings
 
 
@@ -51,3 +55,15 @@ def with_broker(settings: Settings) -> Settings:
     if len(reasons) == len(settings.kafka.split(",")):
         raise ConsoleError(f"no Kafka broker answers at {'; '.join(reasons)}: start it, or correct PROTONOVA_KAFKA=host:port")
     return settings
+
+
+async def partitions_of(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, list[TopicPartition]]:
+    """Topic → its partitions, for those of the topics that the broker has.
+
+    A consumer knows the partitions only of topics that it was assigned, hence not from there.
+    """
+    from aiokafka import TopicPartition
+
+    wanted = set(names)
+    found = {row["topic"]: sorted(p["partition"] for p in row["partitions"]) for row in await admin.describe_topics()}
+    return {name: [TopicPartition(name, p) for p in found[name]] for name in sorted(wanted & found.keys())}

@@ -234,6 +234,15 @@ def worker(
     os._exit(status)  # Faust's consumer thread may outlive its loop; nothing is left to be done
 
 
+@app.command()
+def drift(kafka: Kafka = None, state: State = None) -> None:
+    """The drift detectors alone, as production runs them."""
+    from streams.drift import main as follow
+
+    os.environ.update(with_broker(settings(kafka=kafka, state=state)).environment())  # from where it reads its settings
+    raise typer.Exit(follow())
+
+
 def main() -> None:
     """The entry point ``protonova``."""
     command = typer.main.get_command(app)

@@ -8,14 +8,14 @@ where throughput is. Everything that is printed is counted on the topics.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import shutil
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from console import report as reports
 from console.errors import ConsoleError, one_line
 from console.night import Made
 from console.publish import Pace, Publisher
+from console.run import Supervisor
 from console.tally import Arrival, Latency, Listener, Tally, rate_of
 from console.watch import table as live_table
 
@@ -64,14 +65,14 @@ def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, ke
     """Run the command; 1 if a packet vanished."""
     reports.check_writable(report)
     folder = settings.state / "demo"
-    own = settings.model_copy(update={"kafka": None, "state": folder, "workers": 1, "status_host": "127.0.0.1", "kafka_security_protocol": "PLAINTEXT"})
+    own = settings.model_copy(update={"kafka": None, "state": folder, "workers": 1, "status_host": "127.0.0.1", "status_port": 0, "kafka_security_protocol": "PLAINTEXT"})
     console = reports.output()
     clock = Clock()
     if folder.exists():
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        tally, made = asyncio.run(_run(own, packets, seed, console, clock))
+        tally, made = _run(own, packets, seed, console, clock)
         balanced = tell(console, own, tally, made, clock, report)
     finally:
         if not keep:
@@ -79,22 +80,31 @@ def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, ke
     return 0 if balanced else 1
 
 
-async def _run(settings: Settings, packets: int, seed: int, console: Console, clock: Clock) -> tuple[Tally, list[Made]]:
+def _run(settings: Settings, packets: int, seed: int, console: Console, clock: Clock) -> tuple[Tally, list[Made]]:
     """Start everything, publish the night, collect what comes out."""
     path = settings.state / "night.parquet"
-    async with making(path, packets, seed) as maker:
-        with clock.phase("Apache Kafka, topics, worker, drift and status page are up", console):
-            stack = await started(settings, console)
+    supervisor = Supervisor(settings, fresh=True, tell=lambda line: console.print(line, style="yellow", highlight=False, soft_wrap=True))
+    with making(path, packets, seed) as maker:
         try:
-            with clock.phase(f"{packets:,} packets of a simulated night (seed {seed}) are made", console):
-                made = await finished(maker, path)
-            async with Listener(stack.settings) as listener:
-                with showing(listener.tally, console):
-                    await publish(stack.settings, made, listener, console, clock)
-                return listener.tally, made
+            with clock.phase("Apache Kafka, topics, a worker, drift and the status page are up", console):
+                supervisor.start()
+            console.print(f"          status page: {supervisor.status_page}", highlight=False, soft_wrap=True)
+            with clock.phase(f"a simulated night is made: {packets:,} packets, seed {seed}", console):
+                made = finished(maker, path)
+            tally = asyncio.run(_flow(supervisor.settings, made, console, clock))
         finally:
             with clock.phase("everything is ended", console):
-                await asyncio.to_thread(stack.stop)
+                supervisor.stop()
+    return tally, made
+
+
+async def _flow(settings: Settings, made: Sequence[Made], console: Console, clock: Clock) -> Tally:
+    async with Listener(settings) as listener:
+        with showing(listener.tally, console):
+            await publish(settings, made, listener, console, clock)
+        # The workers' summaries come once a second: the last one may still be on its way when its detections are here.
+        await listener.until(len(made), 5.0, lambda tally: tally.told)
+        return listener.tally
 
 
 async def publish(settings: Settings, made: Sequence[Made], listener: Listener, console: Console, clock: Clock) -> None:
@@ -113,38 +123,30 @@ async def publish(settings: Settings, made: Sequence[Made], listener: Listener, 
                 return
 
 
-@asynccontextmanager
-async def making(path: Path, packets: int, seed: int) -> AsyncIterator[asyncio.subprocess.Process]:
+@contextmanager
+def making(path: Path, packets: int, seed: int) -> Iterator[subprocess.Popen[bytes]]:
     """The process that makes the night; ended if we end before it."""
-    # One thread: the other core starts Kafka and the worker.
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "console.night",
-        str(path),
-        str(packets),
-        str(seed),
+    process = subprocess.Popen(
+        [sys.executable, "-m", "console.night", str(path), str(packets), str(seed)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C is ours to pass on
     )
     try:
         yield process
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        process.kill()
+        process.wait()
 
 
-async def finished(process: asyncio.subprocess.Process, path: Path) -> list[Made]:
+def finished(process: subprocess.Popen[bytes], path: Path) -> list[Made]:
     """The night, when it is made."""
-    _, said = await process.communicate()
+    _, said = process.communicate()
     if process.returncode:
         last = said.decode(errors="replace").strip().splitlines()[-1:]
         raise ConsoleError(f"the night could not be simulated: {one_line(last[0] if last else f'status {process.returncode}', 200)}")
-    return await asyncio.to_thread(lambda: list(night.read(path)))
+    return list(night.read(path))
 
 
 @contextmanager

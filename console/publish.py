@@ -23,6 +23,7 @@ from console import report as reports
 from console.errors import ConsoleError, one_line, usage
 from console.progress import Bar, progress
 from schemas.wire import MAX_PACKET
+from streams.topics import admin_client
 
 if TYPE_CHECKING:
     from data.archives import Packet, Skipped
@@ -108,6 +109,7 @@ class Publisher:
 
     def __init__(self, settings: Settings, pace: Pace, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         self.sent = Sent()
+        self._settings = settings
         self._headers = tuple(headers)
         self._schedule = Schedule(pace)
         self._flying: deque[tuple[str, int, asyncio.Future[Any]]] = deque()
@@ -132,7 +134,8 @@ class Publisher:
 
     async def known_topics(self) -> set[str]:
         """Topics on the broker."""
-        return set(await self._producer.client.fetch_all_metadata() and self._producer.client.cluster.topics())
+        async with admin_client(self._settings) as admin:
+            return set(await admin.list_topics())
 
     async def send(self, origin: str, packet: bytes, topic: str, key: bytes | None) -> None:
         """Publish one packet when its time has come."""

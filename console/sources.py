@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from console.broker import partitions_of
 from console.errors import ConsoleError, usage
+from streams.topics import admin_client
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -98,15 +100,15 @@ def topic_range(settings: Settings, url: str) -> Iterator[tuple[str, bytes]]:
 
 async def _open(settings: Settings, wanted: Range) -> tuple[AIOKafkaConsumer, dict[TopicPartition, int]]:
     """A consumer at the start of the range, and where each partition ends."""
-    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka import AIOKafkaConsumer
 
+    async with admin_client(settings) as admin:
+        partitions = (await partitions_of(admin, [wanted.topic])).get(wanted.topic, [])
+    if not partitions:
+        raise ConsoleError(f"the broker has no topic {wanted.topic}: `protonova topics` lists ours")
     consumer = AIOKafkaConsumer(**settings.client_options(), group_id=None, enable_auto_commit=False, max_partition_fetch_bytes=4_194_304)
     await consumer.start()
     try:
-        numbers = consumer.partitions_for_topic(wanted.topic) if wanted.topic in await consumer.topics() else None
-        if not numbers:
-            raise ConsoleError(f"the broker has no topic {wanted.topic}: `protonova topics` lists those there are")
-        partitions = [TopicPartition(wanted.topic, n) for n in sorted(numbers)]
         consumer.assign(partitions)
         begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
 

@@ -9,15 +9,18 @@ import asyncio
 import contextlib
 import math
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from console import report as reports
+from console.broker import partitions_of
 from schemas.records import Detection, decode_detection
 from streams import topics
 from streams.telemetry import decode_summary
+from streams.topics import admin_client
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -86,13 +89,14 @@ class Listener:
 
     def __init__(self, settings: Settings) -> None:
         self.tally = Tally()
+        self._settings = settings
         self._consumer = AIOKafkaConsumer(**settings.client_options(), group_id=None, enable_auto_commit=False, max_partition_fetch_bytes=2_097_152)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Listener:
+        async with admin_client(self._settings) as admin:
+            places = [place for found in (await partitions_of(admin, self.TOPICS)).values() for place in found]
         await self._consumer.start()
-        known = await self._consumer.topics()
-        places = [TopicPartition(t, p) for t in self.TOPICS if t in known for p in sorted(self._consumer.partitions_for_topic(t) or ())]
         self._consumer.assign(places)
         await self._consumer.seek_to_beginning(*places)
         self._task = asyncio.create_task(self._read())
@@ -111,15 +115,15 @@ class Listener:
                 for message in messages:
                     self.tally.add(message)
 
-    async def until(self, total: int, patience: float) -> bool:
+    async def until(self, total: int, patience: float, count: Callable[[Tally], int] = lambda tally: tally.total) -> bool:
         """Wait until so many outcomes are in; False: nothing more came for `patience` [s]."""
         loop = asyncio.get_running_loop()
         seen, since = -1, loop.time()
-        while self.tally.total < total:
+        while (now := count(self.tally)) < total:
             if self._task is not None and self._task.done():
                 self._task.result()
-            if self.tally.total != seen:
-                seen, since = self.tally.total, loop.time()
+            if now != seen:
+                seen, since = now, loop.time()
             elif loop.time() - since > patience:
                 return False
             await asyncio.sleep(0.05)

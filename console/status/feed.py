@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from console.broker import partitions_of
 from console.status.figures import Figures, Lag
 from schemas.records import decode_detection
 from streams import topics
@@ -65,7 +68,7 @@ class Feed:
             for client, close in ((told, told.stop), (newest, newest.stop), (admin, admin.close)):
                 stack.push_async_callback(close)
                 await client.start()
-            places = await self._places(told, (topics.TELEMETRY, topics.ALARMS))
+            places = await self._places(admin, (topics.TELEMETRY, topics.ALARMS))
             told.assign(places)
             for place, offset in (await told.end_offsets(places)).items():
                 told.seek(place, offset)
@@ -74,11 +77,11 @@ class Feed:
                 group.create_task(self._tell(told))
                 group.create_task(self._look(newest, admin))
 
-    async def _places(self, consumer: AIOKafkaConsumer, names: tuple[str, ...]) -> list[TopicPartition]:
+    async def _places(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[TopicPartition]:
         """All partitions of topics, once they are there."""
-        while not set(names) <= await consumer.topics():
+        while len(found := await partitions_of(admin, names)) < len(names):
             await asyncio.sleep(0.5)
-        return [TopicPartition(name, p) for name in names for p in sorted(consumer.partitions_for_topic(name) or ())]
+        return [place for places in found.values() for place in places]
 
     async def _tell(self, consumer: AIOKafkaConsumer) -> None:
         """Summaries and alarms as they come."""
@@ -90,12 +93,12 @@ class Feed:
                         if place.topic == topics.TELEMETRY:
                             self.figures.summary(decode_summary(m.value))
                         else:
-                            self.figures.alarm(m.timestamp / 1000, alarm(m.value))
+                            self.figures.alarm(m.timestamp / 1000, orjson.loads(m.value))
 
     async def _look(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
         """Lag and the latest detections, again and again."""
-        shown = await self._places(consumer, (topics.DETECTIONS,))
-        inputs = await self._places(consumer, topics.ALERTS)
+        shown = await self._places(admin, (topics.DETECTIONS,))
+        inputs = await self._places(admin, topics.ALERTS)
         consumer.assign(shown)
         seen = await consumer.end_offsets(shown)
         while True:

@@ -139,9 +139,15 @@ def _workers(s: Snapshot) -> str:
 
 def _alarms(s: Snapshot) -> str:
     rows = [
-        (clock(a["time"]), escape(a["detector"]), escape(a["statistic"]), escape(a["stratum"]), number(a["value"], 3)) for a in s["alarms"]
+        (
+            clock(a["time"]),
+            escape(str(a.get("statistic", ""))),
+            escape(str(a.get("stratum", ""))),
+            f"{number(a.get('before'), 3)} → {number(a.get('after'), 3)}",
+        )
+        for a in s["alarms"]
     ]
-    columns = [("UTC", "text"), ("detector", "text"), ("statistic", "text"), ("stratum", "text"), ("value", "num")]
+    columns = [("UTC", "text"), ("statistic", "text"), ("stratum", "text"), ("moved", "num")]
     return f'<section class="panel"><h2>Drift alarms</h2>{table("Drift alarms", columns, rows, "None since this page began to listen.")}</section>'
 
 

@@ -13,7 +13,7 @@ from console.errors import ConsoleError
 from console.status.app import make_app
 from console.status.feed import Feed
 from console.status.figures import Figures
-from schemas.records import SUBJECTS
+from console.status.subjects import subjects
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -52,7 +52,7 @@ def serve(settings: Settings) -> int:
     figures = Figures(time.time, settings.kafka or "")
     # The feed tries again by itself and says on the page what is wrong; the client library would fill the terminal.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    app = make_app(figures, SUBJECTS, settings.status_host, Feed(settings, figures).run)
+    app = make_app(figures, subjects(), settings.status_host, Feed(settings, figures).run)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False))
     print(f"status page: {address(listener)}", flush=True)
     with listener:
