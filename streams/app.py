@@ -161,8 +161,11 @@ class Flow:
             if isinstance(outcome.result, Rejected):
                 metrics.PACKETS.labels(survey, "rejected").inc()
                 metrics.REJECTED.labels(survey, outcome.result.error_class).inc()
+            elif outcome.result is None:
+                metrics.PACKETS.labels(survey, "duplicate").inc()
             else:
-                metrics.PACKETS.labels(survey, "duplicate" if outcome.result is None else "detection").inc()
+                metrics.PACKETS.labels(survey, "detection").inc()
+                metrics.NOVELTY.observe(outcome.result.novelty)
 
     def _failed(self, error: BaseException) -> None:
         self._on_fatal(ENGINE_FAILED if isinstance(error, EngineFailure) else FLOW_FAILED, f"{type(error).__name__}: {error}")

@@ -20,6 +20,12 @@ LATENCY = Histogram(
     "From the input's append time to its output's acknowledgement",
     buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10, 60, 600),
 )
+# How new the detections look: a shift is a new class, or an input that broke without being rejected.
+NOVELTY = Histogram(
+    "protonova_worker_novelty",
+    "Novelty of the detections, 0 known, 1 new",
+    buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1),
+)
 # Packets of a partition that this worker holds and has not committed.
 LAG = Gauge("protonova_worker_lag_packets", "Packets not yet committed, of the partitions this worker holds", ["topic", "partition"])
 # Which state scores.
