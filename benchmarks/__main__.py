@@ -1,0 +1,19 @@
+"""`python -m benchmarks [--quick] [--report FILE] [--only stages|broker] [--bundle FOLDER]`"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def start() -> int:
+    """One thread each, so that CPU time is what one core does; the libraries read these when they are imported."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = "1"
+    from benchmarks.run import main
+
+    return main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(start())

@@ -1,0 +1,320 @@
+"""The rival: one alert at a time, out of the field's own libraries, as a careful astronomer writes it first. Fixed.
+
+bytes of a ZTF packet → bytes of a Detection, through fastavro, gzip, astropy, light_curve, NumPy and torch
+
+It does the same work as `pipeline.score` with the same weights, head and outputs (a test holds embeddings, top class and features against
+ours) and shares no code of the hot path with it: no kernel, no batch, no compiled engine. What could be done once is done once (schema of
+the output parsed, weights loaded, feature extractors built); arrays are NumPy's where there is more than one number. It changes only when
+the definition of an input or a head does; making it slower or faster is not for us to do.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+import struct
+from collections.abc import Callable
+from typing import Any, cast
+
+import fastavro
+import light_curve as lc
+import numpy as np
+from astropy.io import fits
+
+from benchmarks.naive_packet import Curve, context_of, curve_of
+from gpu.eager import EagerSession
+from learning.export import restore
+from operators.features import FEATURES, NAMES, SPLIT
+from operators.tokens import BAND_CENTRES, BAND_WIDTH, N_FEATURES, PERIODS
+from operators.types import CONTEXT, F32, N_TOKENS, RAW_STAMP, STAMP
+from pipeline.state import ScoringState
+from registry.bundle import Bundle
+from schemas.records import DETECTION_ID, SUBJECTS
+
+OTHER = "other"
+PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance")
+LOG_CENTRES = np.log(np.array(BAND_CENTRES))
+FREQUENCIES = 2 * math.pi / np.array(PERIODS)
+BY_LIBRARY: dict[str, Any] = {
+    "mean": lc.Mean(),
+    "weighted_mean": lc.WeightedMean(),
+    "standard_deviation": lc.StandardDeviation(),
+    "amplitude": lc.Amplitude(),
+    "skew": lc.Skew(),
+    "kurtosis": lc.Kurtosis(),
+    "reduced_chi2": lc.ReducedChi2(),
+    "beyond_1_std": lc.BeyondNStd(1.0),
+    "cusum": lc.Cusum(),
+    "eta": lc.Eta(),
+    "stetson_k": lc.StetsonK(),
+    "excess_variance": lc.ExcessVariance(),
+    "maximum_slope": lc.MaximumSlope(),
+}
+EXTRACTOR = lc.Extractor(*BY_LIBRARY.values())
+QUADRANT = (3072, 3080)
+"""Columns and rows of a detector's quadrant."""
+LEAST = 4
+"""Points that every feature of the library is defined for; below it the view has no features but its count."""
+
+
+def decode(packet: bytes) -> dict[str, Any]:
+    """Packet → record, by fastavro."""
+    alert: Any = next(fastavro.reader(io.BytesIO(packet)))
+    return cast(dict[str, Any], alert)
+
+
+def cutouts(record: dict[str, Any]) -> F32:
+    """The three cut-outs, by gzip and astropy: (3, S, S), NaN where there is no pixel."""
+    images = np.full((3, RAW_STAMP, RAW_STAMP), np.nan, dtype=np.float32)
+    candidate = record["candidate"]
+    for i, name in enumerate(("cutoutScience", "cutoutTemplate", "cutoutDifference")):
+        cutout = record.get(name)
+        if not cutout:
+            continue
+        with gzip.open(io.BytesIO(cutout["stampData"])) as unzipped:
+            plain = io.BytesIO(unzipped.read())
+        with fits.open(plain, ignore_missing_simple=True) as hdus:
+            pixels = hdus[0].data
+        height, width = pixels.shape
+        # A stamp that the detector's edge cut is smaller: it keeps the part away from that edge.
+        bottom = RAW_STAMP - height if candidate["ypos"] < QUADRANT[1] / 2 else 0
+        left = RAW_STAMP - width if candidate["xpos"] < QUADRANT[0] / 2 else 0
+        images[i, bottom : bottom + height, left : left + width] = pixels
+    return images
+
+
+def stamps(images: F32) -> F32:
+    """Crop, take out background and noise, compress, and add the mask: (4, P, P)."""
+    start = RAW_STAMP // 2 - STAMP // 2
+    out = np.zeros((4, STAMP, STAMP), dtype=np.float32)
+    cropped = images[:, start : start + STAMP, start : start + STAMP]
+    for i, image in enumerate(cropped):
+        lattice = image[::2, ::2].ravel()
+        ordered = np.sort(lattice[np.isfinite(lattice)])
+        if len(ordered):
+            last = len(ordered) - 1
+            low, middle, high = ordered[[last * 16 // 100, last * 50 // 100, last * 84 // 100]]
+        else:
+            low = middle = high = np.float32(0)
+        z = (image - middle) / max((high - low) / 2, 1e-6)
+        z = np.clip(np.nan_to_num(z, nan=0.0, posinf=0.0, neginf=0.0), -1e6, 1e6)
+        out[i] = np.sign(z) * (np.sqrt(np.sqrt(1 + np.abs(z))) - 1)
+    out[3] = np.isfinite(cropped).all(axis=0)
+    return out
+
+
+def tokens(curve: Curve) -> F32:
+    """The light curve as the network reads it: (L, F)."""
+    out = np.zeros((N_TOKENS, N_FEATURES), dtype=np.float32)
+    measured = np.isfinite(curve.flux)
+    rank = measured.astype(int) + curve.detected
+    keep = np.sort(np.lexsort((-curve.time, -rank))[:N_TOKENS])
+    n = len(keep)
+    if not n:
+        return out
+    t, colour, measured = curve.time[keep], np.log(curve.wavelength[keep]), measured[keep]
+    scale = flux_scale(curve)
+    since = np.clip(t - curve.first_detection, -2e4, 2e4)
+    before = np.clip(t - curve.mjd, -2e4, 2e4)
+    gap = np.diff(before, prepend=before[0])
+    value = np.where(measured, curve.flux[keep], 0) / scale
+    error = np.clip(np.where(measured, curve.flux_err[keep] / scale, 1), 1e-4, 1e4)
+    limit = curve.limit[keep]
+    limited = np.isfinite(limit)
+    phase = before[:, None] * FREQUENCIES
+    columns = [
+        np.sign(since) * np.log1p(np.abs(since)) / 3,
+        np.sign(before) * np.log1p(np.abs(before)) / 3,
+        np.clip(since / 100, -1, 5),
+        np.clip(before / 30, -5, 1),
+        np.log1p(np.clip(gap, 0, 1e3)) / 3,
+        (colour - 8.6) * 2,
+        np.clip(value, -2, 2),
+        np.arcsinh(10 * np.clip(value, -10, 10)) / 3,
+        np.where(measured, np.log10(error) / 2 + 0.5, 0),
+        np.arcsinh(np.clip(value / error, -100, 300)) / 4,
+        curve.detected[keep],
+        limited,
+        np.arcsinh(10 * np.clip(np.where(limited, limit, 0) / scale, 0, 100)) / 3,
+    ]
+    out[:n, : len(columns)] = np.stack(columns, axis=1)
+    out[:n, 13:19] = np.sin(phase)
+    out[:n, 19:25] = np.cos(phase)
+    out[:n, 25:33] = np.exp(-0.5 * ((colour[:, None] - LOG_CENTRES) / BAND_WIDTH) ** 2)
+    out[:n, 33] = 1
+    return out
+
+
+def flux_scale(curve: Curve) -> float:
+    """The brightest detection, each weighted by how sure it is [µJy]; without one the deepest limit."""
+    sure = curve.detected & np.isfinite(curve.flux) & (curve.flux_err > 0)
+    if sure.any():
+        flux = np.abs(curve.flux[sure])
+        ratio = (flux / curve.flux_err[sure]) ** 2
+        brightest = float((flux * ratio / (ratio + 9)).max())
+        if brightest > 0:
+            return max(brightest, 1e-3)
+    limits = curve.limit[np.isfinite(curve.limit)]
+    return max(float(limits.min()) if len(limits) else 1e6, 1e-3)
+
+
+def features(curve: Curve) -> F32:
+    """The named features, by light_curve: (len(FEATURES),)."""
+    out = np.full((2, len(NAMES)), np.nan, dtype=np.float32)
+    usable = np.isfinite(curve.flux) & (curve.flux_err > 0)
+    blue = curve.wavelength < SPLIT
+    for view, keep in enumerate((usable & blue, usable & ~blue)):
+        t, m, e = curve.time[keep], curve.flux[keep].astype(np.float64), curve.flux_err[keep].astype(np.float64)
+        out[view, 0] = len(t)
+        if len(t) < LEAST:
+            continue
+        out[view, 1:14] = EXTRACTOR(t, m, e, sorted=True, check=False)
+        offset = t - t.mean()
+        out[view, 14] = (offset * (m - m.mean())).sum() / (offset**2).sum()
+        out[view, 15] = curve.mjd - t[m.argmax()]
+    return out.ravel()
+
+
+class Naive:
+    """The whole stack with its network and head loaded.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    state : ScoringState
+        For the names and ids that go into a record; nothing of it computes.
+    """
+
+    def __init__(self, bundle: Bundle, state: ScoringState) -> None:
+        self.session = EagerSession(restore(bundle.encoder), buckets=(1,))
+        self.heads = bundle.heads
+        self.names = (*bundle.classes, OTHER)
+        self.state = state
+        self.schema = fastavro.parse_schema(json.loads(SUBJECTS["detections-value"].schema_text))
+
+    def network(self, tokens: F32, stamps: F32, context: F32) -> tuple[F32, F32]:
+        """One alert through torch, op by op → embedding, logits."""
+        embedded = self.session.run(tokens[None], stamps[None], context[None])
+        return embedded.embedding[0], embedded.logits[0]
+
+    def head(self, embedding: F32, logits: F32) -> dict[str, Any]:
+        """Prototypes and zero-shot logits → probabilities, novelty, conformal set."""
+        heads = self.heads
+        shifted = embedding - heads.centre
+        cosine = heads.prototypes @ (shifted / max(np.linalg.norm(shifted), 1e-6))
+        spoken = log_softmax(logits) @ heads.zero_shot
+        known = np.exp(log_softmax((heads.cosine_weight * cosine + heads.zero_shot_weight * spoken) / heads.temperature))
+        nearest = int(cosine.argmax())
+        distance = 1 - float(cosine[nearest])
+        novelty = 1 / (1 + math.exp(-min(max((distance - float(heads.novelty_location)) / float(heads.novelty_scale), -30), 30)))
+        probability = np.append(known * (1 - novelty), novelty)
+        prior = probability * heads.prior
+        order = np.argsort(-probability, kind="stable")
+        inside = np.cumsum(probability[order]) - probability[order] <= heads.conformal
+        return {
+            "probability": probability,
+            "prior": prior / prior.sum(),
+            "order": order,
+            "inside": inside,
+            "novelty": novelty,
+            "nearest": nearest,
+            "distance": distance,
+        }
+
+    def record(self, alert: dict[str, Any], curve: Curve, context: dict[str, float], judged: dict[str, Any], named: F32) -> bytes:
+        """A Detection in Confluent framing, as fastavro writes it."""
+        order, probability, prior = judged["order"], judged["probability"], judged["prior"]
+        candidate = alert["candidate"]
+        candid = candidate["candid"]
+        own = {name: None if math.isnan(context[name]) else context[name] for name in PASSED_THROUGH}
+        detection = {
+            "detection_id": f"ztf:{candid}:{self.state.scoring_id}",
+            "survey": "ztf",
+            "candid": candid,
+            "object_id": alert["objectId"],
+            "programid": candidate["programid"],
+            "ra": candidate["ra"],
+            "dec": candidate["dec"],
+            "mjd": curve.mjd,
+            "band": curve.band,
+            "flux": context["flux"],
+            "flux_err": abs(context["flux"] / context["signal_to_noise"]),
+            "n_detections": int(curve.detected.sum()),
+            "classes": [{"name": self.names[j], "probability": float(probability[j]), "prior_probability": float(prior[j])} for j in order],
+            "top_class": self.names[order[0]],
+            "top_probability": float(probability[order[0]]),
+            "conformal_set": [self.names[j] for j in order[judged["inside"]]],
+            "novelty": judged["novelty"],
+            "nearest_prototype": self.names[judged["nearest"]],
+            "prototype_distance": judged["distance"],
+            **own,
+            "features": [{"name": name, "value": float(value)} for name, value in zip(FEATURES, named, strict=True) if value == value],
+            "model": self.state.model,
+            "engine": self.session.engine,
+            "scoring_id": self.state.scoring_id,
+            "taxonomy": self.state.taxonomy,
+        }
+        out = io.BytesIO()
+        out.write(struct.pack(">bI", 0, DETECTION_ID))
+        fastavro.schemaless_writer(out, self.schema, detection)
+        return out.getvalue()
+
+    def inputs(self, alert: dict[str, Any]) -> tuple[Curve, dict[str, float], F32, F32, F32]:
+        """Record → light curve, context, and the network's three inputs."""
+        curve = curve_of(alert)
+        context = context_of(alert, curve)
+        return curve, context, tokens(curve), stamps(cutouts(alert)), surroundings(context)
+
+    def score(self, packet: bytes) -> bytes:
+        """Packet → Detection, start to end."""
+        alert = decode(packet)
+        curve, context, read, seen, around = self.inputs(alert)
+        judged = self.head(*self.network(read, seen, around))
+        return self.record(alert, curve, context, judged, features(curve))
+
+
+def log_softmax(x: F32) -> F32:
+    shifted = x - x.max()
+    log: F32 = shifted - np.log(np.exp(shifted).sum())
+    return log
+
+
+def surroundings(context: dict[str, float]) -> F32:
+    """The context as the network reads it: (2 C,)."""
+    out = np.zeros(2 * len(CONTEXT), dtype=np.float32)
+    for i, name in enumerate(CONTEXT):
+        value = context[name]
+        if not math.isnan(value):
+            out[i] = min(max(SCALED[name](value), -4), 4)
+            out[len(CONTEXT) + i] = 1
+    return out
+
+
+def _clip(x: float, low: float, high: float) -> float:
+    return min(max(x, low), high)
+
+
+SCALED: dict[str, Callable[[float], float]] = {
+    "real_bogus": lambda x: 2 * x - 1,
+    "star_galaxy": lambda x: 2 * x - 1,
+    "source_distance": lambda x: math.log1p(_clip(x, 0, 1e3)) / 2 - 0.5,
+    "source_flux": lambda x: math.log10(_clip(x, 1e-2, 1e8)) / 3 - 0.7,
+    "reference_distance": lambda x: math.log1p(_clip(x, 0, 1e3)) / 2 - 0.5,
+    "reference_flux": lambda x: math.log10(_clip(x, 1e-2, 1e8)) / 3 - 0.7,
+    "solar_system_distance": lambda x: math.log1p(_clip(x, 0, 1e3)) / 2 - 0.5,
+    "solar_system_flux": lambda x: math.log10(_clip(x, 1e-2, 1e8)) / 3 - 0.7,
+    "positive": lambda x: 2 * x - 1,
+    "n_detections": lambda x: math.log1p(_clip(x, 0, 1e5)) / 3 - 1,
+    "n_visits": lambda x: math.log1p(_clip(x, 0, 1e5)) / 3 - 1,
+    "history": lambda x: math.log1p(_clip(x, 0, 1e4)) / 4 - 0.7,
+    "galactic_latitude": lambda x: x / 45 - 1,
+    "ecliptic_latitude": lambda x: x / 45 - 1,
+    "fwhm": lambda x: _clip(x, 0, 15) / 3 - 1,
+    "elongation": lambda x: math.log(_clip(x, 1, 100)),
+    "flux": lambda x: math.asinh(x / 5) / 5,
+    "signal_to_noise": lambda x: math.asinh(_clip(x, -1e4, 1e4)) / 4 - 0.5,
+    "redshift": lambda x: math.log10(_clip(x, 1e-4, 10)) / 2 + 0.5,
+}
+"""The transforms of `operators.context`, for plain numbers."""

@@ -1,0 +1,216 @@
+"""The command: measure, print, judge against the targets, write the result.
+
+Figures are judged, the exit status is not: 0 whenever the measurement went through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import math
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import describe
+from benchmarks.packets import Packets, take
+from console.errors import guarded
+from console.report import check_writable, write
+
+RESULTS = Path(__file__).with_name("results")
+STAGE_PACKETS, QUICK_PACKETS = 570, 64
+"""Taken apart stage by stage; 570 different real ones are in the shared data."""
+RATIO, COST_US, P99_MS, FIRST_MS = 4.0, 1200.0, 100.0, 250.0
+"""Targets: the naive stack's CPU over ours, ours [µs], latency at 200/s [ms], first alert after a quiet minute [ms]."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse and run; a failure is one line."""
+    parser = argparse.ArgumentParser("python -m benchmarks", description="The naive stack beside ours, on the same packets in one run.")
+    parser.add_argument("--quick", action="store_true", help="short: everything runs, nothing is long enough to quote")
+    parser.add_argument("--only", choices=("stages", "broker"), help="one half")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write every figure as JSON here too")
+    parser.add_argument("--bundle", type=Path, metavar="FOLDER", help="model bundle (default: the one that ships)")
+    parser.add_argument("--name", default="", help="added to the result's file name")
+    options = parser.parse_args(arguments)
+    return guarded(lambda: bench(options), lambda: Path("state"))
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Measure as asked."""
+    check_writable(options.report)
+    screen = Console()
+    report = measure(options.quick, options.only, options.bundle, screen)
+    show(report, screen)
+    name = "-".join(filter(None, ("quick" if options.quick else "", options.only, options.name))) or "full"
+    path = RESULTS / f"{report['date'][:10]}-{name}.json"
+    write(path, report)
+    write(options.report, report)
+    screen.print(f"\nwritten to {path}")
+    return 0
+
+
+def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: Console) -> dict[str, Any]:
+    """Run both halves (or one) and put the report together."""
+    from pipeline.state import load
+    from registry.bundle import load as load_bundle
+
+    machine = describe()
+    packets = take(QUICK_PACKETS if quick else STAGE_PACKETS)
+    bundle = load_bundle(bundle_folder)
+    state = load(bundle_folder, engine="onnxruntime")
+    screen.print(f"[bold]{packets.source}[/bold], {packets.mean_bytes / 1e3:.1f} kB each on average")
+    screen.print(f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB; load {machine['load_average_before'][0]}")
+    report: dict[str, Any] = {
+        "command": "bench",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "quick": quick,
+        "machine": machine,
+        "source": packets.source,
+        "real": packets.real,
+        "mean_bytes": packets.mean_bytes,
+        "packets": len(packets.values),
+        "detections": 0,
+        "duplicates": 0,
+        "skipped": 0,
+        "rejected": {},
+        "engine": state.engine,
+        "model": state.model,
+        "scoring_id": state.scoring_id,
+    }
+    if only != "broker":
+        from benchmarks.stages import measure as measure_stages
+
+        with screen.status("stage by stage"):
+            report["stages"] = [row.figures() for row in measure_stages(packets, bundle, state, repeats=3 if quick else 7)]
+        report["detections"] = len(packets.values)
+    if only != "stages":
+        report["broker"] = through_kafka(packets, quick, bundle_folder, screen)
+        ours = report["broker"]["ours"]
+        report["packets"], report["rejected"] = ours["packets"], {"all": ours["rejected"]} if ours["rejected"] else {}
+        report["detections"] = ours["packets"] - ours["rejected"]
+    report["targets"] = judge(report)
+    return report
+
+
+def through_kafka(packets: Packets, quick: bool, bundle: Path | None, screen: Console) -> dict[str, Any]:
+    """The half that needs a broker."""
+    from benchmarks.broker import Bench, Plan
+    from console.kafka import LocalKafka
+
+    with tempfile.TemporaryDirectory(prefix="protonova-bench-") as folder, screen.status("Kafka starts") as status:
+        kafka = LocalKafka()
+        kafka.start(Path(folder))
+        try:
+            plan = Plan.quick() if quick else Plan()
+            return asyncio.run(Bench(packets, plan, Path(folder), bundle, status.update).run(kafka))
+        finally:
+            kafka.stop()
+
+
+def commit() -> str:
+    """Which code ran: the commit, with a mark where the tree held changes."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+" if changed else "")
+
+
+def judge(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each target with what was reached; None where it was not measured."""
+    broker = report.get("broker")
+    if broker is None:
+        return []
+    ours, naive = broker["ours"], broker["naive"]
+    rows = [
+        ("end to end through Kafka, naive over ours, CPU a packet", naive["cpu_us"] / ours["cpu_us"], ">=", RATIO, "×"),
+        ("end to end through Kafka, CPU a packet", ours["cpu_us"], "<=", COST_US, "µs"),
+        (f"p99 at {ours['paced']['rate']:g} packets/s", ours["paced"]["p99_ms"], "<=", P99_MS, "ms"),
+        (f"first alert after {ours['quiet']['quiet_s']:g} quiet seconds, the worst", ours["quiet"]["worst_ms"], "<=", FIRST_MS, "ms"),
+    ]
+    return [
+        {"target": name, "reached": value, "limit": limit, "unit": unit, "sense": sense, "passed": passes(value, sense, limit)}
+        for name, value, sense, limit, unit in rows
+    ]
+
+
+def passes(value: float | None, sense: str, limit: float) -> bool:
+    """Whether a figure keeps its target; one that was not measured does not."""
+    if value is None or math.isnan(value):
+        return False
+    return value >= limit if sense == ">=" else value <= limit
+
+
+def show(report: Mapping[str, Any], screen: Console) -> None:
+    """The tables."""
+    if "stages" in report:
+        screen.print(stage_table(report["stages"]))
+    if "broker" in report:
+        screen.print(broker_table(report["broker"]))
+    if report["targets"]:
+        screen.print(target_table(report["targets"]))
+    if report["quick"]:
+        screen.print("a quick run: too short to quote")
+
+
+def stage_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="CPU an alert by stage [µs], medians", title_justify="left", pad_edge=False)
+    table.add_column("stage")
+    for name in ("naive", "ours", "ratio"):
+        table.add_column(name, justify="right")
+    table.add_column("note", style="dim")
+    for row in rows:
+        table.add_row(row["stage"], number(row["naive_us"]), number(row["ours_us"]), number(row["ratio"], "×"), row["note"])
+    return table
+
+
+def broker_table(broker: Mapping[str, Any]) -> Table:
+    """Both services side by side."""
+    naive, ours = broker["naive"], broker["ours"]
+    table = Table(title="end to end through Apache Kafka", title_justify="left", pad_edge=False)
+    table.add_column("")
+    for name in ("naive", "ours", "ratio"):
+        table.add_column(name, justify="right")
+    cost = naive["cpu_us"], ours["cpu_us"]
+    table.add_row("worker's CPU a packet", *(number(us, "µs") for us in cost), number(cost[0] / cost[1], "×"))
+    for name, key in (("alerts a second and core", "alerts_per_core_s"), ("alerts a second here", "alerts_per_s")):
+        table.add_row(name, number(naive[key]), number(ours[key]), number(ours[key] / naive[key], "×"))
+    table.add_row("mean batch", "1", number(ours["mean_batch"]), "")
+    table.add_row("packets", number(naive["packets"]), number(ours["packets"]), "")
+    table.add_row("rejected", number(naive["rejected"]), number(ours["rejected"]), "")
+    table.add_row("memory, highest", number(naive["memory_peak_mib"], "MiB"), number(ours["memory_peak_mib"], "MiB"), "")
+    paced, quiet = ours["paced"], ours["quiet"]
+    table.add_row(f"latency at {paced['rate']:g}/s: p50", "", number(paced["p50_ms"], "ms"), "")
+    table.add_row("p99", "", number(paced["p99_ms"], "ms"), "")
+    table.add_row("highest", "", number(paced["max_ms"], "ms"), "")
+    table.add_row(f"first alert after {quiet['quiet_s']:g} s of quiet", "", ", ".join(f"{x:.0f}" for x in quiet["first_ms"]) + " ms", "")
+    return table
+
+
+def target_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="targets", title_justify="left", pad_edge=False)
+    for name in ("target", "reached", "asked", ""):
+        table.add_column(name, justify="left" if name in ("target", "") else "right")
+    for row in rows:
+        sense = "≥" if row["sense"] == ">=" else "≤"
+        verdict = "[green]pass[/green]" if row["passed"] else "[red]miss[/red]"
+        table.add_row(row["target"], number(row["reached"], row["unit"]), f"{sense} {row['limit']:g} {row['unit']}", verdict)
+    return table
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Three figures and the unit; a dash where nothing was measured."""
+    if value is None:
+        return "–"
+    text = f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{text} {unit}".rstrip()

@@ -1,0 +1,161 @@
+"""Stage by stage, without a broker: µs of CPU an alert for both stacks, on the same packets, taken in turns.
+
+packets, bundle → rows (stage, naive, ours) as medians over repeats, and what a whole packet costs
+
+One thread each. The stacks alternate within every repeat, so that a machine that slows down slows both.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks import naive
+from benchmarks.naive_packet import context_of, curve_of
+from benchmarks.packets import Packets
+from operators.context import context
+from operators.features import features
+from operators.prototypes import judge
+from operators.stamps import stamps
+from operators.tokens import tokens
+from operators.types import RAW_STAMP
+from pipeline.assemble import assemble
+from pipeline.score import score
+from pipeline.state import ScoringState
+from registry.bundle import Bundle
+from schemas import records
+from schemas.cutouts import Cutouts
+
+BATCH = 64
+WHOLE = "bytes to scored bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One stage; µs of CPU an alert."""
+
+    stage: str
+    naive_us: float | None
+    ours_us: float | None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        return self.naive_us / self.ours_us if self.naive_us and self.ours_us else None
+
+    def figures(self) -> dict[str, Any]:
+        return {"stage": self.stage, "naive_us": self.naive_us, "ours_us": self.ours_us, "ratio": self.ratio, "note": self.note}
+
+
+class Timer:
+    """Sums CPU time by name over one pass, and keeps the passes."""
+
+    def __init__(self) -> None:
+        self.passes: dict[str, list[float]] = {}
+
+    def run(self, name: str, work: Callable[[], Any], alerts: int) -> Any:
+        """Do the work once and note its CPU time [µs an alert]."""
+        start = time.process_time_ns()
+        result = work()
+        self.passes.setdefault(name, []).append((time.process_time_ns() - start) / 1e3 / alerts)
+        return result
+
+    def median(self, name: str) -> float | None:
+        """The first pass warms up and does not count where there are more."""
+        taken = self.passes.get(name)
+        return statistics.median(taken[1:] or taken) if taken else None
+
+
+def measure(packets: Packets, bundle: Bundle, state: ScoringState, repeats: int = 7) -> list[Row]:
+    """Take both stacks apart.
+
+    Parameters
+    ----------
+    packets : Packets
+    bundle : Bundle
+        The weights that both run with.
+    state : ScoringState
+        Ours, ready.
+    repeats : int
+        Passes over all packets, after one that warms up.
+    """
+    rival = naive.Naive(bundle, state)
+    theirs, ours = Timer(), Timer()
+    for _ in range(repeats + 1):
+        _naive_pass(rival, packets.values, theirs)
+        _our_pass(state, packets.values, ours)
+    both = [
+        ("decode: Avro", "naive: fastavro's reader; ours: wanted fields into columns"),
+        ("light curve, context columns", "ours: within decode"),
+        ("cut-outs: inflate, FITS", "naive: gzip and astropy; ours: libdeflate and a view"),
+        ("stamps", "crop, background, noise, mask"),
+        ("tokens", ""),
+        ("context", ""),
+        ("features", "naive: light_curve"),
+        ("network", f"naive: torch eager, one at a time; ours: batches of {BATCH}"),
+        ("head", "prototypes, novelty, conformal set"),
+        ("record out", "naive: fastavro"),
+        (WHOLE, "the whole, in one piece, without the broker"),
+    ]
+    rows = [Row(name, theirs.median(name), ours.median(name), note) for name, note in both]
+    return [row for row in rows if row.naive_us is not None or row.ours_us is not None]
+
+
+def _naive_pass(rival: naive.Naive, packets: Sequence[bytes], timer: Timer) -> None:
+    n = len(packets)
+
+    def each(name: str, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], n)
+        return results
+
+    alerts = each("decode: Avro", naive.decode, packets)
+    images = each("cut-outs: inflate, FITS", naive.cutouts, alerts)
+    seen = each("stamps", naive.stamps, images)
+    curves, contexts = zip(*each("light curve, context columns", _history, alerts), strict=True)
+    read = each("tokens", naive.tokens, curves)
+    around = each("context", naive.surroundings, contexts)
+    named = each("features", naive.features, curves)
+    embedded = each("network", rival.network, read, seen, around)
+    judged = each("head", lambda pair: rival.head(*pair), embedded)
+    each("record out", rival.record, alerts, curves, contexts, judged, named)
+    each(WHOLE, rival.score, packets)
+
+
+def _history(alert: dict[str, Any]) -> tuple[Any, Any]:
+    curve = curve_of(alert)
+    return curve, context_of(alert, curve)
+
+
+def _our_pass(state: ScoringState, packets: Sequence[bytes], timer: Timer) -> None:
+    n = len(packets)
+    batches = [packets[i : i + BATCH] for i in range(0, n, BATCH)]
+
+    def each(name: str, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], n)
+        return results
+
+    reader, stamp = Cutouts(), np.empty((RAW_STAMP, RAW_STAMP), np.float32)
+    gzipped = [_stamp_bytes(packet) for packet in packets]
+    decoded = [d.batch for d in each("decode and cut-outs", state.decoder.decode, batches)]
+    each("cut-outs: inflate, FITS", lambda three: [reader.read(data, stamp) for data in three], gzipped)
+    read = each("tokens", tokens, decoded)
+    seen = each("stamps", stamps, decoded)
+    around = each("context", context, decoded)
+    named = [np.asarray(x) for x in each("features", features, decoded)]
+    embedded = each("network", state.session.run, read, seen, around)
+    judged = each("head", lambda e: judge(e.embedding, e.logits, state.heads), embedded)
+    each("record out", lambda batch, j, f: [records.encode(d) for d in assemble(batch, j, f, state)], decoded, judged, named)
+    each(WHOLE, lambda batch: [records.encode(d) for d in score(batch, state) if isinstance(d, records.Detection)], batches)
+    # The decoder does both in one go; the cut-outs alone were measured beside it.
+    alone = timer.passes["decode and cut-outs"][-1] - timer.passes["cut-outs: inflate, FITS"][-1]
+    timer.passes.setdefault("decode: Avro", []).append(alone)
+
+
+def _stamp_bytes(packet: bytes) -> list[bytes]:
+    alert = naive.decode(packet)
+    return [alert[name]["stampData"] for name in ("cutoutScience", "cutoutTemplate", "cutoutDifference") if alert.get(name)]
