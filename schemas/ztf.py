@@ -152,7 +152,7 @@ def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, d
         status = table[_F_STATUS, j]
         good = status == _GOOD or status != status
         f, e = table[_F_FLUX, j], table[_F_ERR, j]
-        if good and abs(f) < 1e9 and f > -9999.0 and e > 0 and e < 1e9 and is_magnitude(zero):  # -99999: none was measured
+        if good and abs(f) < 1e9 and f != -99999.0 and e > 0 and e < 1e9 and is_magnitude(zero):  # -99999: none was measured
             unit = to_flux(zero)
             m = put(points, m, t, band, f * unit, e * unit, np.nan, FORCED)
         elif is_magnitude(table[_F_LIM, j]):

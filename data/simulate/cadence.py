@@ -8,6 +8,7 @@ ZTF: public survey of g and r every 2–3 nights, some fields in i or often a ni
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,9 @@ from data.simulate.draw import PopulationName
 from data.simulate.sky import F64
 from operators.types import WAVELENGTH, Survey
 
+Programme: TypeAlias = Literal["survey", "often", "continuous"]
 BANDS: dict[Survey, tuple[str, ...]] = {s: tuple(WAVELENGTH[s]) for s in ("ztf", "lsst", "tess")}
-DEPTH: dict[Survey, tuple[float, ...]] = {"ztf": (20.65, 20.55, 20.05), "lsst": (23.6, 24.6, 24.3, 23.6, 23.0, 22.1), "tess": (18.2,)}
+DEPTH: dict[Survey, tuple[float, ...]] = {"ztf": (20.55, 20.45, 19.95), "lsst": (23.6, 24.6, 24.3, 23.6, 23.0, 22.1), "tess": (18.2,)}
 DEEPER: dict[Survey, float] = {"ztf": 0.0, "lsst": 3.2, "tess": -2.2}
 """How much fainter than ZTF's a survey's sources are [mag]."""
 HISTORY_DAYS: dict[Survey, float] = {"ztf": 30.0, "lsst": 365.0, "tess": 27.0}
@@ -47,8 +49,26 @@ def _nights(rng: np.random.Generator, start: float, end: float) -> F64:
     return nights[clear]
 
 
-def visits(rng: np.random.Generator, survey: Survey, population: PopulationName, start: float, end: float) -> Visits:
-    """All exposures between two dates [MJD]."""
+PROGRAMMES: dict[str, dict[Programme, float]] = {
+    "": {"survey": 0.9, "often": 0.08, "continuous": 0.02},
+    "kilonova": {"survey": 0.6, "often": 0.4, "continuous": 0.0},  # follow-up of gravitational waves
+    "afterglow": {"survey": 0.6, "often": 0.4, "continuous": 0.0},
+    "m-dwarf-flare": {"survey": 0.65, "often": 0.05, "continuous": 0.3},
+}
+"""By class how ZTF looks at a field: every few nights; several times a night; or, on two nights, without a break for an hour or two
+(Kupfer et al. 2021)."""
+
+
+def visits(
+    rng: np.random.Generator,
+    survey: Survey,
+    population: PopulationName,
+    start: float,
+    end: float,
+    slug: str = "",
+    centre: float | None = None,
+) -> Visits:
+    """All exposures between two dates [MJD] of a field as it is looked at for a class; continuous nights begin at `centre`."""
     if survey == "tess":
         step = (30.0 if population == "train" else 20.0) / 1440
         mjd = np.arange(start, end, step)
@@ -64,16 +84,21 @@ def visits(rng: np.random.Generator, survey: Survey, population: PopulationName,
         band = np.concatenate([first, second]).astype(np.int64)
     else:
         nights = _nights(rng, start, end)
-        interval = rng.uniform(1.0, 2.6) if population == "train" else rng.uniform(1.3, 2.2)
+        interval = rng.uniform(1.2, 3.2) if population == "train" else rng.uniform(1.5, 2.8)
         night_of = nights[rng.random(len(nights)) < 1 / interval]
-        often = rng.random() < 0.08
+        chances = PROGRAMMES.get(slug, PROGRAMMES[""])
+        programme = rng.choice(list(chances), p=list(chances.values()))
         parts, bands = [], []
         for index, chance in ((0, rng.uniform(0.45, 1.0)), (1, rng.uniform(0.65, 1.0)), (2, 0.25 if rng.random() < 0.15 else 0.0)):
-            for _ in range(4 if often and index < 2 else 1):
+            for _ in range(4 if programme == "often" and index < 2 else 1):
                 seen = night_of[rng.random(len(night_of)) < chance]
                 parts.append(seen + rng.uniform(0.12, 0.5, len(seen)))
                 bands.append(np.full(len(seen), index, np.int64))
         mjd, band = np.concatenate(parts), np.concatenate(bands)
+        if programme == "continuous" and centre is not None:
+            for night in (np.floor(centre), np.floor(centre) + 1):
+                run = night + rng.uniform(0.15, 0.4) + np.arange(int(rng.integers(40, 120))) * 0.00052
+                mjd, band = np.concatenate([mjd, run]), np.concatenate([band, np.full(len(run), int(rng.random() < 0.7), np.int64)])
     order = np.argsort(mjd, kind="stable")
     mjd, band = np.round(mjd[order], 7), band[order]
     keep = np.concatenate([[True], np.diff(mjd) > 4e-4]) if len(mjd) else np.zeros(0, bool)

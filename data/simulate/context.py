@@ -23,7 +23,7 @@ def context(alert: Alert, scene: Scene) -> dict[str, Any]:
     rng = generator(o.population, o.seed, o.index, 13, now)
     out: dict[str, Any] = {}
     signal = float(abs(o.flux[now]) / o.error[now])
-    blur = 0.35 / np.sqrt(signal)  # astrometric noise [arcsec]
+    blur = float(np.hypot(0.1, 0.8 / np.sqrt(signal)))  # astrometric noise [arcsec]
     shift = rng.normal(0, blur, 2)
     _catalogue(out, rng, scene, shift)
     _reference(out, rng, scene, shift, float(v.wavelength[now]))

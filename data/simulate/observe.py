@@ -94,11 +94,10 @@ def observe(seed: int, index: int, slug: str, population: PopulationName, survey
         a_v = float(min(0.09 / np.sin(np.radians(b)) * rng.lognormal(0, 0.5), 2.0))
     low, high = _window(rng, source, survey)
     zero = float(rng.uniform(*EPOCH[population]))
-    v = visits(rng, survey, population, zero + low, zero + high)
+    v = visits(rng, survey, population, zero + low, zero + high, slug, zero)
     if len(v) < 2:
         return None
-    short = source.active[1] - source.active[0] < 20
-    if short:  # brief: start it between two visits, soon before the second
+    if source.active[1] - source.active[0] < 20:  # brief: start it between two visits, soon before the second
         near = np.flatnonzero(v.mjd >= min(zero, v.mjd[-1]))
         at = v.mjd[near[int(rng.integers(min(len(near), 12)))]]
         span = source.active[1] - source.active[0]

@@ -195,7 +195,7 @@ def test_stamps_show_what_the_catalogues_say() -> None:
         alert = pick(6, k, "train", {"ztf": 1.0}, {slug: 1.0})
         o, surroundings = alert.observed, scene(alert.observed)
         facts = context(alert, surroundings)
-        images, (y0, y1, x0, x1) = stamps(alert, surroundings, facts)
+        images, (y0, y1, _, x1) = stamps(alert, surroundings, facts)
         assert images.shape == (3, RAW_STAMP, RAW_STAMP)
         assert np.isnan(images[:, :y0]).all()
         assert np.isnan(images[:, :, x1:]).all()
