@@ -10,7 +10,8 @@ import numpy as np
 
 from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, AlertBatch, Survey
 from schemas.cutouts import Cutouts
-from schemas.program import Scratch, Want
+from schemas.machine import Scratch
+from schemas.program import Want
 from schemas.wire import PacketError
 
 CONTEXT_INDEX = {name: i for i, name in enumerate(CONTEXT)}

@@ -20,7 +20,8 @@ from operators.types import AlertBatch
 from schemas import lsst, tess, ztf
 from schemas.columns import Columns, Reader, Record
 from schemas.cutouts import Cutouts
-from schemas.program import Program, Scratch, compile_schema, run
+from schemas.machine import Scratch, run
+from schemas.program import Program, compile_schema
 from schemas.wire import MAX_PACKET, PacketError, SchemaStore, load_schema, read_body, read_header, sniff
 
 READERS: tuple[Reader, ...] = (ztf, lsst, tess)

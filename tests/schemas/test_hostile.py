@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from schemas import lsst, tess, ztf
 from schemas.decode import Decoder, warm
+from schemas.machine import MAX_ROWS
 from schemas.packets import ZTF_SCHEMA, encode_rubin, encode_ztf, make_cutout
-from schemas.program import MAX_ROWS
 from schemas.wire import MAX_PACKET, SchemaStore
 from tests.schemas.made import CANDIDATE, container, tess_record, ztf_record
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.program import Scratch, Want, code, compile_schema, run, slots
+from schemas.machine import Scratch, run
+from schemas.program import Want, code, compile_schema, slots
 from schemas.wire import PacketError
 
 WANT = Want(
