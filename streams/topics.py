@@ -131,7 +131,7 @@ async def check(settings: Settings, classes: Iterable[str]) -> list[Row]:
 
     table = wiring(classes)
     async with admin_client(settings) as admin:
-        found = await _partitions(admin)
+        found = await partitions_of(admin)
         configs = await _configs(admin, [t.name for t in table if t.name in found])
     consumer = AIOKafkaConsumer(**settings.client_options())
     await consumer.start()
@@ -155,7 +155,7 @@ async def ensure(admin: AIOKafkaAdminClient, table: Sequence[Topic], partitions:
     from aiokafka.errors import TopicAlreadyExistsError, for_code
 
     done = []
-    found = await _partitions(admin)
+    found = await partitions_of(admin)
     missing = [t for t in table if t.name not in found]
     if missing:
         made = await admin.create_topics(
@@ -197,7 +197,7 @@ def _problems(topic: Topic, found: int, configs: dict[str, tuple[str | None, boo
             yield f"{key} is {configs[key][0]}, not {value}"
 
 
-async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
+async def partitions_of(admin: AIOKafkaAdminClient) -> dict[str, int]:
     """Topic → number of partitions."""
     return {row["topic"]: len(row["partitions"]) for row in await admin.describe_topics()}
 
@@ -223,7 +223,7 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
 async def _until_known(admin: AIOKafkaAdminClient, names: set[str], within: float = 30.0) -> None:
     """A topic just made needs a moment until the broker serves it."""
     deadline = time.monotonic() + within
-    while not names <= (await _partitions(admin)).keys():
+    while not names <= (await partitions_of(admin)).keys():
         if time.monotonic() > deadline:
             raise TimeoutError(f"the broker did not make {', '.join(sorted(names))} within {within:.0f} s")
         await asyncio.sleep(0.05)

@@ -1,0 +1,196 @@
+"""One Apache Kafka for a whole test session, and what the tests of the flow do with it. Their number is printed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from console.child import Child
+from console.errors import ConsoleError
+from console.kafka import LocalKafka
+from streams import topics
+from streams.settings import Settings
+from tests.flow import stand_in
+
+_count = itertools.count(1)
+_ran: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.flow)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and "flow" in report.keywords:
+        _ran.append(report.outcome)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _ran:
+        terminalreporter.write_line(f"{len(_ran)} flow tests ran against Apache Kafka {version()}")
+
+
+def version() -> str:
+    """Of the Kafka that is locked."""
+    from console.jars import locked
+
+    return next(jar.version for jar in locked() if jar.name == "kafka_2.13")
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """The node; a test that kills it brings it back."""
+    node = LocalKafka()
+    try:
+        node.start(tmp_path_factory.mktemp("kafka"))
+    except ConsoleError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    yield node
+    node.stop()
+
+
+class Bench:
+    """Topics, group and state folder of one test, and its worker processes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.workers: dict[int, Child] = {}
+
+    def start(self, slot: int = 0, seconds_a_packet: float = 0.0, **environment: str) -> Child:
+        """Start a worker with the stand-in scorer."""
+        ready = self.settings.state / "run" / f"worker-{slot}.json"
+        ready.unlink(missing_ok=True)
+        command = [sys.executable, stand_in.__file__, str(slot), str(seconds_a_packet)]
+        where = {"PYTHONPATH": str(Path(__file__).parents[2]), **self.settings.environment(), **environment}
+        self.workers[slot] = Child(command, self.settings.state / "logs" / f"worker-{slot}.log", where)
+        return self.workers[slot]
+
+    async def ready(self, slot: int = 0, within: float = 60.0) -> None:
+        """Wait until a worker has taken its place."""
+        await until(lambda: (self.settings.state / "run" / f"worker-{slot}.json").exists(), within, lambda: self.log(slot))
+
+    def log(self, slot: int = 0) -> str:
+        """What a worker said."""
+        return (self.settings.state / "logs" / f"worker-{slot}.log").read_text()
+
+    @asynccontextmanager
+    async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        producer = AIOKafkaProducer(**self.settings.client_options(), max_request_size=9_500_000, linger_ms=2)
+        await producer.start()
+        try:
+            yield producer
+        finally:
+            await producer.stop()
+
+    async def publish(self, packets: Iterable[bytes], topic: str = "alerts.ztf", **kwargs: Any) -> None:
+        """Send packets, the key by their number."""
+        async with self.producer() as producer:
+            sends = [await producer.send(topic, value, key=b"%d" % i, **kwargs) for i, value in enumerate(packets)]
+            await asyncio.gather(*sends)
+
+    @asynccontextmanager
+    async def reader(self, *names: str) -> AsyncIterator[AIOKafkaConsumer]:
+        """A consumer of whole topics from their beginning, without a group."""
+        consumer = AIOKafkaConsumer(**self.settings.client_options(), group_id=None, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            async with topics.admin_client(self.settings) as admin:
+                found = await topics.partitions_of(admin)
+            places = [TopicPartition(n, p) for n in names for p in range(found.get(n, 0))]
+            consumer.assign(places)
+            await consumer.seek_to_beginning(*places)
+            yield consumer
+        finally:
+            await consumer.stop()
+
+    async def read(self, count: int, *names: str, within: float = 60.0) -> dict[str, list[ConsumerRecord]]:
+        """Records of topics until there are so many of them together; fails with the worker's log."""
+        out: dict[str, list[ConsumerRecord]] = {name: [] for name in names}
+        deadline = time.monotonic() + within
+        async with self.reader(*names) as consumer:
+            while sum(map(len, out.values())) < count:
+                for place, records in (await consumer.getmany(timeout_ms=100)).items():
+                    out[place.topic] += records
+                assert time.monotonic() < deadline, f"{ {k: len(v) for k, v in out.items()} } of {count}\n{self.log()}"
+        return out
+
+    async def everything(self, *names: str) -> dict[str, list[ConsumerRecord]]:
+        """All records that topics hold now."""
+        async with self.reader(*names) as consumer:
+            ends = await consumer.end_offsets(list(consumer.assignment()))
+            starts = await consumer.beginning_offsets(list(consumer.assignment()))
+        return await self.read(sum(ends.values()) - sum(starts.values()), *names)
+
+    async def committed(self) -> tuple[int, int]:
+        """What the group has committed of the alert topics, and where they end (sums)."""
+        async with topics.admin_client(self.settings) as admin:
+            offsets = await admin.list_consumer_group_offsets(self.settings.app_id)
+        async with self.reader(*topics.ALERTS) as consumer:
+            ends = await consumer.end_offsets(list(consumer.assignment()))
+        return sum(max(0, o.offset) for place, o in offsets.items() if place.topic in topics.ALERTS), sum(ends.values())
+
+    async def all_committed(self, within: float = 20.0) -> None:
+        """Wait until the group has committed everything."""
+        deadline = time.monotonic() + within
+        while (offsets := await self.committed())[0] != offsets[1]:
+            assert time.monotonic() < deadline, f"committed {offsets[0]} of {offsets[1]}\n{self.log()}"
+            await asyncio.sleep(0.2)
+
+
+async def until(true: Callable[[], bool], within: float, said: Callable[[], str] = str) -> None:
+    """Wait for something."""
+    deadline = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < deadline, said()
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def bench(kafka: LocalKafka, tmp_path: Path) -> AsyncIterator[Bench]:
+    """Fresh topics and a group of its own for a test."""
+    settings = Settings(kafka=kafka.bootstrap, state=tmp_path / "state", app_id=f"test-{next(_count)}", partitions=4)
+    (settings.state / "logs").mkdir(parents=True)
+    async with topics.admin_client(settings) as admin:
+        await clear(admin)
+    await topics.declare(settings, stand_in.StandIn.classes)
+    bench = Bench(settings)
+    yield bench
+    for worker in bench.workers.values():
+        worker.kill()
+
+
+async def clear(admin: AIOKafkaAdminClient) -> None:
+    """Delete every topic of ours."""
+    ours = [name for name in await admin.list_topics() if not name.startswith("__")]
+    if ours:
+        await admin.delete_topics(ours)
+        while set(ours) & set(await admin.list_topics()):
+            await asyncio.sleep(0.05)
+
+
+def header(record: ConsumerRecord, name: str) -> str | None:
+    """A header's text."""
+    return next((value.decode() for key, value in record.headers if key == name), None)
+
+
+def ids(records: Sequence[ConsumerRecord]) -> list[str]:
+    """The detections' ids."""
+    from schemas.records import decode_detection
+
+    return [decode_detection(r.value).detection_id for r in records]
