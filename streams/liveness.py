@@ -34,7 +34,7 @@ class Stall:
         self._moved = {place: seen for place, seen in self._moved.items() if place in offsets}
         for place, (committed, end) in offsets.items():
             before, since = self._moved.get(place, (None, now))
-            if committed != before or committed >= end:
+            if committed != before or max(committed, 0) >= end:  # -1: nothing is committed, and an empty partition ends at 0
                 self._moved[place] = (committed, now)
             elif now - since > self._limit_s:
                 return place
