@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from schemas.compiled import compiled
+from operators.kernels.compiled import compiled
 
 LIMIT, FORCED, DETECTION, OWN = 0.0, 1.0, 2.0, 3.0
 """Rank of a point: of two at the same time in the same band the higher one stays; OWN is the detection that the alert is about."""

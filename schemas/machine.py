@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from schemas.compiled import compiled
+from operators.kernels.compiled import compiled
 from schemas.program import (
     ARRAY,
     ARRAY_END,

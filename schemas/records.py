@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastavro
 
@@ -55,8 +55,7 @@ SUBJECTS: dict[str, RegisteredSchema] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ClassProbability:
+class ClassProbability(NamedTuple):
     """One class of a detection; see `detection.avsc`."""
 
     name: str
@@ -64,8 +63,7 @@ class ClassProbability:
     prior_probability: float
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(NamedTuple):
     """One named light-curve feature."""
 
     name: str

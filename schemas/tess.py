@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from operators.kernels.compiled import compiled
 from operators.types import WAVELENGTH
 from schemas.columns import CONTEXT_INDEX, Columns, Record
-from schemas.compiled import compiled
 from schemas.cutouts import Cutouts
 from schemas.history import DETECTION, FORCED, SIGNIFICANT, put, settle
 from schemas.packets import Container

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from schemas.compiled import compiled
+from operators.kernels.compiled import compiled
 
 JD_OF_MJD = 2_400_000.5
 UNIX_EPOCH = 40_587.0

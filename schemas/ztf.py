@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from operators.kernels.compiled import compiled
 from operators.types import WAVELENGTH
 from schemas.columns import CONTEXT_INDEX, Columns, Record
-from schemas.compiled import compiled
 from schemas.cutouts import Cutouts
 from schemas.history import DETECTION, FORCED, LIMIT, OWN, put, settle
 from schemas.program import Kind, Want, code, record_fields, slots

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from operators.kernels.compiled import compiled
 from operators.types import F32, AlertBatch
 
 
@@ -15,7 +15,7 @@ def fill_features(batch: AlertBatch, split: float, n_names: int) -> F32:
     return out
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _fill(time, wavelength, flux, flux_err, valid, mjd, split, out):  # type: ignore[no-untyped-def]
     alerts, points = time.shape
     t, m, e = np.empty(points), np.empty(points), np.empty(points)
@@ -30,7 +30,7 @@ def _fill(time, wavelength, flux, flux_err, valid, mjd, split, out):  # type: ig
             _view(t[:n], m[:n], e[:n], out[i, view * half : (view + 1) * half])
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _view(t, m, e, row):  # type: ignore[no-untyped-def]
     n = len(t)
     row[0] = n

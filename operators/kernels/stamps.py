@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from operators.kernels.compiled import compiled
 from operators.types import F32
 
 LATTICE = 2
@@ -19,7 +19,7 @@ def normalise_stamps(image: F32) -> F32:
     return out
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _normalise(image, out):  # type: ignore[no-untyped-def]
     n, channels, height, width = image.shape
     sample = np.empty(((height + LATTICE - 1) // LATTICE) * ((width + LATTICE - 1) // LATTICE), dtype=np.float32)
@@ -55,7 +55,7 @@ def _normalise(image, out):  # type: ignore[no-untyped-def]
                         out[i, channels, y, x] = 0.0
 
 
-@nb.njit(cache=True, nogil=True, inline="always")
+@compiled
 def _select(a, left, right, k):  # type: ignore[no-untyped-def]
     """The k-th smallest of a[left … right]; smaller ones end before it, larger ones after (Hoare's quickselect)."""
     while left < right:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
+from operators.kernels.compiled import compiled
 from operators.types import F32, AlertBatch
 
 
@@ -24,7 +24,7 @@ def fill_tokens(
     return out
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _fill(time, wavelength, flux, flux_err, limit, detected, valid, first, mjd, scale, frequency, centre, width, out):  # type: ignore[no-untyped-def]
     n, points = time.shape
     length = out.shape[1]
@@ -87,11 +87,11 @@ def _fill(time, wavelength, flux, flux_err, limit, detected, valid, first, mjd, 
             slot += 1
 
 
-@nb.njit(cache=True, nogil=True, inline="always")
+@compiled
 def _days(difference):  # type: ignore[no-untyped-def]
     return np.float32(min(max(difference, -2e4), 2e4)) if np.isfinite(difference) else np.float32(0.0)
 
 
-@nb.njit(cache=True, nogil=True, inline="always")
+@compiled
 def _signed_log(x):  # type: ignore[no-untyped-def]
     return np.log1p(x) if x >= 0 else -np.log1p(-x)

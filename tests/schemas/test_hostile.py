@@ -326,7 +326,7 @@ def test_readers_agree_on_who_claims_what() -> None:
 
 
 def test_compiling_without_a_place_for_the_cache() -> None:
-    from schemas.compiled import compiled
+    from operators.kernels.compiled import compiled
 
     space: dict[str, Any] = {}
     exec("def double(x):\n    return 2 * x", space)  # numba finds no file to cache it beside
