@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from data.archives import Packet, packets_of
 from gpu.session import Session
 from learning.dataset import I64, Alerts, Bools
 from operators.context import context
 from operators.prototypes import Heads, Judged, judge
 from operators.stamps import stamps
 from operators.tokens import tokens
-from operators.types import F32
+from operators.types import F32, AlertBatch
 from schemas.decode import Decoder
 
 BINS: dict[str, tuple[int, int]] = {"1": (0, 1), "2-4": (2, 4), "5+": (5, 10**9)}
@@ -53,8 +56,14 @@ def judge_alerts(alerts: Alerts, session: Session, heads: Heads) -> tuple[Judged
     return judge(embedding, np.concatenate([p.logits for p in parts]), heads), embedding
 
 
-def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str]) -> dict[str, Any]:
+def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str], least: int = 10) -> dict[str, Any]:
     """All figures of one labelled set.
+
+    Parameters
+    ----------
+    judged, label, number : what the head said, the truth, and the detections in the packet's light curve
+    classes : slugs
+    least : a class with fewer alerts in a bin has no recall there, and no part in the macro average
 
     Returns
     -------
@@ -67,7 +76,7 @@ def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str]) -> 
     right = best == label
     inside: dict[str, Bools] = {name: (number >= low) & (number <= high) for name, (low, high) in BINS.items()}
     recall = {
-        name: {classes[i]: round(float(right[rows & (label == i)].mean()), 4) for i in range(k) if (rows & (label == i)).sum() >= 10}
+        name: {classes[i]: round(float(right[rows & (label == i)].mean()), 4) for i in range(k) if (rows & (label == i)).sum() >= least}
         for name, rows in inside.items()
     }
     late = inside["5+"]
@@ -118,44 +127,47 @@ def _percent(value: float | None) -> str:
 
 
 def real_packets(folder: Path, session: Session, heads: Heads, classes: Sequence[str]) -> dict[str, Any]:
-    """Figures on the labelled real ZTF packets: `LABELS.csv` and the files it names, one packet an object.
+    """Figures on labelled real ZTF packets.
 
     Parameters
     ----------
     folder : Path
-        The folder of `LABELS.csv`.
+        Packets, and a table `LABELS.csv` with the columns objectId and klass.
     """
-    decoder = Decoder()
     judged, label, number = [], [], []
-    for packets, truth in _labelled(folder, classes):
-        decoded = decoder.decode(packets)
-        if not decoded.index:
-            continue
-        batch = decoded.batch
+    for batch, truth in _labelled(folder, classes):
         embedded = session.run(tokens(batch), stamps(batch), context(batch))
         judged.append(judge(embedded.embedding, embedded.logits, heads))
-        label.append(np.array([truth[i] for i in decoded.index]))
+        label.append(truth)
         number.append((batch.detected & batch.valid).sum(axis=1))
     if not judged:
         return {}
     together = Judged(*(np.concatenate(columns) for columns in zip(*judged, strict=True)))
-    return figures(together, np.concatenate(label), np.concatenate(number), classes)
+    return figures(together, np.concatenate(label), np.concatenate(number), classes, least=1)
 
 
-def _labelled(folder: Path, classes: Sequence[str], size: int = 64) -> Iterator[tuple[list[bytes], list[int]]]:
-    """Batches of packets with the index of their class."""
-    packets: list[bytes] = []
-    truth: list[int] = []
+def _labelled(folder: Path, classes: Sequence[str]) -> Iterator[tuple[AlertBatch, I64]]:
+    """Decoded packets whose object has a label of ours, each alert once; -1 never comes out."""
     with (folder / "LABELS.csv").open(encoding="utf-8", newline="") as table:
-        for row in csv.DictReader(table):
-            slug = REAL_LABELS.get(row["klass"])
-            file = folder / row["first_file"]
-            if slug not in classes or file.suffix != ".avro" or not file.is_file():
-                continue
-            packets.append(file.read_bytes())
-            truth.append(classes.index(slug))
-            if len(packets) == size:
-                yield packets, truth
-                packets, truth = [], []
-    if packets:
-        yield packets, truth
+        known = {row["objectId"]: REAL_LABELS[row["klass"]] for row in csv.DictReader(table) if row["klass"] in REAL_LABELS}
+    decoder, seen = Decoder(), set()
+    packets = (item.packet for item in packets_of([folder]) if isinstance(item, Packet))
+    while group := list(islice(packets, 256)):
+        batch = decoder.decode(group).batch
+        rows = []
+        for i, (object_id, candid) in enumerate(zip(batch.object_id, batch.candid, strict=True)):
+            if known.get(object_id) in classes and candid not in seen:
+                seen.add(candid)
+                rows.append(i)
+        if rows:
+            yield select(batch, rows), np.array([classes.index(known[batch.object_id[i]]) for i in rows])
+
+
+def select(batch: AlertBatch, rows: Sequence[int]) -> AlertBatch:
+    """Some rows of a batch on the host."""
+    index = list(rows)
+    columns: dict[str, Any] = {}
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        columns[field.name] = value[index] if isinstance(value, np.ndarray) else tuple(value[i] for i in index)
+    return AlertBatch(**columns)
