@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ from registry.bundle import Bundle
 
 Labels = npt.NDArray[np.str_]
 Which = Literal["fast", "all", "none"]
+Centre = Literal["bundle", "simulated", "table"]
+CENTRES: tuple[Centre, ...] = ("bundle", "simulated", "table")
 Tell = Callable[[str, int], None]
 
 
@@ -42,6 +44,9 @@ class Options:
     """Simulated curves a class for prototypes; half as many of another population to calibrate on."""
     simulations: int = 20_000
     """Of the control."""
+    centre: Centre = "simulated"
+    """simulated: of the simulated classes, cut as the task is; bundle: frozen with the model, as in the stream, where alerts have images
+    and surroundings; table: of its objects without their labels. The other two are reported beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +98,8 @@ def evaluate(
         tell(f"K = {k}", 1)
     k = 5 if 5 in plans else max(plans)
     tell("novelty and time", 0)
-    report["open_set"] = {str(n): stages.open_set(task.views, labels, n, task.knowledge, bundle.classes, options) for n in plans if n <= 5}
-    report["over_time"] = None if task.persistent else stages.over_time(task.curves, plans[k], task.made, bundle, session)
+    report["open_set"] = {str(n): stages.open_set(task.views, labels, n, task.knowledge, bundle, options) for n in plans if n <= 5}
+    report["over_time"] = None if task.persistent else stages.over_time(task.curves, plans[k], task.made, bundle, session, options)
     tell("novelty and time", 1)
     report["seconds"] = round(time.perf_counter() - begun, 1)
     return report
@@ -166,8 +171,8 @@ def _head(task: Task, bundle: Bundle, session: Session, options: Options, plans:
             "simulated_curves_a_class": options.each,
             "units": "accuracy, recall and errors are shares of 1",
             "interval": "95 %, query objects resampled within their class, support not; episode_error: 1.96 standard errors over episodes",
-            "centre": "mean of the table's objects without labels, the episode's queries left out; `bundle_centre`: the bundle's own",
-            "tuned": "the head's weights were chosen on the shared tasks by prototypes/fewshot; no figure here chose anything",
+            "centre": options.centre,
+            "tuned": "on the shared tasks: the head's weights (by prototypes/fewshot) and the centre, the best of three",
         },
         "model": {"sha256": bundle.sha256, "engine": session.engine, "command": bundle.manifest.command, "classes": list(bundle.classes)},
         "classes_by_k": {str(k): list(e.classes) for k, e in plans.items()},
@@ -187,13 +192,14 @@ def _one_k(
     slugs = tuple(slug_of(c, bundle.classes) for c in e.classes)
     spoken, known = ours.speak(task.views, slugs, bundle.classes)
     voice = spoken if known.any() else None
-    anchor = ours.physics(slugs, task.knowledge)
-    read = ours.examples(task.views, e)
+    centre = stages.centre_of(bundle, task.knowledge, options)
+    anchor = ours.physics(slugs, task.knowledge, centre)
+    read = ours.examples(task.views, e, centre)
     score = fewshot.taught(read, shots, anchor, None if voice is None else voice[e.query])
     resampling = Resampling.of(e)
 
     # Confidence: what simulations say, moved by the K examples' own left-out scores.
-    calibration = ours.calibrate(shots, task.knowledge, bundle.classes, options.seed)
+    calibration = ours.calibrate(shots, task.knowledge, bundle.classes, options.seed, centre)
     aside = fewshot.left_out(read, shots, anchor, None if voice is None else voice[e.support]) if shots > 1 else None
     if aside is None:
         temperature = np.full(len(e), calibration.temperature)
@@ -218,7 +224,7 @@ def _one_k(
     report["conformal"][key] = _conformal(probability, aside, temperature, calibration, e, resampling)
     report["purity"][key] = {c: measures.purity(probability, truth, j) for j, c in enumerate(e.classes)}
 
-    scores = _rivals(e, read, task, slugs, voice, anchor, bundle, rivals, tell)
+    scores = _rivals(e, read, task, slugs, voice, bundle, rivals, options, tell)
     report["missing_baselines"] = dict(rivals.missing)
     values = {name: measures.hits(s, truth) for name, s in scores.items()}
     report["baselines"][key] = {name: float(measures.per_class(h, e).mean()) for name, h in values.items()}
@@ -258,9 +264,9 @@ def _rivals(
     task: Task,
     slugs: tuple[str | None, ...],
     voice: F64 | None,
-    anchor: fewshot.Physics | None,
     bundle: Bundle,
     rivals: _Rivals,
+    options: Options,
     tell: Tell,
 ) -> dict[str, F64]:
     """Scores of everything that is not the head, in the same episodes; (E, Q, k) by name."""
@@ -268,10 +274,14 @@ def _rivals(
     out = {"prototypes": fewshot.plain(read), "no_simulation": fewshot.taught(read, shots, None, None)}
     if voice is not None:
         out["zero_shot"] = voice[e.query]
-        central = ours.examples(task.views, e, bundle.heads.centre)
-        out["bundle_centre"] = fewshot.taught(central, shots, anchor, voice[e.query])
+    for other in CENTRES:
+        if other != options.centre:
+            centre = stages.centre_of(bundle, task.knowledge, replace(options, centre=other))
+            anchor = ours.physics(slugs, task.knowledge, centre)
+            own = None if voice is None else voice[e.query]
+            out[f"{other}_centre"] = fewshot.taught(ours.examples(task.views, e, centre), shots, anchor, own)
     if rivals.random is not None:
-        out["random_encoder"] = fewshot.taught(ours.examples(rivals.random, e), shots, None, None)
+        out["random_encoder"] = fewshot.taught(ours.examples(rivals.random, e, None), shots, None, None)
     if rivals.features is not None and rivals.bookkeeping is not None:
         forest = baselines.k_shot_forest(rivals.features, e, lambda n: tell(f"K = {shots}: forest", 0))
         out["forest"] = forest

@@ -28,6 +28,8 @@ TEMPERATURES = np.exp(np.linspace(-2.0, 2.0, 41))
 BELIEF = 0.4
 """1 σ of ln(temperature) around what simulations say: how much the K examples themselves may move it."""
 CALIBRATION_EPISODES = 120
+LEAST_UNLABELLED = 20
+"""Objects of a table from which a centre is made; with fewer the support's own mean serves."""
 LOWEST = -7.0
 """Log-probabilities the ridge reads are cut here."""
 
@@ -77,30 +79,31 @@ def speak(views: Views, slugs: tuple[str | None, ...], classes: tuple[str, ...])
     return log - _logsumexp(log), known.astype(np.float64)
 
 
-def examples(views: Views, e: Episodes, centre: F32 | F64 | None = None) -> Examples:
+def examples(views: Views, e: Episodes, centre: F32 | F64 | None) -> Examples:
     """What the head reads.
 
     Parameters
     ----------
     centre : (D,), optional
-        Default: the mean of the table's objects, without labels and without the episode's own queries.
+        None: the mean of the table's objects, without labels and without the episode's own queries.
     """
-    z, fine = views.embedding, np.clip(views.spoken, LOWEST, 0)
+    z = views.embedding
     apart = len(z) - e.query.shape[1]
-    if centre is None and apart >= 20:
+    if centre is not None:
+        middle = np.asarray(centre, dtype=np.float64)
+    elif apart >= LEAST_UNLABELLED:
         middle = ((z.sum(axis=0) - z[e.query].sum(axis=1)) / apart)[:, None, :]
-        fine_middle = ((fine.sum(axis=0) - fine[e.query].sum(axis=1)) / apart)[:, None, :]
     else:
-        middle = z[e.support].mean(axis=1, keepdims=True) if centre is None else np.asarray(centre, dtype=np.float64)
-        fine_middle = fine[e.support].mean(axis=1, keepdims=True)
-    spread = float(np.sqrt(((fine - fine.mean(axis=0)) ** 2).sum(axis=1).mean())) or 1.0
+        middle = z[e.support].mean(axis=1, keepdims=True)
+    fine = np.clip(views.spoken, LOWEST, 0)
+    fine = fine / (float(np.sqrt(((fine - fine.mean(axis=0)) ** 2).sum(axis=1).mean())) or 1.0)
     support, query = centred(z[e.support], middle), centred(z[e.query], middle)
     return Examples(
         support=support,
         label=np.eye(len(e.classes))[e.support_class],
         query=query,
-        support_view=np.concatenate([support, (fine[e.support] - fine_middle) / spread], axis=-1),
-        query_view=np.concatenate([query, (fine[e.query] - fine_middle) / spread], axis=-1),
+        support_view=np.concatenate([support, fine[e.support]], axis=-1),
+        query_view=np.concatenate([query, fine[e.query]], axis=-1),
     )
 
 
@@ -132,29 +135,27 @@ class Simulations:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What simulation gives: prototypes by slug, curves to calibrate on, negatives to learn what is new."""
+    """What simulation gives: examples for prototypes, others to calibrate on, negatives to learn what is new."""
 
-    anchor: dict[str, F64]  # slug → (D,) centred
+    anchors: Views
+    anchors_label: npt.NDArray[np.str_]
     views: Views
     label: npt.NDArray[np.str_]
     others: Views
     others_label: npt.NDArray[np.str_]
 
-
-def anchors(curves: Curves, label: npt.NDArray[np.str_], session: Session) -> dict[str, F64]:
-    """Simulated prototypes, centred on the mean of the classes; none where only one class is simulated."""
-    views = embed(curves, session)
-    means = {s: views.embedding[label == s].mean(axis=0) for s in sorted(set(label.tolist()))}
-    if len(means) < 2:
-        return {}
-    middle = np.mean(list(means.values()), axis=0)
-    return {s: centred(views.embedding[label == s], middle).mean(axis=0) for s in means}
+    @property
+    def middle(self) -> F64:
+        """(D,) mean of the simulated classes, each counting the same."""
+        z, label = self.anchors.embedding, self.anchors_label
+        return np.asarray(np.mean([z[label == s].mean(axis=0) for s in sorted(set(label.tolist()))], axis=0))
 
 
 def learn(made: Simulations, session: Session) -> Knowledge:
     """Embed what was simulated."""
     return Knowledge(
-        anchor=anchors(made.anchors, made.anchors_label, session),
+        anchors=embed(made.anchors, session),
+        anchors_label=made.anchors_label,
         views=embed(made.aside, session),
         label=made.aside_label,
         others=embed(made.others, session),
@@ -162,14 +163,22 @@ def learn(made: Simulations, session: Session) -> Knowledge:
     )
 
 
-def physics(slugs: tuple[str | None, ...], knowledge: Knowledge | None) -> Physics | None:
-    """Anchors of a task's classes; None where there is not one."""
-    if knowledge is None or not knowledge.anchor:
+def physics(slugs: tuple[str | None, ...], knowledge: Knowledge | None, centre: F32 | F64 | None) -> Physics | None:
+    """Simulated prototypes of a task's classes; None where there is not one.
+
+    Parameters
+    ----------
+    centre : (D,), optional
+        None: the simulated classes' own mean (which one class alone does not have).
+    """
+    if knowledge is None or (centre is None and len(set(knowledge.anchors_label.tolist())) < 2):
         return None
-    width = len(next(iter(knowledge.anchor.values())))
-    anchor = np.stack([knowledge.anchor.get(s or "", np.zeros(width)) for s in slugs])
-    known = np.array([float((s or "") in knowledge.anchor) for s in slugs])
-    return Physics(anchor, known) if known.any() else None
+    z = centred(knowledge.anchors.embedding, knowledge.middle if centre is None else np.asarray(centre, dtype=np.float64))
+    known = np.array([s is not None and bool((knowledge.anchors_label == s).any()) for s in slugs])
+    if not known.any():
+        return None
+    rows = [z[knowledge.anchors_label == s].mean(axis=0) if k else np.zeros(z.shape[1]) for s, k in zip(slugs, known, strict=True)]
+    return Physics(np.stack(rows), known.astype(np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +194,7 @@ class Calibration:
     size: float
 
 
-def calibrate(shots: int, knowledge: Knowledge | None, classes: tuple[str, ...], seed: int) -> Calibration:
+def calibrate(shots: int, knowledge: Knowledge | None, classes: tuple[str, ...], seed: int, centre: F32 | F64 | None) -> Calibration:
     """Temperature and conformal scores from simulated episodes of the task's classes (auxiliary tasks: Fisch et al. 2021)."""
     nothing = Calibration(1.0, np.zeros(0), float("nan"), float("nan"))
     if knowledge is None:
@@ -195,8 +204,8 @@ def calibrate(shots: int, knowledge: Knowledge | None, classes: tuple[str, ...],
         return nothing
     slugs: tuple[str | None, ...] = e.classes
     spoken, _ = speak(knowledge.views, slugs, classes)
-    read = examples(knowledge.views, e)
-    score = fewshot.taught(read, shots, physics(slugs, knowledge), spoken[e.query])
+    read = examples(knowledge.views, e, centre)
+    score = fewshot.taught(read, shots, physics(slugs, knowledge, centre), spoken[e.query])
     temperature = float(TEMPERATURES[np.argmin([_loss(score, e.query_class, t) for t in TEMPERATURES])])
     probability = fewshot.softmax(score, temperature)
     own = measures.own_scores(probability, e.query_class)

@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     from learning.protocol.evaluate import Options
 
 Labels = npt.NDArray[np.str_]
+NO_ROWS = np.zeros(0, dtype=np.int64)
 DAYS = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 80.0, 150.0)
 DETECTIONS = (1, 2, 3, 5, 8, 12, 20)
 
 
+def centre_of(bundle: Bundle, knowledge: ours.Knowledge | None, options: Options) -> F64 | None:
+    """The centre asked for; None: the table's own unlabelled objects. Without two simulated classes the bundle's stands in for theirs."""
+    if options.centre == "table":
+        return None
+    if options.centre == "simulated" and knowledge is not None and len(set(knowledge.anchors_label.tolist())) > 1:
+        return knowledge.middle
+    return bundle.heads.centre.astype(np.float64)
+
+
 def open_set(
-    views: ours.Views, labels: Labels, shots: int, knowledge: ours.Knowledge | None, classes: tuple[str, ...], options: Options
+    views: ours.Views, labels: Labels, shots: int, knowledge: ours.Knowledge | None, bundle: Bundle, options: Options
 ) -> dict[str, Any] | None:
     """Leave each class out of the support in turn; how well is it told from the others' queries?
 
@@ -35,12 +45,13 @@ def open_set(
     e = make(labels, shots, options.episodes, options.seed)
     if e is None or len(e.classes) < 3:
         return None
+    classes, centre = bundle.classes, centre_of(bundle, knowledge, options)
     by_class: dict[str, dict[str, float]] = {}
     for c, name in enumerate(e.classes):
         inside = tuple(k for k in e.classes if k != name)
         slugs = tuple(slug_of(k, classes) for k in inside)
-        values = _novelty(views, _without(e, c), slugs, knowledge, classes)
-        rule = _learned(slugs, slug_of(name, classes), shots, knowledge, classes, options)
+        values = _novelty(views, _without(e, c), slugs, knowledge, classes, centre)
+        rule = _learned(slugs, slug_of(name, classes), shots, knowledge, classes, options, centre)
         figures: dict[str, float] = {}
         for kind, novelty in (("distance", values[..., 0]), ("learned", values @ rule if rule is not None else None)):
             if novelty is None:
@@ -68,18 +79,29 @@ def _without(e: Episodes, c: int) -> Episodes:
 
 
 def _novelty(
-    views: ours.Views, e: Episodes, slugs: tuple[str | None, ...], knowledge: ours.Knowledge | None, classes: tuple[str, ...]
+    views: ours.Views,
+    e: Episodes,
+    slugs: tuple[str | None, ...],
+    knowledge: ours.Knowledge | None,
+    classes: tuple[str, ...],
+    centre: F64 | None,
 ) -> F64:
     """(E, Q, 2): energy of the distances, and log-probability that the simulation gives to none of the classes."""
-    read = ours.examples(views, e)
-    energy = fewshot.energy(read, e.shots, ours.physics(slugs, knowledge))
+    read = ours.examples(views, e, centre)
+    energy = fewshot.energy(read, e.shots, ours.physics(slugs, knowledge, centre))
     known = [classes.index(s) for s in sorted({s for s in slugs if s is not None})]
     spoken = np.exp(views.spoken[:, known]).sum(axis=1) if known else np.zeros(len(views.spoken))
     return np.stack([energy, np.log(np.clip(1 - spoken, 1e-4, 1.0))[e.query]], axis=-1)
 
 
 def _learned(
-    slugs: tuple[str | None, ...], new: str | None, shots: int, knowledge: ours.Knowledge | None, classes: tuple[str, ...], options: Options
+    slugs: tuple[str | None, ...],
+    new: str | None,
+    shots: int,
+    knowledge: ours.Knowledge | None,
+    classes: tuple[str, ...],
+    options: Options,
+    centre: F64 | None,
 ) -> F64 | None:
     """Weights of the two numbers, from simulated tasks: Fisher's discriminant of the known classes against simulated others."""
     if knowledge is None:
@@ -99,13 +121,15 @@ def _learned(
         return None
     negatives = np.random.default_rng(options.seed).integers(number, len(joined.embedding), (len(e), e.query.shape[1]))
     both = Episodes(e.shots, e.classes, (), e.support, e.support_class, np.concatenate([e.query, negatives], axis=1), np.zeros(0, np.int64))
-    values = _novelty(joined, both, tuple(e.classes), knowledge, classes)
+    values = _novelty(joined, both, tuple(e.classes), knowledge, classes, centre)
     known, other = values[:, : e.query.shape[1]].reshape(-1, 2), values[:, e.query.shape[1] :].reshape(-1, 2)
     spread = (np.cov(known.T) + np.cov(other.T)) / 2 + 1e-6 * np.eye(2)
     return np.asarray(np.linalg.solve(spread, other.mean(axis=0) - known.mean(axis=0)), dtype=np.float64)
 
 
-def over_time(curves: Curves, e: Episodes, made: ours.Simulations | None, bundle: Bundle, session: Session) -> dict[str, Any]:
+def over_time(
+    curves: Curves, e: Episodes, made: ours.Simulations | None, bundle: Bundle, session: Session, options: Options
+) -> dict[str, Any]:
     """Accuracy of the head when support, query and simulated prototypes are all cut at the same stage; strictly causal.
 
     An object without a detection yet cannot be: its first point of S/N ≥ 3 is where counting starts.
@@ -116,13 +140,13 @@ def over_time(curves: Curves, e: Episodes, made: ours.Simulations | None, bundle
         views = ours.embed(part, session)
         slugs = tuple(slug_of(c, bundle.classes) for c in e.classes)
         spoken, known = ours.speak(views, slugs, bundle.classes)
-        anchor = None
+        held = None
         if made is not None:
-            early = made.anchors.upto(**cut)
-            held = ours.anchors(early, made.anchors_label, session)
-            blank = ours.Views(np.zeros((0, 1)), np.zeros((0, 1)))
-            anchor = ours.physics(slugs, ours.Knowledge(held, blank, made.aside_label[:0], blank, made.others_label[:0]))
-        read = ours.examples(views, e)
+            early, none = ours.embed(made.anchors.upto(**cut), session), np.zeros(0, dtype=str)
+            held = ours.Knowledge(early, made.anchors_label, early.take(NO_ROWS), none, early.take(NO_ROWS), none)
+        centre = centre_of(bundle, held, options)
+        anchor = ours.physics(slugs, held, centre)
+        read = ours.examples(views, e, centre)
         score = fewshot.taught(read, e.shots, anchor, spoken[e.query] if known.any() else None)
         return {
             "accuracy": float(measures.per_class(measures.hits(score, e.query_class), e).mean()),
