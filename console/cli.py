@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -246,6 +247,8 @@ def drift(kafka: Kafka = None, state: State = None) -> None:
 def main() -> None:
     """The entry point ``protonova``."""
     command = typer.main.get_command(app)
+    # The client library logs what it also raises; a worker sets up logging of its own.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
     def body() -> int:
         result = command.main(sys.argv[1:] or ["--help"], prog_name="protonova", standalone_mode=False)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from console import report as reports
 from console.broker import reachable, running
 from console.errors import one_line
 
@@ -155,6 +155,16 @@ def broker(settings: Settings) -> Iterator[Finding]:
             yield Finding("fail", "broker", f"{server} does not answer ({why}): {wrong}", "start it, or set PROTONOVA_KAFKA=host:port")
 
 
+def ours(page: str) -> bool:
+    """Whether a status page of ours answers there."""
+    import httpx
+
+    try:
+        return "scoring_id" in httpx.get(page + "status.json", timeout=2.0, trust_env=False).text
+    except httpx.HTTPError:
+        return False
+
+
 def ports(settings: Settings) -> Iterator[Finding]:
     """The status page's port."""
     if settings.status_port == 0:
@@ -167,7 +177,10 @@ def ports(settings: Settings) -> Iterator[Finding]:
             s.bind((settings.status_host, settings.status_port))
             yield Finding("ok", "status page", f"{where} (port free)")
         except OSError as error:
-            yield Finding("warn", "status page", f"{where}: {error.strerror}", "a run may hold it already; else set PROTONOVA_STATUS_PORT (0: any)")
+            if ours(where):
+                yield Finding("ok", "status page", f"{where} is served")
+            else:
+                yield Finding("warn", "status page", f"{where}: {error.strerror}", "end what holds the port, or set PROTONOVA_STATUS_PORT (0: any)")
     if settings.status_host not in ("127.0.0.1", "::1", "localhost"):
         yield Finding("warn", "status page", f"is bound to {settings.status_host}", "it has no login: keep it behind a firewall or a proxy")
 
@@ -198,5 +211,5 @@ def doctor(settings: Settings) -> int:
         if f.todo:
             text.append(f"\n→ {f.todo}", colour[f.level])
         table.add_row(Text(f.level, colour[f.level]), f.what, text)
-    Console().print(table)
+    reports.output().print(table)
     return 1 if any(f.level == "fail" for f in findings) else 0

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from console import report as reports
 from console.errors import ConsoleError, one_line, say
-from schemas.records import Detection, Rejected
+from schemas.records import Detection, Rejected, to_row
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +65,6 @@ SCHEMA = pa.schema(
         pa.field("reason", pa.string(), metadata={"doc": "of a rejected packet"}),
     ]
 )
-_SAME = [n for n in SCHEMA.names if n not in ("origin", "kind", "classes", "conformal_set", "error_class", "reason")]
 
 
 @dataclass(slots=True)
@@ -101,9 +100,7 @@ def row(origin: str, outcome: Detection | Rejected | None) -> dict[str, Any]:
             "error_class": outcome.error_class,
             "reason": outcome.reason,
         }
-    values: dict[str, Any] = {name: getattr(outcome, name) for name in _SAME}
-    classes = [{"name": c.name, "probability": c.probability, "prior_probability": c.prior_probability} for c in outcome.classes]
-    return {"origin": origin, "kind": "detection", "classes": classes, "conformal_set": list(outcome.conformal_set), **values}
+    return {"origin": origin, "kind": "detection", **to_row(outcome)}
 
 
 class Writer:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from console import report as reports
 from streams.topics import Topic, check, declare
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _kept(topic: Topic) -> str:
 
 def topics(settings: Settings, *, repair: bool) -> int:
     """Run the command; 1 if something differs and was not repaired."""
-    console = Console()
+    console = reports.output()
     slugs = classes_of(settings)
     if repair:
         done = asyncio.run(declare(settings, slugs))

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,7 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from console.errors import ConsoleError, one_line, say
-from schemas.records import Detection, decode_detection
+from schemas.records import Detection, decode_detection, to_row
+from streams.topics import PRIVATE, admin_client
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -47,16 +47,17 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
     ConsoleError
         The broker has no such topic.
     """
-    consumer = AIOKafkaConsumer(topic, **settings.client_options(), group_id=None, auto_offset_reset="earliest" if from_beginning else "latest")
+    async with admin_client(settings) as admin:
+        there = await admin.list_topics()
+    if topic not in there:
+        slugs = sorted(t.removeprefix("detections.") for t in there if t.startswith("detections.") and t != PRIVATE)
+        known = f"classes are {', '.join(slugs)}" if slugs else "start `protonova run`, or make the topics with `protonova topics --repair`"
+        raise ConsoleError(f"the broker has no topic {topic}: {known}", 2)
+    consumer = AIOKafkaConsumer(
+        topic, **settings.client_options(), group_id=None, auto_offset_reset="earliest" if from_beginning else "latest"
+    )
     try:
         await consumer.start()
-        if topic not in await consumer.topics():
-            slugs = sorted(t.removeprefix("detections.") for t in await consumer.topics() if t.startswith("detections."))
-            raise ConsoleError(
-                f"the broker has no topic {topic}"
-                + (f": classes are {', '.join(slugs)}" if slugs else ": start `protonova run`, or make the topics with `protonova topics --repair`"),
-                2,
-            )
         while True:
             for messages in (await consumer.getmany(timeout_ms=250, max_records=500)).values():
                 for m in messages:
@@ -70,7 +71,7 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
 
 def json_line(detection: Detection) -> bytes:
     """One line of JSON."""
-    return orjson.dumps(asdict(detection), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(to_row(detection), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 
 def table(topic: str, rows: Sequence[Seen], total: int, since: float) -> Group:

@@ -99,10 +99,10 @@ def _charts(s: Snapshot) -> str:
     h = s["history"]
     seconds = h["step_s"] * max(len(h["in"]) - 1, 1)
     flow = line_chart("Packets a second", "1/s", {k: h[k] for k in ("in", "detections", "rejected", "duplicates")}, seconds)
-    late = line_chart("Latency from append to append", "ms", {k: h[k] for k in ("p50", "p99")}, seconds)
+    late = line_chart("Latency from a packet's append to its output's acknowledgement", "ms", {k: h[k] for k in ("p50", "p99")}, seconds)
     return (
         f'<section class="panel wide"><h2>Packets a second{_legend("in", "detections", "rejected", "duplicates")}</h2>{flow}</section>'
-        f'<section class="panel wide"><h2>Latency, append to append [ms]{_legend("p50", "p99")}</h2>{late}</section>'
+        f'<section class="panel wide"><h2>Latency, append to acknowledgement [ms]{_legend("p50", "p99")}</h2>{late}</section>'
     )
 
 
@@ -128,11 +128,10 @@ def _workers(s: Snapshot) -> str:
             span(w["age_s"]) + " ago",
             rate(w["rate"]),
             number(w["total"]),
-            f"<code>{escape(w['scoring_id'][:8])}</code>",
         )
         for w in s["workers"]
     ]
-    columns = [("worker", "text"), ("last heard", "text"), ("in /s", "num"), ("in, all", "num"), ("scoring id", "text")]
+    columns = [("worker", "text"), ("heard", "text"), ("in /s", "num"), ("in, all", "num")]
     title = f"Workers <small>{s['workers_alive']} alive</small>"
     return f'<section class="panel"><h2>{title}</h2>{table("Workers", columns, rows, "None heard yet: start one with `protonova worker`.")}</section>'
 
