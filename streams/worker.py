@@ -66,7 +66,8 @@ def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], 
     Returns
     -------
     int
-        Exit status: 0 it was told to end; `streams.app.ENGINE_FAILED`, `streams.app.FLOW_FAILED`.
+        Exit status 0: it was told to end. Where it has to end it leaves the process at once, with `streams.app.ENGINE_FAILED` or
+        `streams.app.FLOW_FAILED`.
     """
     import prometheus_client
     import uvloop
@@ -120,7 +121,11 @@ async def _live(settings: Settings, scorer: Scorer, slot: int, metrics_port: int
     status = await ended
     ready.cancel()
     crashed.cancel()
-    await _finish(app, flow, graceful=status == 0)
+    if status:
+        # The end of a process that failed must not hang on what failed; nothing of it is to be saved.
+        sys.stderr.flush()
+        os._exit(status)
+    await _finish(app, flow)
     return status
 
 
@@ -145,19 +150,18 @@ async def _crashed(app: faust.App, end: Callable[[int, str], None]) -> None:
     end(FLOW_FAILED, repr(app.crash_reason) if app.crash_reason else "the application stopped by itself")
 
 
-async def _finish(app: faust.App, flow: Flow, graceful: bool) -> None:
+async def _finish(app: faust.App, flow: Flow) -> None:
     """Leave in order, but do not hang: what is not finished in time comes again."""
     # Faust's shutdown may wait for ever for packets nobody will acknowledge; a thread watches over it.
     watchdog = threading.Timer(2 * DRAIN_WITHIN, os._exit, (0,))
     watchdog.daemon = True
     watchdog.start()
-    if graceful:
-        try:
-            async with asyncio.timeout(DRAIN_WITHIN):
-                await flow.drain()
-                await app.consumer.commit()
-        except Exception as error:
-            log.warning("not everything was finished", why=repr(error))
+    try:
+        async with asyncio.timeout(DRAIN_WITHIN):
+            await flow.drain()
+            await app.consumer.commit()
+    except Exception as error:
+        log.warning("not everything was finished", why=repr(error))
     await flow.stop()
     try:
         async with asyncio.timeout(DRAIN_WITHIN / 2):

@@ -1,8 +1,8 @@
 """A cheap scorer for the tests of the flow: a packet is text, what becomes of it is written in it. The real one has tests of its own.
 
-    survey:candid:object:class:probability[:...]     scored
-    bad…                                             rejected
-    boom…                                            the engine fails as long as the file named by PROTONOVA_TEST_BOOM exists
+survey:candid:object:class:probability[:...]     scored
+bad…                                             rejected
+boom…                                            the engine fails as long as the file named by PROTONOVA_TEST_BOOM exists
 """
 
 from __future__ import annotations

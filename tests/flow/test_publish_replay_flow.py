@@ -47,9 +47,19 @@ def protonova(settings: Settings, *arguments: str, expect: int = 0, timeout: flo
 def essence(d: Detection | dict[str, Any]) -> tuple[Any, ...]:
     """What must be the same, probabilities bit for bit."""
     get = d.__getitem__ if isinstance(d, dict) else lambda name: getattr(d, name)
-    classes = [(c["name"], c["probability"], c["prior_probability"]) if isinstance(c, dict) else (c.name, c.probability, c.prior_probability) for c in get("classes")]
+    classes = [
+        (c["name"], c["probability"], c["prior_probability"]) if isinstance(c, dict) else (c.name, c.probability, c.prior_probability)
+        for c in get("classes")
+    ]
     numbers = tuple(np.float32(v).tobytes() for c in classes for v in c[1:])
-    return get("detection_id"), get("top_class"), tuple(c[0] for c in classes), numbers, np.float32(get("novelty")).tobytes(), tuple(get("conformal_set"))
+    return (
+        get("detection_id"),
+        get("top_class"),
+        tuple(c[0] for c in classes),
+        numbers,
+        np.float32(get("novelty")).tobytes(),
+        tuple(get("conformal_set")),
+    )
 
 
 @pytest.mark.timeout(400)
@@ -76,7 +86,17 @@ async def test_real_packets_live_and_replayed(bench: Any, shared: Path, tmp_path
     out, report = tmp_path / "scores.parquet", tmp_path / "replay.json"
     labels = shared / "ztf_alerts" / "LABELS.csv"
     done = await asyncio.to_thread(
-        protonova, settings, "replay", *paths, str(tmp_path / "missing.avro"), "--out", str(out), "--report", str(report), "--labels", str(labels)
+        protonova,
+        settings,
+        "replay",
+        *paths,
+        str(tmp_path / "missing.avro"),
+        "--out",
+        str(out),
+        "--report",
+        str(report),
+        "--labels",
+        str(labels),
     )
     replayed = json.loads(report.read_text())
     assert {k: replayed[k] for k in ("packets", *live)} == {"packets": EXPECTED["packets"], **live}
@@ -111,7 +131,7 @@ async def test_a_rate_is_kept_and_unknown_containers_are_counted(bench: Any, sha
     figures = json.loads((tmp_path / "r.json").read_text())
     assert figures["packets"] > 4, done.stdout
     assert figures["packets_per_second"] == pytest.approx(20, rel=0.3)
-    records = (await bench.everything("alerts.ztf", "alerts.lsst"))
+    records = await bench.everything("alerts.ztf", "alerts.lsst")
     headers = [dict(r.headers) for rs in records.values() for r in rs]
     assert len(headers) == figures["packets"]
     assert all(h["_test"] == b"true" and h["alert_tense"] == b"test" and h["origin"] for h in headers)

@@ -82,7 +82,9 @@ async def test_kcat_reads_the_detections(bench: Any, packets: list[bytes]) -> No
         await bench.publish(packets[:20])
         await bench.read(15, "detections")
         arguments = [kcat, "-b", str(settings.kafka), "-t", "detections", "-C", "-e", "-q", "-o", "beginning"]
-        headers = await asyncio.to_thread(subprocess.run, [*arguments, "-f", "%h\n"], capture_output=True, text=True, timeout=60, check=True)
+        headers = await asyncio.to_thread(
+            subprocess.run, [*arguments, "-f", "%h\n"], capture_output=True, text=True, timeout=60, check=True
+        )
         assert headers.stdout.count("ingested_at=") == len(headers.stdout.splitlines()) >= 15
         read = await asyncio.to_thread(
             subprocess.run, [*arguments, "-s", "value=avro", "-r", base], capture_output=True, text=True, timeout=60, check=False

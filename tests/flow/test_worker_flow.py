@@ -86,7 +86,13 @@ async def test_packets_of_six_and_of_over_eight_megabytes(bench: Bench) -> None:
 async def test_class_topics_and_private_detections(bench: Bench) -> None:
     bench.start()
     await bench.publish(
-        [packet(1, "sn-ia", 0.6), packet(2, "sn-ia", 0.4), packet(3, "tde", 0.25), packet(4, "bogus", 0.99), packet(5, "tde", 0.9, programid=2)]
+        [
+            packet(1, "sn-ia", 0.6),
+            packet(2, "sn-ia", 0.4),
+            packet(3, "tde", 0.25),
+            packet(4, "bogus", 0.99),
+            packet(5, "tde", 0.9, programid=2),
+        ]
     )
     names = (topics.DETECTIONS, topics.PRIVATE, *map(topics.class_topic, ("sn-ia", "tde", "bogus")))
     out = await bench.read(7, *names)

@@ -1,0 +1,108 @@
+"""Doubles, revisions, and an engine that fails."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from schemas.records import Detection, Rejected
+from streams.detect import Detector, Doubles, EngineFailure, Incoming, Outcome, Revisions, score_in_halves
+from tests.flow.stand_in import StandIn, packet
+
+
+def incoming(*values: bytes) -> list[Incoming]:
+    return [Incoming(value, "alerts.ztf", 0, i, 0, ()) for i, value in enumerate(values)]
+
+
+@pytest.fixture
+def detector() -> Detector:
+    return Detector(StandIn(), Doubles(100), Revisions(100), ThreadPoolExecutor(1))
+
+
+def kinds(outcomes: Sequence[Outcome]) -> list[str]:
+    return [type(o.result).__name__ if o.result is not None else "duplicate" for o in outcomes]
+
+
+async def test_doubles_within_and_across_batches_are_not_scored(detector: Detector) -> None:
+    first = await detector.compute(incoming(packet(1), packet(2), packet(1)))
+    second = await detector.compute(incoming(packet(2), packet(3)))
+    assert kinds(first.outcomes) == ["Detection", "Detection", "duplicate"]
+    assert kinds(second.outcomes) == ["duplicate", "Detection"]
+    assert detector.scorer.calls == [2, 1]  # type: ignore[attr-defined]
+    assert (first.fresh, second.fresh) == (2, 1)
+
+
+async def test_a_repeat_of_a_rejected_packet_is_rejected_again(detector: Detector) -> None:
+    first = await detector.compute(incoming(b"bad", packet(1), b"bad"))
+    second = await detector.compute(incoming(b"bad"))
+    assert kinds(first.outcomes) == ["Rejected", "Detection", "Rejected"]
+    assert kinds(second.outcomes) == ["Rejected"]
+
+
+async def test_the_same_candid_with_other_bytes_is_a_revision(detector: Detector) -> None:
+    scored = await detector.compute(incoming(packet(1), packet(1, probability=0.5), packet(2)))
+    assert [o.revision for o in scored.outcomes] == [False, True, False]
+
+
+async def test_only_doubles_need_no_scoring(detector: Detector) -> None:
+    await detector.compute(incoming(packet(1)))
+    assert (await detector.compute(incoming(packet(1), packet(1)))).fresh == 0
+
+
+def test_memory_is_bounded_and_forgets_what_was_longest_not_met() -> None:
+    doubles = Doubles(3)
+    digests = [Doubles.digest(b"%d" % i) for i in range(4)]
+    for digest in digests[:3]:
+        doubles.add(digest)
+    assert digests[0] in doubles
+    doubles.add(digests[3])
+    assert len(doubles) == 3
+    assert digests[0] in doubles
+    assert digests[1] not in doubles
+
+
+def test_a_digest_is_cheap() -> None:
+    value = os.urandom(76_000)
+    Doubles.digest(value)
+    times = []
+    for _ in range(200):
+        began = time.perf_counter()
+        Doubles.digest(value)
+        times.append(time.perf_counter() - began)
+    assert sorted(times)[100] < 100e-6, "15 µs are usual for 76 KB"
+
+
+class Fragile(StandIn):
+    """Fails on batches larger than it can take."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def __call__(self, packets: Sequence[bytes]) -> list[Detection | Rejected]:
+        if len(packets) > self.most:
+            raise MemoryError("the device is full")
+        return super().__call__(packets)
+
+
+def test_a_batch_the_engine_fails_on_is_tried_in_halves_once() -> None:
+    packets = [packet(i) for i in range(9)]
+    results = score_in_halves(Fragile(5), packets)
+    assert [r.candid for r in results if isinstance(r, Detection)] == list(range(9))
+    with pytest.raises(EngineFailure, match="the device is full"):
+        score_in_halves(Fragile(4), packets)
+    with pytest.raises(EngineFailure):
+        score_in_halves(Fragile(0), packets[:1])
+
+
+def test_a_scorer_that_loses_a_packet_is_a_failure_not_a_loss() -> None:
+    class Lossy(StandIn):
+        def __call__(self, packets: Sequence[bytes]) -> list[Detection | Rejected]:
+            return super().__call__(packets)[:-1]
+
+    with pytest.raises(EngineFailure, match="outcomes for"):
+        score_in_halves(Lossy(), [packet(1), packet(2)])

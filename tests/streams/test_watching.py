@@ -1,0 +1,88 @@
+"""Liveness, telemetry and drift: bookkeeping without a broker."""
+
+from __future__ import annotations
+
+import orjson
+
+from schemas import records
+from schemas.records import Rejected
+from streams.drift import Alarm, Watch, observe
+from streams.liveness import Stall
+from streams.telemetry import FIRST_MS, GROWTH, Tally, decode_summary, encode_summary, latency_bin
+from tests.flow.stand_in import StandIn, packet
+
+
+def test_a_worker_with_lag_that_commits_nothing_is_stuck() -> None:
+    stall = Stall(10)
+    assert stall.observe(0, {"p": (5, 9)}) is None
+    assert stall.observe(9, {"p": (5, 9)}) is None
+    assert stall.observe(11, {"p": (5, 12)}) == "p"
+
+
+def test_progress_idleness_and_a_lost_partition_are_no_stall() -> None:
+    stall = Stall(10)
+    stall.observe(0, {"p": (5, 9), "idle": (3, 3), "gone": (1, 2)})
+    assert stall.observe(9, {"p": (6, 9), "idle": (3, 3)}) is None
+    assert stall.observe(18, {"p": (7, 9), "idle": (3, 3), "gone": (1, 2)}) is None
+    assert stall.observe(27, {"p": (9, 9), "idle": (3, 4), "gone": (1, 2)}) is None
+
+
+def test_latency_bins_end_where_they_say() -> None:
+    for ms in (0.1, 0.5, 1, 20, 100, 5000, 1e9):
+        where = latency_bin(ms)
+        assert ms <= FIRST_MS * GROWTH**where * 1.0001 or where == 400
+
+
+def test_a_tally_tells_what_happened_once_and_is_quiet_then() -> None:
+    tally = Tally("w", "id", "m", "e", 0.0)
+    detection = StandIn().one(packet(1))
+    tally.batch(3, 0.01)
+    for result in (detection, None, Rejected("bad_avro", "no")):
+        tally.packet("ztf", result, 12.0)
+    summary, scores = tally.take(1.0)
+    assert summary is not None
+    assert decode_summary(encode_summary(summary)) == summary
+    assert (summary.total, summary.packets, summary.surveys["ztf"].rejected) == (3, 3, {"bad_avro": 1})
+    (stratum,) = scores
+    assert records.decode_summary(records.encode(stratum)).n == 1
+    assert tally.take(2.0) == (None, [])
+    alive, _ = tally.take(6.5)
+    assert alive is not None
+    assert alive.total == 0
+
+
+def _seconds(tally: Tally, count: int, probability: float, start: int) -> list[bytes]:
+    out = []
+    for second in range(count):
+        for i in range(25):
+            tally.packet("ztf", StandIn().one(packet(i, probability=probability + 0.002 * (i % 5))), 5.0)
+        tally.batch(25, 0.01)
+        summary, scores = tally.take(float(start + second))
+        assert summary is not None
+        out += [encode_summary(summary), *(records.encode(s) for s in scores)]
+    return out
+
+
+def test_drift_raises_an_alarm_and_one_command_in_the_cool_down() -> None:
+    watch, tally = Watch(3600.0), Tally("w", "id", "m", "e", 0.0)
+    quiet = [a for i, m in enumerate(_seconds(tally, 300, 0.9, 0)) for a in observe(watch, m, i)]
+    assert quiet == []
+    alarms = [a for i, m in enumerate(_seconds(tally, 300, 0.4, 300)) for a in observe(watch, m, 1000 + i)]
+    assert {a.statistic for a in alarms} == {"top_probability"}
+    assert alarms[0].before > alarms[0].after
+    assert alarms[0].stratum.startswith("ztf/g/")
+    commands = [c for a in alarms if (c := watch.command(a)) is not None]
+    assert len(commands) == 1
+    again = Watch(3600.0)
+    again.resume(orjson.loads(orjson.dumps(commands[0])))
+    assert again.command(alarms[-1]) is None, "a restart does not forget the cool-down"
+
+
+def test_rejected_packets_alarm_but_do_not_train() -> None:
+    alarm = Alarm("a", "adwin", "rejected_ratio", "ztf", 0.0, 0.5, 9, "id", 1)
+    assert Watch(0.0).command(alarm) is None
+
+
+def test_foreign_messages_are_passed_over() -> None:
+    assert observe(Watch(0.0), b"\0\0\0\0\x07anything", 0) == []
+    assert observe(Watch(0.0), b"", 0) == []
