@@ -19,6 +19,9 @@ from operators.types import RAW_STAMP, STAMP, STAMP_SCALE, AlertBatch, Array
 NEAR = 0.05
 """A survey whose pixels are this near to `STAMP_SCALE` (relative) is cropped, not resampled: ZTF's 1.01 arcsec."""
 
+SANE = 1e30
+"""A larger pixel is no flux (some ZTF packets mark bad ones with the largest float): it counts as missing here, or sums would overflow."""
+
 
 def stamps(batch: AlertBatch) -> Array:
     """Resample, normalise and mask the cut-outs.
@@ -49,7 +52,7 @@ def resample(raw: Array, pixel_scale: Array) -> Array:
     scales = {float(s) for s in np.asarray(_host(pixel_scale)) if np.isfinite(s) and abs(s / STAMP_SCALE - 1) > NEAR}
     for scale in sorted(scales):
         weight = xp.asarray(_weights(scale), dtype=raw.dtype)
-        real = xp.isfinite(raw)
+        real = xp.isfinite(raw) & (xp.abs(raw) < SANE)
         total = weight @ xp.where(real, raw, xp.asarray(0.0, dtype=raw.dtype)) @ weight.T
         share = weight @ xp.astype(real, raw.dtype) @ weight.T
         mean = xp.where(share > 0.5, total / xp.where(share > 0.5, share, xp.asarray(1.0, dtype=raw.dtype)), xp.nan)
