@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from gpu.buffers import BUCKETS, check, pad, plan
-from gpu.session import Embedded, EngineError
+from gpu.session import Embedded, EngineError, one_line
 from operators.types import Array
 
 
@@ -34,7 +34,7 @@ class EagerSession:
         try:
             self._module = module.eval().to(device)
         except RuntimeError as error:
-            raise EngineError(f"torch cannot use the device {device}: {str(error).splitlines()[0]}") from error
+            raise EngineError(f"torch cannot use the device {device}: {one_line(error)}") from error
         self._device = device
         self._buckets = tuple(sorted(buckets))
 
@@ -65,5 +65,5 @@ class EagerSession:
                     blank = (torch.zeros((1, *a.shape[1:]), device=self._device) for a in (tokens, stamps, context))
                     answers.append([x[:0].cpu().numpy() for x in self._module(*blank)])
         except (RuntimeError, TypeError) as error:
-            raise EngineError(f"torch failed: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+            raise EngineError(f"torch failed: {one_line(error)}") from error
         return Embedded(*(np.concatenate(x) for x in zip(*answers, strict=True)))

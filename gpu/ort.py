@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 from gpu.buffers import BUCKETS, check, pad, plan
-from gpu.session import Embedded, EngineError
+from gpu.session import Embedded, EngineError, one_line
 from operators.types import Array
 
 PROVIDER = "CPUExecutionProvider"
@@ -49,7 +49,7 @@ class OrtSession:
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=[PROVIDER])
         except Exception as error:  # the runtime raises its own hierarchy, which is not one
-            raise EngineError(f"onnxruntime could not load the encoder: {_first_line(error)}") from error
+            raise EngineError(f"onnxruntime could not load the encoder: {one_line(error)}") from error
         # It falls back to other providers without a word.
         if self._session.get_providers() != [PROVIDER]:
             raise EngineError(f"onnxruntime runs on {self._session.get_providers()}, asked for {PROVIDER}")
@@ -83,12 +83,8 @@ class OrtSession:
             try:
                 answer = self._session.run(None, inputs)
             except Exception as error:
-                raise EngineError(f"onnxruntime failed on {rows} alerts: {_first_line(error)}") from error
+                raise EngineError(f"onnxruntime failed on {rows} alerts: {one_line(error)}") from error
             size = part.stop - part.start
             embedding[part] = answer[0][:size]
             logits[part] = answer[1][:size]
         return Embedded(embedding, logits)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

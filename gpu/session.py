@@ -18,6 +18,11 @@ class EngineError(RuntimeError):
     """The engine or its device failed: never the packet's fault, so never a reject."""
 
 
+def one_line(error: Exception) -> str:
+    """What a runtime's error says, short enough for a line of a log."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 class Session(Protocol):
     """A compiled encoder. Takes and returns arrays of the caller's namespace."""
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu.buffers import BUCKETS, check, pad, plan
-from gpu.session import Embedded, EngineError
+from gpu.session import Embedded, EngineError, one_line
 from operators.types import Array
 
 PRECISION = "f32"
@@ -54,7 +54,7 @@ def find() -> tuple[Any, Any]:
     try:
         devices = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CuPy raises the driver's own error types, and an ImportError where its libraries are not there
-        raise EngineError(f"no CUDA device answers: {_first_line(error)}") from None
+        raise EngineError(f"no CUDA device answers: {one_line(error)}") from None
     if not devices:
         raise EngineError("there is no CUDA device")
     for name in ("tensorrt", "tensorrt_bindings"):
@@ -105,7 +105,7 @@ class TrtSession:
         except EngineError:
             raise
         except Exception as error:
-            raise EngineError(f"TensorRT could not prepare the encoder: {_first_line(error)}") from error
+            raise EngineError(f"TensorRT could not prepare the encoder: {one_line(error)}") from error
 
     @property
     def engine(self) -> str:
@@ -149,7 +149,7 @@ class TrtSession:
         except EngineError:
             raise
         except Exception as error:
-            raise EngineError(f"TensorRT failed: {_first_line(error)}") from error
+            raise EngineError(f"TensorRT failed: {one_line(error)}") from error
         return Embedded(answer["embedding"], answer["logits"])
 
     def _load(self, path: Path) -> Any:
@@ -213,7 +213,3 @@ def _write(path: Path, blob: bytes) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
             part.write(blob)
         os.replace(part.name, path)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,255 @@
+"""A short training lowers the loss, repeats by its seed, goes on after a stop, and its network stands missing modalities."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from data.simulate.classes import SLUGS, STREAM_MIX  # noqa: E402
+from gpu.ort import OrtSession  # noqa: E402
+from learning import evaluate  # noqa: E402
+from learning.augment import augment  # noqa: E402
+from learning.calibrate import calibrate, prior, quantile, thresholds  # noqa: E402
+from learning.dataset import Alerts, join, simulate  # noqa: E402
+from learning.encoder import Encoder, EncoderConfig  # noqa: E402
+from learning.export import compare, restore, to_onnx  # noqa: E402
+from learning.fit import Checkpoint, Progress, Recipe, contrast, fit, schedule  # noqa: E402
+from learning.train import main, steps_for  # noqa: E402
+from operators.prototypes import judge  # noqa: E402
+from registry.bundle import load  # noqa: E402
+
+CONFIG = EncoderConfig(classes=len(SLUGS), width=16, channels=(4, 8, 8, 8), image=16, context=16, hidden=32, embedding=16)
+"""A small network of the published one's kind."""
+
+
+@pytest.fixture(scope="module")
+def alerts() -> Alerts:
+    return simulate(400, seed=5, processes=1)
+
+
+@pytest.fixture(scope="module")
+def model(trained: tuple[Encoder, list[Progress]]) -> bytes:
+    return to_onnx(trained[0])
+
+
+def weights(encoder: Encoder) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in encoder.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def trained(alerts: Alerts) -> tuple[Encoder, list[Progress]]:
+    history: list[Progress] = []
+    return fit(alerts, CONFIG, Recipe(steps=60, batch=64, seed=3), report=history.append), history
+
+
+def test_the_loss_falls(trained: tuple[Encoder, list[Progress]]) -> None:
+    history = trained[1]
+    first, last = (np.mean([p.loss for p in part]) for part in (history[:10], history[-10:]))
+    assert last < 0.85 * first
+    assert [p.step for p in history] == list(range(1, 61))
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not(alerts: Alerts, trained: tuple[Encoder, list[Progress]], tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path)
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 45:
+            raise Stop
+
+    recipe = Recipe(steps=60, batch=64, seed=3)
+    with pytest.raises(Stop):
+        fit(alerts, CONFIG, recipe, checkpoint, every=20, report=stop)
+    history: list[Progress] = []
+    again = fit(alerts, CONFIG, recipe, checkpoint, every=20, report=history.append)
+    assert history[0].step == 41
+    expected = weights(trained[0])
+    for name, value in weights(again).items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-6, err_msg=name)
+
+
+def test_a_checkpoint_of_another_run_is_not_taken(alerts: Alerts, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path)
+    fit(alerts, CONFIG, Recipe(steps=2, batch=32), checkpoint, every=1)
+    history: list[Progress] = []
+    fit(alerts, CONFIG, Recipe(steps=2, batch=32, seed=1), checkpoint, report=history.append)
+    assert len(history) == 2
+
+
+def test_the_checkpoint_holds_no_pickle(alerts: Alerts, tmp_path: Path) -> None:
+    fit(alerts, CONFIG, Recipe(steps=1, batch=32), Checkpoint(tmp_path))
+    assert {p.name for p in tmp_path.iterdir()} == {"training.safetensors", "training.json"}
+
+
+@pytest.mark.parametrize("gone", ["tokens", "stamps", "context", "all"])
+def test_missing_modalities_give_finite_answers(alerts: Alerts, model: bytes, gone: str) -> None:
+    tokens, stamps, context = alerts.take(slice(0, 20)).inputs()
+    for name, array in (("tokens", tokens), ("stamps", stamps), ("context", context)):
+        if gone in (name, "all"):
+            array[:] = 0
+    answer = OrtSession(model).run(tokens, stamps, context)
+    assert np.isfinite(answer.embedding).all()
+    assert np.isfinite(answer.logits).all()
+
+
+def test_the_export_is_the_network(alerts: Alerts, trained: tuple[Encoder, list[Progress]], model: bytes) -> None:
+    agreement = compare(trained[0], model, *alerts.inputs())
+    assert agreement.cosine > 0.99999
+    assert agreement.same_label >= 0.999
+    assert agreement.largest_difference < 1e-4
+    assert agreement.bucket_difference == 0.0
+    for name, value in weights(restore(model)).items():
+        np.testing.assert_array_equal(value, weights(trained[0])[name])
+
+
+def test_the_export_is_the_same_twice_and_tells_nothing_of_this_machine(trained: tuple[Encoder, list[Progress]], model: bytes) -> None:
+    assert model == to_onnx(trained[0])
+    assert b"site-packages" not in model
+    assert str(Path(__file__).parents[2]).encode() not in model
+
+
+def test_restore_refuses_other_files() -> None:
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.helper.make_graph([], "g", [], [])
+    with pytest.raises(ValueError, match="not exported here"):
+        restore(onnx.helper.make_model(graph).SerializeToString())
+
+
+def test_padding_does_not_change_an_alert(alerts: Alerts, trained: tuple[Encoder, list[Progress]]) -> None:
+    """What stands in the padding is not read: only the valid flag counts."""
+    tokens, stamps, context = (torch.from_numpy(a) for a in alerts.take(slice(0, 50)).inputs())
+    short = tokens[..., -1].sum(dim=1) < 40
+    longer = torch.cat([tokens, torch.zeros(len(tokens), 16, tokens.shape[2])], dim=1)
+    with torch.inference_mode():
+        a, b = trained[0](tokens, stamps, context)[0], trained[0](longer, stamps, context)[0]
+    assert short.any()
+    np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
+
+
+def test_augmentation_keeps_the_alert_itself(alerts: Alerts) -> None:
+    before = alerts.take(slice(0, 200))
+    after = augment(alerts.take(slice(0, 200)), np.random.default_rng(0))
+    own = before.valid & (before.time > -1e-6) & before.detected
+    assert (after.valid & own).sum() == own.sum()
+    assert (after.valid <= before.valid).all()
+    assert after.valid.sum() < before.valid.sum()
+    for array in after.inputs():
+        assert np.isfinite(array).all()
+    assert (~after.stamps.any(axis=(1, 2, 3))).mean() > 0.1
+    assert np.isnan(after.context).all(axis=1).mean() > 0.1
+
+
+def test_augmentation_repeats_by_its_seed(alerts: Alerts) -> None:
+    a, b = (augment(alerts.take(slice(0, 50)), np.random.default_rng(7)) for _ in range(2))
+    for field in dataclasses.fields(Alerts):
+        np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+
+
+def test_the_data_set_is_left_as_it_was(alerts: Alerts) -> None:
+    copy = alerts.take(slice(None))
+    augment(alerts.take(np.arange(100)), np.random.default_rng(0))
+    for field in dataclasses.fields(Alerts):
+        np.testing.assert_array_equal(getattr(alerts, field.name), getattr(copy, field.name))
+
+
+def test_join_and_take(alerts: Alerts) -> None:
+    whole = join(list(alerts.chunks(130)))
+    for field in dataclasses.fields(Alerts):
+        np.testing.assert_array_equal(getattr(whole, field.name), getattr(alerts, field.name))
+
+
+def test_contrast_prefers_classes_together() -> None:
+    label = torch.tensor([0, 0, 1, 1])
+    together = torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
+    mixed = together[[0, 2, 1, 3]]
+    assert contrast(together, label, 0.1) < contrast(mixed, label, 0.1)
+    assert contrast(together, torch.arange(4), 0.1) == 0
+
+
+def test_schedule_rises_and_falls() -> None:
+    recipe = Recipe(steps=1000)
+    rates = [schedule(step, recipe) for step in range(1000)]
+    assert rates[0] < 0.1
+    assert max(rates) == pytest.approx(1.0, abs=0.01)
+    assert rates[-1] == pytest.approx(0.02, abs=0.001)
+
+
+def head_inputs(n: int = 6000, k: int = 18) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, k, n)
+    centres = rng.normal(size=(k, 32))
+    embedding = centres[label] + 0.9 * rng.normal(size=(n, 32))
+    logits = 3 * np.eye(k)[label] + 1.5 * rng.normal(size=(n, k))
+    return embedding.astype(np.float32), logits.astype(np.float32), label
+
+
+def test_calibration_is_calibrated() -> None:
+    embedding, logits, label = head_inputs()
+    heads, least = calibrate(embedding[:3000], logits[:3000], label[:3000], SLUGS, STREAM_MIX)
+    judged = judge(embedding[3000:], logits[3000:], heads)
+    found = evaluate.figures(judged, label[3000:], np.full(3000, 9), SLUGS)
+    assert found["accuracy"]["5+"] > 0.9
+    assert found["ece"] < 0.06  # a little unsure: some probability goes to `other`
+    assert 0.87 < found["coverage"] <= 1.0
+    assert found["called_new"] < 0.06
+    assert heads.prior.sum() == pytest.approx(1, abs=1e-5)
+    assert ((least >= 0.01) & (least <= 0.5)).all()
+    far = judge(np.float32(30) * np.random.default_rng(9).normal(size=(500, 32)).astype(np.float32), logits[:500], heads)
+    assert (far.novelty > 0.5).mean() > 0.5
+
+
+def test_quantile_is_the_conformal_one() -> None:
+    scores = np.arange(1, 100, dtype=np.float32)  # n = 99: the 90th smallest
+    assert quantile(scores) == 90
+
+
+def test_thresholds_keep_the_budget() -> None:
+    rng = np.random.default_rng(1)
+    n, k = 20_000, 18
+    label = rng.integers(0, k, n)
+    probability = rng.dirichlet(np.full(k + 1, 0.1), n)
+    shares = prior(SLUGS)
+    least = thresholds(probability, label, shares, alerts_a_night=1000, budget=20)
+    counts = np.bincount(label, minlength=k)
+    for i in range(k):
+        if 0.01 < least[i] < 0.5:
+            wrong = (label != i) & (probability[:, i] >= least[i])
+            assert (shares[:k] / counts)[label[wrong]].sum() * 1000 <= 20
+
+
+def test_calibration_error_of_a_perfect_and_of_a_boasting_model() -> None:
+    rng = np.random.default_rng(2)
+    confidence = rng.uniform(0.3, 1, 20_000)
+    right = rng.random(20_000) < confidence
+    assert evaluate.calibration_error(confidence, right) < 0.02
+    assert evaluate.calibration_error(np.full(1000, 0.99), np.arange(1000) % 2 == 0) == pytest.approx(0.49, abs=0.01)
+
+
+def test_minutes_become_steps() -> None:
+    assert steps_for(20, 120_000) > 2000
+    assert steps_for(20, 120_000) == steps_for(20, 120_000)
+    assert steps_for(1, 120_000) == 50
+
+
+def test_wrong_options_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--alerts", "10"])
+    assert "--alerts must be 360 at least" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_whole_command(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    arguments = ["--steps", "60", "--alerts", "1500", "--processes", "1", "--out", str(out), "--real", str(tmp_path)]
+    assert main(arguments) == 0
+    bundle = load(out)
+    assert bundle.classes == SLUGS
+    assert bundle.manifest.figures["export"]["bucket_difference"] == 0.0
+    assert bundle.manifest.figures["demo"]["macro"]["5+"] > 0.1
