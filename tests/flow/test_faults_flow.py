@@ -1,4 +1,4 @@
-"""kill -9 of worker and broker in mid-stream, an engine that fails, workers that come and go: nothing is lost, doubles collapse by their id."""
+"""kill -9 of worker and broker in mid-stream, an engine that fails, workers that come and go: nothing is lost, doubles collapse."""
 
 from __future__ import annotations
 
