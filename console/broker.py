@@ -48,7 +48,9 @@ def with_broker(settings: Settings) -> Settings:
     if settings.kafka is None:
         found = running(settings.state)
         if found is None:
-            raise ConsoleError(f"no broker runs on the state folder {settings.state}: start `protonova run`, or set PROTONOVA_KAFKA=host:port")
+            raise ConsoleError(
+                f"no broker runs on the state folder {settings.state}: start `protonova run`, or set PROTONOVA_KAFKA=host:port"
+            )
         return settings.model_copy(update={"kafka": found})
     # Asked here, once and shortly: a client library would try for a minute and say little.
     reasons = [f"{server}: {why}" for server in settings.kafka.split(",") if (why := reachable(server, 5.0))]

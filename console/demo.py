@@ -1,8 +1,8 @@
 """A simulated night through everything → tables, and exit status 0 if nothing vanished.
 
-Kafka, topics, a worker, drift and the status page are started as `protonova run` starts them, in a state folder of the demo's own; a process
-beside makes the night meanwhile. Part of the night is published at a steady pace, where latency is measured, the rest as fast as it goes,
-where throughput is. Everything that is printed is counted on the topics.
+Kafka, topics, a worker, drift and the status page are started as `protonova run` starts them, in a state folder of the demo's own; a
+process beside makes the night meanwhile. Part of the night is published at a steady pace, where latency is measured, the rest as fast as
+it goes, where throughput is. Everything that is printed is counted on the topics.
 """
 
 from __future__ import annotations
@@ -65,7 +65,16 @@ def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, ke
     """Run the command; 1 if a packet vanished."""
     reports.check_writable(report)
     folder = settings.state / "demo"
-    own = settings.model_copy(update={"kafka": None, "state": folder, "workers": 1, "status_host": "127.0.0.1", "status_port": 0, "kafka_security_protocol": "PLAINTEXT"})
+    own = settings.model_copy(
+        update={
+            "kafka": None,
+            "state": folder,
+            "workers": 1,
+            "status_host": "127.0.0.1",
+            "status_port": 0,
+            "kafka_security_protocol": "PLAINTEXT",
+        }
+    )
     console = reports.output()
     clock = Clock()
     if folder.exists():
@@ -182,8 +191,12 @@ def tell(console: Console, settings: Settings, tally: Tally, made: Sequence[Made
     console.print(
         Text.assemble(
             (f"{published:,} packets published", "bold"),
-            f" {'=' if balanced else '≠'} {len(tally.arrivals):,} detections + {tally.rejected.total():,} rejected + {tally.duplicates:,} duplicates",
-            ("  nothing vanished" if balanced else f"  {published - tally.total:,} MISSING; the workers say {tally.told:,} came in", "green" if balanced else "bold red"),
+            f" {'=' if balanced else '≠'} {len(tally.arrivals):,} detections + {tally.rejected.total():,} rejected",
+            f" + {tally.duplicates:,} duplicates",
+            (
+                "  nothing vanished" if balanced else f"  {published - tally.total:,} MISSING; the workers say {tally.told:,} came in",
+                "green" if balanced else "bold red",
+            ),
         ),
         soft_wrap=True,
     )
@@ -204,7 +217,9 @@ def tell(console: Console, settings: Settings, tally: Tally, made: Sequence[Made
     reports.show(console, "Flow", flow)
     real = real_packets(console, settings)
     wall = time.monotonic() - clock.started
-    console.print(f"wall time {wall:.1f} s: " + ", ".join(f"{name} {t:.1f} s" for name, t in clock.phases.items()), soft_wrap=True, highlight=False)
+    console.print(
+        f"wall time {wall:.1f} s: " + ", ".join(f"{name} {t:.1f} s" for name, t in clock.phases.items()), soft_wrap=True, highlight=False
+    )
     reports.write(
         report,
         {

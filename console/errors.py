@@ -62,7 +62,13 @@ def _expected(error: BaseException) -> tuple[str, int] | None:
     module = type(error).__module__.partition(".")[0]
     if name == "SettingsError" and module in ("streams", "pydantic_settings"):
         return str(error), USAGE
-    if module == "aiokafka" and name in ("KafkaConnectionError", "NodeNotReadyError", "NoBrokersAvailable", "KafkaTimeoutError", "RequestTimedOutError"):
+    if module == "aiokafka" and name in (
+        "KafkaConnectionError",
+        "NodeNotReadyError",
+        "NoBrokersAvailable",
+        "KafkaTimeoutError",
+        "RequestTimedOutError",
+    ):
         return f"the Kafka broker does not answer ({one_line(error, 200)}): start `protonova run`, or set PROTONOVA_KAFKA=host:port", FAILED
     if module == "aiokafka" and name in ("UnknownTopicOrPartitionError", "UnknownTopicError"):
         return "the topic is not on the broker: `protonova topics --repair` makes ours", FAILED

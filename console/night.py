@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 
 SCHEMA = pa.schema(
     [
-        ("packet", pa.binary()),
-        ("kind", pa.string()),
-        ("label", pa.string()),
-        ("object_id", pa.string()),
-        ("candid", pa.int64()),
-        ("n_detections", pa.int32()),
-        ("detail", pa.string()),
+        pa.field("packet", pa.binary()),
+        pa.field("kind", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("object_id", pa.string()),
+        pa.field("candid", pa.int64()),
+        pa.field("n_detections", pa.int32()),
+        pa.field("detail", pa.string()),
     ]
 )
 GROUP = 100

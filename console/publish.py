@@ -1,7 +1,8 @@
 """Files, folders, archives, stdin → packets in the alert topics, at a pace.
 
-Packets are recognised by their content and go to their survey's topic; what is no packet is listed as skipped, by reason. A container of a
-survey we do not know is published all the same, to ``alerts.ztf`` unless told otherwise: there it ends as a counted rejection, and nothing vanishes.
+Packets are recognised by their content and go to their survey's topic; what is no packet is listed as skipped, by reason. A container of
+a survey we do not know is published all the same, to ``alerts.ztf`` unless told otherwise: there it ends as a counted rejection, and
+nothing vanishes.
 """
 
 from __future__ import annotations

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from schemas.decode import READERS
+from schemas import lsst, tess, ztf
 from schemas.wire import PacketError, SchemaStore, load_schema, read_header, read_long, sniff
 
 UNKNOWN_CONTAINER = "alerts.ztf"
 """Where a container of a survey we do not know goes: it ends there as a counted rejection."""
 FRAMED = "alerts.lsst"
 """Where a framed packet goes whose schema id we do not know: framing is Rubin's."""
+SURVEYS = ((ztf, "alerts.ztf"), (lsst, "alerts.lsst"), (tess, "alerts.tess"))
+"""Who claims a schema by its fields, and where its packets go."""
 KEY_FIELD = "objectId"
 _REMEMBERED = 64
 _STRING = ("string", "bytes")
@@ -40,17 +42,16 @@ class Recogniser:
         """The topic, and the key (None: no cheap one)."""
         if sniff(packet) == "framed":
             return self._framed(int.from_bytes(packet[1:5], "big")), None
-        for prefix, codec, layout in self._headers:
-            if packet.startswith(prefix):
-                break
-        else:
+        known = next((entry for entry in self._headers if packet.startswith(entry[0])), None)
+        if known is None:
             try:
                 codec, text, at = read_header(packet)
                 layout = _layout(load_schema(text))
             except PacketError:  # the worker will say what is wrong with it
                 return UNKNOWN_CONTAINER, None
-            prefix = packet[:at]
-            self._headers = [(prefix, codec, layout), *self._headers[: _REMEMBERED - 1]]
+            known = (packet[:at], codec, layout)
+            self._headers = [known, *self._headers[: _REMEMBERED - 1]]
+        prefix, codec, layout = known
         return layout.topic, _key(packet, len(prefix) + 16, layout) if codec == "null" else None
 
     def _framed(self, schema_id: int) -> str:
@@ -65,11 +66,11 @@ class Recogniser:
 
 def _topic(schema: Any) -> str | None:
     """By which survey's reader claims the schema."""
-    return next((f"alerts.{reader.__name__.rpartition('.')[2]}" for reader in READERS if reader.claims(schema)), None)
+    return next((topic for survey, topic in SURVEYS if survey.claims(schema)), None)
 
 
 def _layout(schema: Any) -> Layout:
-    before = []
+    before: list[str] = []
     for field in schema.get("fields", ()) if isinstance(schema, dict) else ():
         kind = field.get("type") if isinstance(field, dict) else None
         kind = kind if isinstance(kind, str) else json.dumps(kind)

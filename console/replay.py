@@ -1,7 +1,7 @@
 """Archived packets → scores in a parquet file, through the worker's own function and without a broker (but for ranges of a topic).
 
-What happens to a packet is what happens to it on the stream: the same bytes seen again are a double (`streams.detect`), everything else goes to
-`pipeline.score.score` in batches. With a file of labels the scores are judged.
+What happens to a packet is what happens to it on the stream: the same bytes seen again are a double (`streams.detect`), everything else
+goes to `pipeline.score.score` in batches. With a file of labels the scores are judged.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ SCHEMA = pa.schema(
     [
         pa.field("origin", pa.string(), nullable=False, metadata={"doc": "file, member of an archive, row, or topic[partition]@offset"}),
         pa.field("kind", pa.string(), nullable=False, metadata={"doc": "detection, rejected or duplicate"}),
-        ("detection_id", pa.string()),
-        ("survey", pa.string()),
-        ("candid", pa.int64()),
-        ("object_id", pa.string()),
+        pa.field("detection_id", pa.string()),
+        pa.field("survey", pa.string()),
+        pa.field("candid", pa.int64()),
+        pa.field("object_id", pa.string()),
         pa.field("ra", pa.float64(), metadata={"unit": "deg"}),
         pa.field("dec", pa.float64(), metadata={"unit": "deg"}),
         pa.field("mjd", pa.float64(), metadata={"unit": "d TAI"}),
-        ("band", pa.string()),
+        pa.field("band", pa.string()),
         pa.field("flux", pa.float32(), metadata={"unit": "uJy"}),
         pa.field("flux_err", pa.float32(), metadata={"unit": "uJy"}),
-        ("n_detections", pa.int32()),
-        ("top_class", pa.string()),
-        ("top_probability", pa.float32()),
-        ("classes", pa.list_(_PROBABILITY)),
-        ("conformal_set", pa.list_(pa.string())),
-        ("novelty", pa.float32()),
-        ("nearest_prototype", pa.string()),
-        ("prototype_distance", pa.float32()),
-        ("model", pa.string()),
-        ("engine", pa.string()),
-        ("scoring_id", pa.string()),
+        pa.field("n_detections", pa.int32()),
+        pa.field("top_class", pa.string()),
+        pa.field("top_probability", pa.float32()),
+        pa.field("classes", pa.list_(_PROBABILITY)),
+        pa.field("conformal_set", pa.list_(pa.string())),
+        pa.field("novelty", pa.float32()),
+        pa.field("nearest_prototype", pa.string()),
+        pa.field("prototype_distance", pa.float32()),
+        pa.field("model", pa.string()),
+        pa.field("engine", pa.string()),
+        pa.field("scoring_id", pa.string()),
         pa.field("error_class", pa.string(), metadata={"doc": "of a rejected packet"}),
         pa.field("reason", pa.string(), metadata={"doc": "of a rejected packet"}),
     ]
@@ -191,7 +191,9 @@ def read_labels(path: Path) -> dict[str, str]:
             key = next((names[n] for n in ("candid", "objectid", "diaobjectid") if n in names), None)
             value = next((names[n] for n in ("label", "klass", "class", "type") if n in names), None)
             if key is None or value is None:
-                raise ConsoleError(f"{path} has no column objectId or candid beside label or klass; it has {', '.join(table.fieldnames or ())}")
+                raise ConsoleError(
+                    f"{path} has no column objectId or candid beside label or klass; it has {', '.join(table.fieldnames or ())}"
+                )
             return {r[key].strip(): r[value].strip() for r in table if r[key] and r[value] and r[value].strip()}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConsoleError(f"{path} cannot be read as a table of labels: {one_line(error, 200)}") from error
@@ -261,9 +263,7 @@ def sources(settings: Settings, archives: Sequence[str], tally: Tally) -> Iterat
                 yield item.origin, item.packet
 
 
-def replay(
-    settings: Settings, archives: Sequence[str], out: Path, *, labels_file: Path | None = None, report: Path | None = None
-) -> int:
+def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_file: Path | None = None, report: Path | None = None) -> int:
     """Run the command; returns the exit status."""
     from console.progress import progress
     from streams.worker import configure_logging, published

@@ -87,7 +87,7 @@ def topic_range(settings: Settings, url: str) -> Iterator[tuple[str, bytes]]:
                     for m in messages:
                         if m.offset < left.get(partition, 0) and m.value is not None:
                             yield f"{m.topic}[{m.partition}]@{m.offset}", m.value
-                # The position tells that a partition is done even where its last offsets hold no record (compacted, or a transaction's mark).
+                # The position tells that a partition is done even where its last offsets hold no record (compacted away).
                 for partition in list(left):
                     if loop.run_until_complete(consumer.position(partition)) >= left[partition]:
                         del left[partition]

@@ -90,7 +90,9 @@ class Listener:
     def __init__(self, settings: Settings) -> None:
         self.tally = Tally()
         self._settings = settings
-        self._consumer = AIOKafkaConsumer(**settings.client_options(), group_id=None, enable_auto_commit=False, max_partition_fetch_bytes=2_097_152)
+        self._consumer = AIOKafkaConsumer(
+            **settings.client_options(), group_id=None, enable_auto_commit=False, max_partition_fetch_bytes=2_097_152
+        )
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Listener:

@@ -121,7 +121,11 @@ async def _watch(settings: Settings, topic: str, *, json: bool, from_beginning: 
     rows: deque[Seen] = deque(maxlen=max(5, min(40, console.height - 4)))
     since, total = time.monotonic(), 0
     drawn = not json and console.is_terminal
-    live = Live(get_renderable=lambda: table(topic, tuple(rows), total, since), console=console, refresh_per_second=8) if drawn else nullcontext()
+    live = (
+        Live(get_renderable=lambda: table(topic, tuple(rows), total, since), console=console, refresh_per_second=8)
+        if drawn
+        else nullcontext()
+    )
     with live:
         async for at, detection in detections(settings, topic, from_beginning=from_beginning):
             total += 1

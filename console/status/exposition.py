@@ -24,12 +24,16 @@ class _Snapshot(Collector):
         for reason, count in s["rejected"].items():
             reasons.add_metric([reason], count)
         yield reasons
-        lag = GaugeMetricFamily("protonova_stream_lag_packets", "Packets not yet acknowledged by the workers", labels=["topic", "partition"])
+        lag = GaugeMetricFamily(
+            "protonova_stream_lag_packets", "Packets not yet acknowledged by the workers", labels=["topic", "partition"]
+        )
         for row in s["lag"]:
             lag.add_metric([row["topic"], str(row["partition"])], row["lag"])
         yield lag
         latency = GaugeMetricFamily(
-            "protonova_stream_latency_seconds", "From the input's append time to the detection's, over the last seconds", labels=["quantile"]
+            "protonova_stream_latency_seconds",
+            "From the input's append time to the detection's, over the last seconds",
+            labels=["quantile"],
         )
         for name, quantile in (("p50", "0.5"), ("p90", "0.9"), ("p99", "0.99")):
             if s["latency_ms"][name] is not None:

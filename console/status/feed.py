@@ -79,7 +79,7 @@ class Feed:
 
     async def _places(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[TopicPartition]:
         """All partitions of topics, once they are there."""
-        while len(found := await partitions_of(admin, names)) < len(names):
+        while len(found := await partitions_of(admin, names)) < len(names):  # noqa: ASYNC110 - the broker tells nobody of a new topic
             await asyncio.sleep(0.5)
         return [place for places in found.values() for place in places]
 
@@ -122,8 +122,8 @@ class Feed:
                     if messages[-1].offset >= tails[place] - 1:
                         del fresh[place]
             seen = tails
-            for at, row in sorted(found, key=lambda pair: pair[0]):
-                self.figures.detection(at, row)
+            for at, fields in sorted(found, key=lambda pair: pair[0]):
+                self.figures.detection(at, fields)
             await asyncio.sleep(EVERY)
 
 

@@ -112,7 +112,9 @@ def _lag(s: Snapshot) -> str:
     ]
     columns = [("topic", "text"), ("partition", "num"), ("acknowledged", "num"), ("end", "num"), ("lag", "num")]
     quiet = f'<p class="empty">{s["lag_idle"]} more partitions hold nothing.</p>' if s["lag_idle"] else ""
-    return f'<section class="panel"><h2>Lag by partition</h2>{table("Lag", columns, rows, "No input topic holds a packet.")}{quiet}</section>'
+    return (
+        f'<section class="panel"><h2>Lag by partition</h2>{table("Lag", columns, rows, "No input topic holds a packet.")}{quiet}</section>'
+    )
 
 
 def _rejected(s: Snapshot) -> str:
@@ -133,7 +135,8 @@ def _workers(s: Snapshot) -> str:
     ]
     columns = [("worker", "text"), ("heard", "text"), ("in /s", "num"), ("in, all", "num")]
     title = f"Workers <small>{s['workers_alive']} alive</small>"
-    return f'<section class="panel"><h2>{title}</h2>{table("Workers", columns, rows, "None heard yet: start one with `protonova worker`.")}</section>'
+    body = table("Workers", columns, rows, "None heard yet: start one with `protonova worker`.")
+    return f'<section class="panel"><h2>{title}</h2>{body}</section>'
 
 
 def _alarms(s: Snapshot) -> str:
@@ -147,7 +150,8 @@ def _alarms(s: Snapshot) -> str:
         for a in s["alarms"]
     ]
     columns = [("UTC", "text"), ("statistic", "text"), ("stratum", "text"), ("moved", "num")]
-    return f'<section class="panel"><h2>Drift alarms</h2>{table("Drift alarms", columns, rows, "None since this page began to listen.")}</section>'
+    body = table("Drift alarms", columns, rows, "None since this page began to listen.")
+    return f'<section class="panel"><h2>Drift alarms</h2>{body}</section>'
 
 
 def _classes(s: Snapshot) -> str:
@@ -222,6 +226,7 @@ def page(s: Snapshot) -> str:
         '<link rel="icon" href="/static/icon.svg" type="image/svg+xml"><link rel="stylesheet" href="/static/status.css">'
         '<script src="/static/live.js" defer></script></head>'
         f'<body><main id="live">{live(s)}</main><footer><a href="/status.json">status.json</a> <a href="/metrics">metrics</a> '
-        '<a href="/readyz">readyz</a> <a href="/subjects">schema registry</a> <span id="link">reloads every 5 s; live with JavaScript</span>'
+        '<a href="/readyz">readyz</a> <a href="/subjects">schema registry</a> '
+        '<span id="link">reloads every 5 s; live with JavaScript</span>'
         "</footer></body></html>"
     )

@@ -35,7 +35,7 @@ def bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConsoleError(
-            f"the status page cannot have {host}:{port} ({error.strerror or error}): end what holds it, or set PROTONOVA_STATUS_PORT (0: any)"
+            f"the status page cannot have {host}:{port} ({error.strerror or error}): end its holder, or set PROTONOVA_STATUS_PORT (0: any)"
         ) from error
     return listener
 

@@ -67,7 +67,9 @@ def show(settings: Settings, *, as_json: bool, seconds: float) -> int:
 def render(console: Console, s: dict[str, Any]) -> None:
     """The figures as text."""
     console.print(Text(f"Protonova: {s['state_text']}", "bold"), f"broker {s['broker']}, listening for {span(s['uptime_s'])}")
-    console.print(f"model {s['model'] or '–'}, scoring id {s['scoring_id'] or '–'}, {s['engine'] or 'engine not heard yet'}", soft_wrap=True)
+    console.print(
+        f"model {s['model'] or '–'}, scoring id {s['scoring_id'] or '–'}, {s['engine'] or 'engine not heard yet'}", soft_wrap=True
+    )
     flow = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "/s", "in all"):
         flow.add_column(name, justify="left" if not name else "right")

@@ -141,7 +141,14 @@ def test_the_page_is_whole_without_javascript_and_escapes_what_it_shows(clock: C
     figures = flowing(clock)
     figures.lag = [Lag("alerts.ztf", 2, 10, 0, 17)]
     evil = '<img src=x onerror="alert(1)">'
-    shown = {"survey": "ztf", "object_id": evil, "top_class": "tde", "top_probability": 0.91, "novelty": 0.2, "conformal_set": ["tde", evil]}
+    shown = {
+        "survey": "ztf",
+        "object_id": evil,
+        "top_class": "tde",
+        "top_probability": 0.91,
+        "novelty": 0.2,
+        "conformal_set": ["tde", evil],
+    }
     figures.detection(clock.now, {**shown, "band": "g", "flux": -3.0, "n_detections": 4})
     figures.reasons[evil] = 3
     figures.classes["tde"] = 1

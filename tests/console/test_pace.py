@@ -9,7 +9,9 @@ from console.publish import Pace, Schedule
 from console.sources import Range
 
 
-@pytest.mark.parametrize(("rate", "speed", "pace"), [("200", None, Pace(200)), ("0.5/s", None, Pace(0.5)), (None, "10x", Pace(None, 10)), (None, None, Pace())])
+@pytest.mark.parametrize(
+    ("rate", "speed", "pace"), [("200", None, Pace(200)), ("0.5/s", None, Pace(0.5)), (None, "10x", Pace(None, 10)), (None, None, Pace())]
+)
 def test_paces(rate: str | None, speed: str | None, pace: Pace) -> None:
     assert Pace.parse(rate, speed) == pace
 
@@ -36,7 +38,9 @@ def test_as_fast_as_it_goes() -> None:
 def test_ranges() -> None:
     assert Range.parse("kafka://alerts.ztf") == Range("alerts.ztf")
     assert Range.parse("kafka://alerts.ztf?from=10&to=20") == Range("alerts.ztf", 10, 20)
-    assert Range.parse("kafka://a?from=2023-11-14T22:13:20&to=2023-11-14T23:13:20%2B01:00") == Range("a", None, None, 1_700_000_000_000, 1_700_000_000_000)
+    assert Range.parse("kafka://a?from=2023-11-14T22:13:20&to=2023-11-14T23:13:20%2B01:00") == Range(
+        "a", None, None, 1_700_000_000_000, 1_700_000_000_000
+    )
     for wrong in ("kafka://", "kafka://a?form=3", "kafka://a?from=yesterday", "kafka://a/b"):
         with pytest.raises(ConsoleError):
             Range.parse(wrong)
