@@ -33,7 +33,10 @@ def worker_pid(state: Path) -> int:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_run_brings_back_a_killed_worker_and_takes_its_children_along(kafka: LocalKafka, tmp_path: Path, how: signal.Signals) -> None:
     state = tmp_path / "state"
-    code = "import sys; from console.run import run; from streams.settings import Settings; sys.exit(run(Settings(state=sys.argv[1], status_port=0)))"
+    code = (
+        "import sys; from console.run import run; from streams.settings import Settings; "
+        "sys.exit(run(Settings(state=sys.argv[1], status_port=0)))"
+    )
     said = (tmp_path / "said").open("w")
     process = subprocess.Popen([sys.executable, "-c", code, str(state)], stderr=said, cwd=Path(__file__).parents[2])
     try:
