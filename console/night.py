@@ -9,21 +9,21 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SCHEMA = pa.schema(
-    [
-        pa.field("packet", pa.binary()),
-        pa.field("kind", pa.string()),
-        pa.field("label", pa.string()),
-        pa.field("object_id", pa.string()),
-        pa.field("candid", pa.int64()),
-        pa.field("n_detections", pa.int32()),
-        pa.field("detail", pa.string()),
-    ]
-)
+_FIELDS: list[pa.Field[Any]] = [
+    pa.field("packet", pa.binary()),
+    pa.field("kind", pa.string()),
+    pa.field("label", pa.string()),
+    pa.field("object_id", pa.string()),
+    pa.field("candid", pa.int64()),
+    pa.field("n_detections", pa.int32()),
+    pa.field("detail", pa.string()),
+]
+SCHEMA = pa.schema(_FIELDS)
 GROUP = 100
 """Rows written at once, and the steps in which progress is told."""
 

@@ -36,35 +36,34 @@ Named = tuple[str, bytes]
 """Where a packet comes from, and the packet."""
 
 _PROBABILITY = pa.struct([("name", pa.string()), ("probability", pa.float32()), ("prior_probability", pa.float32())])
-SCHEMA = pa.schema(
-    [
-        pa.field("origin", pa.string(), nullable=False, metadata={"doc": "file, member of an archive, row, or topic[partition]@offset"}),
-        pa.field("kind", pa.string(), nullable=False, metadata={"doc": "detection, rejected or duplicate"}),
-        pa.field("detection_id", pa.string()),
-        pa.field("survey", pa.string()),
-        pa.field("candid", pa.int64()),
-        pa.field("object_id", pa.string()),
-        pa.field("ra", pa.float64(), metadata={"unit": "deg"}),
-        pa.field("dec", pa.float64(), metadata={"unit": "deg"}),
-        pa.field("mjd", pa.float64(), metadata={"unit": "d TAI"}),
-        pa.field("band", pa.string()),
-        pa.field("flux", pa.float32(), metadata={"unit": "uJy"}),
-        pa.field("flux_err", pa.float32(), metadata={"unit": "uJy"}),
-        pa.field("n_detections", pa.int32()),
-        pa.field("top_class", pa.string()),
-        pa.field("top_probability", pa.float32()),
-        pa.field("classes", pa.list_(_PROBABILITY)),
-        pa.field("conformal_set", pa.list_(pa.string())),
-        pa.field("novelty", pa.float32()),
-        pa.field("nearest_prototype", pa.string()),
-        pa.field("prototype_distance", pa.float32()),
-        pa.field("model", pa.string()),
-        pa.field("engine", pa.string()),
-        pa.field("scoring_id", pa.string()),
-        pa.field("error_class", pa.string(), metadata={"doc": "of a rejected packet"}),
-        pa.field("reason", pa.string(), metadata={"doc": "of a rejected packet"}),
-    ]
-)
+_FIELDS: list[pa.Field[Any]] = [
+    pa.field("origin", pa.string(), nullable=False, metadata={"doc": "file, member of an archive, row, or topic[partition]@offset"}),
+    pa.field("kind", pa.string(), nullable=False, metadata={"doc": "detection, rejected or duplicate"}),
+    pa.field("detection_id", pa.string()),
+    pa.field("survey", pa.string()),
+    pa.field("candid", pa.int64()),
+    pa.field("object_id", pa.string()),
+    pa.field("ra", pa.float64(), metadata={"unit": "deg"}),
+    pa.field("dec", pa.float64(), metadata={"unit": "deg"}),
+    pa.field("mjd", pa.float64(), metadata={"unit": "d TAI"}),
+    pa.field("band", pa.string()),
+    pa.field("flux", pa.float32(), metadata={"unit": "uJy"}),
+    pa.field("flux_err", pa.float32(), metadata={"unit": "uJy"}),
+    pa.field("n_detections", pa.int32()),
+    pa.field("top_class", pa.string()),
+    pa.field("top_probability", pa.float32()),
+    pa.field("classes", pa.list_(_PROBABILITY)),
+    pa.field("conformal_set", pa.list_(pa.string())),
+    pa.field("novelty", pa.float32()),
+    pa.field("nearest_prototype", pa.string()),
+    pa.field("prototype_distance", pa.float32()),
+    pa.field("model", pa.string()),
+    pa.field("engine", pa.string()),
+    pa.field("scoring_id", pa.string()),
+    pa.field("error_class", pa.string(), metadata={"doc": "of a rejected packet"}),
+    pa.field("reason", pa.string(), metadata={"doc": "of a rejected packet"}),
+]
+SCHEMA = pa.schema(_FIELDS)
 
 
 @dataclass(slots=True)
