@@ -23,7 +23,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from schemas.taxonomy import TAXONOMY
 
 from data.simulate.classes import SLUGS, STREAM_MIX
 from gpu.ort import OrtSession
@@ -37,6 +36,7 @@ from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, Recipe, fit
 from operators.prototypes import judge
 from registry.bundle import Bundle, BundleError, Golden, Parts, save
+from schemas.taxonomy import TAXONOMY
 
 STEPS_A_MINUTE = 380
 """On two AVX2 cores of 2.4 GHz; a constant, so that `--minutes` means the same network everywhere."""
