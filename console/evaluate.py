@@ -53,8 +53,9 @@ def evaluate(
     bundle: Path | None,
     engine: str,
     report: Path | None,
+    each: int = 300,
 ) -> int:
-    """Run the protocol, print its tables and write its report."""
+    """Run the protocol, print its tables and write its report; `each` curves a class are simulated for the head."""
     from gpu.choose import choose
     from gpu.session import EngineError
     from learning.protocol.evaluate import Options
@@ -75,7 +76,7 @@ def evaluate(
         curves, classes = read_task(task, labels)
         loaded = load_bundle(bundle)
         session, why = choose(loaded.encoder, engine)
-        options = Options(numbers, episodes, cast("Which", baselines), seed, simulations=simulations)
+        options = Options(numbers, episodes, cast("Which", baselines), seed, each=each, simulations=simulations)
         with progress("evaluate", "steps") as bar:
 
             def tell(what: str, by: int) -> None:
@@ -143,6 +144,11 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
         ]
         main.add_row(name.replace("_", " "), *cells)
     console.print(main)
+
+    without = figures["zero_shot"]
+    if without is not None:
+        shares = ", ".join(f"{c} {_percent(r)}" for c, r in without["per_class"].items())
+        console.print(f"no example at all: {_percent(without['accuracy'])} ({shares})", highlight=False)
 
     gains = Table(title="ours minus it, paired [points]", title_justify="left", pad_edge=False)
     gains.add_column("method")

@@ -30,6 +30,8 @@ CONTROL_TREES = 500
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """Of the K-shot forest's log-probability beside the simulations' forest: chosen on simulated episodes."""
 WEIGHT_EPISODES = 40
+TUNED_ON = 3000
+"""Simulated curves of the cross-validation."""
 
 
 def k_shot_forest(x: F64, e: Episodes, tell: Tell = lambda _: None, trees: int = TREES) -> F64:
@@ -103,9 +105,9 @@ def control(task: Curves, x: F64, slugs: tuple[str, ...], shots: tuple[int, ...]
     label = np.searchsorted(sorted(set(label.tolist())), label)
     train, real = impute(hand_made(made), x)
     other = impute(train, hand_made(aside[0]))[1]
-    few = np.random.default_rng(seed).permutation(len(train))[:4000]
+    few = np.random.default_rng(seed).permutation(len(train))[:TUNED_ON]
     grid = {"max_depth": [None, 12], "min_samples_leaf": [1, 3, 10]}
-    plain = RandomForestClassifier(100, class_weight="balanced", random_state=seed)
+    plain = RandomForestClassifier(60, class_weight="balanced", random_state=seed)
     chosen = GridSearchCV(plain, grid, cv=3, refit=False).fit(train[few], label[few]).best_params_
     grown = RandomForestClassifier(CONTROL_TREES, class_weight="balanced", random_state=seed, **chosen).fit(train, label)
     spoken = grown.predict_proba(other)

@@ -24,6 +24,12 @@ from operators import fewshot
 from operators.types import F64
 from registry.bundle import Bundle
 
+BY_K = (
+    "accuracy", "interval", "episode_error", "per_class", "by_physics", "ece", "ece_null", "ece_above_null", "brier", "temperature",
+    "conformal", "purity", "baselines", "baseline_intervals", "gains",
+)  # fmt: skip
+"""Keys of the report that hold one entry a K."""
+
 Labels = npt.NDArray[np.str_]
 Which = Literal["fast", "all", "none"]
 Centre = Literal["bundle", "simulated", "table"]
@@ -91,7 +97,7 @@ def evaluate(
     task = _see(curves, labels, bundle, session, options)
     tell("embedding", 1)
     rivals = _Rivals.of(task, bundle, session, plans, options, tell)
-    report = _head(task, bundle, session, options, plans)
+    report = _head(task, bundle, session, options, plans) | {"missing_baselines": dict(rivals.missing)}
     for k, e in plans.items():
         tell(f"K = {k}", 0)
         _one_k(report, str(k), e, task, bundle, rivals, options, tell)
@@ -175,13 +181,24 @@ def _head(task: Task, bundle: Bundle, session: Session, options: Options, plans:
             "tuned": "on the shared tasks: the head's weights (by prototypes/fewshot) and the centre, the best of three",
         },
         "model": {"sha256": bundle.sha256, "engine": session.engine, "command": bundle.manifest.command, "classes": list(bundle.classes)},
+        "zero_shot": _zero_shot(task, bundle),
         "classes_by_k": {str(k): list(e.classes) for k, e in plans.items()},
         "too_small": {str(k): list(e.left_out) for k, e in plans.items()} | {str(k): "all" for k in options.shots if k not in plans},
-        **{name: {} for name in (
-            "accuracy", "interval", "episode_error", "per_class", "ece", "ece_null", "ece_above_null", "brier", "temperature", "conformal",
-            "purity", "baselines", "baseline_intervals", "gains", "missing_baselines",
-        )},
-    }  # fmt: skip
+        **{name: {} for name in BY_K},
+    }
+
+
+def _zero_shot(task: Task, bundle: Bundle) -> dict[str, Any] | None:
+    """Without any example, all objects once; None where no class is simulated."""
+    names = sorted(set(task.labels.tolist()))
+    slugs = tuple(slug_of(c, bundle.classes) for c in names)
+    spoken, known = ours.speak(task.views, slugs, bundle.classes)
+    if not known.any():
+        return None
+    right = measures.hits(spoken[:, None, :].swapaxes(0, 1), np.searchsorted(names, task.labels))[0]
+    recall = {c: float(right[task.labels == c].mean()) for c in names}
+    simulated = [recall[c] for c, k in zip(names, known, strict=True) if k]
+    return {"accuracy": float(np.mean(list(recall.values()))), "accuracy_simulated": float(np.mean(simulated)), "per_class": recall}
 
 
 def _one_k(
@@ -216,6 +233,9 @@ def _one_k(
     report["interval"][key] = resampling.interval(right)
     report["episode_error"][key] = measures.episode_error(right, e)
     report["per_class"][key] = {c: float(r) for c, r in zip(e.classes, recall, strict=True)}
+    report["by_physics"][key] = {
+        name: float(recall[rows].mean()) if rows.any() else None for name, rows in (("simulated", known > 0), ("not simulated", known == 0))
+    }
     report["ece"][key] = error
     report["ece_null"][key] = {"mean": float(null.mean()), "95 %": float(np.percentile(null, 95))}
     report["ece_above_null"][key] = error - float(null.mean())
@@ -225,7 +245,6 @@ def _one_k(
     report["purity"][key] = {c: measures.purity(probability, truth, j) for j, c in enumerate(e.classes)}
 
     scores = _rivals(e, read, task, slugs, voice, bundle, rivals, options, tell)
-    report["missing_baselines"] = dict(rivals.missing)
     values = {name: measures.hits(s, truth) for name, s in scores.items()}
     report["baselines"][key] = {name: float(measures.per_class(h, e).mean()) for name, h in values.items()}
     report["baseline_intervals"][key] = {name: resampling.interval(h) for name, h in values.items()}

@@ -125,7 +125,7 @@ class Simulations:
         """Simulate `each` curves a class. `slugs`: of the task's classes; `classes`: of the bundle."""
         cut = simulated.Cut.of(task)
         rest = tuple(c for c in classes if c not in slugs)
-        wanted = ((slugs, each, "train"), (slugs, max(each // 2, 40), "demo"), (rest, max(each // 8, 20), "demo"))
+        wanted = ((slugs, each, "train"), (slugs, max(each // 2, 20), "demo"), (rest, max(each // 8, 5), "demo"))
         made: list[object] = []
         for k, (names, number, population) in enumerate(wanted):
             curves, label = simulated.simulate(names, number, cut, seed + k, population)  # type: ignore[arg-type]

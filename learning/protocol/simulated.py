@@ -130,7 +130,7 @@ def simulate(slugs: Sequence[str], each: int, cut: Cut, seed: int, population: P
                     parts.append(part)
                     labels.append(k)
                     break
-            if number == 20 and labels.count(k) < 3:
+            if number == 7 and k not in labels:
                 break  # the cut leaves (nearly) nothing of this class
     return from_arrays(names, parts), np.array(labels, dtype=np.int64)
 

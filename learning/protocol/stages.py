@@ -31,7 +31,7 @@ def centre_of(bundle: Bundle, knowledge: ours.Knowledge | None, options: Options
         return None
     if options.centre == "simulated" and knowledge is not None and len(set(knowledge.anchors_label.tolist())) > 1:
         return knowledge.middle
-    return bundle.heads.centre.astype(np.float64)
+    return np.asarray(bundle.heads.centre, dtype=np.float64)
 
 
 def open_set(

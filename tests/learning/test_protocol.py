@@ -220,13 +220,14 @@ def test_the_compiled_forest_is_scikit_learns() -> None:
     assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > (again.argmax(axis=1) == theirs.argmax(axis=1)).mean() - 0.02
 
 
+@pytest.mark.timeout(600)
 def test_the_command_on_a_small_table(small: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from console.evaluate import evaluate
 
     report = tmp_path / "report.json"
     code = evaluate(
         *small, shots="1,5", episodes=12, baselines="fast", seed=0, simulations=100, table=small[0], bundle=None,
-        engine="onnxruntime", report=report,
+        engine="onnxruntime", report=report, each=30,
     )  # fmt: skip
     assert code == 0
     found = json.loads(report.read_text())
@@ -241,6 +242,22 @@ def test_the_command_on_a_small_table(small: tuple[Path, Path], tmp_path: Path, 
     assert found["task"]["simulated_as"] == {"SLSN": "slsn", "SN Ia": "sn-ia", "Strange": None}
     assert set(found["uncut"]) >= {"accuracy", "note"}
     assert "macro accuracy" in capsys.readouterr().out
+
+
+def test_labels_that_mean_nothing_get_chance(small: tuple[Path, Path]) -> None:
+    """No label of a query reaches its own answer, by whatever way."""
+    from gpu.choose import choose
+    from learning.protocol.evaluate import Options, evaluate
+    from registry.bundle import load
+
+    curves, labels = tables.read_task(*small)
+    bundle = load()
+    session, _ = choose(bundle.encoder, "onnxruntime")
+    shuffled = np.random.default_rng(8).permutation(labels)
+    found = evaluate(curves, shuffled, bundle, session, Options(shots=(5,), episodes=40, baselines="none", each=30))
+    assert 0.22 < found["accuracy"]["5"] < 0.45
+    assert found["by_physics"]["5"]["not simulated"] == found["per_class"]["5"]["Strange"]
+    assert 0.2 < found["zero_shot"]["accuracy"] < 0.47
 
 
 def test_a_wrong_table_is_one_line(small: tuple[Path, Path], tmp_path: Path) -> None:
