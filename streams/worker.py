@@ -87,11 +87,13 @@ def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], 
 def published(settings: Settings) -> Scorer:
     """The model that is configured, warm: its first batch must not wait for a compiler."""
     from pipeline.state import load
+    from pipeline.warm import warm
     from schemas.wire import SchemaStore
     from streams.app import Pipeline
 
     store = SchemaStore([settings.rubin_schemas] if settings.rubin_schemas else [], settings.schema_registry)
     state = load(settings.bundle, settings.engine, store)
+    warm(state)
     log.info("model loaded", scoring_id=state.scoring_id, model=state.model, engine=state.engine, why=state.why)
     return Pipeline(state)
 

@@ -13,6 +13,7 @@ from gpu.session import EngineError
 from pipeline.score import score
 from pipeline.state import ScoringState, load, make_state
 from pipeline.verify import verify
+from pipeline.warm import warm
 from registry.bundle import load as load_bundle
 from schemas.records import Detection, Rejected
 
@@ -100,3 +101,9 @@ def test_an_engine_that_fails_is_not_the_packets_fault(state, packets):
 
     with pytest.raises(EngineError):
         score(packets[:3], dataclasses.replace(state, session=Broken()))
+
+
+def test_warming_changes_no_score(state, packets):
+    before = score(packets[:20], state)
+    warm(state)
+    assert score(packets[:20], state) == before
