@@ -82,20 +82,26 @@ def topic_range(settings: Settings, url: str) -> Iterator[tuple[str, bytes]]:
         consumer, left = loop.run_until_complete(_open(settings, wanted))
         try:
             while left:
-                got = loop.run_until_complete(consumer.getmany(timeout_ms=1000, max_records=256))
-                for partition, messages in got.items():
-                    for m in messages:
-                        if m.offset < left.get(partition, 0) and m.value is not None:
-                            yield f"{m.topic}[{m.partition}]@{m.offset}", m.value
-                # The position tells that a partition is done even where its last offsets hold no record (compacted away).
-                for partition in list(left):
-                    if loop.run_until_complete(consumer.position(partition)) >= left[partition]:
-                        del left[partition]
-                        consumer.pause(partition)
+                yield from loop.run_until_complete(_step(consumer, left))
         finally:
             loop.run_until_complete(consumer.stop())
     finally:
         loop.close()
+
+
+async def _step(consumer: AIOKafkaConsumer, left: dict[TopicPartition, int]) -> list[tuple[str, bytes]]:
+    """The next packets; partitions that are done leave `left`."""
+    out = []
+    for partition, messages in (await consumer.getmany(timeout_ms=1000, max_records=256)).items():
+        for m in messages:
+            if m.offset < left.get(partition, 0) and m.value is not None:
+                out.append((f"{m.topic}[{m.partition}]@{m.offset}", m.value))
+    # The position tells that a partition is done even where its last offsets hold no record (compacted away).
+    for partition in list(left):
+        if await consumer.position(partition) >= left[partition]:
+            del left[partition]
+            consumer.pause(partition)
+    return out
 
 
 async def _open(settings: Settings, wanted: Range) -> tuple[AIOKafkaConsumer, dict[TopicPartition, int]]:
