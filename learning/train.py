@@ -40,7 +40,7 @@ from schemas.taxonomy import TAXONOMY
 
 STEPS_A_MINUTE = 380
 """On two AVX2 cores of 2.4 GHz; a constant, so that `--minutes` means the same network everywhere."""
-SIMULATED_A_MINUTE = 30_000
+SIMULATED_A_MINUTE = 20_000
 """Alerts, on the same machine."""
 MINUTES_BESIDE = 2.0
 """For export, calibration and evaluation."""
