@@ -12,15 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from operators.kernels.stamps import LATTICE, normalise_stamps
+from operators.kernels.stamps import LATTICE, SANE, normalise_stamps
 from operators.namespace import array_namespace
 from operators.types import RAW_STAMP, STAMP, STAMP_SCALE, AlertBatch, Array
 
 NEAR = 0.05
 """A survey whose pixels are this near to `STAMP_SCALE` (relative) is cropped, not resampled: ZTF's 1.01 arcsec."""
-
-SANE = 1e30
-"""A larger pixel is no flux (some ZTF packets mark bad ones with the largest float): it counts as missing here, or sums would overflow."""
 
 
 def stamps(batch: AlertBatch) -> Array:
@@ -52,7 +49,7 @@ def resample(raw: Array, pixel_scale: Array) -> Array:
     scales = {float(s) for s in np.asarray(_host(pixel_scale)) if np.isfinite(s) and abs(s / STAMP_SCALE - 1) > NEAR}
     for scale in sorted(scales):
         weight = xp.asarray(_weights(scale), dtype=raw.dtype)
-        real = xp.isfinite(raw) & (xp.abs(raw) < SANE)
+        real = xp.abs(raw) < SANE
         total = weight @ xp.where(real, raw, xp.asarray(0.0, dtype=raw.dtype)) @ weight.T
         share = weight @ xp.astype(real, raw.dtype) @ weight.T
         mean = xp.where(share > 0.5, total / xp.where(share > 0.5, share, xp.asarray(1.0, dtype=raw.dtype)), xp.nan)
@@ -87,7 +84,7 @@ def normalise_array(image: Array) -> Array:
     n, channels = image.shape[:2]
     zero = xp.asarray(0.0, dtype=image.dtype)
     lattice = xp.reshape(image[:, :, ::LATTICE, ::LATTICE], (n, channels, -1))
-    real = xp.isfinite(lattice)
+    real = xp.abs(lattice) < SANE
     ordered = xp.sort(xp.where(real, lattice, xp.asarray(xp.inf, dtype=image.dtype)), axis=-1)
     last = xp.sum(xp.astype(real, xp.int64), axis=-1, keepdims=True) - 1
 
@@ -97,7 +94,7 @@ def normalise_array(image: Array) -> Array:
 
     median = percentile(50)
     sigma = xp.clip((percentile(84) - percentile(16)) / 2, 1e-6, None)
-    real = xp.isfinite(image)
+    real = xp.abs(image) < SANE
     z = xp.clip((xp.where(real, image, median) - median) / sigma, -1e6, 1e6)
     size = xp.sqrt(xp.sqrt(1 + xp.abs(z))) - 1
     mask = xp.astype(xp.all(real, axis=1, keepdims=True), image.dtype)

@@ -10,6 +10,9 @@ from operators.types import F32
 LATTICE = 2
 """Every how many pixels, in both directions, background and noise are read off."""
 
+SANE = 1e30
+"""A larger pixel is no flux (some ZTF packets mark bad ones with the largest float): it counts as missing here, or sums would overflow."""
+
 
 def normalise_stamps(image: F32) -> F32:
     """(n, 3, P, P), NaN where there is no pixel → (n, 4, P, P), the last channel the mask."""
@@ -30,7 +33,7 @@ def _normalise(image, out):  # type: ignore[no-untyped-def]
             for y in range(0, height, LATTICE):
                 for x in range(0, width, LATTICE):
                     v = image[i, c, y, x]
-                    if np.isfinite(v):
+                    if abs(v) < SANE:  # NaN is not
                         sample[count] = v
                         count += 1
             median = np.float32(0.0)
@@ -46,7 +49,7 @@ def _normalise(image, out):  # type: ignore[no-untyped-def]
             for y in range(height):
                 for x in range(width):
                     v = image[i, c, y, x]
-                    finite = np.isfinite(v)
+                    finite = abs(v) < SANE
                     z = (v - median) / sigma if finite else np.float32(0.0)
                     z = min(max(z, np.float32(-1e6)), np.float32(1e6))
                     size = np.sqrt(np.sqrt(np.float32(1.0) + abs(z))) - np.float32(1.0)

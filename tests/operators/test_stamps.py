@@ -56,3 +56,12 @@ def test_noise_is_near_one_sigma_and_a_star_stands_out():
     out = normalise(image)
     assert abs(float(np.median(out[0, 0]))) < 0.05
     assert out[0, 0, 16, 16] == pytest.approx(1000**0.25 - 1, rel=0.1)
+
+
+def test_pixels_marked_by_the_largest_float_are_missing():
+    image = random_batch(3).stamps[:, :, 15:47, 15:47].copy()
+    marked = image.copy()
+    marked[:, :, 3:6, :] = np.finfo(np.float32).min
+    image[:, :, 3:6, :] = np.nan
+    np.testing.assert_array_equal(normalise(marked), normalise(image))
+    np.testing.assert_allclose(normalise_array(marked), normalise(image), atol=1e-6)
