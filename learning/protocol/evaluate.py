@@ -150,10 +150,12 @@ class _Rivals:
                 missing["forest_with_simulations"] = "the simulation has no such table, or fewer than two of its classes"
             else:
                 tell("forest with simulations", 0)
-                control = baselines.control(
-                    task.curves, x, slugs, tuple(plans), options.simulations, options.seed, lambda n: tell("forest with simulations", 0)
-                )
-                tell("forest with simulations", 1)
+                try:
+                    control = baselines.control(
+                        task.curves, x, slugs, tuple(plans), options.simulations, options.seed, lambda n: tell("forest with simulations", n)
+                    )
+                except ImportError as error:
+                    missing["forest_with_simulations"] = f"{error.name} is not installed"
         return cls(x, bookkeeping(task.curves), random, control, missing)
 
 
@@ -302,9 +304,9 @@ def _rivals(
     if rivals.random is not None:
         out["random_encoder"] = fewshot.taught(ours.examples(rivals.random, e, None), shots, None, None)
     if rivals.features is not None and rivals.bookkeeping is not None:
-        forest = baselines.k_shot_forest(rivals.features, e, lambda n: tell(f"K = {shots}: forest", 0))
+        forest = baselines.k_shot_forest(rivals.features, e, lambda n: tell(f"K = {shots}: forest", n))
         out["forest"] = forest
-        out["bookkeeping"] = baselines.k_shot_forest(rivals.bookkeeping, e, lambda n: tell(f"K = {shots}: bookkeeping", 0))
+        out["bookkeeping"] = baselines.k_shot_forest(rivals.bookkeeping, e, lambda n: tell(f"K = {shots}: bookkeeping", n))
         out["ridge"], out["nearest_centroid"] = baselines.linear(rivals.features, e)
         if rivals.control is not None:
             out["forest_with_simulations"] = rivals.control.scores(forest, e, slugs)
