@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.records import SUBJECTS
+from schemas.subjects import SUBJECTS
 from schemas.taxonomy import CLASSES, TAXONOMY
 from streams.settings import Settings
 from streams.topics import DAY, class_topic, wiring

@@ -3,9 +3,7 @@
 in → `Detection`, `ScoreSummary`
 out → bytes: Confluent framing (0x00, schema id, body) or an Avro object container; and back
 
-`SUBJECTS` lists the schemas with the ids they have for ever; the status page serves them by the API of Confluent's registry, so that
-any client decodes. The ids lie above those of any survey (Rubin's are 100 · version). A `Rejected` has no body of its own:
-`rejected.avsc` tells what the headers of a rejected packet mean.
+The ids are those of `subjects.py`. A `Rejected` has no body of its own: `rejected.avsc` tells what the headers of a rejected packet mean.
 """
 
 from __future__ import annotations
@@ -16,43 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import fastavro
 
 from schemas.packets import Container
+from schemas.subjects import DETECTION_ID, SUBJECTS, TELEMETRY_ID
 from schemas.wire import PacketError, read_body, read_header, sniff
 from schemas.write import varint
-
-_HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredSchema:
-    """A schema under a fixed id."""
-
-    subject: str
-    id: int
-    version: int
-    schema_text: str
-
-
-def _register(subject: str, schema_id: int, file: str) -> RegisteredSchema:
-    text = json.dumps(json.loads((_HERE / file).read_text(encoding="utf-8")), separators=(",", ":"))
-    return RegisteredSchema(subject, schema_id, 1, text)
-
-
-DETECTION_ID, REJECTED_ID, TELEMETRY_ID, TESS_ID = 1_000_001, 1_000_002, 1_000_003, 1_000_004
-SUBJECTS: dict[str, RegisteredSchema] = {
-    registered.subject: registered
-    for registered in (
-        _register("detections-value", DETECTION_ID, "detection.avsc"),
-        _register("alerts.rejected-headers", REJECTED_ID, "rejected.avsc"),
-        _register("telemetry.scores-value", TELEMETRY_ID, "telemetry.avsc"),
-        _register("alerts.tess-value", TESS_ID, "tess.avsc"),
-    )
-}
 
 
 class ClassProbability(NamedTuple):

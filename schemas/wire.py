@@ -20,6 +20,8 @@ from typing import Any, Literal
 import cramjam
 import httpx
 
+from schemas.subjects import SUBJECTS
+
 MAX_PACKET = 8_000_000
 """Bytes of a packet, and of its inflated body."""
 MAX_METADATA = 1_000_000
@@ -221,8 +223,6 @@ class SchemaStore:
         return known
 
     def _find(self, schema_id: int) -> dict[str, Any]:
-        from schemas.records import SUBJECTS  # which need this module
-
         for registered in SUBJECTS.values():
             if registered.id == schema_id:
                 return _record(json.loads(registered.schema_text), schema_id)

@@ -24,7 +24,7 @@ from console.status import registry
 from console.status.exposition import exposition
 from console.status.figures import Figures
 from console.status.page import live, page
-from schemas.records import RegisteredSchema
+from schemas.subjects import RegisteredSchema
 
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

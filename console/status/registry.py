@@ -1,6 +1,6 @@
 """Our schemas by the API of Confluent's schema registry, read-only: any Avro client decodes what we publish.
 
-Ids are fixed in the repository (`schemas.records.SUBJECTS`), so the same packet decodes against every status page there is.
+Ids are fixed in the repository (`schemas.subjects.SUBJECTS`), so the same packet decodes against every status page there is.
 Paths, media type and error codes: Confluent's Schema Registry API reference.
 """
 
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from schemas.records import RegisteredSchema
+from schemas.subjects import RegisteredSchema
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 COMPATIBILITY = "FULL_TRANSITIVE"

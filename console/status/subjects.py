@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.records import SUBJECTS, RegisteredSchema
+from schemas.subjects import SUBJECTS, RegisteredSchema
 from streams.telemetry import SCHEMA_ID, SCHEMA_TEXT
 
 # Two kinds of record share telemetry.scores, so the second is named by topic and record (Confluent's TopicRecordNameStrategy).

@@ -16,7 +16,8 @@ import pytest
 
 from data.simulate.classes import SLUGS as SIMULATED
 from schemas import records
-from schemas.records import SUBJECTS, ClassProbability, Detection, Feature, ScoreSummary
+from schemas.records import ClassProbability, Detection, Feature, ScoreSummary
+from schemas.subjects import SUBJECTS
 from schemas.taxonomy import CLASSES, SLUGS, slug_of
 from schemas.wire import PacketError, SchemaStore
 
