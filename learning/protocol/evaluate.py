@@ -259,12 +259,14 @@ def _one_k(
 def _conformal(
     probability: F64, aside: F64 | None, temperature: F64, calibration: ours.Calibration, e: Episodes, resampling: Resampling
 ) -> dict[str, Any] | None:
-    """Coverage and size of the 90 % set: calibrated on the examples left out one by one from K = 10 on, on simulated tasks below."""
+    """Coverage and size of the 90 % set: calibrated on the examples left out one by one from K = 10 on, on simulated tasks
+    of as many classes below; None at K = 1 where there are none."""
     quantile, how = None, ""
-    if aside is not None and (e.shots >= 10 or not len(calibration.scores)):
+    alike = len(calibration.scores) > 0 and calibration.ways == len(e.classes)
+    if aside is not None and (e.shots >= 10 or not alike):
         own = measures.own_scores(fewshot.softmax(aside, temperature[:, None, None]), e.support_class)
         quantile, how = measures.conformal_quantile(own), "the examples, each left out"
-    elif len(calibration.scores):
+    elif alike:
         quantile, how = measures.conformal_quantile(calibration.scores), "simulated tasks"
     if quantile is None:
         return None

@@ -189,6 +189,8 @@ class Calibration:
     """From simulated episodes; 1 where there are none."""
     scores: F64
     """Conformal scores of simulated queries, one half of the simulated episodes."""
+    ways: int
+    """Classes of the simulated tasks; a conformal score of three classes says nothing of nine."""
     coverage: float
     """Share of the other half's queries inside the 90 % set; NaN without simulations."""
     size: float
@@ -196,7 +198,7 @@ class Calibration:
 
 def calibrate(shots: int, knowledge: Knowledge | None, classes: tuple[str, ...], seed: int, centre: F32 | F64 | None) -> Calibration:
     """Temperature and conformal scores from simulated episodes of the task's classes (auxiliary tasks: Fisch et al. 2021)."""
-    nothing = Calibration(1.0, np.zeros(0), float("nan"), float("nan"))
+    nothing = Calibration(1.0, np.zeros(0), 0, float("nan"), float("nan"))
     if knowledge is None:
         return nothing
     e = make(knowledge.label, shots, CALIBRATION_EPISODES, seed + 9)
@@ -211,7 +213,7 @@ def calibrate(shots: int, knowledge: Knowledge | None, classes: tuple[str, ...],
     own = measures.own_scores(probability, e.query_class)
     half = len(e) // 2
     inside, size = measures.conformal(probability[half:], e.query_class, measures.conformal_quantile(own[:half].ravel()))
-    return Calibration(temperature, own[:half].ravel(), float(inside.mean()), float(size.mean()))
+    return Calibration(temperature, own[:half].ravel(), len(e.classes), float(inside.mean()), float(size.mean()))
 
 
 def temperatures(left_out: Scores, truth: I64, believed: float) -> F64:
