@@ -44,7 +44,7 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
     decoded = state.decoder.decode(packets)  # 1. bytes → columns
     results: list[Detection | Rejected | None] = [None] * len(packets)
     for position, fault in decoded.rejected:
-        results[position] = Rejected(error_class=fault.error_class, reason=fault.reason)
+        results[position] = Rejected(error_class=fault.error_class, reason=fault.reason, survey=fault.survey)
     if decoded.index:
         judged, named = _judge(decoded.batch, state)
         for position, detection in zip(decoded.index, assemble(decoded.batch, judged, named, state), strict=True):  # 6. → records

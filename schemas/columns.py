@@ -114,6 +114,7 @@ class Columns:
 class Reader(Protocol):
     """A survey: which schemas are its own, which fields it reads, and what they mean."""
 
+    SURVEY: Survey
     WANT: Want
     fill_row: Any
     """The compiled part of `fill`: (number, table, count, i, *light_curve, *sky, context) → 0, or why not."""

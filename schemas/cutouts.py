@@ -43,7 +43,7 @@ class Cutouts:
     """Reads cut-outs; remembers headers by their bytes, since a survey writes few different ones."""
 
     def __init__(self) -> None:
-        self._headers: dict[bytes, Header | None] = {}
+        self._headers: dict[bytes, Header] = {}
 
     def read(self, data: bytes, stamp: F32, right: bool | None = None, top: bool | None = None) -> float | None:
         """Put the primary image into a stamp.
@@ -64,11 +64,11 @@ class Cutouts:
         if plain is None or len(plain) > MAX_IMAGE:
             return None
         key = bytes(plain[:_BLOCK])
-        if key in self._headers:
-            header = self._headers[key]
-        else:
+        header = self._headers.get(key)
+        if header is None:
             header = read_header(plain)
-            if header is None or header.offset == _BLOCK:  # a longer header is not told apart by its first block
+            # Only what the first block alone decides may be remembered by it: a longer header, or one cut short, is read each time.
+            if header is not None and header.offset == _BLOCK:
                 if len(self._headers) >= 256:
                     self._headers.clear()
                 self._headers[key] = header

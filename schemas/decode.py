@@ -9,6 +9,7 @@ as one before it costs one comparison of memory (a quarter of a ZTF packet is it
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from schemas.wire import MAX_PACKET, PacketError, SchemaStore, load_schema, read
 READERS: tuple[Reader, ...] = (ztf, lsst, tess)
 MAX_HEADERS = 16
 MAX_PROGRAMS = 256
+FRAMED = "framed"
+"""In the place of a container's codec: the rest of the packet is the record."""
 _NAMES = "ZTF, Rubin or TESS"
 
 Compiled: TypeAlias = tuple[Reader, Program]
@@ -87,14 +90,17 @@ class Decoder:
     def _read(self, packet: bytes, columns: Columns, i: int) -> None:
         if len(packet) > MAX_PACKET:
             raise PacketError("too_large", f"the packet has {len(packet):,} bytes; {MAX_PACKET:,} are read at most")
-        for place, (prefix, codec, compiled) in enumerate(self._headers):
-            if packet.startswith(prefix):
-                data, start, end = read_body(packet, len(prefix), codec)
-                if place > 3:  # the ones in use stay in front
-                    self._remember(prefix, codec, compiled)
-                break
-        else:
-            data, start, end, compiled = self._open(packet)
+        at, codec, compiled = self._open(packet)
+        try:
+            self._fill(packet, at, codec, compiled, columns, i)
+        except PacketError as error:
+            if error.error_class != "unknown_survey":
+                error.survey = compiled[0].SURVEY
+            raise
+
+    def _fill(self, packet: bytes, at: int, codec: str, compiled: Compiled, columns: Columns, i: int) -> None:
+        """Read the body of a packet, which begins at `at`, into row i."""
+        data, start, end = (packet, at, len(packet)) if codec == FRAMED else read_body(packet, at, codec)
         reader, program = compiled
         scratch = self._workspace.scratch.get(id(reader))
         if scratch is None:
@@ -103,25 +109,32 @@ class Decoder:
         run(program, np.frombuffer(data, np.uint8), start, end, scratch)
         reader.fill(Record(data, scratch), columns, i, self._workspace.cutouts)
 
-    def _open(self, packet: bytes) -> tuple[bytes, int, int, Compiled]:
+    def _open(self, packet: bytes) -> tuple[int, str, Compiled]:
+        """Where the header ends, how the body is packed, and whose it is."""
+        for place, (prefix, codec, compiled) in enumerate(self._headers):
+            if packet.startswith(prefix):
+                if place > 3:  # the ones in use stay in front
+                    self._remember(prefix, codec, compiled)
+                return len(prefix), codec, compiled
         kind = sniff(packet)
         if kind == "container":
             codec, text, at = read_header(packet)
             compiled = self._by_text(text)
             self._remember(packet[:at], codec, compiled)
-            return (*read_body(packet, at, codec), compiled)
+            return at, codec, compiled
         if kind == "framed":
             schema_id = int.from_bytes(packet[1:5], "big")
-            if schema_id not in self._ids:
-                compiled = _compile(self._store.get(schema_id))
+            known = self._ids.get(schema_id)
+            if known is None:
+                known = _compile(self._store.get(schema_id))
                 if len(self._ids) < MAX_PROGRAMS:
-                    self._ids[schema_id] = compiled
-                return packet, 5, len(packet), compiled
-            return packet, 5, len(packet), self._ids[schema_id]
+                    self._ids[schema_id] = known
+            return 5, FRAMED, known
         raise PacketError("not_avro", "the packet is neither an Avro object container nor in Confluent framing")
 
     def _by_text(self, text: bytes) -> Compiled:
-        known = self._texts.get(text)
+        key = hashlib.sha256(text).digest()  # the text itself may have a million bytes
+        known = self._texts.get(key)
         if known is None:
             try:
                 known = _compile(load_schema(text))
@@ -129,9 +142,9 @@ class Decoder:
                 known = error
             if len(self._texts) >= MAX_PROGRAMS:
                 self._texts.clear()
-            self._texts[text] = known
+            self._texts[key] = known
         if isinstance(known, PacketError):
-            raise PacketError(known.error_class, known.reason)
+            raise PacketError(known.error_class, known.reason, known.survey)
         return known
 
     def _remember(self, prefix: bytes, codec: str, compiled: Compiled) -> None:
@@ -151,6 +164,10 @@ def warm() -> None:
 def _compile(schema: Any) -> Compiled:
     for reader in READERS:
         if reader.claims(schema):
-            return reader, compile_schema(schema, reader.WANT)
+            try:
+                return reader, compile_schema(schema, reader.WANT)
+            except PacketError as error:
+                error.survey = reader.SURVEY
+                raise
     name = schema.get("name", "") if isinstance(schema, dict) else ""
     raise PacketError("unknown_survey", f"the fields of {str(name)[:60] or 'the packet'} are not those of {_NAMES}")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from operators.kernels.compiled import compiled
-from operators.types import WAVELENGTH
+from operators.types import WAVELENGTH, Survey
 from schemas.columns import CONTEXT_INDEX, Columns, Record
 from schemas.cutouts import Cutouts
 from schemas.history import DETECTION, FORCED, LIMIT, OWN, put, settle
@@ -42,6 +42,8 @@ _SCALARS |= {"alertId": "integer", "diaSourceId": "integer", "diaObject.diaObjec
 _SCALARS |= {"diaObject.firstDiaSourceMjdTai": "number", "diaObject.nDiaSources": "number", "diaObject.nearbyObj1Dist": "number"}
 _SCALARS |= {"ssSource.ephOffset": "number", "ssSource.ephVmag": "number"}
 _SCALARS |= {"cutoutScience": "bytes", "cutoutTemplate": "bytes", "cutoutDifference": "bytes"}
+
+SURVEY: Survey = "lsst"
 
 WANT = Want(
     _SCALARS,
@@ -110,7 +112,7 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
     # null and 0 both mean "none"
     key = next((number for number in (record.long(slot) for slot in _OBJECTS) if number), candid)
     band = record.text(_B1, "band") or record.text(_B2, "filterName")
-    columns.identify("lsst", candid, str(key), 1, band if band in WAVELENGTH["lsst"] else "")
+    columns.identify(SURVEY, candid, str(key), 1, band if band in WAVELENGTH["lsst"] else "")
 
 
 @compiled

@@ -23,6 +23,10 @@ Kind: TypeAlias = Literal["number", "integer", "text", "bytes"]
 """What the reader of a field expects. A text's value is its first four bytes as a number (see `code`), beside where it lies."""
 
 MAX_PROGRAM = 20_000
+MAX_STEPS = 5 * MAX_PROGRAM
+"""Types looked at while a schema is written out: records of records of nothing but skipped numbers make few rows, but no end of work."""
+MAX_SYMBOLS = 50_000
+"""Of all enum types and unions of a program together."""
 MAX_DEPTH = 24
 
 # operations
@@ -81,31 +85,30 @@ def record_fields(schema: Any, field: str | None = None) -> dict[str, Any]:
     if field is None:
         return found
     kind = found.get(field)
+    named: dict[str, Any] | None = None
     for branch in kind if isinstance(kind, list) else [kind]:
         if isinstance(branch, str):  # defined further up, by the array of earlier sources
-            branch = _definition(schema, branch.rpartition(".")[2], MAX_DEPTH)
+            named = _records(schema) if named is None else named
+            branch = named.get(branch.rpartition(".")[2])
         inner = record_fields(branch)
         if inner:
             return inner
     return {}
 
 
-def _definition(schema: Any, name: str, depth: int) -> Any:
-    """The record type of a (short) name, wherever in a schema it is defined."""
-    if depth == 0:
-        return None
-    if (
-        isinstance(schema, dict)
-        and isinstance(schema.get("name"), str)
-        and schema["name"].rpartition(".")[2] == name
-        and "fields" in schema
-    ):
-        return schema
-    inside = (
-        schema if isinstance(schema, list) else [schema.get(k) for k in ("type", "items", "fields")] if isinstance(schema, dict) else []
-    )
-    found = (_definition(part, name, depth - 1) for part in inside)
-    return next((part for part in found if part is not None), None)
+def _records(schema: Any) -> dict[str, Any]:
+    """(Short) name → the first record type of that name, wherever in a schema it is defined. One pass, whatever the schema says."""
+    found: dict[str, Any] = {}
+    left = [schema]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left.extend(reversed(part))
+        elif isinstance(part, dict):
+            if isinstance(part.get("name"), str) and "fields" in part:
+                found.setdefault(part["name"].rpartition(".")[2], part)
+            left.extend(part.get(key) for key in ("fields", "items", "type"))
+    return found
 
 
 def compile_schema(schema: Any, want: Want) -> Program:
@@ -137,6 +140,7 @@ class _Compiler:
             self.columns.append((at, at + len(fields)))
             at += len(fields)
         self.n_scalars, self.n_columns = len(want.scalars), at
+        self.steps = 0
 
     def compile(self, schema: Any) -> Program:
         if not isinstance(schema, dict) or schema.get("type") != "record":
@@ -175,6 +179,9 @@ class _Compiler:
 
     def add(self, schema: Any, path: str, namespace: str, depth: int, null: int = -1) -> int:
         """Write the rows of a type; the least number of bytes it takes."""
+        self.steps += 1
+        if self.steps > MAX_STEPS or len(self.aux) > MAX_SYMBOLS:
+            raise PacketError("bad_avro", f"the writer schema has more than {MAX_STEPS:,} types when its named types are written out")
         if depth > MAX_DEPTH:
             raise PacketError("bad_avro", f"the writer schema is nested deeper than {MAX_DEPTH} levels")
         if isinstance(schema, list):

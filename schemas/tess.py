@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from operators.kernels.compiled import compiled
-from operators.types import WAVELENGTH
+from operators.types import WAVELENGTH, Survey
 from schemas.columns import CONTEXT_INDEX, Columns, Record
 from schemas.cutouts import Cutouts
 from schemas.history import DETECTION, FORCED, SIGNIFICANT, put, settle
@@ -34,6 +34,8 @@ MICROJANSKY = JANSKY_OF_MAG_0 * 1e6 * 10 ** (-0.4 * ZERO_POINT)
 MJD_TAI_OF_BTJD = 2_457_000.0 - 2_400_000.5 - 32.184 / 86400
 """[d]: TDB stays within 2 ms of TT, which is TAI + 32.184 s. Times stay barycentric."""
 TIC_BITS, SECTOR_BITS, CADENCE_BITS = 34, 10, 19
+
+SURVEY: Survey = "tess"
 
 WANT = Want(
     {"tic": "integer", "sector": "integer", "cadence": "integer", "ra": "number", "dec": "number", "tmag": "number", "baseline": "number"},
@@ -88,7 +90,7 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
     columns.put_stamps(i, (None, None, None), cutouts, np.nan)
-    columns.identify("tess", number, f"TIC {tic}", 1, "T")
+    columns.identify(SURVEY, number, f"TIC {tic}", 1, "T")
 
 
 @compiled

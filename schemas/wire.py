@@ -44,12 +44,14 @@ class PacketError(ValueError):
     error_class : short name to count by: too_large, truncated, bad_avro, recursive_schema, unknown_codec, bad_schema_id, unknown_survey,
         wrong_type, bad_value, not_avro, many_records
     reason : one sentence a person can act on
+    survey : ztf, lsst or tess, where that much could be read
     """
 
-    def __init__(self, error_class: str, reason: str) -> None:
+    def __init__(self, error_class: str, reason: str, survey: str | None = None) -> None:
         # names out of a packet may be in it: what is no text to a terminal or a header is taken out
         self.reason = "".join(c if c.isprintable() else "?" for c in reason[:500])
         self.error_class = error_class
+        self.survey = survey
         super().__init__(self.reason)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from operators.kernels.compiled import compiled
-from operators.types import WAVELENGTH
+from operators.types import WAVELENGTH, Survey
 from schemas.columns import CONTEXT_INDEX, Columns, Record
 from schemas.cutouts import Cutouts
 from schemas.history import DETECTION, FORCED, LIMIT, OWN, put, settle
@@ -23,6 +23,8 @@ PIXEL_SCALE = 1.01
 """[arcsec/pixel] (Bellm et al. 2019, PASP 131, 018002)."""
 COLUMNS_OF_QUADRANT, ROWS_OF_QUADRANT = 3072, 3080
 BANDS = {1: "g", 2: "r", 3: "i"}
+MAX_NAME = 64
+"""Characters of an object's name, which becomes the key of messages."""
 
 _NUMBERS = ("jd", "fid", "programid", "magpsf", "sigmapsf", "ra", "dec", "diffmaglim", "drb", "rb", "sgscore1", "distpsnr1", "sgmag1",
             "srmag1", "simag1", "szmag1", "distnr", "magnr", "ssdistnr", "ssmagnr", "ndethist", "ncovhist", "jdstarthist", "fwhm", "elong",
@@ -36,6 +38,8 @@ _SCALARS |= {
     "cutoutTemplate.stampData": "bytes",
     "cutoutDifference.stampData": "bytes",
 }
+
+SURVEY: Survey = "ztf"
 
 WANT = Want(
     _SCALARS,
@@ -92,6 +96,8 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
     object_id = record.text(_OBJECT, "objectId")
     if not object_id.startswith("ZTF"):
         raise PacketError("unknown_survey", f"the packet has ZTF's fields, but its objectId {object_id[:40]!r} is not ZTF's")
+    if len(object_id) > MAX_NAME or not object_id.isalnum():
+        raise PacketError("bad_value", f"objectId {object_id[:40]!r} is no name: letters and digits, {MAX_NAME} at most")
     candid = record.long(_CANDID, _INNER_CANDID)
     if candid is None:
         raise PacketError("bad_value", "neither candid nor candidate.candid is there")
@@ -107,13 +113,13 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
         right=bool(number[_XPOS] < COLUMNS_OF_QUADRANT / 2) if number[_XPOS] == number[_XPOS] else None,
         top=bool(number[_YPOS] < ROWS_OF_QUADRANT / 2) if number[_YPOS] == number[_YPOS] else None,
     )  # fmt: skip
-    fid, programid = number[_FID], number[_PROGRAMID]
+    programid = number[_PROGRAMID]
     columns.identify(
-        "ztf",
+        SURVEY,
         candid,
         object_id,
-        int(programid) if programid == programid else 0,  # unknown is not public
-        BANDS.get(int(fid), "") if fid == fid else "",
+        int(programid) if 0 <= programid < 100 else 0,  # unknown is not public
+        BANDS.get(number[_FID], ""),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import lsst, tess, ztf
+from schemas.cutouts import Cutouts
 from schemas.decode import Decoder, warm
 from schemas.machine import MAX_ROWS
-from schemas.packets import ZTF_SCHEMA, encode_rubin, encode_ztf, make_cutout
+from schemas.packets import ZTF_SCHEMA, encode_rubin, encode_ztf, make_cutout, make_fits
 from schemas.wire import MAX_PACKET, SchemaStore
 from tests.schemas.made import CANDIDATE, container, tess_record, ztf_record
 
@@ -156,6 +158,20 @@ DOUBLING = [
 ]
 
 
+EXPONENTIAL = [  # a thousand million doubles that are nobody's, hence one row
+    field(
+        f"e{i}",
+        {"type": "record", "name": f"p{i}", "fields": [field(f"f{j}", f"p{i - 1}" if i else "double") for j in range(10)]},
+    )
+    for i in range(9)
+]
+ALPHABET: Any = {"type": "enum", "name": "a", "symbols": [f"s{i}" for i in range(4096)]}
+
+
+def many_symbols(fields: list[dict[str, Any]]) -> None:
+    fields[4].update(type=[ALPHABET, *(["a"] * 60 for _ in range(60))])
+
+
 HUGE = [
     field(
         f"h{i}",
@@ -182,6 +198,8 @@ HUGE = [
         (schema_with(field("fixed", {"type": "array", "items": {"type": "fixed", "name": "zero", "size": 0}})), "bad_avro"),
         (schema_with(field("deep", DEEP)), "bad_avro"),
         (schema_with(*DOUBLING), "bad_avro"),
+        (schema_with(*EXPONENTIAL), "bad_avro"),
+        (schema_with(change=many_symbols), "bad_avro"),
         (schema_with(*HUGE), "truncated"),
         (schema_with(change=lambda fields: fields[4].update(type={"type": "enum", "name": "e", "symbols": ["éééé"]})), "bad_avro"),
         (schema_with(field("\ud800\n", {"type": "array", "items": "null"})), "bad_avro"),
@@ -276,7 +294,52 @@ def test_values_that_cannot_be(change: dict[str, Any], error_class: str) -> None
     assert outcome(encode_ztf(record)) == error_class
 
 
+@pytest.mark.parametrize("name", ["fid", "programid"])
+@pytest.mark.parametrize("value", [float("inf"), -1e300, float("nan")])
+def test_whole_numbers_written_as_impossible_ones(name: str, value: float) -> None:
+    def to_double(fields: list[dict[str, Any]]) -> None:
+        next(f for f in fields if f["name"] == name)["type"] = "double"
+
+    record = {"objectId": "ZTF18abcdefg", "candidate": ztf_record()["candidate"] | {name: value}}
+    [batch] = [DECODER.decode([encode(schema_with(change=to_double), record)]).batch]
+    assert (batch.programid, batch.band) == (((1,), ("",)) if name == "fid" else ((0,), ("g",)))
+
+
+def test_looking_for_the_candidate_costs_one_pass() -> None:
+    fields = [field("objectId", "string"), field("candidate", [f"n{i}" for i in range(40_000)])]
+    packet = container({"type": "record", "name": "alert", "fields": fields}, b"")
+    start = time.process_time()
+    assert outcome(packet) == "unknown_survey"
+    assert time.process_time() - start < 5  # a search for each name takes minutes
+
+
+def test_an_image_cut_short_does_not_spoil_those_that_begin_like_it() -> None:
+    card = b"COMMENT".ljust(80)
+    whole = make_fits(np.ones((63, 63)))
+    long_header = whole[:2880].replace(b"END" + b" " * 77, card) + (b"END".ljust(2880)) + whole[2880:]
+    first, again = np.empty((63, 63), np.float32), np.empty((63, 63), np.float32)
+    cutouts = Cutouts()
+    assert cutouts.read(long_header[:2880], first) is None
+    assert cutouts.read(long_header, again) is not None
+    assert (again == 1).all()
+
+
+def test_a_reject_says_whose_packet_it_was() -> None:
+    def survey(packet: bytes) -> str | None:
+        return DECODER.decode([packet]).rejected[0][1].survey
+
+    rubin = encode_rubin(rubin_record(), 900, SchemaStore())
+    assert survey(encode_ztf(ztf_record())[:-20]) == "ztf"
+    assert survey(rubin[:-1]) == "lsst"
+    assert survey(tess.encode(tess_record() | {"ra": 400.0})) == "tess"
+    broken = container(schema_with(field("tree", NODE)), b"")
+    assert [survey(broken), survey(broken)] == ["ztf", "ztf"]  # the second time from memory
+    assert survey(encode_ztf(ztf_record() | {"objectId": "WNTR24awati"})) is None
+    assert survey(b"no packet") is None
+
+
 def test_an_object_that_is_not_ztfs() -> None:
+    assert outcome(encode_ztf(ztf_record() | {"objectId": "ZTF" + "a" * 100_000})) == "bad_value"  # it would be a message's key
     assert outcome(encode_ztf(ztf_record() | {"objectId": "WNTR24awati"})) == "unknown_survey"
     assert outcome(encode_ztf(ztf_record() | {"objectId": ""})) == "unknown_survey"
 
