@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pipeline.state import ScoringState
 
 OTHER = "other"
+FLOAT_MAX = float(np.finfo(np.float32).max)
+"""The record's numbers are 32 bit: a flux over a signal to noise of next to nothing is more than they hold."""
 PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance")
 """The survey's own scores a subscriber filters by; None where the packet has none."""
 
@@ -52,8 +54,9 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState)
     detections = []
     for i in range(len(batch)):
         first = ranked[i][0]
-        own = [None if math.isnan(column[i]) else column[i] for column in passed]
+        own = [column[i] if math.isfinite(column[i]) else None for column in passed]
         real_bogus, star_galaxy, solar_system_distance, flux, noise = own
+        flux_err = abs(flux / noise) if flux is not None and noise else None
         detections.append(
             Detection(
                 detection_id=f"{batch.survey[i]}:{batch.candid[i]}:{state.scoring_id}",
@@ -66,7 +69,7 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState)
                 mjd=mjd[i],
                 band=batch.band[i],
                 flux=flux,
-                flux_err=None if flux is None or not noise else abs(flux / noise),
+                flux_err=flux_err if flux_err is not None and flux_err < FLOAT_MAX else None,
                 n_detections=n_detected[i],
                 classes=tuple(ClassProbability(names[j], probability[i][j], prior[i][j]) for j in ranked[i]),
                 top_class=names[first],
