@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from operators.kernels.features import fill_features
-from operators.namespace import array_namespace
+from operators.namespace import array_namespace, stable_argsort
 from operators.types import AlertBatch, Array
 
 SPLIT = 5600.0
@@ -65,7 +65,7 @@ def features_array(batch: AlertBatch) -> Array:
 def _view(xp: Any, batch: AlertBatch, keep: Array) -> Array:
     """(n, len(NAMES)) float64 of the points that `keep` marks."""
     # Kept points move to the front, in time order, so that neighbours are neighbours.
-    order = xp.argsort(xp.astype(~keep, xp.int8), axis=1, stable=True)
+    order = stable_argsort(xp.astype(~keep, xp.int8))
     keep = xp.take_along_axis(keep, order, axis=1)
     width = max(int(xp.max(xp.sum(xp.astype(keep, xp.int64), axis=1))), 2) if keep.shape[0] else 2
     keep, order = keep[:, :width], order[:, :width]

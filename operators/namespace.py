@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from operators.types import Array
 
 
@@ -22,6 +24,16 @@ def array_namespace(*arrays: Array) -> Any:
     if len(found) != 1:
         raise TypeError(f"arrays of one namespace are needed, got {sorted(xp.__name__ for xp in found.values())}")
     return next(iter(found.values()))
+
+
+def stable_argsort(array: Array) -> Array:
+    """Indices that sort along axis 1, equal ones in their order; (n, m) → (n, m).
+
+    The standard's sort is stable unless told otherwise and CuPy's always is, but CuPy's (14.2) does not take the word for it; NumPy's is
+    stable only when told.
+    """
+    xp = array_namespace(array)
+    return np.argsort(array, axis=1, kind="stable") if xp is np else xp.argsort(array, axis=1)
 
 
 def _namespace(array: Array) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from operators.kernels.tokens import fill_tokens
-from operators.namespace import array_namespace
+from operators.namespace import array_namespace, stable_argsort
 from operators.types import N_TOKENS, AlertBatch, Array
 
 PERIODS = (1.0, 3.0, 8.0, 20.0, 50.0, 120.0)
@@ -149,9 +149,9 @@ def _choose(xp: Any, batch: AlertBatch, n_tokens: int) -> Array:
     measured, detected = batch.valid & xp.isfinite(batch.flux), batch.valid & batch.detected
     rank = xp.astype(batch.valid, xp.float64) + xp.astype(measured, xp.float64) + xp.astype(detected, xp.float64)
     age = xp.clip(xp.where(batch.valid, batch.time - batch.mjd[:, None], 0.0), -4e5, 4e5)
-    best = xp.argsort(-(rank * 1e6 + age), axis=1, stable=True)[:, :n_tokens]
+    best = stable_argsort(-(rank * 1e6 + age))[:, :n_tokens]
     time = xp.where(batch.valid, batch.time, xp.inf)
-    return xp.take_along_axis(best, xp.argsort(xp.take_along_axis(time, best, axis=1), axis=1, stable=True), axis=1)
+    return xp.take_along_axis(best, stable_argsort(xp.take_along_axis(time, best, axis=1)), axis=1)
 
 
 def _days(xp: Any, difference: Array, valid: Array) -> Array:
