@@ -36,11 +36,13 @@ def put(points, m, time, wavelength, flux, error, limit, rank):  # type: ignore[
 
 
 @compiled
-def settle(points, m, i, first_known, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated):  # type: ignore[no-untyped-def] # pragma: no cover
+def settle(points, m, i, first_known, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated):  # type: ignore[no-untyped-def] # pragma: no cover
     """Write m points (6, ≥ m) into row i of the (n, T) columns; of more than T points the latest stay.
 
     first_known : [d, TAI] the survey's own first detection, NaN if it gives none; first (n,) becomes the earlier of it and of the
     packet's earliest detection, truncated (n,) tells that the row begins more than `REACH` after it.
+    here : [d, TAI] the alert's own time. A point later than it (an archive that puts a whole history into each packet) is left out: what
+    was not known then must not speak.
     """
     length = time.shape[1]
     order = np.argsort(points[TIME, :m], kind="mergesort")
@@ -50,6 +52,8 @@ def settle(points, m, i, first_known, time, wavelength, flux, flux_err, limit, d
     for j in range(m):
         p = order[j]
         t = points[TIME, p]
+        if t > here + SAME_TIME:
+            break
         if points[RANK, p] >= DETECTION and not earliest <= t:
             earliest = t
         keep = True

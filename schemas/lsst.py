@@ -139,7 +139,7 @@ def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, d
     start = to_mjd(number[_FIRST])
     if not (start > 0 and start < 1e6):
         start = np.nan
-    settle(points, m, i, start, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
+    settle(points, m, i, start, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
     if first[i] != first[i] or first[i] > here:
         first[i] = here
     ra[i] = alpha

@@ -124,7 +124,7 @@ def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, d
             m = put(points, m, t + MJD_TAI_OF_BTJD, _WAVELENGTH, f, e, np.nan, DETECTION if abs(f) >= SIGNIFICANT * e else FORCED)
             if t > latest:
                 latest, own, own_err = t, f, e
-    settle(points, m, i, np.nan, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
+    settle(points, m, i, np.nan, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
     if first[i] != first[i]:
         first[i] = here
     ra[i] = number[_RA]

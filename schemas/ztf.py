@@ -164,7 +164,7 @@ def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, d
         elif is_magnitude(table[_F_LIM, j]):
             m = put(points, m, t, band, np.nan, np.nan, to_flux(table[_F_LIM, j]), LIMIT)
     start = utc_jd_to_mjd_tai(number[_START]) if number[_START] > 2_400_000.5 and number[_START] < 2_600_000.0 else np.nan
-    settle(points, m, i, start, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
+    settle(points, m, i, start, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
     if first[i] != first[i] or first[i] > here:
         first[i] = here
     ra[i] = number[_RA]

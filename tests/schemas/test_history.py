@@ -16,9 +16,9 @@ from schemas.packets import make_cutout, make_fits
 from schemas.times import ecliptic_latitude, galactic_latitude, utc_jd_to_mjd_tai
 
 
-def settled(points: list[tuple[float, float, float, float, float, float]], first: float = np.nan) -> Columns:
+def settled(points: list[tuple[float, float, float, float, float, float]], first: float = np.nan, here: float = np.inf) -> Columns:
     columns = Columns(1)
-    settle(np.array(points, float).reshape(-1, 6).T.copy(), len(points), 0, first, *columns.light_curve)
+    settle(np.array(points, float).reshape(-1, 6).T.copy(), len(points), 0, first, here, *columns.light_curve)
     return columns
 
 
@@ -44,6 +44,12 @@ def test_the_alerts_own_point_wins_over_another_detection() -> None:
     c = settled([measured(5.0, 1, 1.0, DETECTION), measured(5.00001, 1, 2.0, OWN)])
     assert c.flux[0, 0] == 2.0
     assert c.valid[0].sum() == 1
+
+
+def test_what_came_after_the_alert_is_left_out() -> None:
+    c = settled([measured(6.0, 1, 9.0, DETECTION), measured(5.0, 1, 2.0, OWN), measured(4.0, 1, 1.0, FORCED), limit(5.5, 2, 3.0)], here=5.0)
+    assert c.time[0, : c.valid[0].sum()].tolist() == [4.0, 5.0]
+    assert c.first_detection[0] == 5.0
 
 
 def test_neighbouring_exposures_are_two() -> None:
