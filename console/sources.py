@@ -94,8 +94,8 @@ async def _step(consumer: AIOKafkaConsumer, left: dict[TopicPartition, int]) -> 
     out = []
     for partition, messages in (await consumer.getmany(timeout_ms=1000, max_records=256)).items():
         for m in messages:
-            if m.offset < left.get(partition, 0) and m.value is not None:
-                out.append((f"{m.topic}[{m.partition}]@{m.offset}", m.value))
+            if m.offset < left.get(partition, 0):
+                out.append((f"{m.topic}[{m.partition}]@{m.offset}", m.value or b""))  # a record without a value, as the worker takes it
     # The position tells that a partition is done even where its last offsets hold no record (compacted away).
     for partition in list(left):
         if await consumer.position(partition) >= left[partition]:
@@ -112,7 +112,14 @@ async def _open(settings: Settings, wanted: Range) -> tuple[AIOKafkaConsumer, di
         partitions = (await partitions_of(admin, [wanted.topic])).get(wanted.topic, [])
     if not partitions:
         raise ConsoleError(f"the broker has no topic {wanted.topic}: `protonova topics` lists ours")
-    consumer = AIOKafkaConsumer(**settings.client_options(), group_id=None, enable_auto_commit=False, max_partition_fetch_bytes=4_194_304)
+    # What retention takes while we read is left out, and not all that follows it.
+    consumer = AIOKafkaConsumer(
+        **settings.client_options(),
+        group_id=None,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=4_194_304,
+    )
     await consumer.start()
     try:
         consumer.assign(partitions)

@@ -33,6 +33,8 @@ REQUEST_BYTES = 9_500_000
 
 PASSED_ON = ("_test", "alert_tense")
 """Headers of a packet that its outputs carry too: they mark tests and replays."""
+LONGEST_MARK = 256
+"""A longer value of such a header is left out: it could make an output larger than its topic allows [bytes]."""
 
 Headers = list[tuple[str, bytes]]
 
@@ -53,6 +55,11 @@ def trace(headers: Mapping[str, bytes]) -> bytes:
         return b"-".join((parts[0], parts[1], os.urandom(8).hex().encode(), parts[3]))
     new = os.urandom(24).hex().encode()
     return b"00-" + new[:32] + b"-" + new[32:] + b"-01"
+
+
+def passed_on(sent: Mapping[str, bytes]) -> Headers:
+    """The marks of a packet that its outputs carry too."""
+    return [(name, value) for name in PASSED_ON if (value := sent.get(name)) is not None and len(value) <= LONGEST_MARK]
 
 
 def detection_records(
@@ -82,7 +89,7 @@ def detection_records(
         ("candid", b"%d" % detection.candid),
         ("programid", b"%d" % detection.programid),
     ]
-    headers += [(name, sent[name]) for name in PASSED_ON if name in sent]
+    headers += passed_on(sent)
     if outcome.revision:
         headers.append(("revision", b"1"))
     key = detection.object_id.encode()
@@ -108,11 +115,11 @@ def rejected_record(packet: Incoming, rejected: Rejected, scored_ms: int) -> Rec
         ("topic", packet.topic.encode()),
         ("partition", b"%d" % packet.partition),
         ("offset", b"%d" % packet.offset),
-        ("attempt", b"%d" % (int(attempt) + 1 if attempt.isdigit() else 1)),
+        ("attempt", b"%d" % (int(attempt) + 1 if attempt.isdigit() and len(attempt) < 10 else 1)),
     ]
     if rejected.survey is not None:
         headers.append(("survey", rejected.survey.encode()))
-    headers += [(name, sent[name]) for name in PASSED_ON if name in sent]
+    headers += passed_on(sent)
     value = packet.value
     complete = len(value) <= WHOLE_BYTES
     headers += [("size", b"%d" % len(value)), ("complete", b"true" if complete else b"false")]
