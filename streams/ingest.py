@@ -31,7 +31,7 @@ class Batcher(Generic[Packet, Result]):
     acknowledge : callable
         ``acknowledge(packets, result)``, when this batch and all before it are delivered.
     on_failure : callable
-        Told once about the first error of any of these; nothing is computed, sent or acknowledged after it.
+        Told once about the first error of any of these; nothing behind it is computed, sent or acknowledged.
     flights : int
         Batches that may be computed or awaiting delivery at once.
     """
@@ -56,11 +56,11 @@ class Batcher(Generic[Packet, Result]):
         self._computing, self._sending = asyncio.Lock(), asyncio.Lock()
         self._flying: set[asyncio.Task[None]] = set()
         self._before: asyncio.Future[None] | None = None
-        self._failed = False
+        self._failed = self._draining = False
 
     async def put(self, packet: Packet) -> None:
-        """Hand in a packet; waits while a full batch waits for a flight."""
-        while len(self._open) >= self._size and not self._failed:
+        """Hand in a packet; waits while a full batch waits for a flight, and for ever once it drains: it takes nothing more."""
+        while self._draining or (len(self._open) >= self._size and not self._failed):
             self._room.clear()
             await self._room.wait()
         self._open.append(packet)
@@ -70,7 +70,8 @@ class Batcher(Generic[Packet, Result]):
             self._timer = asyncio.get_running_loop().call_later(self._wait_s, self._close)
 
     async def drain(self) -> None:
-        """Close the open batch and wait until everything handed in is finished."""
+        """Take nothing more, close the open batch and wait until everything handed in is finished."""
+        self._draining = True
         while (self._open or self._flying) and not self._failed:
             self._close()
             if self._flying:

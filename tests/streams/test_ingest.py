@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -11,10 +12,10 @@ from streams.ingest import Batcher
 
 
 class Stage:
-    """Records what the batcher does; computing and sending take as long as they are told to."""
+    """Records what the batcher does; a batch whose number is held is delivered when the test lets it go."""
 
-    def __init__(self, compute_s: float = 0.0, deliver_s: dict[int, float] | None = None, fail_at: int | None = None) -> None:
-        self.compute_s, self.deliver_s, self.fail_at = compute_s, deliver_s or {}, fail_at
+    def __init__(self, held: tuple[int, ...] = (), fail_at: int | None = None) -> None:
+        self.held, self.fail_at = {number: asyncio.Event() for number in held}, fail_at
         self.batches: list[list[int]] = []
         self.computing = self.most_computing = 0
         self.sent: list[list[int]] = []
@@ -25,21 +26,34 @@ class Stage:
         self.computing += 1
         self.most_computing = max(self.most_computing, self.computing)
         self.batches.append(packets)
-        await asyncio.sleep(self.compute_s)
+        await asyncio.sleep(0)
         self.computing -= 1
         if self.fail_at in packets:
             raise RuntimeError("engine")
         return len(self.batches) - 1
 
-    async def send(self, packets: list[int], number: int) -> list[asyncio.Task[None]]:
+    async def send(self, packets: list[int], number: int) -> list[asyncio.Task[object]]:
         self.sent.append(packets)
-        return [asyncio.create_task(asyncio.sleep(self.deliver_s.get(number, 0.0)))]
+        return [asyncio.create_task(self.held[number].wait() if number in self.held else asyncio.sleep(0))]
 
     def acknowledge(self, packets: list[int], number: int) -> None:
         self.acknowledged += packets
 
-    def batcher(self, size: int = 4, wait_s: float = 0.02) -> Batcher[int, int]:
+    def batcher(self, size: int = 4, wait_s: float = 60.0) -> Batcher[int, int]:
         return Batcher(size, wait_s, self.compute, self.send, self.acknowledge, self.failures.append)
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait for what has to come, however slow the machine is."""
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110 - what is tested has no event for it
+            await asyncio.sleep(0.001)
+
+
+async def settled() -> None:
+    """Everything that can go on without a timer and without us has gone on."""
+    for _ in range(100):
+        await asyncio.sleep(0)
 
 
 async def test_a_full_batch_goes_at_once() -> None:
@@ -47,32 +61,38 @@ async def test_a_full_batch_goes_at_once() -> None:
     batcher = stage.batcher(wait_s=60)
     for i in range(8):
         await batcher.put(i)
-    await asyncio.sleep(0.01)
+    await until(lambda: len(stage.acknowledged) == 8)
     assert stage.batches == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert stage.acknowledged == list(range(8))
 
 
 async def test_a_batch_closes_so_long_after_its_first_packet() -> None:
     stage = Stage()
-    batcher = stage.batcher(size=100, wait_s=0.05)
+    batcher = stage.batcher(size=100_000, wait_s=0.05)
     began = time.monotonic()
-    for i in range(3):  # more packets do not put it off
-        await batcher.put(i)
-        await asyncio.sleep(0.01)
-    while not stage.batches:  # noqa: ASYNC110 - what is tested has none
-        await asyncio.sleep(0.001)
-    assert 0.045 <= time.monotonic() - began < 0.2
-    assert stage.batches == [[0, 1, 2]]
+    count = 0
+    async with asyncio.timeout(30):
+        while not stage.batches:  # packets that keep coming do not put it off
+            await batcher.put(count)
+            count += 1
+            await asyncio.sleep(0.001)
+    assert time.monotonic() - began >= 0.045
+    assert stage.batches[0] == list(range(len(stage.batches[0])))
 
 
 async def test_the_next_batch_is_computed_while_the_last_is_delivered_and_a_third_waits() -> None:
-    stage = Stage(deliver_s={0: 0.1, 1: 0.1})
+    stage = Stage(held=(0, 1))
     batcher = stage.batcher(wait_s=0)
     for i in range(10):
         await batcher.put(i)
-    await asyncio.sleep(0.05)
+    await until(lambda: len(stage.sent) == 2)
+    await settled()
     assert stage.batches == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert stage.acknowledged == []
+    stage.held[0].set()
+    await until(lambda: len(stage.batches) == 3)
+    assert stage.acknowledged == [0, 1, 2, 3]
+    stage.held[1].set()
     await batcher.drain()
     assert stage.batches[2] == [8, 9]
     assert stage.acknowledged == list(range(10))
@@ -80,36 +100,68 @@ async def test_the_next_batch_is_computed_while_the_last_is_delivered_and_a_thir
 
 
 async def test_acknowledgements_are_in_order_although_the_second_is_delivered_first() -> None:
-    stage = Stage(deliver_s={0: 0.1, 1: 0.0})
+    stage = Stage(held=(0,))
     batcher = stage.batcher()
     for i in range(8):
         await batcher.put(i)
-    await asyncio.sleep(0.05)
-    assert len(stage.sent) == 2
+    await until(lambda: len(stage.sent) == 2)
+    await settled()
     assert stage.acknowledged == []
+    stage.held[0].set()
     await batcher.drain()
     assert stage.acknowledged == list(range(8))
 
 
 async def test_put_waits_while_both_flights_are_taken() -> None:
-    stage = Stage(deliver_s={0: 0.2, 1: 0.2})
+    stage = Stage(held=(0, 1))
     batcher = stage.batcher()
     for i in range(12):  # two batches fly, the third is full
         await batcher.put(i)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(batcher.put(12), 0.05)
-    await asyncio.wait_for(batcher.put(12), 1)
+    waiting = asyncio.create_task(batcher.put(12))
+    await until(lambda: len(stage.sent) == 2)
+    await settled()
+    assert not waiting.done()
+    for held in stage.held.values():
+        held.set()
+    await asyncio.wait_for(waiting, 30)
     await batcher.drain()
     assert stage.acknowledged == list(range(13))
 
 
+async def test_draining_takes_nothing_more() -> None:
+    """A worker that is told to end while packets keep coming would else never be done."""
+    stage = Stage(held=(0, 1))
+    batcher = stage.batcher()
+    count = 0
+
+    async def feed() -> None:
+        nonlocal count
+        while True:
+            await batcher.put(count)
+            count += 1
+
+    feeding = asyncio.create_task(feed())
+    await until(lambda: len(stage.sent) == 2)
+    draining = asyncio.create_task(batcher.drain())
+    await settled()
+    for held in stage.held.values():
+        held.set()
+    await asyncio.wait_for(draining, 30)
+    assert stage.acknowledged == list(range(count))
+    await settled()
+    assert not feeding.done()
+    assert stage.acknowledged == list(range(count)), "what came after is left to the next worker"
+    feeding.cancel()
+
+
 @pytest.mark.parametrize("fail_at", [0, 5])
 async def test_nothing_behind_a_failure_is_acknowledged(fail_at: int) -> None:
-    stage = Stage(fail_at=fail_at, deliver_s={0: 0.02})
+    stage = Stage(fail_at=fail_at)
     batcher = stage.batcher()
     for i in range(12):
         await batcher.put(i)
-    await asyncio.sleep(0.1)
+    await until(lambda: stage.failures)
+    await settled()
     assert [str(e) for e in stage.failures] == ["engine"]
     assert stage.acknowledged == ([] if fail_at == 0 else [0, 1, 2, 3])
-    await asyncio.wait_for(batcher.drain(), 1)
+    await asyncio.wait_for(batcher.drain(), 30)
