@@ -130,11 +130,10 @@ class Flow:
         assert batcher is not None
         async for event in stream.noack().events():
             message = event.message
-            await batcher.put(
-                Incoming(
-                    event.value, message.topic, message.partition, message.offset, int(message.timestamp * 1000), message.headers, event
-                )
-            )
+            # Kafka allows records and headers without a value. A record without one is an empty packet: rejected, and not the worker's end.
+            headers = [(name, value) for name, value in message.headers or () if value is not None]
+            appended_ms = round(message.timestamp * 1000)
+            await batcher.put(Incoming(event.value or b"", message.topic, message.partition, message.offset, appended_ms, headers, event))
 
     async def drain(self) -> None:
         """Finish what was taken."""
@@ -253,7 +252,7 @@ async def watch_offsets(app: faust.App, settings: Settings, stall: Stall, on_fat
     held = [tp for tp in app.consumer.assignment() if tp.topic in topics.ALERTS]
     offsets = await committed_and_end(app, held)
     for tp, (committed, end) in offsets.items():
-        metrics.LAG.labels(tp.topic, str(tp.partition)).set(max(0, end - max(committed, 0)))
+        metrics.LAG.labels(tp.topic, str(tp.partition)).set(max(0, end - committed))
     stuck = stall.observe(time.monotonic(), offsets)
     if stuck is not None:
         on_fatal(
@@ -262,13 +261,13 @@ async def watch_offsets(app: faust.App, settings: Settings, stall: Stall, on_fat
 
 
 async def committed_and_end(app: faust.App, held: Sequence[Any]) -> dict[Any, tuple[int, int]]:
-    """Partition → (committed, end) as the broker has them; -1: nothing is committed yet."""
+    """Partition → (committed, end) as the broker has them; what retention has taken counts as committed: nobody can read it."""
     if not held:
         return {}
-    ends = await app.consumer.highwaters(*held)
+    starts, ends = await app.consumer.earliest_offsets(*held), await app.consumer.highwaters(*held)
     # Faust writes an offset down there when the broker has confirmed its commit; it has no public name for it.
     confirmed = app.consumer._committed_offset  # type: ignore[attr-defined]
-    return {tp: (confirmed[tp] or -1, ends[tp]) for tp in held if ends.get(tp) is not None}
+    return {tp: (max(confirmed.get(tp) or 0, starts.get(tp) or 0), ends[tp]) for tp in held if ends.get(tp) is not None}
 
 
 def _credentials(settings: Settings) -> Any:

@@ -29,12 +29,13 @@ class Stall:
         now : float
             Monotonic time [s].
         offsets : mapping
-            Partition → (committed, end). A partition that is not named is not held: its clock starts anew when it comes back.
+            Partition → (committed or, where that is later, the first that is there; end). A partition that is not named is not held:
+            its clock starts anew when it comes back.
         """
         self._moved = {place: seen for place, seen in self._moved.items() if place in offsets}
         for place, (committed, end) in offsets.items():
             before, since = self._moved.get(place, (None, now))
-            if committed != before or max(committed, 0) >= end:  # -1: nothing is committed, and an empty partition ends at 0
+            if committed != before or committed >= end:
                 self._moved[place] = (committed, now)
             elif now - since > self._limit_s:
                 return place
