@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-STARTED_WITHIN = 60.0
-"""How long a worker may take until it has its partitions [s]."""
-DRAIN_WITHIN = 8.0
+STARTED_WITHIN = 90.0
+"""How long a worker may take until it has its place in the group [s]; one that hangs there would never be missed."""
+DRAIN_WITHIN = 6.0
 """How long what was taken may take to be finished at the end [s]; the rest comes again."""
 
 
@@ -79,7 +79,11 @@ def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], 
     scorer = (make_scorer or published)(settings)
     metrics.SCORING.info({"scoring_id": scorer.scoring_id, "model": scorer.model, "engine": scorer.engine})
     port = settings.metrics_port + slot if settings.metrics_port else 0
-    server, _ = prometheus_client.start_http_server(port, settings.metrics_host)
+    try:
+        server, _ = prometheus_client.start_http_server(port, settings.metrics_host)
+    except OSError as error:
+        where = f"{settings.metrics_host}:{port}"
+        raise SettingsError(f"the metrics cannot have {where} ({error.strerror or error}): set PROTONOVA_METRICS_PORT (0: any)") from None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_live(settings, scorer, slot, server.server_port))
 
@@ -113,16 +117,12 @@ async def _live(settings: Settings, scorer: Scorer, slot: int, metrics_port: int
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0, "told to")
     app, flow = make_app(settings, scorer, slot, end)
-    try:
-        await app.start()
-    except Exception as error:
-        log.error("the worker does not start", why=repr(error))
-        return FLOW_FAILED
-    ready = asyncio.create_task(_say_ready(settings, app, slot, metrics_port))
-    crashed = asyncio.create_task(_crashed(app, end))
+    late = loop.call_later(STARTED_WITHIN, end, FLOW_FAILED, f"it had no place in the group after {STARTED_WITHIN:.0f} s")
+    tasks = [asyncio.create_task(_start(app, end)), asyncio.create_task(_say_ready(settings, app, slot, metrics_port, late))]
     status = await ended
-    ready.cancel()
-    crashed.cancel()
+    late.cancel()
+    for task in tasks:
+        task.cancel()
     if status:
         # The end of a process that failed must not hang on what failed; nothing of it is to be saved.
         sys.stderr.flush()
@@ -131,12 +131,25 @@ async def _live(settings: Settings, scorer: Scorer, slot: int, metrics_port: int
     return status
 
 
-async def _say_ready(settings: Settings, app: faust.App, slot: int, metrics_port: int) -> None:
+async def _start(app: faust.App, end: Callable[[int, str], None]) -> None:
+    """Start the application, and see its end: Faust's own services crash the application, not the process."""
+    from streams.app import FLOW_FAILED
+
+    try:
+        await app.start()
+        await app.wait_until_stopped()
+    except Exception as error:
+        end(FLOW_FAILED, repr(error))
+    end(FLOW_FAILED, repr(app.crash_reason) if app.crash_reason else "the application stopped by itself")
+
+
+async def _say_ready(settings: Settings, app: faust.App, slot: int, metrics_port: int, late: asyncio.TimerHandle) -> None:
     """Write down that this worker has taken its place in the group; `protonova run` waits for it."""
     path = settings.state / "run" / f"worker-{slot}.json"
     # An idle member of a group with more members than partitions holds none and is ready all the same.
     while not app.rebalancing_count or app.rebalancing:  # noqa: ASYNC110 - Faust has no event for it
         await asyncio.sleep(0.05)
+    late.cancel()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_bytes(orjson.dumps({"pid": os.getpid(), "metrics": metrics_port}))
@@ -144,17 +157,11 @@ async def _say_ready(settings: Settings, app: faust.App, slot: int, metrics_port
     log.info("ready", partitions=len(app.consumer.assignment()), metrics_port=metrics_port)
 
 
-async def _crashed(app: faust.App, end: Callable[[int, str], None]) -> None:
-    """Faust's own services crash the application, not the process."""
-    from streams.app import FLOW_FAILED
-
-    await app.wait_until_stopped()
-    end(FLOW_FAILED, repr(app.crash_reason) if app.crash_reason else "the application stopped by itself")
-
-
 async def _finish(app: faust.App, flow: Flow) -> None:
     """Leave in order, but do not hang: what is not finished in time comes again."""
-    # Faust's shutdown may wait for ever for packets nobody will acknowledge; a thread watches over it.
+    from streams.app import publish_telemetry
+
+    # Faust's shutdown may wait for ever for packets nobody will acknowledge; a thread watches over it to the process's end.
     watchdog = threading.Timer(2 * DRAIN_WITHIN, os._exit, (0,))
     watchdog.daemon = True
     watchdog.start()
@@ -162,6 +169,7 @@ async def _finish(app: faust.App, flow: Flow) -> None:
         async with asyncio.timeout(DRAIN_WITHIN):
             await flow.drain()
             await app.consumer.commit()
+            await publish_telemetry(flow)  # doubles are counted nowhere else
     except Exception as error:
         log.warning("not everything was finished", why=repr(error))
     await flow.stop()
@@ -170,7 +178,6 @@ async def _finish(app: faust.App, flow: Flow) -> None:
             await app.stop()
     except Exception as error:
         log.debug("the application did not stop cleanly", why=repr(error))
-    watchdog.cancel()
 
 
 def main() -> int:
@@ -178,13 +185,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m streams.worker", description=__doc__)
     parser.add_argument("--slot", type=int, default=0, help="number of this worker on this machine")
     slot = parser.parse_args().slot
+    from gpu.session import EngineError
+
     try:
         settings = Settings()
         settings.client_options()
+        return run_worker(settings, slot)
     except SettingsError as error:
         print(f"protonova: {error}", file=sys.stderr)
         return 2
-    return run_worker(settings, slot)
+    except EngineError as error:  # the model does not even load: as where it fails on packets, the supervisor gives up after some
+        from streams.app import ENGINE_FAILED
+
+        print(f"protonova: {error}", file=sys.stderr)
+        return ENGINE_FAILED
 
 
 if __name__ == "__main__":
