@@ -11,6 +11,7 @@ it differ by more than chance allows.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import sys
 import time
@@ -132,6 +133,11 @@ class Watch:
         """Remember a command given before this process started."""
         self._commanded[str(command["model"])] = int(command["since_ms"])
 
+    def recall(self, value: bytes) -> None:
+        """The same of a message; one that is no command of ours is passed over, or it would end every start of this process."""
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            self.resume(orjson.loads(value))
+
 
 def observe(watch: Watch, value: bytes, now_ms: int) -> list[Alarm]:
     """The alarms a message of `telemetry.scores` raises; none of one that is of another release."""
@@ -182,7 +188,7 @@ async def _follow(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, watch:
     await consumer.seek_to_beginning(commands)
     while await consumer.position(commands) < end:
         for message in (await consumer.getmany(commands, timeout_ms=500)).get(commands, []):
-            watch.resume(orjson.loads(message.value))
+            watch.recall(message.value)
     consumer.assign([telemetry])
     await consumer.seek_to_end(telemetry)
     log.info("watching", topic=topics.TELEMETRY)

@@ -78,10 +78,19 @@ def encode_summary(summary: WorkerSummary) -> bytes:
 
 
 def decode_summary(value: bytes) -> WorkerSummary:
-    """The inverse of `encode_summary`."""
-    if value[:5] != b"\0" + SCHEMA_ID.to_bytes(4, "big"):
+    """The inverse of `encode_summary`.
+
+    Raises
+    ------
+    ValueError
+        It is none of this release.
+    """
+    if not value or value[:5] != b"\0" + SCHEMA_ID.to_bytes(4, "big"):
         raise ValueError("not a worker's summary of this release")
-    record: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), SCHEMA, None)
+    try:
+        record: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), SCHEMA, None)
+    except Exception as error:  # a reader of damaged Avro raises whatever it falls over
+        raise ValueError(f"a damaged summary of a worker: {error!r}") from error
     record["surveys"] = {survey: Outcomes(**outcomes) for survey, outcomes in record["surveys"].items()}
     record["latency"] = {int(k): v for k, v in record["latency"].items()}
     return WorkerSummary(**record)

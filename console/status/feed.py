@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from console.broker import partitions_of
+from console.errors import say
 from console.status.figures import Figures, Lag
 from schemas.records import decode_detection
 from streams import topics
@@ -55,6 +56,9 @@ class Feed:
                 await self._session()
             except* (KafkaError, OSError, TimeoutError):
                 self.figures.connected = False
+            except* Exception as group:  # nobody expected it; a page that stands still must not look alive
+                self.figures.connected = False
+                say(f"the feed of the status page starts again after {group.exceptions[0]!r}")
             await asyncio.sleep(AGAIN)
 
     async def _session(self) -> None:

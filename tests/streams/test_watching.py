@@ -19,6 +19,11 @@ def test_a_worker_with_lag_that_commits_nothing_is_stuck() -> None:
     assert stall.observe(11, {"p": (5, 12)}) == "p"
 
 
+def test_packets_that_retention_took_are_no_stall() -> None:
+    stall = Stall(10)  # never committed, and everything is gone: the first that is there is the end
+    assert [stall.observe(now, {"p": (1000, 1000)}) for now in (0, 20, 40)] == [None] * 3
+
+
 def test_progress_idleness_and_a_lost_partition_are_no_stall() -> None:
     stall = Stall(10)
     stall.observe(0, {"p": (5, 9), "idle": (3, 3), "gone": (1, 2)})
@@ -86,3 +91,15 @@ def test_rejected_packets_alarm_but_do_not_train() -> None:
 def test_foreign_messages_are_passed_over() -> None:
     assert observe(Watch(0.0), b"\0\0\0\0\x07anything", 0) == []
     assert observe(Watch(0.0), b"", 0) == []
+    tally = Tally("w", "id", "m", "e", 0.0)
+    tally.packet("ztf", None, 1.0)
+    tally.batch(1, 0.1)
+    summary, _ = tally.take(1.0)
+    assert summary is not None
+    whole = encode_summary(summary)
+    for size in range(len(whole)):
+        assert observe(Watch(0.0), whole[:size], 0) == []
+    watch = Watch(0.0)
+    for value in (b"", b"{", b"[]", b'{"model": 3}', b'{"model": "m", "since_ms": "soon"}'):
+        watch.recall(value)
+    assert not watch._commanded
