@@ -51,7 +51,7 @@ def settings(**flags: Any) -> Settings:
 
 @app.command()
 def run(
-    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Worker processes.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=0, max=256, help="Worker processes.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Clear the broker's data first.")] = False,
     kafka: Kafka = None,
     state: State = None,
