@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 
+ONE_NODE = {"replication": 1, "kafka_security_protocol": "PLAINTEXT"}
+"""What holds for the node that we start ourselves, whatever is set for a cluster."""
+
+
 def reachable(server: str, timeout: float = 2.0) -> str | None:
     """Why nothing listens at host:port; None: something does."""
     host, _, port = server.rpartition(":")
@@ -51,7 +55,7 @@ def with_broker(settings: Settings) -> Settings:
             raise ConsoleError(
                 f"no broker runs on the state folder {settings.state}: start `protonova run`, or set PROTONOVA_KAFKA=host:port"
             )
-        return settings.model_copy(update={"kafka": found})
+        return settings.model_copy(update={"kafka": found, **ONE_NODE})
     # Asked here, once and shortly: a client library would try for a minute and say little.
     reasons = [f"{server}: {why}" for server in settings.kafka.split(",") if (why := reachable(server, 5.0))]
     if len(reasons) == len(settings.kafka.split(",")):

@@ -72,7 +72,6 @@ def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, ke
             "workers": 1,
             "status_host": "127.0.0.1",
             "status_port": 0,
-            "kafka_security_protocol": "PLAINTEXT",
         }
     )
     console = reports.output()

@@ -23,6 +23,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from console.broker import ONE_NODE
 from console.child import Child
 from console.errors import ConsoleError, one_line, say
 from console.kafka import LocalKafka
@@ -151,7 +152,7 @@ class Supervisor:
             self._kafka = LocalKafka()
             with fetching() as progress:
                 self._kafka.start(self.settings.state, self._fresh, progress)
-            self.settings = self.settings.model_copy(update={"kafka": self._kafka.bootstrap})
+            self.settings = self.settings.model_copy(update={"kafka": self._kafka.bootstrap, **ONE_NODE})
         for line in asyncio.run(declare(self.settings, classes)):
             if not line.startswith("made "):
                 self._tell(line)
@@ -204,6 +205,8 @@ class Supervisor:
             self._give_up(str(error))
         except OSError as error:
             self._give_up(f"a process cannot be started: {error}")
+        except Exception as error:  # a watch that ended unseen would leave everything alone for ever
+            self._give_up(f"unexpected {type(error).__name__} while watching over the processes: {one_line(error, 200)}")
 
     def _look_after(self, place: Place) -> None:
         now = time.monotonic()
