@@ -30,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "kafka" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flow)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(400))  # a worker's start alone takes 20 s where four processes share two cores
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -69,6 +71,16 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.workers: dict[int, Child] = {}
+        self.since: dict[TopicPartition, int] = {}
+        """Where the records of this test begin."""
+
+    async def mark(self) -> None:
+        """What the topics hold now is no concern of the test that follows."""
+        self.since = {}
+        async with topics.admin_client(self.settings) as admin:
+            names = [name for name in await admin.list_topics() if not name.startswith("__")]
+        async with self.reader(*names) as consumer:
+            self.since = await consumer.end_offsets(list(consumer.assignment()))
 
     def start(self, slot: int = 0, seconds_a_packet: float = 0.0, **environment: str) -> Child:
         """Start a worker with the stand-in scorer."""
@@ -79,7 +91,7 @@ class Bench:
         self.workers[slot] = Child(command, self.settings.state / "logs" / f"worker-{slot}.log", where)
         return self.workers[slot]
 
-    async def ready(self, slot: int = 0, within: float = 60.0) -> None:
+    async def ready(self, slot: int = 0, within: float = 120.0) -> None:
         """Wait until a worker has taken its place."""
         await until(lambda: (self.settings.state / "run" / f"worker-{slot}.json").exists(), within, lambda: self.log(slot))
 
@@ -104,7 +116,7 @@ class Bench:
 
     @asynccontextmanager
     async def reader(self, *names: str) -> AsyncIterator[AIOKafkaConsumer]:
-        """A consumer of whole topics from their beginning, without a group."""
+        """A consumer of topics from the mark, else from their beginning, without a group."""
         consumer = AIOKafkaConsumer(**self.settings.client_options(), group_id=None, auto_offset_reset="earliest")
         await consumer.start()
         try:
@@ -113,11 +125,13 @@ class Bench:
             places = [TopicPartition(n, p) for n in names for p in range(found.get(n, 0))]
             consumer.assign(places)
             await consumer.seek_to_beginning(*places)
+            for place in self.since.keys() & set(places):
+                consumer.seek(place, self.since[place])
             yield consumer
         finally:
             await consumer.stop()
 
-    async def read(self, count: int, *names: str, within: float = 60.0) -> dict[str, list[ConsumerRecord]]:
+    async def read(self, count: int, *names: str, within: float = 120.0) -> dict[str, list[ConsumerRecord]]:
         """Records of topics until there are so many of them together; fails with the worker's log."""
         out: dict[str, list[ConsumerRecord]] = {name: [] for name in names}
         deadline = time.monotonic() + within
@@ -129,11 +143,11 @@ class Bench:
         return out
 
     async def everything(self, *names: str) -> dict[str, list[ConsumerRecord]]:
-        """All records that topics hold now."""
+        """All records that topics hold now, from the mark."""
         async with self.reader(*names) as consumer:
             ends = await consumer.end_offsets(list(consumer.assignment()))
             starts = await consumer.beginning_offsets(list(consumer.assignment()))
-        return await self.read(sum(ends.values()) - sum(starts.values()), *names)
+        return await self.read(sum(end - self.since.get(place, starts[place]) for place, end in ends.items()), *names)
 
     async def committed(self) -> tuple[int, int]:
         """What the group has committed of the alert topics, and where they end (sums)."""
@@ -143,7 +157,7 @@ class Bench:
             ends = await consumer.end_offsets(list(consumer.assignment()))
         return sum(max(0, o.offset) for place, o in offsets.items() if place.topic in topics.ALERTS), sum(ends.values())
 
-    async def all_committed(self, within: float = 20.0) -> None:
+    async def all_committed(self, within: float = 90.0) -> None:
         """Wait until the group has committed everything."""
         deadline = time.monotonic() + within
         while (offsets := await self.committed())[0] != offsets[1]:
@@ -159,18 +173,43 @@ async def until(true: Callable[[], bool], within: float, said: Callable[[], str]
         await asyncio.sleep(0.05)
 
 
-@pytest.fixture
-async def bench(kafka: LocalKafka, tmp_path: Path) -> AsyncIterator[Bench]:
-    """Fresh topics and a group of its own for a test."""
-    settings = Settings(kafka=kafka.bootstrap, state=tmp_path / "state", app_id=f"test-{next(_count)}", partitions=4)
+async def fresh(kafka: LocalKafka, folder: Path) -> Bench:
+    """Fresh topics and a group of its own."""
+    settings = Settings(kafka=kafka.bootstrap, state=folder / "state", app_id=f"test-{next(_count)}", partitions=4)
     (settings.state / "logs").mkdir(parents=True)
     async with topics.admin_client(settings) as admin:
         await clear(admin)
     await topics.declare(settings, stand_in.StandIn.classes)
-    bench = Bench(settings)
+    return Bench(settings)
+
+
+@pytest.fixture
+async def bench(kafka: LocalKafka, tmp_path: Path) -> AsyncIterator[Bench]:
+    """Fresh topics and a group of its own for a test."""
+    bench = await fresh(kafka, tmp_path)
     yield bench
     for worker in bench.workers.values():
         worker.kill()
+
+
+@pytest.fixture(scope="module")
+def running(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One worker for a module whose tests ask nothing special of it. No other test of the module may use `bench`: it deletes the topics."""
+    bench = asyncio.run(fresh(kafka, tmp_path_factory.mktemp("running")))
+    yield bench
+    for worker in bench.workers.values():
+        worker.kill()
+
+
+@pytest.fixture
+async def flowing(running: Bench) -> Bench:
+    """The module's worker, ready; what other tests did is before the mark."""
+    if not running.workers or running.workers[0].poll() is not None:
+        running.start()
+    await running.ready()
+    await running.all_committed()
+    await running.mark()
+    return running
 
 
 async def clear(admin: AIOKafkaAdminClient) -> None:
