@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.subjects import SUBJECTS
+from console.status.subjects import subjects
 from schemas.taxonomy import CLASSES, TAXONOMY
 from streams.settings import Settings
 from streams.topics import DAY, class_topic, wiring
@@ -58,12 +58,18 @@ def topics() -> str:
                 ("`traceparent`", "W3C trace context: the input's trace, a span of ours"),
                 ("`ingested_at`", "the input's append time [ms since 1970]; the output's own append time minus this is the latency"),
                 ("`scored_at`", "when it was scored [ms since 1970]"),
-                ("`survey`, `candid`, `programid`", "of the packet; empty where it could not be read"),
+                ("`survey`", "of the packet; on `alerts.rejected` only where it was recognised"),
+                ("`candid`, `programid`", "of the packet; not on `alerts.rejected`"),
                 ("`revision`", "`1`: the same candid came before with other bytes"),
                 ("`_test`, `alert_tense`", "passed on from the input: not of the sky, or of another night"),
                 (
                     "`reason`, `error_class`, `topic`, `partition`, `offset`, `attempt`",
-                    "on `alerts.rejected`: why, and where it came from; `sha256`, `bytes` where the packet was cut",
+                    "on `alerts.rejected`: why, and where it came from",
+                ),
+                (
+                    "`size`, `complete`",
+                    "on `alerts.rejected`: bytes of the packet, and whether the value is all of them; `false`: it is "
+                    "their sha256 (32 bytes) and the first 65,536",
                 ),
             ),
         )
@@ -72,9 +78,9 @@ def topics() -> str:
 
 def detection() -> str:
     """docs/detection.md"""
-    schema = json.loads(SUBJECTS["detections-value"].schema_text)
+    schema = json.loads(subjects()["detections-value"].schema_text)
     rows = [(f"`{field['name']}`", f"`{_type(field['type'])}`", field.get("doc", "")) for field in schema["fields"]]
-    ids = [(f"`{s.subject}`", s.id, s.version) for s in SUBJECTS.values()]
+    ids = [(f"`{s.subject}`", s.id, s.version) for s in subjects().values()]
     return (
         f"# The Detection\n\n{schema.get('doc', '')}\n\nAvro in Confluent's framing (0x00, schema id, body), or an object container with "
         "`PROTONOVA_CONTAINER_OUTPUT=true`.\n\n"
