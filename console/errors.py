@@ -74,6 +74,8 @@ def _expected(error: BaseException) -> tuple[str, int] | None:
         return "the topic is not on the broker: `protonova topics --repair` makes ours", FAILED
     if module == "aiokafka" and name in ("TopicAuthorizationFailedError", "AuthenticationFailedError", "UnsupportedSaslMechanismError"):
         return f"the Kafka broker refuses us ({name}): check PROTONOVA_KAFKA_SASL_* and PROTONOVA_KAFKA_SECURITY_PROTOCOL", FAILED
+    if module == "aiokafka" and getattr(error, "errno", None) is not None:  # any other answer of the broker: no fault of ours
+        return f"the Kafka broker refuses: {one_line(error, 300)}", FAILED
     if name in ("BundleError", "EngineError", "EngineFailure") and module in ("registry", "gpu", "streams"):
         return f"{error} (`protonova doctor` says what is there)", FAILED
     if isinstance(error, OSError) and error.filename is not None:

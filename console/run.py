@@ -31,8 +31,8 @@ from console.kafka import LocalKafka
 if TYPE_CHECKING:
     from streams.settings import Settings
 
-READY_WITHIN = 120.0
-"""How long workers may take until they are ready [s]: numba compiles and an engine builds on the very first run."""
+READY_WITHIN = 180.0
+"""How long workers may take until they are ready [s]: numba compiles and an engine builds on the very first run, on a busy machine too."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Before an ended child is started again [s]; doubled each time it ends soon."""
 STEADY = 60.0

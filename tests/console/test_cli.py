@@ -98,6 +98,22 @@ def test_an_unexpected_error_is_one_line_and_a_log(tmp_path: Path) -> None:
     assert "Traceback" in logs[0].read_text()
 
 
+def test_what_the_broker_refuses_is_its_own_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from aiokafka.errors import InvalidReplicationFactorError
+
+    from console.errors import guarded
+
+    def refused() -> int:
+        raise InvalidReplicationFactorError("topic alerts.ztf: replication factor 3, brokers 1")
+
+    assert guarded(refused, lambda: tmp_path) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the Kafka broker refuses" in said
+    assert "brokers 1" in said
+    assert list(tmp_path.iterdir()) == [], "nothing to send us"
+
+
 def test_an_interrupt_is_130(tmp_path: Path) -> None:
     from console.errors import guarded
 
