@@ -35,7 +35,7 @@ from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, Recipe, fit
 from operators.prototypes import judge
-from registry.bundle import Bundle, BundleError, Golden, Parts, save
+from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
 from schemas.taxonomy import TAXONOMY
 
 STEPS_A_MINUTE = 380
@@ -74,6 +74,8 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     def say(text: str) -> None:
         console.print(f"[{time.monotonic() - started:5.0f} s] {text}", highlight=False)
 
+    refuse(Path(options.out))  # now, not after twenty minutes
+    _work(options.out).mkdir(parents=True, exist_ok=True)
     recipe = Recipe(steps=options.steps or steps_for(options.minutes, options.alerts), seed=options.seed)
     config = EncoderConfig(classes=len(SLUGS))
     held_out_size = min(HELD_OUT, max(options.alerts // 4, 60 * len(SLUGS)))
@@ -222,8 +224,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.alerts < 20 * len(SLUGS):
         parser.error(f"--alerts must be {20 * len(SLUGS)} at least: 20 a class")
-    if options.minutes <= 0 or options.processes < 1:
-        parser.error("--minutes and --processes must be above 0")
+    if not options.minutes > 0 or options.processes < 1 or (options.steps is not None and options.steps < 1):
+        parser.error("--minutes, --steps and --processes must be above 0")
+    if not 0 <= options.seed < 1 << 32:
+        parser.error("--seed must be from 0 to 4,294,967,295")
+    if not options.out.strip():
+        parser.error("--out must name a folder")
     return options
 
 

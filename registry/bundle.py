@@ -156,15 +156,20 @@ def load(path: Path | None = None) -> Bundle:
 
 
 def save(path: Path, parts: Parts) -> Bundle:
-    """Write a bundle and read it back; what was at `path` is replaced in one step.
+    """Write a bundle and read it back; a bundle that was at `path` is replaced once the new one is whole.
 
     Raises
     ------
     BundleError
-        The parts do not fit each other.
+        The parts do not fit each other, or `path` holds something else than a bundle.
+    OSError
+        Nothing can be written there.
     """
+    path = path.resolve()  # "." has no name to stage beside
+    refuse(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}-{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir()
     try:
         arrays: Arrays = {name: np.asarray(getattr(parts.heads, name), dtype=np.float32) for name in Heads.__dataclass_fields__}
@@ -190,6 +195,21 @@ def save(path: Path, parts: Parts) -> Bundle:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return load(path)
+
+
+def refuse(path: Path) -> None:
+    """Refuse a place where a bundle must not be written: what is there is deleted, so it may be a bundle and nothing else.
+
+    Raises
+    ------
+    BundleError
+        `path` is a file, or a folder with anything in it that no bundle has.
+    """
+    if path.exists() and not path.is_dir():
+        raise BundleError(f"{path} is a file: a bundle is a folder")
+    others = sorted({entry.name for entry in path.iterdir()} - set(LIMITS)) if path.is_dir() else []
+    if others:
+        raise BundleError(f"{path} holds {others[0]}, which is no part of a bundle: name a folder of its own")
 
 
 def _safe(arrays: Arrays) -> bytes:

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from data.simulate.classes import SLUGS, STREAM_MIX  # noqa: E402
 from gpu.ort import OrtSession  # noqa: E402
 from learning import evaluate  # noqa: E402
-from learning.augment import augment  # noqa: E402
+from learning.augment import Strength, augment  # noqa: E402
 from learning.calibrate import calibrate, prior, quantile, thresholds  # noqa: E402
 from learning.dataset import Alerts, join, simulate  # noqa: E402
 from learning.encoder import Encoder, EncoderConfig  # noqa: E402
@@ -21,6 +21,7 @@ from learning.export import compare, restore, to_onnx  # noqa: E402
 from learning.fit import Checkpoint, Progress, Recipe, contrast, fit, schedule  # noqa: E402
 from learning.train import main, steps_for  # noqa: E402
 from operators.prototypes import judge  # noqa: E402
+from operators.types import CONTEXT  # noqa: E402
 from registry.bundle import load  # noqa: E402
 
 CONFIG = EncoderConfig(classes=len(SLUGS), width=16, channels=(4, 8, 8, 8), image=16, context=16, hidden=32, embedding=16)
@@ -146,6 +147,28 @@ def test_augmentation_keeps_the_alert_itself(alerts: Alerts) -> None:
     assert np.isnan(after.context).all(axis=1).mean() > 0.1
 
 
+def test_a_packet_without_forced_photometry_has_limits_instead(alerts: Alerts) -> None:
+    before = alerts.take(slice(0, 200))
+    weak = before.valid & np.isfinite(before.flux) & ~before.detected
+    after = augment(before.take(slice(None)), np.random.default_rng(0), Strength(limits_instead=1.0, no_forced=0.0, no_limits=0.0))
+    left = weak & after.valid
+    assert left.sum() > 200
+    assert np.isnan(after.flux[left]).all()
+    np.testing.assert_allclose(after.limit[left], 5 * before.flux_err[left], rtol=1e-5)
+
+
+def test_a_first_detection_may_be_of_something_else(alerts: Alerts) -> None:
+    """Late supernovae of the real sky have it; history and count of detections move with it, and the light curve stays."""
+    before = alerts.take(slice(0, 200))
+    after = augment(before.take(slice(None)), np.random.default_rng(0), Strength(early=1.0, age=0.0, dilation=0.0))
+    assert (after.first_detection <= before.first_detection - 9.9).all()
+    history = after.context[:, CONTEXT.index("history")]
+    known = np.isfinite(history)
+    assert known.sum() > 80
+    np.testing.assert_allclose(history[known], -after.first_detection[known], rtol=1e-5)
+    np.testing.assert_array_equal(after.time, before.time)
+
+
 def test_augmentation_repeats_by_its_seed(alerts: Alerts) -> None:
     a, b = (augment(alerts.take(slice(0, 50)), np.random.default_rng(7)) for _ in range(2))
     for field in dataclasses.fields(Alerts):
@@ -230,6 +253,19 @@ def test_calibration_error_of_a_perfect_and_of_a_boasting_model() -> None:
     right = rng.random(20_000) < confidence
     assert evaluate.calibration_error(confidence, right) < 0.02
     assert evaluate.calibration_error(np.full(1000, 0.99), np.arange(1000) % 2 == 0) == pytest.approx(0.49, abs=0.01)
+
+
+@pytest.mark.parametrize("wrong", [["--steps", "0"], ["--minutes", "nan"], ["--seed", "-1"], ["--out", ""], ["--processes", "0"]])
+def test_flags_that_make_no_sense_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(wrong)
+    assert wrong[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_folder_of_other_things_is_refused_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.tex").write_text("years")
+    assert main(["--out", str(tmp_path)]) == 1
+    assert "thesis.tex" in capsys.readouterr().err
 
 
 def test_minutes_become_steps() -> None:

@@ -87,6 +87,16 @@ def test_saving_replaces_what_was_there(published: Bundle, tmp_path: Path) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
+def test_only_a_bundle_is_replaced(published: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.tex").write_text("years")
+    (tmp_path / "file").write_text("")
+    for name in ("work", "file"):
+        with pytest.raises(BundleError, match=r"thesis.tex, which is no part|is a file"):
+            save(tmp_path / name, parts(published))
+    assert (tmp_path / "work" / "thesis.tex").read_text() == "years"
+
+
 @pytest.mark.parametrize("name", ["encoder.onnx", "arrays.safetensors", "golden.safetensors"])
 @pytest.mark.parametrize("where", [0, 1000, -1])
 def test_one_changed_byte_is_found(copy: Path, name: str, where: int) -> None:
