@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from pipeline.state import ScoringState, load, make_state
 from pipeline.verify import verify
 from pipeline.warm import warm
 from registry.bundle import load as load_bundle
-from schemas.records import Detection, Rejected
+from schemas.records import Detection, Rejected, decode_detection, encode
+from tests.schemas.test_units import rubin
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +109,17 @@ def test_warming_changes_no_score(state, packets):
     before = score(packets[:20], state)
     warm(state)
     assert score(packets[:20], state) == before
+
+
+def test_numbers_beyond_the_record_become_none(state):
+    """A survey may write any 32 bit number; the record must still go onto the wire."""
+    source = {"diaSourceId": 1, "midpointMjdTai": 61000.0, "ra": 1.0, "dec": 1.0, "band": "g"}
+    packets = [
+        rubin(900, source | {"psfFlux": 1e9, "psfFluxErr": 1.0, "snr": 1e-40}),
+        rubin(900, source | {"psfFlux": 1e9, "psfFluxErr": 1.0, "snr": math.inf, "reliability": math.inf}),
+    ]
+    for found in score(packets, state):
+        assert isinstance(found, Detection)
+        assert found.flux_err is None
+        assert found.real_bogus is None
+        assert decode_detection(encode(found)).candid == 1
