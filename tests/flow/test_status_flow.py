@@ -13,17 +13,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import fastavro
 import httpx
+import pyarrow.parquet as pq
 import pytest
 
 from console.kafka import LocalKafka
 from console.run import Supervisor
 from data.simulate.night import night
+from schemas.records import decode_detection
 from streams.settings import Settings
-from tests.flow.conftest import Bench, fresh
+from tests.flow.conftest import Bench, fresh, header
+from tests.flow.test_publish_replay_flow import essence
 
 
 def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -99,6 +103,20 @@ async def test_watch_and_confluents_client_read_the_same(run: Run) -> None:
     decoded = await asyncio.to_thread(_confluent, run.settings, run.page, 93)
     assert Counter(d["detection_id"] for d in decoded) == Counter(r["detection_id"] for r in rows)
     assert all(abs(sum(c["probability"] for c in d["classes"]) - 1) < 1e-4 for d in decoded)
+
+
+async def test_a_replay_of_the_topic_equals_the_stream(run: Run, tmp_path: Path) -> None:
+    """With simulated packets, hence everywhere; `test_publish_replay_flow.py` does it with every real one."""
+    out = tmp_path / "scores.parquet"
+    done = await asyncio.to_thread(command, run.settings, "replay", "kafka://alerts.ztf", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = pq.read_table(out).to_pylist()
+    assert Counter(r["kind"] for r in rows) == {"detection": 93, "rejected": 3, "duplicate": 4}
+    live = await run.bench.everything("detections", "alerts.rejected")
+    scored = Counter(essence(decode_detection(r.value)) for r in live["detections"])
+    assert Counter(essence(r) for r in rows if r["kind"] == "detection") == scored
+    refused = Counter((header(r, "error_class"), header(r, "reason")) for r in live["alerts.rejected"])
+    assert Counter((r["error_class"], r["reason"]) for r in rows if r["kind"] == "rejected") == refused
 
 
 async def test_kcat_and_plain_fastavro_read_the_detections(run: Run) -> None:

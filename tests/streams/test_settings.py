@@ -70,6 +70,10 @@ def test_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch) -
     assert Settings() == settings
 
 
+def test_a_broker_without_workers_is_allowed_as_the_flag_says() -> None:
+    assert Settings(workers=0).workers == 0
+
+
 def test_every_setting_is_documented() -> None:
     for name, variable, _, doc in Settings.table():
         assert variable == f"PROTONOVA_{name.upper()}"
