@@ -50,7 +50,7 @@ def _nights(rng: np.random.Generator, start: float, end: float) -> F64:
 
 
 PROGRAMMES: dict[str, dict[Programme, float]] = {
-    "": {"survey": 0.9, "often": 0.08, "continuous": 0.02},
+    "": {"survey": 0.82, "often": 0.16, "continuous": 0.02},
     "kilonova": {"survey": 0.6, "often": 0.4, "continuous": 0.0},  # follow-up of gravitational waves
     "afterglow": {"survey": 0.6, "often": 0.4, "continuous": 0.0},
     "m-dwarf-flare": {"survey": 0.65, "often": 0.05, "continuous": 0.3},

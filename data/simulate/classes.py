@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.simulate import fast, nuisance, supernovae, variables
+from data.simulate import cataclysmic, fast, nuisance, supernovae, variables
 from data.simulate.draw import Draw, PopulationName
 from data.simulate.source import Source
 
@@ -24,7 +24,7 @@ CLASSES: dict[str, Callable[[Draw], Source]] = {
     "agn": variables.agn,
     "rr-lyrae": variables.rr_lyrae,
     "eclipsing-binary": variables.eclipsing_binary,
-    "cv": variables.cv,
+    "cv": cataclysmic.cv,
     "lpv": variables.lpv,
     "yso": variables.yso,
     "asteroid": nuisance.asteroid,

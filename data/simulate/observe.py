@@ -147,7 +147,7 @@ def observe(seed: int, index: int, slug: str, population: PopulationName, survey
         detected=detected,
         faint=(signal >= 3.5) & v.same_field if not source.single else detected,
         candidates=candidates,
-        earlier_visits=int(rng.lognormal(4.3, 1.0)),
+        earlier_visits=int(rng.lognormal(6.0, 1.1)),
         forced_rows=rows,
     )
 
@@ -181,7 +181,7 @@ def _reach(o: Observed, now: int) -> int:
     return int(np.searchsorted(o.visits.mjd, o.visits.mjd[now] - HISTORY_DAYS[o.survey]))
 
 
-def choose(o: Observed, strata: Sequence[float] = (0.25, 0.33, 0.42)) -> Alert:
+def choose(o: Observed, strata: Sequence[float] = (0.2, 0.3, 0.5)) -> Alert:
     """One alert of an object: first by how many detections its packet holds (1, 2–4, ≥ 5), then any of them."""
     rng = generator(o.population, o.seed, o.index, 77)
     firsts = np.searchsorted(o.visits.mjd, o.visits.mjd[o.candidates] - HISTORY_DAYS[o.survey])

@@ -108,10 +108,11 @@ class Event:
     dwarf: float = 0.0
 
 
-def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, slope: float = 0.35) -> Source:
+def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, slope: float = 0.2) -> Source:
     """Place an event: apparent peak from N(m) ∝ 10^(slope·m) between two limits, the redshift that follows, dust and host.
 
-    The counts are flatter than Euclid's 0.6, so that well-sampled bright events are not lost among those at the limit.
+    The counts are much flatter than Euclid's 0.6: an event is drawn as often as it sends alerts, and a bright one sends them for months,
+    most of them long after its peak.
     """
     faintest, brightest = faintest + d.deeper, brightest + 0.5 * d.deeper
     low, high = 10 ** (slope * brightest), 10 ** (slope * faintest)

@@ -43,7 +43,7 @@ def sn_ia(d: Draw) -> Source:
         "Iax": d.uniform("stretch_iax", 0.6, 1.0),
         "Ia-CSM": d.normal("stretch_csm", 1.1, 0.08, 0.8, 1.3),
     }[kind]
-    hot = {"Ia": 11000.0, "Ia-91T": 12500.0, "Ia-91bg": 7500.0, "Iax": 9500.0, "Ia-CSM": 11500.0}[kind] + d.normal("t_hot", 0, 800)
+    hot = {"Ia": 11800.0, "Ia-91T": 13000.0, "Ia-91bg": 7500.0, "Iax": 9500.0, "Ia-CSM": 11500.0}[kind] + d.normal("t_hot", 0, 800)
     cold = d.normal("t_cold", 4650, 250) - (350 if kind == "Ia-91bg" else 0)
     second = d.uniform("second_peak", 0.2, 0.5) if kind not in ("Ia-91bg", "Iax") else d.uniform("no_second", 0.0, 0.06)
     cooling, blanket = d.uniform("cooling", 17, 23), d.uniform("blanketing", 0.35, 0.95)
@@ -73,7 +73,7 @@ def sn_ia(d: Draw) -> Source:
     if kind == "Ia":
         absolute -= 0.7 * (stretch - 0.98)
     a_v = float(d.rng.exponential(0.2)) * 1.0
-    return transient(d, Event("sn-ia", kind, shape, GRID[:40], absolute, 95.0 * stretch, a_v), faintest=20.3)
+    return transient(d, Event("sn-ia", kind, shape, GRID[:40], absolute, 250.0, a_v), faintest=20.3)
 
 
 def sn_ii(d: Draw) -> Source:
@@ -91,19 +91,19 @@ def sn_ii(d: Draw) -> Source:
             f: F64 = np.interp(t, GRID, bolometric) * black_body(wavelength, np.maximum(final, 12000 * np.exp(-t / 4)))
             return f * np.exp(-0.8 * np.clip((4700 - wavelength) / 1000, 0, 1.3) * np.clip(t / 30, 0, 1))
 
-        return transient(d, Event("sn-ii", kind, slow, GRID[:60], d.normal("peak_87a", -15.8, 0.6), 150.0, a_v), faintest=20.2)
+        return transient(d, Event("sn-ii", kind, slow, GRID[:60], d.normal("peak_87a", -15.8, 0.6), 300.0, a_v), faintest=20.2)
     plateau_like = kind == "IIP"
     rise = d.lognormal("rise", 5.0, 0.45)
     length = d.normal("plateau", 105, 22, 45, 170) if plateau_like else d.normal("length", 85, 18, 40, 140)
     early, late = abs(d.normal("s1", 0.018, 0.012)), d.uniform("s2p", 0, 0.012) if plateau_like else d.uniform("s2l", 0.015, 0.045)
-    drop = d.uniform("drop_p", 1.0, 2.6) if plateau_like else d.uniform("drop_l", 0.5, 1.6)
+    drop = d.uniform("drop_p", 0.8, 2.6) if plateau_like else d.uniform("drop_l", 0.1, 1.6)
     width, bend = d.uniform("width", 3, 8), d.uniform("bend", 15, 35)
     tail = 0.0098 + d.uniform("tail", 0, 0.004)
     m = np.where(bend > GRID, early * GRID, early * bend + late * (GRID - bend))
     m = m + drop / (1 + np.exp(-np.clip((GRID - length) / width, -50, 50))) + np.where(length < GRID, (tail - late) * (GRID - length), 0.0)
     visual = 10 ** (-0.4 * m) * (1 - np.exp(-((GRID / rise) ** 1.3)))
-    hot, cold, cooling = d.lognormal("t_hot", 14000, 0.25), d.normal("t_cold", 5400, 350), d.lognormal("cooling", 14, 0.3)
-    blanket, uv = d.uniform("blanketing", 0.5, 1.4), d.uniform("uv", 1.0, 2.5)
+    hot, cold, cooling = d.lognormal("t_hot", 14000, 0.25), d.normal("t_cold", 5700, 500), d.lognormal("cooling", 15, 0.4)
+    blanket, uv = d.uniform("blanketing", 0.2, 1.4), d.uniform("uv", 1.0, 2.5)
     csm, csm_decay = (d.uniform("csm", 0.2, 1.0) if d.chance(0.4) else 0.0), d.uniform("csm_decay", 5, 15)
 
     def shape(t: F64, wavelength: F64) -> F64:
@@ -113,19 +113,21 @@ def sn_ii(d: Draw) -> Source:
         f = f * np.exp(-blanket * np.clip((5000 - wavelength) / 1000, 0, 1.6) * np.clip((t - 12) / 60, 0, 1.2))
         return f * np.exp(-uv * np.clip((3600 - wavelength) / 1000, 0, 2) * np.clip((t - 3) / 15, 0, 1))
 
-    return transient(d, Event("sn-ii", kind, shape, GRID[:40], d.normal("peak", -17.1, 0.9, -18.8, -14.5), length + 60, a_v), faintest=20.3)
+    return transient(
+        d, Event("sn-ii", kind, shape, GRID[:40], d.normal("peak", -17.1, 0.9, -18.8, -14.5), length + 200, a_v), faintest=20.3
+    )
 
 
 def _interacting(d: Draw, label: str, kind: str, rise: float, decline: float, absolute: float, dwarf: float) -> Source:
     """Circumstellar interaction: a parabola in magnitudes to peak, then two straight declines; a hot, slowly cooling black body."""
-    later, bend = decline * d.uniform("later", 0.2, 1.0), d.uniform("bend", 20, 100)
+    later, bend = decline * d.uniform("later", 0.2, 1.2), d.uniform("bend", 20, 100)
     grid = np.concatenate([np.arange(0.0, 1.7 * rise + 90, 2.0), np.arange(1.7 * rise + 90, 1.7 * rise + 420, 10.0)])
     x = grid - 1.7 * rise  # rise: from half the peak flux
     m = np.where(x < 0, 0.75 * (x / rise) ** 2, np.where(x < bend, decline * x, decline * bend + later * (x - bend)))
     luminosity = 10 ** (-0.4 * m) * _ramp(grid, 0.0, 0.3 * rise)
     if d.chance(0.25):
         luminosity *= 1 + d.uniform("bump", 0.1, 0.5) * np.exp(-(((x - d.uniform("bump_at", 10, 120)) / d.uniform("bump_w", 8, 20)) ** 2))
-    hot, cold, cooling = d.lognormal("t_hot", 14000, 0.22), d.normal("t_cold", 6500, 700), d.lognormal("cooling", 45, 0.4)
+    hot, cold, cooling = d.lognormal("t_hot", 14000, 0.22), d.normal("t_cold", 7000, 900), d.lognormal("cooling", 50, 0.4)
     uv = d.uniform("uv", 0, 0.8)
 
     def shape(t: F64, wavelength: F64) -> F64:
@@ -134,7 +136,7 @@ def _interacting(d: Draw, label: str, kind: str, rise: float, decline: float, ab
         return f * np.exp(-uv * np.clip((3600 - wavelength) / 1000, 0, 2) * np.clip(t / 40, 0, 1))
 
     a_v = float(d.rng.exponential(0.2))
-    length = 1.7 * rise + min(2.5 / max(later, 0.004), 220)
+    length = 1.7 * rise + min(3.5 / max(later, 0.004), 300)
     return transient(d, Event(label, kind, shape, grid, absolute, length, a_v, dwarf=dwarf), faintest=20.3)
 
 
@@ -148,23 +150,23 @@ def sn_iin(d: Draw) -> Source:
 def sn_ibc(d: Draw) -> Source:
     """Types Ib, Ic, Ic-BL, IIb: ⁵⁶Ni diffusion with the photosphere of an expanding envelope down to a floor temperature. Diffusion times
     and nickel after Lyman et al. 2016 and Prentice et al. 2016; colours at peak g-r ≈ 0.2–0.5, reddening to ≈ 0.9 in 15 d (Stritzinger et
-    al. 2018, Taddia et al. 2015): the floor is 5,200–6,000 K and metals blanket the blue from the rise on; IIb with a cooling first peak
+    al. 2018, Taddia et al. 2015): the floor is 5,400–6,400 K and metals blanket the blue from the rise on; IIb with a cooling first peak
     (Arcavi et al. 2017).
     """
     kind = d.pick({"Ib": 0.28, "Ic": 0.27, "Ic-BL": 0.15, "IIb": 0.3})
     tau, ni_mass, floor, speed = {
-        "Ib": (12.5, 0.1, 5600, 9e8),
-        "Ic": (12.5, 0.14, 5500, 1e9),
-        "Ic-BL": (11.5, 0.3, 5700, 1.7e9),
-        "IIb": (13.0, 0.1, 5600, 8.5e8),
+        "Ib": (12.5, 0.1, 5900, 9e8),
+        "Ic": (12.5, 0.14, 5800, 1e9),
+        "Ic-BL": (11.5, 0.3, 5900, 1.7e9),
+        "IIb": (13.0, 0.1, 5900, 8.5e8),
     }[kind]
     power = d.lognormal("ni_mass", ni_mass, 0.45) * 2e33 * nickel(GRID)
-    bolometric = diffusion(GRID, d.lognormal("tau", tau, 0.25), power)
+    bolometric = diffusion(GRID, d.lognormal("tau", tau, 0.35), power)
     bolometric *= 1 - np.exp(-((d.lognormal("gamma", 90, 0.3) / np.maximum(GRID, 1)) ** 2))
     radius = d.lognormal("speed", speed, 0.2) * np.maximum(GRID, 0.3) * 86400 * 0.8
     photosphere = (np.maximum(bolometric, 1e36) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
     peak_at = float(GRID[np.argmax(bolometric)])
-    cool = d.normal("t_floor", floor, 350, 4000)
+    cool = d.normal("t_floor", floor, 450, 4000)
     if kind == "IIb" and d.chance(0.6):
         shock = d.uniform("shock", 0.3, 1.6) * bolometric.max() * np.exp(-GRID / d.uniform("shock_decay", 1.5, 4))
         photosphere = np.where(
@@ -172,7 +174,7 @@ def sn_ibc(d: Draw) -> Source:
         )
         bolometric = bolometric + shock
     temperature = np.clip(np.maximum(photosphere, cool), 2500, 9500 if kind != "IIb" else 25000)
-    blanket, uv = d.uniform("blanketing", 0.1, 0.6), d.uniform("uv", 1.0, 2.5)
+    blanket, uv = d.uniform("blanketing", 0.0, 0.6), d.uniform("uv", 1.0, 2.5)
     infrared = d.uniform("infrared", 0.0, 0.4)
 
     def shape(t: F64, wavelength: F64) -> F64:
@@ -182,7 +184,7 @@ def sn_ibc(d: Draw) -> Source:
         return f * (1 + infrared * np.clip((wavelength - 7500) / 1500, 0, 1) * np.clip((t - peak_at) / 40, 0, 1))
 
     absolute = {"Ib": -17.3, "Ic": -17.5, "Ic-BL": -18.4, "IIb": -17.2}[kind] + d.normal("peak", 0.0, 0.6)
-    return transient(d, Event("sn-ibc", kind, shape, GRID[:45], absolute, 90.0, float(d.rng.exponential(0.4))), faintest=20.3)
+    return transient(d, Event("sn-ibc", kind, shape, GRID[:45], absolute, 250.0, float(d.rng.exponential(0.35))), faintest=20.3)
 
 
 def slsn(d: Draw) -> Source:
@@ -203,7 +205,7 @@ def slsn(d: Draw) -> Source:
     grid = np.concatenate([np.arange(0.0, 150.0, 3.0), np.arange(150.0, 480.0, 10.0)])
     spin = d.lognormal("spin_down", 15, 0.7)
     power = d.lognormal("energy", 3e51, 0.4) / (spin * 86400) / (1 + grid / spin) ** 2
-    bolometric = diffusion(grid, d.lognormal("tau", 36, 0.4), power)
+    bolometric = diffusion(grid, d.lognormal("tau", 31, 0.45), power)
     bolometric *= 1 - np.exp(-((d.lognormal("gamma", 200, 0.4) / np.maximum(grid, 1)) ** 2))
     peak = float(bolometric.max())
     if d.chance(0.35):
@@ -212,8 +214,8 @@ def slsn(d: Draw) -> Source:
         )
     radius = d.lognormal("speed", 1.0e9, 0.25) * np.maximum(grid, 0.5) * 86400 * 0.8
     photosphere = (np.maximum(bolometric, 1e38) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
-    temperature = np.clip(np.maximum(photosphere, d.normal("t_floor", 9000, 1400, 5500, 13000)), 2500, 25000)
-    uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.8), d.uniform("uv_edge", 2600, 3300), d.uniform("blanketing", 0, 0.5)
+    temperature = np.clip(np.maximum(photosphere, d.normal("t_floor", 10500, 1900, 6000, 15000)), 2500, 25000)
+    uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.5), d.uniform("uv_edge", 2500, 3200), d.uniform("blanketing", 0, 0.4)
     peak_at = float(grid[np.argmax(bolometric)])
 
     def shape(t: F64, wavelength: F64) -> F64:
@@ -222,7 +224,7 @@ def slsn(d: Draw) -> Source:
         return f * np.exp(-blanket * np.clip((4700 - wavelength) / 1000, 0, 1.3) * np.clip((t - peak_at) / 30, 0, 1.3))
 
     absolute = d.normal("peak", -21.3, 0.6, -22.8, -19.9)
-    event = Event("slsn", "SLSN-I", shape, grid[:60], absolute, 200.0, float(d.rng.exponential(0.1)), hostless=0.25, dwarf=2.6)
+    event = Event("slsn", "SLSN-I", shape, grid[:60], absolute, 350.0, float(d.rng.exponential(0.1)), hostless=0.25, dwarf=2.6)
     return transient(d, event, faintest=20.4, brightest=16.5)
 
 
@@ -250,6 +252,6 @@ def tde(d: Draw) -> Source:
 
     absolute = d.normal("peak", -19.6 if kind != "TDE-fast" else -17.9, 0.8, -22, -16.5)
     event = Event(
-        "tde", kind, shape, grid, absolute, peak_at + min(2.5 * fall, 260), float(d.rng.exponential(0.32)), nuclear=True, hostless=0.0
+        "tde", kind, shape, grid, absolute, peak_at + min(4 * fall, 350), float(d.rng.exponential(0.32)), nuclear=True, hostless=0.03
     )
     return transient(d, event, faintest=20.3, brightest=15.5)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from data.simulate.draw import Draw
-from data.simulate.sky import F64, black_body, redshift_at
+from data.simulate.sky import F64, redshift_at
 from data.simulate.source import Flux, Host, SkyKind, Source, Star, host
 
 HISTORY = 500.0
 """Days of its own past a persistent object carries: the survey's detection counts come from them."""
 
 
-def _difference(star: Star, magnitudes: Flux, reference: F64) -> Flux:
+def difference(star: Star, magnitudes: Flux, reference: F64) -> Flux:
     """From Δm(t, λ) to a difference flux; `reference`: the times the reference image was made of, whose mean light is subtracted."""
     level: dict[float, float] = {}
 
@@ -29,7 +29,7 @@ def _difference(star: Star, magnitudes: Flux, reference: F64) -> Flux:
     return observed
 
 
-def _reference(d: Draw, frames: int = 20) -> F64:
+def reference_times(d: Draw, frames: int = 20) -> F64:
     """A reference image: some tens of exposures over a season before the survey's own history."""
     return -HISTORY - np.sort(d.rng.uniform(0, d.rng.uniform(10, 250), frames))
 
@@ -65,7 +65,7 @@ def agn(d: Draw) -> Source:
     def magnitudes(t: F64, wavelength: F64) -> F64:
         return -np.interp(t, grid, walk) * (wavelength / 4750.0) ** -slope
 
-    light = _difference(star, magnitudes, _reference(d))
+    light = difference(star, magnitudes, reference_times(d))
     return Source("agn", kind, light, (0.0, 200.0), "extragalactic", z, galaxy, star, persistent=True)
 
 
@@ -89,7 +89,13 @@ def rr_lyrae(d: Draw) -> Source:
         return 0.5 * scale * y * (wavelength / 4750.0) ** -1.15
 
     return Source(
-        "rr-lyrae", "RRab" if ab else "RRc", _difference(star, magnitudes, _reference(d)), (0.0, 90.0), "halo", star=star, persistent=True
+        "rr-lyrae",
+        "RRab" if ab else "RRc",
+        difference(star, magnitudes, reference_times(d)),
+        (0.0, 90.0),
+        "halo",
+        star=star,
+        persistent=True,
     )
 
 
@@ -128,44 +134,7 @@ def eclipsing_binary(d: Draw) -> Source:
         return ((1 - ellipsoidal) * cuts + ellipsoidal * smooth) * (wavelength / 6200.0) ** -tilt
 
     sky: SkyKind = "disc" if d.chance(0.75) else "halo"
-    return Source("eclipsing-binary", kind, _difference(star, magnitudes, _reference(d)), (0.0, 120.0), sky, star=star, persistent=True)
-
-
-def cv(d: Draw) -> Source:
-    """Dwarf novae: outbursts of 2–6 mag with a rise of half a day, a plateau of days, a fall of ≈ 0.6 mag/d, every 20–300 d, one in four
-    a superoutburst of two weeks (Coppejans et al. 2016, Osaki 1996); blue (10–16 kK) over a faint blue quiescent star.
-    """
-    star = Star(d.magnitude("mag", 18.5, 23.0), d.normal("colour", 0.3, 0.3))
-    rise, fall, hot = d.lognormal("rise", 0.5, 0.4), d.lognormal("fall", 1.7, 0.3), d.lognormal("t", 12500, 0.15)
-    recurrence = d.lognormal("recurrence", 70, 0.8, 15, 2000)
-    peak = min(star.mag_r - d.normal("amplitude", 3.6, 1.0, 1.8, 8.0), 19.4 + d.deeper)
-    starts, lengths, levels = [], [], []
-    t = -HISTORY + recurrence * float(d.rng.random())
-    while t < 60:
-        if t > 0 or t + 40 < 0:  # no outburst straddles the one we look at
-            big = d.chance(0.25)
-            starts.append(t)
-            lengths.append(d.lognormal("super", 14, 0.2) if big else d.lognormal("plateau", 4, 0.5))
-            levels.append(peak - (0.7 if big else 0.0) + 0.15 * float(d.rng.standard_normal()))
-        t += recurrence * d.lognormal("irregular", 1.0, 0.25)
-    starts.append(0.0)
-    lengths.append(d.lognormal("plateau_now", 5, 0.7))
-    levels.append(peak)
-    slope = d.uniform("slope", 0.02, 0.12)
-
-    def observed(t: F64, wavelength: F64) -> F64:
-        light = np.zeros_like(t)
-        for start, length, level in zip(starts, lengths, levels, strict=True):
-            x = t - start
-            up = (1 - np.exp(-np.maximum(x, 0) / rise)) * 10 ** (-0.4 * slope * np.clip(x, 0, 60))
-            down = 1 / (1 + np.exp(np.clip((x - length - 2.0) / fall * 1.9, -50, 50)))
-            light += np.where(x > 0, up * down * 10 ** (0.4 * (23.9 - level)), 0.0)
-        flicker = 1 + 0.03 * np.sin(2 * np.pi * t / 0.07)
-        return light * flicker * black_body(wavelength, hot) / black_body(4750.0, hot)
-
-    first = min(starts) if recurrence < HISTORY else 0.0
-    sky: SkyKind = "disc" if d.chance(0.6) else "any"
-    return Source("cv", "dwarf nova", observed, (0.0, lengths[-1] + 8), sky, star=star, persistent=first < 0)
+    return Source("eclipsing-binary", kind, difference(star, magnitudes, reference_times(d)), (0.0, 120.0), sky, star=star, persistent=True)
 
 
 def lpv(d: Draw) -> Source:
@@ -177,30 +146,32 @@ def lpv(d: Draw) -> Source:
     amplitude = d.uniform("a_mira", 1.6, 4.5) if mira else d.uniform("a_sr", 0.15, 1.1)
     rise, phase, blue = d.uniform("rise", 0.38, 0.5), float(d.rng.random()), d.uniform("blue", 0.7, 1.2)
     irregular, other = (0.0 if mira else d.uniform("irregular", 0.15, 0.7)), period * d.uniform("other", 1.3, 8)
-    star = Star(d.magnitude("mag", 12.6, 17.5), d.normal("colour", 1.8, 0.35, 1.0, 2.8))
+    star = Star(d.magnitude("mag", 12.6, 18.5), d.normal("colour", 1.85, 0.4, 1.0, 3.2))
 
     def magnitudes(t: F64, wavelength: F64) -> F64:
         x = (t / period + phase) % 1
         y = np.where(x < rise, np.cos(np.pi * x / rise), -np.cos(np.pi * (x - rise) / (1 - rise)))
         return 0.5 * amplitude * (y + irregular * np.sin(2 * np.pi * t / other)) * (wavelength / 5500.0) ** -blue
 
+    sky: SkyKind = "disc" if d.chance(0.8) else "halo"
     return Source(
-        "lpv", "Mira" if mira else "SR", _difference(star, magnitudes, _reference(d)), (0.0, 200.0), "disc", star=star, persistent=True
+        "lpv", "Mira" if mira else "SR", difference(star, magnitudes, reference_times(d)), (0.0, 200.0), sky, star=star, persistent=True
     )
 
 
 def yso(d: Draw) -> Source:
-    """Young stars: stochastic accretion (damped random walk of days, 0.1–0.6 mag), a third dippers (quasi-periodic, 4–12 d) and one in
-    ten an EX Lupi burst of months (Cody et al. 2014, Herbst et al. 1994); red, redder when fainter, in star-forming clouds.
+    """Young stars: stochastic accretion and extinction (damped random walk of days to months, 0.1–1 mag), a third dippers (quasi-periodic,
+    4–12 d) and one in ten an EX Lupi burst of months (Cody et al. 2014, Herbst et al. 1994; months and years: Park et al. 2021); red,
+    redder when fainter, in star-forming clouds.
     """
     kind = d.pick({"stochastic": 0.57, "dipper": 0.33, "burster": 0.1})
     grid = np.arange(-HISTORY - 260, 151, 0.75)
-    walk = random_walk(d, grid, d.lognormal("tau", 6, 0.6)) * d.lognormal("amplitude", 0.22, 0.45)
+    walk = random_walk(d, grid, d.lognormal("tau", 9, 0.9, 1, 200)) * d.lognormal("amplitude", 0.24, 0.5, 0.05, 1.2)
     period, depth, phase = d.uniform("period", 4, 12), d.uniform("depth", 0.2, 1.2), float(d.rng.random())
     burst, burst_width, burst_at = d.uniform("burst", 1, 3), d.lognormal("burst_w", 40, 0.4), d.uniform("burst_at", 0, 80)
     slope = d.uniform("slope", 0.6, 1.4)
     dips = np.maximum(1 + 0.7 * np.interp(grid, grid[::16], d.rng.standard_normal(len(grid[::16]))), 0)
-    star = Star(d.magnitude("mag", 14.0, 19.5), d.normal("colour", 1.25, 0.3, 0.3, 2.4))
+    star = Star(d.magnitude("mag", 13.5, 19.6), d.normal("colour", 1.3, 0.35, 0.3, 2.6))
 
     def magnitudes(t: F64, wavelength: F64) -> F64:
         m = np.interp(t, grid, walk)
@@ -210,4 +181,4 @@ def yso(d: Draw) -> Source:
             m = m - burst * np.exp(-0.5 * ((t - burst_at) / burst_width) ** 2)
         return m * (wavelength / 6200.0) ** -slope
 
-    return Source("yso", kind, _difference(star, magnitudes, _reference(d)), (0.0, 150.0), "star-forming", star=star, persistent=True)
+    return Source("yso", kind, difference(star, magnitudes, reference_times(d)), (0.0, 150.0), "star-forming", star=star, persistent=True)

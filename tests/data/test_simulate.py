@@ -12,6 +12,7 @@ import pytest
 from data.simulate import classes
 from data.simulate.arrays import make, pick, to_batch
 from data.simulate.cadence import visits
+from data.simulate.cataclysmic import KINDS
 from data.simulate.context import NOTHING, context
 from data.simulate.draw import Draw, generator
 from data.simulate.observe import Alert, observe
@@ -91,6 +92,20 @@ def test_all_classes_and_all_strata_occur() -> None:
     for low, high in ((1, 1), (2, 4), (5, 999)):
         assert np.mean((everything >= low) & (everything <= high)) > 0.15
     assert max(seen["asteroid"]) <= 2  # two exposures within minutes
+
+
+def test_cataclysmic_variables_fade_below_their_reference_too() -> None:
+    """Nova-likes in a low state, and dwarf novae whose reference image caught an outburst."""
+    t = np.linspace(0.5, 110, 400)
+    lowest, kinds = [], set()
+    for k in range(60):
+        source = classes.draw("cv", generator("train", 4, k))
+        kinds.add(source.kind)
+        light = source.flux(t, np.full_like(t, 6366.4))
+        assert np.isfinite(light).all()
+        lowest.append(light.min() < -30)
+    assert kinds == set(KINDS)
+    assert 0.15 < np.mean(lowest) < 0.7
 
 
 def test_every_class_names_its_source() -> None:

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from data.simulate.classes import SLUGS, STREAM_MIX  # noqa: E402
 from gpu.ort import OrtSession  # noqa: E402
 from learning import evaluate  # noqa: E402
-from learning.augment import augment  # noqa: E402
+from learning.augment import Strength, augment  # noqa: E402
 from learning.calibrate import calibrate, prior, quantile, thresholds  # noqa: E402
 from learning.dataset import Alerts, join, simulate  # noqa: E402
 from learning.encoder import Encoder, EncoderConfig  # noqa: E402
@@ -21,6 +21,7 @@ from learning.export import compare, restore, to_onnx  # noqa: E402
 from learning.fit import Checkpoint, Progress, Recipe, contrast, fit, schedule  # noqa: E402
 from learning.train import main, steps_for  # noqa: E402
 from operators.prototypes import judge  # noqa: E402
+from operators.types import CONTEXT  # noqa: E402
 from registry.bundle import load  # noqa: E402
 
 CONFIG = EncoderConfig(classes=len(SLUGS), width=16, channels=(4, 8, 8, 8), image=16, context=16, hidden=32, embedding=16)
@@ -144,6 +145,28 @@ def test_augmentation_keeps_the_alert_itself(alerts: Alerts) -> None:
         assert np.isfinite(array).all()
     assert (~after.stamps.any(axis=(1, 2, 3))).mean() > 0.1
     assert np.isnan(after.context).all(axis=1).mean() > 0.1
+
+
+def test_a_packet_without_forced_photometry_has_limits_instead(alerts: Alerts) -> None:
+    before = alerts.take(slice(0, 200))
+    weak = before.valid & np.isfinite(before.flux) & ~before.detected
+    after = augment(before.take(slice(None)), np.random.default_rng(0), Strength(limits_instead=1.0, no_forced=0.0, no_limits=0.0))
+    left = weak & after.valid
+    assert left.sum() > 200
+    assert np.isnan(after.flux[left]).all()
+    np.testing.assert_allclose(after.limit[left], 5 * before.flux_err[left], rtol=1e-5)
+
+
+def test_a_first_detection_may_be_of_something_else(alerts: Alerts) -> None:
+    """Late supernovae of the real sky have it; history and count of detections move with it, and the light curve stays."""
+    before = alerts.take(slice(0, 200))
+    after = augment(before.take(slice(None)), np.random.default_rng(0), Strength(early=1.0, age=0.0, dilation=0.0))
+    assert (after.first_detection <= before.first_detection - 9.9).all()
+    history = after.context[:, CONTEXT.index("history")]
+    known = np.isfinite(history)
+    assert known.sum() > 80
+    np.testing.assert_allclose(history[known], -after.first_detection[known], rtol=1e-5)
+    np.testing.assert_array_equal(after.time, before.time)
 
 
 def test_augmentation_repeats_by_its_seed(alerts: Alerts) -> None:
