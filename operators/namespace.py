@@ -45,3 +45,8 @@ def _namespace(array: Array) -> Any:
 
         return cupy
     raise TypeError(f"{type(array).__name__} is no array")
+
+
+def to_host(array: Array) -> Array:
+    """Bring an array from a device to the host; one that is there already is returned as it is."""
+    return array.get() if hasattr(array, "get") else array

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from operators.kernels.stamps import LATTICE, SANE, normalise_stamps
-from operators.namespace import array_namespace
+from operators.namespace import array_namespace, to_host
 from operators.types import RAW_STAMP, STAMP, STAMP_SCALE, AlertBatch, Array
 
 NEAR = 0.05
@@ -46,7 +46,7 @@ def resample(raw: Array, pixel_scale: Array) -> Array:
     xp = array_namespace(raw)
     start = RAW_STAMP // 2 - STAMP // 2
     cropped = raw[:, :, start : start + STAMP, start : start + STAMP]
-    scales = {float(s) for s in np.asarray(_host(pixel_scale)) if np.isfinite(s) and abs(s / STAMP_SCALE - 1) > NEAR}
+    scales = {float(s) for s in np.asarray(to_host(pixel_scale)) if np.isfinite(s) and abs(s / STAMP_SCALE - 1) > NEAR}
     for scale in sorted(scales):
         weight = xp.asarray(_weights(scale), dtype=raw.dtype)
         real = xp.abs(raw) < SANE
@@ -109,7 +109,3 @@ def _weights(scale: float) -> np.ndarray[Any, np.dtype[np.float32]]:
     high = np.minimum(edges_out[1:, None], edges_in[None, 1:])
     share: np.ndarray[Any, np.dtype[np.float32]] = (np.clip(high - low, 0, None) / STAMP_SCALE).astype(np.float32)
     return share
-
-
-def _host(array: Array) -> Array:
-    return array.get() if hasattr(array, "get") else array

@@ -19,6 +19,7 @@ import numpy as np
 
 from gpu.choose import choose
 from gpu.session import Session
+from operators.namespace import to_host
 from operators.prototypes import Heads
 from operators.types import AlertBatch, Array
 from pipeline.verify import verify
@@ -68,7 +69,7 @@ class ScoringState:
 
     def fetch(self, array: Array) -> Array:
         """Bring an array back to the host."""
-        return array if self.namespace is np else self.namespace.asnumpy(array)
+        return to_host(array)
 
 
 def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | None = None) -> ScoringState:

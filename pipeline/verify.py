@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpu.session import EngineError, Session
+from operators.namespace import to_host
 from operators.prototypes import Heads, judge
 from registry.bundle import Bundle
 
@@ -34,7 +35,7 @@ def verify(bundle: Bundle, session: Session) -> float:
     embedded = session.run(xp.asarray(golden.tokens), xp.asarray(golden.stamps), xp.asarray(golden.context))
     heads = Heads(**{name: xp.asarray(getattr(bundle.heads, name)) for name in Heads.__slots__})
     probability = judge(embedded.embedding, embedded.logits, heads).probability
-    off = float(np.max(np.abs((probability.get() if hasattr(probability, "get") else probability) - golden.probability)))
+    off = float(np.max(np.abs(to_host(probability) - golden.probability)))
     if not off <= TOLERANCE:
         raise EngineError(
             f"{session.engine} gives the golden batch of {bundle.path} probabilities that are off by {off:.2g} (allowed {TOLERANCE:g}): "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiokafka.partitioner import murmur2
 
 from schemas.records import Detection, Rejected
+from schemas.wire import MAX_PACKET
 from streams import topics
 from streams.detect import Incoming, Outcome, Scored
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 PUBLIC = 1
 """The programid of public alerts; every other one is not, an unknown one too."""
-WHOLE_BYTES = 8_000_000
+WHOLE_BYTES = MAX_PACKET
 """A larger rejected packet is kept as its sha256 and its beginning [bytes]."""
 BEGINNING = 65_536
 """[bytes]"""
