@@ -38,9 +38,7 @@ EFFECTIVE_WAVELENGTH: dict[str, float] = {
 SEEN_RANGE = (3000.0, 10500.0)
 """Wavelengths that a simulated survey has [Å]: rows outside it mean nothing to the encoder and are left out."""
 SEEN = 3.0
-"""S/N from which a point counts as a detection when days and detections are counted: the tables hold known objects down to 3 σ."""
-ALERT = 5.0
-"""S/N from which a survey would have sent an alert: what the encoder is told was detected."""
+"""S/N from which a point counts as a detection: the tables hold known objects down to 3 σ."""
 GAP = 40.0
 """Detections further apart [d] than this belong to different outbursts."""
 PERSISTENT = (40, 300.0, 0.3)
@@ -146,7 +144,7 @@ class Curves:
         """Each object as an alert at its last point that holds the whole curve, or its last `MAX_POINTS` points.
 
         `first_detection` is found from the brightest detection by walking back over gaps of at most `GAP` days, so that a spurious point
-        years before does not date the event. Where no point reaches `ALERT`, those of `SEEN` count as detected.
+        years before does not date the event.
         """
         n = len(self)
         lengths = np.minimum(np.diff(self.start), MAX_POINTS)
@@ -162,8 +160,7 @@ class Curves:
 
         ratio = self.signal_to_noise()
         ratio = np.where(valid, ratio[index] if len(ratio) else 0, 0)
-        threshold = np.where((ratio >= ALERT).any(axis=1), ALERT, SEEN)
-        detected = ratio >= threshold[:, None]
+        detected = ratio >= SEEN
         time = column("time", np.float64)
         last = np.where(lengths > 0, time[np.arange(n), np.maximum(lengths - 1, 0)], 0.0)
         return AlertBatch(
