@@ -6,7 +6,7 @@ import numpy as np
 
 from data.simulate.draw import Draw
 from data.simulate.sky import F64, black_body, dimming
-from data.simulate.source import Event, SkyKind, Source, Star, host, transient
+from data.simulate.source import RED, Event, SkyKind, Source, Star, host, time_of_peak, transient
 from data.simulate.supernovae import diffusion
 
 
@@ -45,7 +45,7 @@ def afterglow(d: Draw) -> Source:
     1998; ranges of Kann et al. 2010: α 0.6–1.3 then + 0.5–1.2, β 0.5–1.1); one in six off axis, with a rise of a day or two (Granot et
     al. 2002).
     """
-    off_axis = d.chance(0.17)
+    off_axis = d.pick({"orphan": 0.17, "GRB": 0.83}) == "orphan"
     before, beta = d.uniform("alpha", 0.6, 1.3), d.uniform("beta", 0.5, 1.1)
     after, jet = before + d.uniform("steepening", 0.5, 1.2), d.lognormal("jet", 1.2, 0.8, 0.1, 12)
     onset = d.lognormal("onset_off", 1.0, 0.5) if off_axis else d.lognormal("onset", 0.005, 0.8)
@@ -67,6 +67,7 @@ def afterglow(d: Draw) -> Source:
         rest = wavelength / (1 + z)
         return np.where(t > 0, scale * shape(t, wavelength) * dimming(rest, a_v) * np.where(rest < 1216, 0.02, 1.0), 0.0)
 
+    times = np.geomspace(1e-4, 30.0, 200)
     return Source(
         "afterglow",
         "orphan" if off_axis else "GRB",
@@ -75,6 +76,7 @@ def afterglow(d: Draw) -> Source:
         "extragalactic",
         z,
         host(d, z, hostless=0.5, dwarf=1.5),
+        peak_time=time_of_peak(times, observed(times, np.full_like(times, RED))),
     )
 
 
@@ -87,7 +89,7 @@ def microlensing(d: Draw) -> Source:
     fraction = d.uniform("blend", 0.4, 1.0)
     second = (
         (d.uniform("second_at", -1.5, 1.5), d.loguniform("second_te", 0.1, 0.4), d.uniform("second_u0", 0.05, 0.6))
-        if d.chance(0.1)
+        if d.pick({"uLens-binary": 0.1, "uLens": 0.9}) == "uLens-binary"
         else None
     )
 
@@ -102,7 +104,10 @@ def microlensing(d: Draw) -> Source:
         return fraction * star.reference(wavelength) * extra
 
     sky: SkyKind = "bulge" if d.chance(0.3) else "disc"
-    return Source("microlensing", "uLens-binary" if second else "uLens", observed, (-2.2 * einstein, 2.2 * einstein), sky, star=star)
+    kind = "uLens-binary" if second else "uLens"
+    times = np.linspace(-2 * einstein, 2 * einstein, 201)
+    peak_time = time_of_peak(times, observed(times, np.full_like(times, RED)))
+    return Source("microlensing", kind, observed, (-2.2 * einstein, 2.2 * einstein), sky, star=star, peak_time=peak_time)
 
 
 def m_dwarf_flare(d: Draw) -> Source:
@@ -128,4 +133,4 @@ def m_dwarf_flare(d: Draw) -> Source:
         light = sum(a * template((t - at) / w) for at, w, a in flares)
         return light * black_body(wavelength, hot) / black_body(4750.0, hot)
 
-    return Source("m-dwarf-flare", "flare", observed, (-half, 25 * half), "any", star=star)
+    return Source("m-dwarf-flare", "flare", observed, (-half, 25 * half), "any", star=star, peak_time=0.0)

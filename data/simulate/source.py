@@ -17,6 +17,9 @@ SkyKind: TypeAlias = Literal["extragalactic", "disc", "halo", "bulge", "star-for
 PIVOT = 4750.0
 """Rest wavelength where absolute peak magnitudes are quoted [Å] (g)."""
 
+RED = 6200.0
+"""Observed wavelength at which `Source.peak_time` is the peak [Å] (r)."""
+
 
 @dataclass(slots=True)
 class Host:
@@ -49,7 +52,8 @@ class Source:
     """One object, before anybody looks.
 
     `flux(t, wavelength)` is the difference flux [µJy] at t [d] on the object's own clock, wavelengths [Å] as observed.
-    Alerts can come between `active[0]` and `active[1]` on that clock; `persistent` objects varied before, too.
+    Alerts can come between `active[0]` and `active[1]` on that clock; `persistent` objects varied before, too. `peak_time` is when an
+    event is brightest in r [d on that clock]: NaN for what has no one peak, persistent objects, moving ones and artefacts.
     """
 
     label: str
@@ -63,7 +67,21 @@ class Source:
     persistent: bool = False
     single: bool = False  # seen at this position once only: moving objects and most artefacts
     motion: float = 0.0  # [arcsec/h]
+    peak_time: float = float("nan")
     extra: dict[str, float] = field(default_factory=dict)
+
+
+def time_of_peak(times: F64, light: F64) -> float:
+    """Time of the largest of `light` (n,) at `times` (n,), between the samples by a parabola through the three around it."""
+    k = int(np.argmax(light))
+    if not 0 < k < len(times) - 1:
+        return float(times[k])
+    before, after = times[k - 1] - times[k], times[k + 1] - times[k]
+    low, high = (light[k - 1] - light[k]) / before, (light[k + 1] - light[k]) / after  # slopes of the two chords
+    bend = (high - low) / (after - before)
+    if bend >= 0:
+        return float(times[k])
+    return float(times[k] + np.clip((low - bend * before) / (-2 * bend), before, after))
 
 
 def host(d: Draw, redshift: float, nuclear: bool = False, hostless: float = 0.07, dwarf: float = 0.0) -> Host | None:
@@ -119,8 +137,9 @@ def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, s
     apparent = float(np.log10(low + d.rng.random() * (high - low)) / slope)
     dust = event.a_v * 1.2
     z = redshift_at(apparent - event.absolute - dust)
-    peak = float(np.nanmax(event.shape(event.grid, np.full_like(event.grid, PIVOT))))
-    scale = float(flux(event.absolute + modulus(z))) / max(peak, 1e-300)
+    n = len(event.grid)
+    curves = event.shape(np.tile(event.grid, 2), np.repeat([PIVOT, RED / (1 + z)], n))
+    scale = float(flux(event.absolute + modulus(z))) / max(float(np.nanmax(curves[:n])), 1e-300)
 
     def observed(t: F64, wavelength: F64) -> F64:
         rest = wavelength / (1 + z)
@@ -136,4 +155,5 @@ def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, s
         sky="extragalactic",
         redshift=z,
         host=host(d, z, event.nuclear, event.hostless, event.dwarf),
+        peak_time=time_of_peak(event.grid, np.nan_to_num(curves[n:])) * (1 + z),
     )

@@ -192,7 +192,7 @@ def slsn(d: Draw) -> Source:
     until late, a third with bumps (Hosseinzadeh et al. 2022); SLSN-II as a bright, slow interaction. Rest-frame rise 42 ± 18 d (Chen et
     al. 2023), M_g -21.3 ± 0.7; faint blue hosts (Schulze et al. 2021).
     """
-    if d.chance(0.25):
+    if d.pick({"SLSN-II": 0.25, "SLSN-I": 0.75}) == "SLSN-II":
         return _interacting(
             d,
             "slsn",

@@ -73,7 +73,7 @@ def rr_lyrae(d: Draw) -> Source:
     """RRab and RRc: periods of the halo's two Oosterhoff groups, Fourier-like asymmetric curves (rise in 12–20 % of the period, RRc 40
     %), amplitudes g : r : i = 1 : 0.7 : 0.56 (Sesar et al. 2010); one in four modulated (Blazhko).
     """
-    ab = d.chance(0.75)
+    ab = d.pick({"RRab": 0.75, "RRc": 0.25}) == "RRab"
     period = d.normal("p_ab", 0.57, 0.07, 0.4, 0.9) if ab else d.normal("p_c", 0.32, 0.04, 0.22, 0.45)
     amplitude = d.uniform("a_ab", 0.5, 1.25) if ab else d.uniform("a_c", 0.25, 0.55)
     rise = d.uniform("rise_ab", 0.12, 0.2) if ab else d.uniform("rise_c", 0.38, 0.46)
@@ -141,7 +141,7 @@ def lpv(d: Draw) -> Source:
     """Miras and semi-regulars: periods 60–500 d, visual amplitudes above 2.5 mag or 0.2–1.5, larger in the blue (Soszyński et al. 2009,
     Smith et al. 2004); g-r 1.3–2.6; nearly saturated at the bright end.
     """
-    mira = d.chance(0.45)
+    mira = d.pick({"Mira": 0.45, "SR": 0.55}) == "Mira"
     period = d.lognormal("p_mira", 280, 0.3, 100, 700) if mira else d.lognormal("p_sr", 90, 0.55, 25, 400)
     amplitude = d.uniform("a_mira", 1.6, 4.5) if mira else d.uniform("a_sr", 0.15, 1.1)
     rise, phase, blue = d.uniform("rise", 0.38, 0.5), float(d.rng.random()), d.uniform("blue", 0.7, 1.2)
