@@ -34,7 +34,7 @@ class EncoderConfig:
     classes: int
     """K: simulated kinds of the zero-shot view."""
     features: int = N_FEATURES
-    width: int = 96
+    width: int = 80
     """Of the recurrent layers."""
     layers: int = 2
     queries: int = 4
@@ -68,7 +68,7 @@ class Encoder(nn.Module):
         self.config = config
         d = config.width
         self.embed_token = nn.Sequential(nn.Linear(config.features, d), nn.SiLU())
-        self.recurrent = nn.GRU(d, d, config.layers, batch_first=True)
+        self.recurrent = nn.LSTM(d, d, config.layers, batch_first=True)
         self.norm = nn.LayerNorm(d)
         self.query = nn.Linear(d, config.queries)
         convolutions: list[nn.Module] = []
@@ -92,16 +92,18 @@ class Encoder(nn.Module):
         return self.embed(tokens, self.image(stamps), context)
 
     def embed(self, tokens: Tensor, image: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """The same with the images already read, (n, `image`) or (1, `image`) for all: training reads missing ones once."""
+        """The same with the images already read, (n, `image`): training reads missing ones once."""
         valid = tokens[..., -1:]
         x = self.embed_token(tokens)
-        x = self.norm(x + self.recurrent(x)[0])
+        # A start given outright: the exporter would write this batch's size into one of its own making.
+        start = torch.zeros_like(x[:, : self.config.layers]).transpose(0, 1).contiguous()
+        x = self.norm(x + self.recurrent(x, (start, start))[0])
         attention = (self.query(x) + (valid - 1) * MASKED).softmax(dim=1).transpose(1, 2)
         pooled = (attention @ (x * valid)).flatten(1)
         mean = (x * valid).sum(dim=1) / valid.sum(dim=1).clamp(min=1.0)
         around, view = context[:, : self.config.surroundings], context[:, self.config.surroundings :]
         folded = self.folded(view) * view[:, -1:]
-        embedding = self.fuse(torch.cat([pooled, mean, image.expand(len(tokens), -1), self.surroundings(around), folded], dim=1))
+        embedding = self.fuse(torch.cat([pooled, mean, image, self.surroundings(around), folded], dim=1))
         # Cosines, not free logits: what the prototypes of the few-shot head measure is what training shapes.
         cosine = F.normalize(embedding, dim=-1) @ F.normalize(self.direction, dim=-1).T
         return embedding, self.sharpness.exp() * cosine + self.bias

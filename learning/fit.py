@@ -40,9 +40,9 @@ class Recipe:
     batch: int = 352
     curves: float = 0.64
     """Share of a batch that is light curves without images, where there are any."""
-    shards: int = 2
-    """Parts of a batch, each on a thread and a copy of the network of its own: two cores give 1.5 times the speed of one here, where more
-    threads inside the recurrent layers give nothing."""
+    shards: int = 1
+    """Parts of a batch, each on a thread and a copy of the network of its own. Two bring nothing on two cores: the many small steps of a
+    recurrent net keep one interpreter busy."""
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warm_up: float = 0.03
@@ -159,7 +159,8 @@ def fit(
         (loss / recipe.shards).backward()  # type: ignore[no-untyped-call]
         return entropy, accuracy
 
-    with ThreadPoolExecutor(recipe.shards) as pool:
+    # OpenMP counts threads for each thread anew: without this every shard would start as many as there are cores.
+    with ThreadPoolExecutor(recipe.shards, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for step in range(start, recipe.steps):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * schedule(step, recipe)

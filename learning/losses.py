@@ -8,6 +8,7 @@ curves are further terms, each with a weight in the recipe (0: none).
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +25,8 @@ from operators.types import STAMP
 if TYPE_CHECKING:
     from learning.fit import Recipe, Trainee
 
-SHORT = 24
-"""Tokens of a light curve that is trained apart from the longer ones."""
+LENGTHS = (12, 24, 36)
+"""Light curves of at most so many tokens are trained apart from longer ones."""
 
 
 class Sets:
@@ -87,15 +88,17 @@ def forward(encoder: Encoder, part: Alerts, device: torch.device, half: bool, la
     """
     tokens, stamps, context = part.inputs()
     label = part.label if label is None else label
-    short = tokens[:, SHORT:, -1].sum(axis=1) == 0
+    number = tokens[..., -1].sum(axis=1)
+    edges = (-1, *LENGTHS, tokens.shape[1])
     answers = []
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         nothing = torch.zeros(1, 4, STAMP, STAMP, device=device) if not part.stamps.shape[-1] else None
-        for rows, length in ((short, SHORT), (~short, tokens.shape[1])):
+        for low, length in pairwise(edges):
+            rows = (number > low) & (number <= length)
             if rows.any():
                 move = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (tokens[rows, :length], context[rows])]
                 image = encoder.image(nothing if nothing is not None else torch.from_numpy(stamps[rows]).to(device))
-                embedding, logits = encoder.embed(move[0], image, move[1])
+                embedding, logits = encoder.embed(move[0], image.expand(int(rows.sum()), -1), move[1])
                 rest = [torch.from_numpy(a[rows]).to(device) for a in (label, part.target)]
                 answers.append((embedding.float(), logits.float(), *rest))
     return tuple(torch.cat(x) for x in zip(*answers, strict=True))

@@ -57,7 +57,7 @@ FAST = ("KN", "KN-red", "GRB", "orphan", "FBOT", "flare")
 """Kinds that are over in days: who follows them looks often."""
 SHORTEST = ("flare",)
 """Over in hours."""
-UNSEEN = ("main belt", "NEO", "cosmic-ray", "hot-pixel", "bad-column", "noise")
+UNSEEN = ("asteroid", "cosmic-ray", "hot-pixel", "bad-column", "noise")
 """Kinds seen once at a place: no light curve."""
 WEIGHT: dict[str, float] = {
     "Ia": 2.5, "IIP": 2.0, "IIL": 1.5, "IIn": 1.5, "TDE": 2.5, "SLSN-I": 2.5, "SLSN-II": 1.5, "dipole": 0.2, "bright-star": 0.2,
