@@ -57,7 +57,7 @@ hundred to ten thousand times too common, so that a thousand packets are enough 
 
 
 MEMBERS: dict[str, tuple[str, ...]] = {
-    "sn-ia": ("Ia", "Ia-91T", "Ia-91bg", "Iax", "Ia-CSM"),
+    "sn-ia": tuple(supernovae.IA),
     "sn-ii": ("IIP", "IIL", "II-87A"),
     "sn-iin": ("IIn",),
     "sn-ibc": ("Ib", "Ic", "Ic-BL", "IIb"),

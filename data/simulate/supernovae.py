@@ -30,49 +30,65 @@ def _ramp(x: F64, low: float, high: float) -> F64:
     return np.clip((x - low) / (high - low), 0.0, 1.0)
 
 
+IA: dict[str, float] = {"Ia": 0.81, "Ia-91T": 0.07, "Ia-91bg": 0.06, "Iax": 0.03, "Ia-CSM": 0.02, "Ia-03fg": 0.01}
+
+
 def sn_ia(d: Draw) -> Source:
-    """Type Ia: ⁵⁶Ni diffusion (Arnett 1982) on a cooling black body with UV blanketing and the near-infrared second maximum
-    (Kasen 2006); stretch, colour and luminosity after Guy et al. 2007 and Betoule et al. 2014; rise 18 d × stretch (Miller et al.
-    2020). One in six is a 91T, 91bg, Iax or Ia-CSM (rates of Li et al. 2011).
+    """Type Ia: ⁵⁶Ni diffusion (Arnett 1982) with the peak at the observed rise of 18 d × stretch (Miller et al. 2020), on a cooling black
+    body whose blue is blanketed by iron-group lines, most of all a month after peak (the colour turns at s_BV × 30 d: Burns et al. 2014),
+    with the shoulder in r and the second maximum in i (Kasen 2006); stretch, colour and luminosity after Guy et al. 2007 and Betoule et
+    al. 2014. One in five is a 91T, 91bg, Iax or Ia-CSM (rates of Li et al. 2011) or a 03fg: broad, luminous, no second maximum
+    (Taubenberger 2017, Ashall et al. 2021).
     """
-    kind = d.pick({"Ia": 0.82, "Ia-91T": 0.07, "Ia-91bg": 0.06, "Iax": 0.03, "Ia-CSM": 0.02})
+    kind = d.pick(IA)
     stretch = {
-        "Ia": d.normal("stretch", 0.98, 0.1, 0.7, 1.3),
+        "Ia": d.normal("stretch", 0.98, 0.09, 0.7, 1.3),
         "Ia-91T": d.normal("stretch_91T", 1.1, 0.06, 0.9, 1.3),
         "Ia-91bg": d.normal("stretch_91bg", 0.68, 0.06, 0.5, 0.8),
-        "Iax": d.uniform("stretch_iax", 0.6, 1.0),
+        "Iax": d.uniform("stretch_iax", 0.55, 1.0),
         "Ia-CSM": d.normal("stretch_csm", 1.1, 0.08, 0.8, 1.3),
+        "Ia-03fg": d.normal("stretch_03fg", 1.28, 0.1, 1.05, 1.6),
     }[kind]
-    hot = {"Ia": 11800.0, "Ia-91T": 13000.0, "Ia-91bg": 7500.0, "Iax": 9500.0, "Ia-CSM": 11500.0}[kind] + d.normal("t_hot", 0, 800)
-    cold = d.normal("t_cold", 4650, 250) - (350 if kind == "Ia-91bg" else 0)
-    second = d.uniform("second_peak", 0.2, 0.5) if kind not in ("Ia-91bg", "Iax") else d.uniform("no_second", 0.0, 0.06)
-    cooling, blanket = d.uniform("cooling", 17, 23), d.uniform("blanketing", 0.35, 0.95)
-    uv, uv_edge = d.uniform("uv", 1.5, 3.5), d.uniform("uv_edge", 3300, 3900)
+    hot = {"Ia": 12800, "Ia-91T": 14500, "Ia-91bg": 8000, "Iax": 10000, "Ia-CSM": 12500, "Ia-03fg": 14000}[kind] + d.normal("t_hot", 0, 900)
+    cold = d.normal("t_cold", 5250, 200) - {"Ia-91bg": 500, "Iax": 300}.get(kind, 0)
+    second = {
+        "Ia-91bg": d.uniform("no_second", 0.0, 0.06),
+        "Iax": d.uniform("no_second", 0.0, 0.06),
+        "Ia-03fg": d.uniform("weak_second", 0.0, 0.2),
+    }.get(kind, d.uniform("second_peak", 0.22, 0.45))
+    cooling, blanket = d.uniform("cooling", 15, 19), d.uniform("blanketing", 0.4, 0.8)
+    uv, uv_edge = d.uniform("uv", 1.5, 3.5) * (0.5 if kind == "Ia-03fg" else 1.0), d.uniform("uv_edge", 3300, 3900)
     csm = d.lognormal("csm", 0.3, 0.5) if kind == "Ia-CSM" else 0.0
     csm_t, csm_decay = d.uniform("csm_t", 6500, 9000), d.uniform("csm_decay", 60, 250)
-    rise, second_at = 18.0 * stretch, 25.0 + d.normal("second_at", 0, 1.5)
-    bolometric = diffusion(GRID, d.normal("diffusion", 13.8, 1.2) * stretch**0.9, nickel(GRID))
-    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 37, 0.1) * stretch / np.maximum(GRID, 1)) ** 2))  # γ-rays escape
+    rise, second_at = d.normal("rise", 18.0, 0.9) * stretch, 25.5 + d.normal("second_at", 0, 1.0)
+    bolometric = diffusion(GRID, d.normal("diffusion", 11.5, 0.4) * stretch, nickel(GRID))
+    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 35, 0.1) * stretch / np.maximum(GRID, 1)) ** 2))  # γ-rays escape
     bolometric /= bolometric.max()
+    early = float(GRID[np.argmax(bolometric)])  # mixed nickel and a photosphere that recedes put the peak later than one zone does
 
     def shape(t: F64, wavelength: F64) -> F64:
         phase = (t - rise) / stretch
         temperature = np.where(phase < 0, hot - phase * 60, cold + (hot - cold) * np.exp(-((np.maximum(phase, 0) / cooling) ** 1.6)))
-        temperature = temperature + 12 * np.clip(phase - 35, 0, 60)
-        f = np.interp(t, GRID, bolometric) * black_body(wavelength, temperature)
+        temperature = temperature + 25 * np.clip(phase - 32, 0, 40)
+        f = np.interp(np.where(t < rise, t * early / rise, t - rise + early), GRID, bolometric) * black_body(wavelength, temperature)
         f = f * np.exp(-uv * np.clip((uv_edge - wavelength) / 1000, 0, 2))
-        f = f * np.exp(-blanket * np.clip((4600 - wavelength) / 1000, 0, 1.2) * np.clip((phase + 2) / 20, 0, 1.4))
-        red, bump = np.clip((wavelength - 6600) / 1200, 0, 1.2), np.exp(-(((phase - second_at) / 9) ** 2))
-        dip = 0.35 * red * np.exp(-(((phase - 8) / 9) ** 2)) * (second > 0.1)
-        f = f * (1 - dip + second * 2 * red * bump + 0.75 * second * np.clip((wavelength - 5600) / 1000, 0, 1) * bump)
+        metals = blanket * np.interp(phase, (0.0, 12.0, 30.0, 60.0, 110.0), (0.0, 0.2, 1.0, 0.2, 0.1))
+        f = f * np.exp(-metals * np.clip((5400 - wavelength) / 1000, 0, 1.6))
+        if second > 0.1:
+            red, yellow = _ramp(wavelength, 6600, 7800), _ramp(wavelength, 5500, 6200)
+            bump, dip = np.exp(-(((phase - second_at) / 9) ** 2)), np.exp(-(((phase - 15.5) / 6.5) ** 2))
+            f = f * (1 + second * ((0.8 * red + 0.3 * yellow) * bump - (0.4 * red + 0.8 * yellow) * dip) - 0.25 * red * _ramp(phase, 0, 12))
         if csm:
             f = f + csm * (1 - np.exp(-t / 12)) * np.exp(-t / csm_decay) * black_body(wavelength, csm_t) * (csm_t / 8000)
         return f
 
-    absolute = {"Ia": -19.2, "Ia-91T": -19.5, "Ia-91bg": -17.6, "Iax": -16.8, "Ia-CSM": -19.8}[kind] + d.normal("peak", 0.0, 0.15)
+    centre = {"Ia": -19.2, "Ia-91T": -19.5, "Ia-91bg": -17.6, "Ia-CSM": -19.8, "Ia-03fg": -19.8}.get(
+        kind, d.normal("iax", -16.8, 0.9, -18.8, -14)
+    )
+    absolute = centre + d.normal("peak", 0.0, 0.15)
     if kind == "Ia":
         absolute -= 0.7 * (stretch - 0.98)
-    a_v = float(d.rng.exponential(0.2)) * 1.0
+    a_v = float(d.rng.exponential(0.18))
     return transient(d, Event("sn-ia", kind, shape, GRID[:40], absolute, 250.0, a_v), faintest=20.3)
 
 
