@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ BANDS: dict[str, tuple[str, ...]] = {"blue": ("g", "V", "B", "c", "swv", "swb"),
 """Of each the first with enough detections serves."""
 HOST_INCLUDED = ("GAIA", "CRTS", "Gaia")
 """Instruments whose fluxes hold the host: left out."""
+CHOSEN: dict[str, str] = {"sn-ia": "Ia", "slsn": "SLSN-I"}
 POOL = 400
 """Simulated events of a class to choose from by redshift."""
 
@@ -163,8 +164,8 @@ def measure(c: Curve) -> F64 | None:
 
 
 def pool(slug: str, seed: int = 31, n: int = POOL) -> list[Source]:
-    """Events of a class; of SN Ia the normal ones, which the real sample was chosen to be."""
-    return [draw(slug, generator("train", seed, k), kind="Ia" if slug == "sn-ia" else None) for k in range(n)]
+    """Events of a class, of the one kind that the real sample was chosen to be, where it was (`CHOSEN`)."""
+    return [draw(slug, generator("train", seed, k), kind=CHOSEN.get(slug)) for k in range(n)]
 
 
 def seen_as(c: Curve, source: Source, rng: np.random.Generator) -> Curve | None:
