@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.simulate import cataclysmic, fast, nuisance, supernovae, variables
+from data.simulate import cataclysmic, fast, gap, luminous, nuisance, supernovae, variables
 from data.simulate.draw import Draw, PopulationName
 from data.simulate.source import Source
 
 CLASSES: dict[str, Callable[[Draw], Source]] = {
     "sn-ia": supernovae.sn_ia,
     "sn-ii": supernovae.sn_ii,
-    "sn-iin": supernovae.sn_iin,
+    "sn-iin": luminous.sn_iin,
     "sn-ibc": supernovae.sn_ibc,
-    "slsn": supernovae.slsn,
-    "tde": supernovae.tde,
+    "slsn": luminous.slsn,
+    "tde": luminous.tde,
     "kilonova": fast.kilonova,
     "afterglow": fast.afterglow,
     "microlensing": fast.microlensing,
@@ -57,13 +57,13 @@ hundred to ten thousand times too common, so that a thousand packets are enough 
 
 
 MEMBERS: dict[str, tuple[str, ...]] = {
-    "sn-ia": ("Ia", "Ia-91T", "Ia-91bg", "Iax", "Ia-CSM"),
+    "sn-ia": tuple(supernovae.IA),
     "sn-ii": ("IIP", "IIL", "II-87A"),
     "sn-iin": ("IIn",),
-    "sn-ibc": ("Ib", "Ic", "Ic-BL", "IIb"),
-    "slsn": ("SLSN-I", "SLSN-II"),
-    "tde": ("TDE", "TDE-slow", "TDE-fast"),
-    "kilonova": ("KN",),
+    "sn-ibc": tuple(supernovae.IBC),
+    "slsn": tuple(luminous.SLSN),
+    "tde": tuple(luminous.TDE),
+    "kilonova": ("KN", "KN-red"),
     "afterglow": ("GRB", "orphan"),
     "microlensing": ("uLens", "uLens-binary"),
     "m-dwarf-flare": ("flare",),
@@ -75,10 +75,15 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "yso": ("stochastic", "dipper", "burster"),
     "asteroid": ("asteroid",),
     "bogus": tuple(nuisance.BOGUS),
+    "fast-blue": ("FBOT",),
+    "gap": tuple(gap.GAP),
 }
 """The fine classes of each class and of each group: every function's `Source.kind` is one of these."""
 
-GROUPS: dict[str, Callable[[Draw], Source]] = {}
+GROUPS: dict[str, Callable[[Draw], Source]] = {
+    "fast-blue": gap.fast_blue,
+    "gap": gap.gap,
+}
 """Fine classes that no class of the stream holds, by function; they are drawn by `draw_kind` alone."""
 
 KINDS: dict[str, str | None] = {kind: name if name in CLASSES else None for name, members in MEMBERS.items() for kind in members}

@@ -13,17 +13,24 @@ from data.simulate.supernovae import diffusion
 def kilonova(d: Draw) -> Source:
     """Neutron-star merger: r-process heating with thermalisation (Korobkin et al. 2012, Barnes et al. 2016) diffusing through a blue and
     a red component with a temperature floor (Villar et al. 2017, whose fit of AT2017gfo is the centre of the draws): masses 0.005–0.06
-    M☉, speeds 0.1–0.3 c, opacities 0.5 and 3–10 cm²/g.
+    M☉, speeds 0.1–0.3 c, opacities 0.5 and 3–10 cm²/g. One in ten has lanthanides everywhere (a prompt collapse, or a black hole that ate
+    the star): hardly any blue component, opacities 8–30 cm²/g, fainter, red from the start, bright for a week in the infrared (Barnes &
+    Kasen 2013, Kasen et al. 2017).
     """
+    kind = d.pick({"KN": 0.9, "KN-red": 0.1})
+    red = kind == "KN-red"
     t = np.geomspace(0.02, 30.0, 90)
     heat = 4e18 * (0.5 - np.arctan((t * 86400 - 1.3) / 0.11) / np.pi) ** 1.3
     efficiency = 0.36 * (np.exp(-0.56 * t) + np.log1p(2 * 0.17 * t**0.74) / (2 * 0.17 * t**0.74))
     parts = []
     for name, mass, speed, opacity, floor in (
-        ("blue", 0.020, 0.26, 0.5, 3900.0),
-        ("red", 0.035, 0.15, d.loguniform("opacity", 3, 10), 1800.0),
+        ("blue", 0.020 if not red else 0.0008, 0.26, 0.5 if not red else 3.0, 3900.0 if not red else 2500.0),
+        ("red", 0.035, 0.15, d.loguniform("opacity", 3, 10) if not red else d.loguniform("opacity_red", 8, 30), 1800.0),
     ):
-        m, v = d.lognormal(f"mass_{name}", mass, 0.5, 0.002, 0.1) * 2e33, d.lognormal(f"speed_{name}", speed, 0.2, 0.05, 0.35) * 3e10
+        m, v = (
+            d.lognormal(f"mass_{name}", mass, 0.5, 0.002 if not red else 1e-4, 0.1) * 2e33,
+            d.lognormal(f"speed_{name}", speed, 0.2, 0.05, 0.35) * 3e10,
+        )
         timescale = float(np.sqrt(2 * opacity * m / (13.4 * v * 3e10))) / 86400
         luminosity = diffusion(t, timescale, m * heat * efficiency)
         luminosity[0] = luminosity[1]
@@ -36,7 +43,8 @@ def kilonova(d: Draw) -> Source:
             -0.5 * np.clip((4500 - wavelength) / 1000, 0, 2) * np.clip(time / 2, 0, 2)
         )
 
-    event = Event("kilonova", "KN", shape, t[:60], d.normal("peak", -15.8, 0.6), 12.0, float(d.rng.exponential(0.15)), hostless=0.05)
+    absolute = d.normal("peak", -15.8, 0.6) if not red else d.normal("peak_red", -13.8, 0.6)
+    event = Event("kilonova", kind, shape, t[:60], absolute, 12.0, float(d.rng.exponential(0.15)), hostless=0.05)
     return transient(d, event, faintest=19.9, brightest=16.5)
 
 

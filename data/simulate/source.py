@@ -84,12 +84,12 @@ def time_of_peak(times: F64, light: F64) -> float:
     return float(times[k] + np.clip((low - bend * before) / (-2 * bend), before, after))
 
 
-def host(d: Draw, redshift: float, nuclear: bool = False, hostless: float = 0.07, dwarf: float = 0.0) -> Host | None:
+def host(d: Draw, redshift: float, nuclear: bool = False, hostless: float = 0.07, dwarf: float = 0.0, remote: float = 1.0) -> Host | None:
     """A host galaxy, or None for one too faint to be seen.
 
     Luminosities: a Schechter-like spread around M_r = -20.3 for core-collapse and Ia hosts, `dwarf` mag fainter for SLSNe and long GRBs
     (Schulze et al. 2021); half-light radii follow Shen et al. 2003, offsets an exponential disc in units of the radius
-    (Prieto et al. 2008).
+    (Prieto et al. 2008), `remote` times as far out for what prefers the halo.
     """
     if d.chance(hostless):
         return None
@@ -97,7 +97,7 @@ def host(d: Draw, redshift: float, nuclear: bool = False, hostless: float = 0.07
     radius_kpc = 3.6 * 10 ** (-0.12 * (absolute + 20.3)) * d.lognormal("host_radius", 1.0, 0.35)
     scale = arcsec_per_kpc(redshift)
     radius = float(np.clip(radius_kpc * scale, 0.25, 25.0))
-    offset = abs(d.normal("nuclear", 0.0, 0.12)) if nuclear else radius * float(d.rng.gamma(1.7, 0.65))
+    offset = abs(d.normal("nuclear", 0.0, 0.12)) if nuclear else remote * radius * float(d.rng.gamma(1.7, 0.65))
     return Host(
         mag_r=absolute + modulus(redshift) + 2.5 * np.log10(1 + redshift),
         g_r=d.normal("host_colour", 0.55 + 0.8 * min(redshift, 0.6), 0.18),
@@ -124,6 +124,7 @@ class Event:
     nuclear: bool = False
     hostless: float = 0.07
     dwarf: float = 0.0
+    remote: float = 1.0
 
 
 def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, slope: float = 0.2) -> Source:
@@ -154,6 +155,6 @@ def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, s
         active=(0.0, event.duration * (1 + z)),
         sky="extragalactic",
         redshift=z,
-        host=host(d, z, event.nuclear, event.hostless, event.dwarf),
+        host=host(d, z, event.nuclear, event.hostless, event.dwarf, event.remote),
         peak_time=time_of_peak(event.grid, np.nan_to_num(curves[n:])) * (1 + z),
     )
