@@ -145,8 +145,8 @@ def _host(array: Array) -> npt.NDArray[np.generic]:
 def magnitudes(batch: AlertBatch, i: int) -> Magnitudes | None:
     """The points of alert i as magnitudes of the total flux; None where too few are left.
 
-    The band with most points; where that has fewer than 80, the others join it, each shifted by its median. Without a
-    reference the flux itself is the total if it is positive throughout; else it is flux over its own range, which has a shape but no amplitude.
+    The band with most points; where that has fewer than 80, the others join it, each shifted by its median. Without a reference the flux
+    itself is the total if it is positive throughout; else it is flux over its own range, which has a shape but no amplitude.
     """
     time, flux = _host(batch.time[i, :]).astype(np.float64), _host(batch.flux[i, :]).astype(np.float64)
     error, wavelength = _host(batch.flux_err[i, :]).astype(np.float64), _host(batch.wavelength[i, :])
@@ -343,7 +343,8 @@ def view(star: Magnitudes) -> F32:
             ],
         ]
     )
-    return np.clip(np.nan_to_num(out), -3, 3).astype(np.float32)
+    scaled: F32 = np.clip(np.nan_to_num(out), -3, 3).astype(np.float32)
+    return scaled
 
 
 def _roughness(t: F64, m: F64) -> float:

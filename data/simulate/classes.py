@@ -77,12 +77,20 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "bogus": tuple(nuisance.BOGUS),
     "fast-blue": ("FBOT",),
     "gap": tuple(gap.GAP),
+    "pulsator": ("DCEP", "T2CEP", "dSct"),
+    "rotator": ("ACV",),
+    "rcb": ("RCB",),
+    "transit": ("transit",),
 }
 """The fine classes of each class and of each group: every function's `Source.kind` is one of these."""
 
 GROUPS: dict[str, Callable[[Draw], Source]] = {
     "fast-blue": gap.fast_blue,
     "gap": gap.gap,
+    "pulsator": variables.pulsator,
+    "rotator": variables.rotator,
+    "rcb": variables.rcb,
+    "transit": variables.transit,
 }
 """Fine classes that no class of the stream holds, by function; they are drawn by `draw_kind` alone."""
 
