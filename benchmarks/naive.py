@@ -26,7 +26,9 @@ from astropy.io import fits
 from benchmarks.naive_packet import Curve, context_of, curve_of
 from gpu.eager import EagerSession
 from learning.export import restore
+from operators.context import N_CONTEXT
 from operators.features import FEATURES, NAMES, SPLIT
+from operators.prototypes import LEAST
 from operators.tokens import BAND_CENTRES, BAND_WIDTH, N_FEATURES, PERIODS
 from operators.types import CONTEXT, F32, N_TOKENS, RAW_STAMP, STAMP
 from pipeline.state import ScoringState
@@ -123,12 +125,15 @@ def tokens(curve: Curve) -> F32:
     error = np.clip(np.where(measured, curve.flux_err[keep] / scale, 1), 1e-4, 1e4)
     limit = curve.limit[keep]
     limited = np.isfinite(limit)
-    phase = before[:, None] * FREQUENCIES
+    peak = np.clip(t - brightest_time(curve), -2e4, 2e4)
+    phase = peak[:, None] * FREQUENCIES
     columns = [
         np.sign(since) * np.log1p(np.abs(since)) / 3,
         np.sign(before) * np.log1p(np.abs(before)) / 3,
         np.clip(since / 100, -1, 5),
         np.clip(before / 30, -5, 1),
+        np.sign(peak) * np.log1p(np.abs(peak)) / 3,
+        np.clip(peak / 100, -5, 5),
         np.log1p(np.clip(gap, 0, 1e3)) / 3,
         (colour - 8.6) * 2,
         np.clip(value, -2, 2),
@@ -140,24 +145,35 @@ def tokens(curve: Curve) -> F32:
         np.arcsinh(10 * np.clip(np.where(limited, limit, 0) / scale, 0, 100)) / 3,
     ]
     out[:n, : len(columns)] = np.stack(columns, axis=1)
-    out[:n, 13:19] = np.sin(phase)
-    out[:n, 19:25] = np.cos(phase)
-    out[:n, 25:33] = np.exp(-0.5 * ((colour[:, None] - LOG_CENTRES) / BAND_WIDTH) ** 2)
-    out[:n, 33] = 1
+    first, waves = len(columns), len(FREQUENCIES)
+    out[:n, first : first + waves] = np.sin(phase)
+    out[:n, first + waves : first + 2 * waves] = np.cos(phase)
+    out[:n, first + 2 * waves : -1] = np.exp(-0.5 * ((colour[:, None] - LOG_CENTRES) / BAND_WIDTH) ** 2)
+    out[:n, -1] = 1
     return out
 
 
-def flux_scale(curve: Curve) -> float:
-    """The brightest detection, each weighted by how sure it is [µJy]; without one the deepest limit."""
+def weighted(curve: Curve) -> F32:
+    """|flux| of the detections, each weighted by how sure it is [µJy]; 0 elsewhere."""
     sure = curve.detected & np.isfinite(curve.flux) & (curve.flux_err > 0)
-    if sure.any():
-        flux = np.abs(curve.flux[sure])
-        ratio = (flux / curve.flux_err[sure]) ** 2
-        brightest = float((flux * ratio / (ratio + 9)).max())
-        if brightest > 0:
-            return max(brightest, 1e-3)
+    flux = np.abs(np.where(sure, curve.flux, 0))
+    ratio = (flux / np.where(sure, curve.flux_err, 1)) ** 2
+    return np.asarray(flux * ratio / (ratio + 9), dtype=np.float32)
+
+
+def flux_scale(curve: Curve) -> float:
+    """The brightest detection [µJy]; without one the deepest limit."""
+    brightest = float(weighted(curve).max(initial=0.0))
+    if brightest > 0:
+        return max(brightest, 1e-3)
     limits = curve.limit[np.isfinite(curve.limit)]
     return max(float(limits.min()) if len(limits) else 1e6, 1e-3)
+
+
+def brightest_time(curve: Curve) -> float:
+    """When the brightest detection was [d]; without one the alert's own time."""
+    light = weighted(curve)
+    return float(curve.time[light.argmax()]) if light.max(initial=0.0) > 0 else curve.mjd
 
 
 def features(curve: Curve) -> F32:
@@ -204,7 +220,7 @@ class Naive:
         heads = self.heads
         shifted = embedding - heads.centre
         cosine = heads.prototypes @ (shifted / max(np.linalg.norm(shifted), 1e-6))
-        spoken = log_softmax(logits) @ heads.zero_shot
+        spoken = np.log(np.maximum(np.exp(log_softmax(logits)) @ heads.zero_shot, LEAST))
         known = np.exp(log_softmax((heads.cosine_weight * cosine + heads.zero_shot_weight * spoken) / heads.temperature))
         nearest = int(cosine.argmax())
         distance = 1 - float(cosine[nearest])
@@ -282,8 +298,8 @@ def log_softmax(x: F32) -> F32:
 
 
 def surroundings(context: dict[str, float]) -> F32:
-    """The context as the network reads it: (2 C,)."""
-    out = np.zeros(2 * len(CONTEXT), dtype=np.float32)
+    """The context as the network reads it: (2 C + V,); a month of alerts has no folded view."""
+    out = np.zeros(N_CONTEXT, dtype=np.float32)
     for i, name in enumerate(CONTEXT):
         value = context[name]
         if not math.isnan(value):

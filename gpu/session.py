@@ -11,7 +11,7 @@ class Embedded(NamedTuple):
     """What the encoder says of a batch."""
 
     embedding: Array  # (n, E) float32, not normalised
-    logits: Array  # (n, K) float32: log-odds over the classes of the simulation, the zero-shot view
+    logits: Array  # (n, K) float32: log-odds over the kinds of the simulation, the zero-shot view
 
 
 class EngineError(RuntimeError):
@@ -45,7 +45,7 @@ class Session(Protocol):
         ----------
         tokens : (n, L, F) float32
         stamps : (n, 4, P, P) float32
-        context : (n, 2 C) float32
+        context : (n, 2 C + V) float32
 
         Raises
         ------

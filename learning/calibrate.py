@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from learning.dataset import I64, Bools
-from operators.prototypes import Heads, conformal_scores, judge, prototype
+from operators.prototypes import LEAST, Heads, conformal_scores, judge, prototype
 from operators.types import F32, F64
 
 COVERAGE = 0.9
@@ -48,6 +48,9 @@ ALERTS_A_NIGHT = 100_000.0
 BUDGET = 100.0
 """Alerts a night that a class's topic may carry that are not of the class."""
 
+FLOOR = 0.05
+"""Least threshold of a class's topic: below it even a class with budget to spare would fill its topic with what is almost surely else."""
+
 
 def prior(classes: Sequence[str]) -> F64:
     """(k + 1,) the stated mix in the order of the classes, `other` last."""
@@ -55,7 +58,9 @@ def prior(classes: Sequence[str]) -> F64:
     return np.asarray(weights / weights.sum())
 
 
-def calibrate(embedding: F32, logits: F32, label: I64, classes: Sequence[str], mix: Mapping[str, float]) -> tuple[Heads, F32]:
+def calibrate(
+    embedding: F32, logits: F32, label: I64, classes: Sequence[str], mix: Mapping[str, float], zero_shot: F32 | None = None
+) -> tuple[Heads, F32]:
     """Fit the head.
 
     Parameters
@@ -67,6 +72,8 @@ def calibrate(embedding: F32, logits: F32, label: I64, classes: Sequence[str], m
     classes : K slugs
     mix : slug → share
         Of the stream whose mean embedding is the centre.
+    zero_shot : (K, k), optional
+        Which kinds make which class; each its own if None.
 
     Returns
     -------
@@ -81,12 +88,13 @@ def calibrate(embedding: F32, logits: F32, label: I64, classes: Sequence[str], m
     centre = (share[:, None] * means).sum(axis=0) / share.sum()
     centre = centre.astype(np.float32)
     prototypes = np.stack([prototype(embedding[a & (label == i)], centre) for i in range(k)]).astype(np.float32)
-    cosine_weight, zero_shot_weight = _weights(embedding[b], logits[b], label[b], centre, prototypes)
     f32 = np.float32
+    made_of = np.eye(k, dtype=f32) if zero_shot is None else zero_shot.astype(f32)
+    cosine_weight, zero_shot_weight = _weights(embedding[b], logits[b], label[b], centre, prototypes, made_of)
     heads = Heads(
         centre=centre,
         prototypes=prototypes,
-        zero_shot=np.eye(k, dtype=f32),
+        zero_shot=made_of,
         cosine_weight=np.asarray(cosine_weight / zero_shot_weight, dtype=f32),
         zero_shot_weight=np.ones(k, dtype=f32),
         temperature=np.asarray(1 / zero_shot_weight, dtype=f32),
@@ -103,12 +111,13 @@ def calibrate(embedding: F32, logits: F32, label: I64, classes: Sequence[str], m
     return heads, thresholds(judged.prior_probability, label[c], prior(classes))
 
 
-def _weights(embedding: F32, logits: F32, label: I64, centre: F32, prototypes: F32) -> tuple[float, float]:
+def _weights(embedding: F32, logits: F32, label: I64, centre: F32, prototypes: F32, made_of: F32) -> tuple[float, float]:
     """Weights of cosine and zero-shot log-probability that make the labels most likely (two numbers, convex)."""
     shifted = embedding - centre
     shifted /= np.maximum(np.linalg.norm(shifted, axis=1, keepdims=True), 1e-6)
     cosine = torch.from_numpy(shifted @ prototypes.T).double()
-    spoken = torch.from_numpy(logits).double().log_softmax(dim=1)
+    share = torch.from_numpy(logits).double().softmax(dim=1) @ torch.from_numpy(made_of).double()
+    spoken = share.clamp(min=LEAST).log()
     truth = torch.from_numpy(label)
     logs = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([logs], max_iter=100, line_search_fn="strong_wolfe")
@@ -146,7 +155,7 @@ def quantile(scores: F32, coverage: float = COVERAGE) -> float:
 
 
 def thresholds(probability: F32, label: I64, shares: F64, alerts_a_night: float = ALERTS_A_NIGHT, budget: float = BUDGET) -> F32:
-    """Least prior probability a class's topic asks for: as low as the budget of false alerts allows, between 0.01 and 0.5.
+    """Least prior probability a class's topic asks for: as low as the budget of false alerts allows, between 0.05 and 0.5.
 
     Each alert of the sample stands for as many of a night's as the stated mix has of its class.
 
@@ -170,5 +179,5 @@ def thresholds(probability: F32, label: I64, shares: F64, alerts_a_night: float 
         falls = np.cumsum(stands_for[others][order])
         allowed = int(np.searchsorted(falls, budget, side="right"))  # the first false alert that would break the budget
         least = float(probability[others, i][order][allowed]) + 1e-6 if allowed < len(order) else 0.0
-        found.append(min(max(least, 0.01), 0.5))
+        found.append(min(max(least, FLOOR), 0.5))
     return np.array(found, dtype=np.float32)

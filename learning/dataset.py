@@ -1,6 +1,7 @@
-"""Simulated alerts in memory, ready to train on.
+"""Simulated alerts and light curves in memory, ready to train on.
 
-`data.simulate.arrays` → `Alerts`: light-curve columns as float32, network stamps as float16, context as it comes, labels
+`data.simulate.arrays`, `data.simulate.curves` → `Alerts`: light-curve columns as float32, network stamps as float16, context as it comes,
+the folded view, the clean curve behind it, labels
 
 The columns stay columns: tokens are made anew for every batch, by the operator that makes them in the stream, after the augmentation
 has changed the light curve.
@@ -9,22 +10,31 @@ has changed the light curve.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from data.simulate import arrays
+from data.simulate import arrays, curves
+from data.simulate.classes import KINDS, SLUGS
+from data.simulate.curves import TARGETS
 from data.simulate.draw import PopulationName
-from operators.context import context
+from operators.context import surroundings
+from operators.fold import FOLD, fold
 from operators.stamps import stamps
 from operators.tokens import tokens
-from operators.types import CONTEXT, F32, F64, RAW_STAMP, AlertBatch, Survey
+from operators.types import CONTEXT, F32, F64, RAW_STAMP, STAMP, AlertBatch, Survey
 
 Bools = npt.NDArray[np.bool_]
 I64 = npt.NDArray[np.int64]
-Rows = I64 | slice
+Rows = I64 | Bools | slice
 _CHUNK = 2000
+NAMES: tuple[str, ...] = tuple(KINDS)
+"""Kinds in the order of the labels and of the network's logits."""
+SLUG_OF: I64 = np.array([SLUGS.index(slug) if slug is not None else -1 for slug in KINDS.values()], dtype=np.int64)
+"""(K,) class of the stream that each kind belongs to; -1: none."""
+REFERENCE, REFERENCE_DISTANCE = CONTEXT.index("reference_flux"), CONTEXT.index("reference_distance")
 _SURVEY: tuple[Survey] = ("ztf",)  # stands for any: identity plays no part in what the encoder sees
 
 
@@ -32,7 +42,7 @@ _SURVEY: tuple[Survey] = ("ztf",)  # stands for any: identity plays no part in w
 class Alerts:
     """n alerts; T points, P stamp side, C context values. Times are days before the alert, ≤ 0: float32 is exact enough for them."""
 
-    label: I64  # (n,) index of the class
+    label: I64  # (n,) index of the kind
     number: I64  # (n,) detections in the packet's light curve
     first_detection: F32  # (n,) [d] relative to the alert
     truncated: Bools  # (n,)
@@ -43,8 +53,10 @@ class Alerts:
     limit: F32  # (n, T) [µJy]
     detected: Bools  # (n, T)
     valid: Bools  # (n, T)
-    stamps: npt.NDArray[np.float16]  # (n, 4, P, P) as the network sees them
+    stamps: npt.NDArray[np.float16]  # (n, 4, P, P) as the network sees them; (n, 4, 0, 0): light curves without images
     context: F32  # (n, C)
+    folded: F32  # (n, V) the folded view
+    target: F32  # (n, TARGETS) the clean curve; NaN: none
 
     def __len__(self) -> int:
         return len(self.label)
@@ -55,14 +67,15 @@ class Alerts:
 
     def inputs(self) -> tuple[F32, F32, F32]:
         """Tokens, stamps and context as the encoder takes them, by the operators of the stream."""
-        batch = self._batch()
-        return tokens(batch), self.stamps.astype(np.float32), context(batch)
+        batch = self.batch()
+        images = self.stamps.astype(np.float32) if self.stamps.shape[-1] else np.zeros((len(self), 4, STAMP, STAMP), dtype=np.float32)
+        return tokens(batch), images, np.concatenate([surroundings(batch), self.folded], axis=1)
 
     def chunks(self, size: int) -> Iterator[Alerts]:
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
 
-    def _batch(self) -> AlertBatch:
+    def batch(self) -> AlertBatch:
         """The columns as the operators know them; the alert is at time 0 and identity plays no part."""
         n = len(self)
         zeros: F64 = np.zeros(n)
@@ -116,6 +129,8 @@ def from_batch(batch: AlertBatch, label: I64) -> Alerts:
         valid=np.asarray(batch.valid),
         stamps=stamps(batch).astype(np.float16),
         context=batch.context.astype(f32),
+        folded=fold(batch),
+        target=np.full((len(batch), TARGETS), np.nan, dtype=f32),
     )
 
 
@@ -140,5 +155,50 @@ def simulate(
     parts = []
     for start in range(0, n, _CHUNK):  # raw frames of all alerts at once would be gigabytes
         chunk = {name: values[start : start + _CHUNK] for name, values in columns.items()}
-        parts.append(from_batch(arrays.to_batch(chunk), chunk["label"]))
+        parts.append(from_batch(arrays.to_batch(chunk), np.array([NAMES.index(str(kind)) for kind in chunk["kind"]])))
     return join(parts)
+
+
+def simulate_curves(
+    n: int, seed: int, population: PopulationName = "train", processes: int = 2, weights: Mapping[str, float] | None = None
+) -> Alerts:
+    """Draw n labelled light curves of any cadence (`data.simulate.curves.make`), without images; the folded view is made of all their
+    points, the tokens of at most `curves.POINTS` of them.
+    """
+    columns = curves.make(n, seed, population, processes, weights)
+    width = curves.STAR_POINTS
+    context = np.full((n, len(CONTEXT)), np.nan, dtype=np.float32)
+    known = np.isfinite(columns["reference"])
+    context[known, REFERENCE], context[known, REFERENCE_DISTANCE] = columns["reference"][known], 0.0
+    whole = Alerts(
+        label=columns["label"],
+        number=columns["number"],
+        first_detection=columns["first_detection"],
+        truncated=np.zeros(n, dtype=bool),
+        limit=np.full((n, width), np.nan, dtype=np.float32),
+        stamps=np.zeros((n, 4, 0, 0), dtype=np.float16),
+        context=context,
+        folded=np.zeros((n, len(FOLD)), dtype=np.float32),
+        target=columns["target"],
+        **{name: columns[name] for name in ("time", "wavelength", "flux", "flux_err", "detected", "valid")},
+    )
+    rng = np.random.default_rng([seed, n, 12])
+    return join([thinned(part, curves.POINTS, rng) for part in _folded(whole, processes)])
+
+
+def _folded(whole: Alerts, processes: int) -> list[Alerts]:
+    """The same curves in chunks, with their folded views."""
+    parts = list(whole.chunks(_CHUNK))
+    with ThreadPoolExecutor(processes) as pool:
+        for part, view in zip(parts, pool.map(lambda part: fold(part.batch()), parts), strict=True):
+            part.folded[:] = view
+    return parts
+
+
+def thinned(alerts: Alerts, most: int, rng: np.random.Generator) -> Alerts:
+    """At most so many points an alert, any of them; they are moved to the front, in time order."""
+    key = np.where(alerts.valid, rng.random(alerts.valid.shape), 2.0)
+    rows = np.argsort(key, axis=1)[:, :most]
+    rows = np.take_along_axis(rows, np.argsort(np.where(np.take_along_axis(alerts.valid, rows, 1), rows, 10**6), axis=1), axis=1)
+    columns = ("time", "wavelength", "flux", "flux_err", "limit", "detected", "valid")
+    return replace(alerts, **{name: np.take_along_axis(getattr(alerts, name), rows, axis=1) for name in columns})

@@ -20,7 +20,7 @@ import torch
 from gpu.ort import OrtSession
 from gpu.session import Session
 from learning.encoder import Encoder, EncoderConfig
-from operators.types import CONTEXT, F32, N_TOKENS, STAMP
+from operators.types import F32, N_TOKENS, STAMP
 
 OPSET = 20
 CONFIG_KEY = "protonova.encoder"
@@ -40,7 +40,7 @@ def to_onnx(encoder: Encoder) -> bytes:
     example = (
         torch.randn(8, N_TOKENS, encoder.config.features),
         torch.randn(8, 4, STAMP, STAMP),
-        torch.randn(8, 2 * len(CONTEXT)),
+        torch.randn(8, encoder.config.surroundings + encoder.config.folded),
     )
     n = torch.export.Dim("n", min=1, max=4096)
     exporter_log = logging.getLogger("torch.onnx")

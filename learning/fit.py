@@ -1,6 +1,6 @@
-"""Training itself: alerts and a recipe → trained weights.
+"""Training itself: alerts, light curves and a recipe → trained weights.
 
-`Alerts`, `Recipe` → `Encoder` with averaged weights
+`Alerts` with images, `Alerts` of light curves alone, `Recipe` → `Encoder` with averaged weights
 
 Every random number comes from (seed, step, shard), the number of steps is fixed and a batch is always summed from the same shards in
 the same order: a seed gives the same weights on the same machine, and a run that was cut off goes on as if it had not been.
@@ -21,15 +21,14 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from learning.augment import Strength, augment
-from learning.dataset import I64, Alerts
+from data.simulate.curves import TARGETS
+from learning.augment import Strength
+from learning.dataset import Alerts
 from learning.encoder import Encoder, EncoderConfig
-
-SHORT = 24
-"""Tokens of a light curve that is trained apart from the longer ones: three in four."""
+from learning.losses import Sets
+from learning.losses import loss as _loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +37,32 @@ class Recipe:
 
     steps: int
     seed: int = 0
-    batch: int = 256
-    shards: int = 2
-    """Parts of a batch, each on a thread and a copy of the network of its own: two cores give 1.5 times the speed of one here, where more
-    threads inside the recurrent layers give nothing."""
-    learning_rate: float = 3e-3
+    batch: int = 352
+    curves: float = 0.64
+    """Share of a batch that is light curves without images, where there are any."""
+    shards: int = 1
+    """Parts of a batch, each on a thread and a copy of the network of its own. Two bring nothing on two cores: the many small steps of a
+    recurrent net keep one interpreter busy."""
+    learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warm_up: float = 0.03
     """Share of the steps."""
     label_smoothing: float = 0.03
-    contrast: float = 0.1
+    contrast: float = 0.25
     """Weight of the supervised contrastive loss (Khosla et al. 2020); it tightens the prototypes, not the labels."""
     contrast_temperature: float = 0.1
+    clean: float = 0.5
+    """Weight of the loss of reading the noiseless curve, the redshift and the time of the peak out of the embedding."""
+    episodic: float = 0.0
+    """Weight of the prototypical loss inside a batch (Snell et al. 2017): half of each class are examples for the other half."""
+    views: float = 0.0
+    """Weight of the contrast of two views of unlabelled curves (NT-Xent, Chen et al. 2020), where `fit` gets any."""
     average: float = 0.998
     """Decay of the weights' moving average."""
     clip: float = 1.0
     """Largest norm of the gradient."""
+    half: bool = True
+    """Compute in bfloat16 where the weights allow it: half the time on a processor that has it, the same network within noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,15 @@ class Checkpoint:
             return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
+class Trainee(nn.Module):
+    """The encoder and what only training needs: a reader of the clean curve."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(config)
+        self.clean = nn.Sequential(nn.Linear(config.embedding, 192), nn.SiLU(), nn.Linear(192, TARGETS))
+
+
 def fit(
     alerts: Alerts,
     config: EncoderConfig,
@@ -103,61 +121,69 @@ def fit(
     every: int = 250,
     report: Callable[[Progress], None] = lambda progress: None,
     strength: Strength = Strength(),
+    curves: Alerts | None = None,
+    unlabelled: Alerts | None = None,
 ) -> Encoder:
     """Train an encoder.
 
     Parameters
     ----------
-    alerts : labelled alerts
-    config, recipe, strength : sizes, training, augmentation
+    alerts : labelled alerts with images, every class of the stream as likely as any other
+    config, recipe, strength : sizes, training, augmentation of the alerts
     checkpoint : written each `every` steps; a run of the same recipe goes on from it
     report : called after every step
+    curves : labelled light curves without images, drawn as they come
+    unlabelled : curves for `Recipe.views`
     """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)  # the shards are the parallel part
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = Encoder(config).to(device).train()
-    replicas = [encoder, *(copy.deepcopy(encoder) for _ in range(recipe.shards - 1))]
-    average = {name: p.detach().clone() for name, p in encoder.named_parameters()}
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    identity: dict[str, object] = {"recipe": dataclasses.asdict(recipe), "encoder": config.to_json(), "alerts": len(alerts)}
-    start = _resume(checkpoint, identity, encoder, optimiser, average) if checkpoint else 0
-    members = [np.flatnonzero(alerts.label == k) for k in range(config.classes)]
-    members = [m for m in members if len(m)]
+    trainee = Trainee(config).to(device).train()
+    replicas = [trainee, *(copy.deepcopy(trainee) for _ in range(recipe.shards - 1))]
+    average = {name: p.detach().clone() for name, p in trainee.named_parameters()}
+    optimiser = torch.optim.AdamW(trainee.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    identity: dict[str, object] = {
+        "recipe": dataclasses.asdict(recipe),
+        "encoder": config.to_json(),
+        "alerts": len(alerts),
+        "curves": len(curves) if curves is not None else 0,
+    }
+    start = _resume(checkpoint, identity, trainee, optimiser, average) if checkpoint else 0
+    sets = Sets(alerts, curves, unlabelled, recipe, strength)
 
     def shard(step: int, k: int) -> tuple[float, float]:
         rng = np.random.default_rng([recipe.seed, step, k])
-        part = augment(alerts.take(_balanced(members, recipe.batch // recipe.shards, rng)), rng, strength)
-        replicas[k].zero_grad(set_to_none=True)
-        embedding, logits, label = _forward(replicas[k], part, device)
-        entropy = F.cross_entropy(logits, label, label_smoothing=recipe.label_smoothing)
-        loss = entropy + recipe.contrast * contrast(embedding, label, recipe.contrast_temperature)
+        replica = replicas[k]
+        replica.zero_grad(set_to_none=True)
+        entropy, accuracy, loss = _loss(replica, sets, recipe, rng, device)
         (loss / recipe.shards).backward()  # type: ignore[no-untyped-call]
-        return float(entropy.detach()), float((logits.argmax(1) == label).float().mean())
+        return entropy, accuracy
 
-    with ThreadPoolExecutor(recipe.shards) as pool:
+    # OpenMP counts threads for each thread anew: without this every shard would start as many as there are cores.
+    with ThreadPoolExecutor(recipe.shards, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for step in range(start, recipe.steps):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * schedule(step, recipe)
             for replica in replicas[1:]:
-                replica.load_state_dict(encoder.state_dict())
+                replica.load_state_dict(trainee.state_dict())
             results = list(pool.map(shard, [step] * recipe.shards, range(recipe.shards)))
             for parameters in zip(*(r.parameters() for r in replicas), strict=True):
-                parameters[0].grad = torch.stack([p.grad for p in parameters]).sum(dim=0)
-            torch.nn.utils.clip_grad_norm_(encoder.parameters(), recipe.clip)
+                grads = [p.grad for p in parameters if p.grad is not None]
+                parameters[0].grad = torch.stack(grads).sum(dim=0) if grads else None
+            torch.nn.utils.clip_grad_norm_(trainee.parameters(), recipe.clip)
             optimiser.step()
             decay = min(recipe.average, (step + 1) / (step + 10))
             with torch.no_grad():
-                for name, p in encoder.named_parameters():
+                for name, p in trainee.named_parameters():
                     average[name].lerp_(p, 1 - decay)
             loss, accuracy = (float(np.mean(x)) for x in zip(*results, strict=True))
             if not math.isfinite(loss):
                 raise FloatingPointError(f"the loss is {loss} at step {step}")
             report(Progress(step + 1, recipe.steps, loss, accuracy))
             if checkpoint and ((step + 1) % every == 0 or step + 1 == recipe.steps):
-                _keep(checkpoint, identity, step + 1, encoder, optimiser, average)
-    encoder.load_state_dict(average, strict=False)
-    return encoder.eval().cpu()
+                _keep(checkpoint, identity, step + 1, trainee, optimiser, average)
+    trainee.load_state_dict(average, strict=False)
+    return trainee.encoder.eval().cpu()
 
 
 def schedule(step: int, recipe: Recipe) -> float:
@@ -166,60 +192,23 @@ def schedule(step: int, recipe: Recipe) -> float:
     return min(1.0, (step + 1) / rise) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / recipe.steps)))
 
 
-def contrast(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
-    """Supervised contrastive loss of a batch; 0 where no class has two members."""
-    z = F.normalize(embedding, dim=-1)
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    similarity = (z @ z.T / temperature).masked_fill(itself, -1e9)
-    log_share = similarity - similarity.logsumexp(dim=1, keepdim=True)
-    same = (label[:, None] == label[None, :]) & ~itself
-    partners = same.sum(dim=1)
-    each = -(log_share * same).sum(dim=1) / partners.clamp(min=1)
-    return (each * (partners > 0)).sum() / (partners > 0).sum().clamp(min=1)
-
-
-def _forward(replica: Encoder, part: Alerts, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Embed alerts, those with a short light curve apart: padding changes nothing and costs as much as tokens do.
-
-    Returns
-    -------
-    embedding (n, E), logits (n, K), label (n,), in one order of their own.
-    """
-    tokens, stamps, context = part.inputs()
-    short = tokens[:, SHORT:, -1].sum(axis=1) == 0
-    answers = []
-    for rows, length in ((short, SHORT), (~short, tokens.shape[1])):
-        if rows.any():
-            inputs = (np.ascontiguousarray(tokens[rows, :length]), stamps[rows], context[rows])
-            embedding, logits = replica(*(torch.from_numpy(a).to(device) for a in inputs))
-            answers.append((embedding, logits, torch.from_numpy(part.label[rows]).to(device)))
-    embeddings, scores, labels = (torch.cat(x) for x in zip(*answers, strict=True))
-    return embeddings, scores, labels
-
-
-def _balanced(members: list[I64], n: int, rng: np.random.Generator) -> I64:
-    """Rows of n alerts, every class as likely as any other."""
-    picks = [members[k] for k in rng.integers(0, len(members), n)]
-    return np.array([rows[int(rng.integers(len(rows)))] for rows in picks], dtype=np.int64)
-
-
 def _keep(
     checkpoint: Checkpoint,
     identity: dict[str, object],
     step: int,
-    encoder: Encoder,
+    trainee: Trainee,
     optimiser: torch.optim.Optimizer,
     average: dict[str, Tensor],
 ) -> None:
     tensors = {f"average.{name}": value for name, value in average.items()}
-    for name, p in encoder.named_parameters():
-        state = optimiser.state[p]
+    for name, p in trainee.named_parameters():
+        state = optimiser.state.get(p) or {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}  # no loss asked for it yet
         tensors |= {f"weight.{name}": p, f"first.{name}": state["exp_avg"], f"second.{name}": state["exp_avg_sq"]}
     checkpoint.write({**identity, "step": step}, tensors)
 
 
 def _resume(
-    checkpoint: Checkpoint, identity: dict[str, object], encoder: Encoder, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
+    checkpoint: Checkpoint, identity: dict[str, object], trainee: Trainee, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
 ) -> int:
     """Step to go on from; 0 where there is no checkpoint of the same run."""
     found = checkpoint.read()
@@ -228,7 +217,7 @@ def _resume(
     facts, tensors = found
     step = int(str(facts["step"]))
     with torch.no_grad():
-        for name, p in encoder.named_parameters():
+        for name, p in trainee.named_parameters():
             p.copy_(tensors[f"weight.{name}"])
             average[name].copy_(tensors[f"average.{name}"])
             optimiser.state[p] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.parquet
 
-from operators.types import CONTEXT, F32, F64, MAX_POINTS, AlertBatch, Survey
+from operators.types import CONTEXT, F32, F64, AlertBatch, Survey
 
 I64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -38,15 +38,14 @@ EFFECTIVE_WAVELENGTH: dict[str, float] = {
 SEEN_RANGE = (3000.0, 10500.0)
 """Wavelengths that a simulated survey has [Å]: rows outside it mean nothing to the encoder and are left out."""
 SEEN = 3.0
-"""S/N from which a point counts as a detection when days and detections are counted: the tables hold known objects down to 3 σ."""
-ALERT = 5.0
-"""S/N from which a survey would have sent an alert: what the encoder is told was detected."""
+"""S/N from which a point counts as a detection: the tables hold known objects down to 3 σ."""
 GAP = 40.0
 """Detections further apart [d] than this belong to different outbursts."""
 PERSISTENT = (40, 300.0, 0.3)
 """A curve of at least so many points, longer than so many days, whose faintest twentieth stays above this share of its median is a total
 flux, not a difference."""
-
+MOST_POINTS = 400
+"""The most recent points of a curve that its alert holds: more than a packet does (`MAX_POINTS`), for a period needs the years."""
 
 _SURVEY: tuple[Survey] = ("ztf",)
 """What a table is taken for: the encoder does not see it."""
@@ -67,6 +66,8 @@ class Curves:
     flux: F32  # (m,) [µJy]; NaN at a limit
     flux_err: F32  # (m,) [µJy]; NaN at a limit
     limit: F32  # (m,) [µJy]; NaN at a measurement
+    reference: F32 = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    """(n,) [µJy] what `difference` took off the band with most points; NaN where it took nothing; empty where it was not asked."""
 
     def __len__(self) -> int:
         return len(self.object_id)
@@ -89,7 +90,8 @@ class Curves:
         start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         index = np.repeat(self.start[rows] - start[:-1], lengths) + np.arange(start[-1])
         columns = {name: getattr(self, name)[index] for name in ("time", "wavelength", "flux", "flux_err", "limit")}
-        return Curves(tuple(self.object_id[i] for i in rows), start, **columns)
+        reference = self.reference[rows] if len(self.reference) else self.reference
+        return Curves(tuple(self.object_id[i] for i in rows), start, **columns, reference=reference)
 
     def signal_to_noise(self) -> F32:
         """(m,) |flux| / error; 0 at a limit."""
@@ -125,9 +127,11 @@ class Curves:
     def difference(self) -> Curves:
         """Take each band's median off curves that are total fluxes of a lasting source (`PERSISTENT`); others stay.
 
-        A survey's alerts hold the difference to a reference image; a table of variable stars holds what the telescope saw.
+        A survey's alerts hold the difference to a reference image; a table of variable stars holds what the telescope saw. The median
+        of the band with most points is kept as the star's flux in that image. Cut the curves first (`upto`): nothing later is used then.
         """
         flux = self.flux.copy()
+        reference = np.full(len(self), np.nan, dtype=np.float32)
         for i in range(len(self)):
             part = slice(self.start[i], self.start[i + 1])
             own, time = flux[part], self.time[part]
@@ -136,20 +140,24 @@ class Curves:
                 continue
             if np.percentile(own[good], 5) < PERSISTENT[2] * np.median(own[good]):
                 continue
+            most = 0
             for wavelength in np.unique(self.wavelength[part]):
                 band = good & (self.wavelength[part] == wavelength)
                 if band.any():
-                    own[band] -= np.median(own[band])
-        return replace(self, flux=flux)
+                    median = np.median(own[band])
+                    own[band] -= median
+                    if band.sum() > most:
+                        most, reference[i] = int(band.sum()), median
+        return replace(self, flux=flux, reference=reference)
 
     def batch(self) -> AlertBatch:
-        """Each object as an alert at its last point that holds the whole curve, or its last `MAX_POINTS` points.
+        """Each object as an alert at its last point that holds the whole curve, or its last `MOST_POINTS` points.
 
         `first_detection` is found from the brightest detection by walking back over gaps of at most `GAP` days, so that a spurious point
-        years before does not date the event. Where no point reaches `ALERT`, those of `SEEN` count as detected.
+        years before does not date the event. Of the context only the reference image is known, where `difference` took one off.
         """
         n = len(self)
-        lengths = np.minimum(np.diff(self.start), MAX_POINTS)
+        lengths = np.minimum(np.diff(self.start), MOST_POINTS)
         width = max(int(lengths.max(initial=1)), 1)
         index = (self.start[1:] - lengths)[:, None] + np.arange(width)
         valid = np.arange(width) < lengths[:, None]
@@ -162,10 +170,13 @@ class Curves:
 
         ratio = self.signal_to_noise()
         ratio = np.where(valid, ratio[index] if len(ratio) else 0, 0)
-        threshold = np.where((ratio >= ALERT).any(axis=1), ALERT, SEEN)
-        detected = ratio >= threshold[:, None]
+        detected = ratio >= SEEN
         time = column("time", np.float64)
         last = np.where(lengths > 0, time[np.arange(n), np.maximum(lengths - 1, 0)], 0.0)
+        context = np.full((n, len(CONTEXT)), np.nan, dtype=np.float32)
+        if len(self.reference):
+            context[:, CONTEXT.index("reference_flux")] = self.reference
+            context[:, CONTEXT.index("reference_distance")] = np.where(np.isfinite(self.reference), 0.0, np.nan)
         return AlertBatch(
             survey=_SURVEY * n,
             candid=tuple(range(n)),
@@ -186,7 +197,7 @@ class Curves:
             valid=valid,
             stamps=np.zeros((n, 3, 0, 0), dtype=np.float32),
             pixel_scale=np.full(n, np.nan, dtype=np.float32),
-            context=np.full((n, len(CONTEXT)), np.nan, dtype=np.float32),
+            context=context,
         )
 
 

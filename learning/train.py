@@ -1,6 +1,6 @@
 """One command from a seed to a bundle: simulate, train, export, calibrate, evaluate, write.
 
-    python -m learning.train [--minutes 20] [--alerts 120000] [--seed 0] [--out artifacts/bundle]
+    python -m learning.train [--minutes 55] [--alerts 70000] [--curves 140000] [--seed 0] [--out artifacts/bundle]
 
 The number of steps follows from `--minutes` by a fixed rate, not from the clock, so that a seed gives the same network on a slow
 machine too. A run that was cut off goes on from its last checkpoint; `--fresh` starts anew.
@@ -14,8 +14,8 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,20 @@ from gpu.session import one_line
 from learning import evaluate
 from learning.augment import augment
 from learning.calibrate import ALERTS_A_NIGHT, calibrate
-from learning.dataset import Alerts, simulate
+from learning.dataset import NAMES, SLUG_OF, Alerts, simulate, simulate_curves
 from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, Recipe, fit
 from operators.prototypes import judge
+from operators.types import F32
 from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
 from schemas.taxonomy import TAXONOMY
 
 STEPS_A_MINUTE = 380
-"""On two AVX2 cores of 2.4 GHz; a constant, so that `--minutes` means the same network everywhere."""
+"""On two cores of a server; a constant, so that `--minutes` means the same network everywhere."""
 SIMULATED_A_MINUTE = 20_000
 """Alerts, on the same machine."""
+CURVES_A_MINUTE = 50_000
 MINUTES_BESIDE = 2.0
 """For export, calibration and evaluation."""
 HELD_OUT = 12_000
@@ -76,20 +78,25 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
 
     refuse(Path(options.out))  # now, not after twenty minutes
     _work(options.out).mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(steps=options.steps or steps_for(options.minutes, options.alerts), seed=options.seed)
-    config = EncoderConfig(classes=len(SLUGS))
+    steps = options.steps or steps_for(options.minutes, options.alerts, options.curves)
+    recipe = Recipe(steps=steps, seed=options.seed, **options.recipe)
+    config = EncoderConfig(classes=len(NAMES))
     held_out_size = min(HELD_OUT, max(options.alerts // 4, 60 * len(SLUGS)))
     seeds = [3 * options.seed + i for i in range(3)]  # training, calibration and evaluation never share an alert
 
     say(f"simulating {options.alerts:,} alerts to train on and {held_out_size:,} to calibrate with")
-    alerts = simulate(options.alerts, seeds[0], processes=options.processes)
+    alerts = without(simulate(options.alerts, seeds[0], processes=options.processes), options.without)
     held_out = simulate(held_out_size, seeds[1], processes=options.processes)
+    curves = None
+    if options.curves:
+        say(f"simulating {options.curves:,} light curves")
+        curves = without(simulate_curves(options.curves, seeds[0], processes=options.processes), options.without)
     say(f"training {recipe.steps:,} steps of {recipe.batch}")
     checkpoint = Checkpoint(_work(options.out))
     if options.fresh:
         checkpoint.clear()
     with _bar(console, recipe.steps) as report:
-        encoder = fit(alerts, config, recipe, checkpoint, report=report)
+        encoder = fit(alerts, config, recipe, checkpoint, report=report, curves=curves)
 
     say(f"{encoder.count():,} parameters; exporting")
     model = to_onnx(encoder)
@@ -104,7 +111,7 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     say(f"evaluating on {demo_size:,} alerts of the demo's population")
     demo = simulate(demo_size, seeds[2], "demo", options.processes, surveys={"ztf": 1.0})
     judged, _ = evaluate.judge_alerts(demo, session, heads)
-    found: dict[str, Any] = {"demo": evaluate.figures(judged, demo.label, demo.number, SLUGS), "export": asdict(agreement)}
+    found: dict[str, Any] = {"demo": evaluate.figures(judged, SLUG_OF[demo.label], demo.number, SLUGS), "export": asdict(agreement)}
     console.print(evaluate.show(found["demo"], SLUGS, "simulated alerts of the demo's population"))
     labels = Path(options.real) / "LABELS.csv"
     if labels.is_file():
@@ -115,9 +122,12 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     answer = session.run(tokens, stamps, context)
     probability = judge(answer.embedding, answer.logits, heads).probability
     golden = Golden(tokens, stamps, context, answer.embedding, answer.logits, probability)
-    command = f"python -m learning.train --steps {recipe.steps} --alerts {options.alerts} --seed {options.seed}"
+    command = f"python -m learning.train --steps {recipe.steps} --alerts {options.alerts} --curves {options.curves} --seed {options.seed}"
+    command += "".join(f" --without {kind}" for kind in options.without)
+    command += "".join(f" --set {name}={value}" for name, value in options.recipe.items())
     manifest = {
         "classes": SLUGS,
+        "kinds": NAMES,
         "taxonomy": TAXONOMY,
         "encoder": json.loads(config.to_json()),
         "parameters": encoder.count(),
@@ -138,9 +148,19 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     return bundle
 
 
-def steps_for(minutes: float, alerts: int) -> int:
+def steps_for(minutes: float, alerts: int, curves: int = 0) -> int:
     """Steps that fit into the minutes beside the rest, by the fixed rates."""
-    return max(50, round((minutes - MINUTES_BESIDE - alerts / SIMULATED_A_MINUTE) * STEPS_A_MINUTE))
+    return max(50, round((minutes - MINUTES_BESIDE - alerts / SIMULATED_A_MINUTE - curves / CURVES_A_MINUTE) * STEPS_A_MINUTE))
+
+
+def without(alerts: Alerts, kinds: Sequence[str]) -> Alerts:
+    """All but some kinds: what an encoder that never saw them is trained on."""
+    return alerts.take(~np.isin(alerts.label, [NAMES.index(kind) for kind in kinds])) if kinds else alerts
+
+
+def class_of_kinds() -> F32:
+    """(K, k) 1 where a kind belongs to a class of the stream."""
+    return np.asarray(SLUG_OF[:, None] == np.arange(len(SLUGS)), dtype=np.float32)
 
 
 def _calibrate(held_out: Alerts, session: OrtSession) -> tuple[Any, Any]:
@@ -149,10 +169,10 @@ def _calibrate(held_out: Alerts, session: OrtSession) -> tuple[Any, Any]:
     rows = rng.permutation(len(held_out))
     worse = augment(held_out.take(rows[::2]), rng)
     parts = [session.run(*chunk.inputs()) for chosen in (worse, held_out.take(rows[1::2])) for chunk in chosen.chunks(512)]
-    label = held_out.label[np.concatenate([rows[::2], rows[1::2]])]
+    label = SLUG_OF[held_out.label[np.concatenate([rows[::2], rows[1::2]])]]
     embedding, logits = np.concatenate([p.embedding for p in parts]), np.concatenate([p.logits for p in parts])
     order = rng.permutation(len(label))
-    return calibrate(embedding[order], logits[order], label[order], SLUGS, STREAM_MIX)
+    return calibrate(embedding[order], logits[order], label[order], SLUGS, STREAM_MIX, class_of_kinds())
 
 
 def _log(uri: str, bundle: Bundle, recipe: Recipe) -> None:
@@ -205,6 +225,29 @@ class _bar:
         self._columns.stop()
 
 
+def recipe_numbers(settings: Sequence[str]) -> dict[str, Any]:
+    """``["contrast=0", "half=0"]`` → fields of `Recipe` with their types.
+
+    Raises
+    ------
+    ValueError
+        A name is none of the recipe's numbers, or the value is no number.
+    """
+    known = {f.name: f for f in fields(Recipe) if f.name not in ("steps", "seed")}
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in known:
+            raise ValueError(f"--set knows {', '.join(sorted(known))}; not {name!r}")
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError(f"--set {name}= takes a number, not {value!r}") from None
+        kind = type(getattr(Recipe(steps=1), name))
+        found[name] = kind(number)
+    return found
+
+
 def _work(out: str) -> Path:
     """Where the checkpoint of a bundle lies."""
     return Path(f"{out}.training")
@@ -212,8 +255,11 @@ def _work(out: str) -> Path:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m learning.train", description="Simulate, train, export and calibrate a bundle.")
-    parser.add_argument("--minutes", type=float, default=20.0, help="on two cores, all in all (default 20)")
-    parser.add_argument("--alerts", type=int, default=120_000, help="to train on (default 120,000)")
+    parser.add_argument("--minutes", type=float, default=55.0, help="on two cores, all in all (default 55)")
+    parser.add_argument("--alerts", type=int, default=70_000, help="with images, to train on (default 70,000)")
+    parser.add_argument("--curves", type=int, default=140_000, help="light curves without images, to train on (default 140,000; 0: none)")
+    parser.add_argument("--without", action="append", default=[], metavar="KIND", choices=NAMES, help="leave a kind out; may be repeated")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", dest="recipe", help="a number of the recipe")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="artifacts/bundle", help="folder of the bundle (default artifacts/bundle)")
     parser.add_argument("--steps", type=int, help="instead of --minutes")
@@ -228,6 +274,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--minutes, --steps and --processes must be above 0")
     if not 0 <= options.seed < 1 << 32:
         parser.error("--seed must be from 0 to 4,294,967,295")
+    if options.curves < 0:
+        parser.error("--curves must be 0 or more")
+    try:
+        options.recipe = recipe_numbers(options.recipe)
+    except ValueError as error:
+        parser.error(str(error))
     if not options.out.strip():
         parser.error("--out must name a folder")
     return options

@@ -1,6 +1,7 @@
-"""Context values → what the encoder sees of an alert's surroundings.
+"""Context values and folded view → what the encoder sees of an alert besides its light curve and its images.
 
-(n, C) in the units of `CONTEXT` → (n, 2 C) float32: each value brought near [-1, 1] and 0 where it is missing, then which ones are there
+(n, C) in the units of `CONTEXT` → (n, 2 C) float32: each value brought near [-1, 1] and 0 where it is missing, then which ones are there;
+behind them the V numbers of the folded view (`operators.fold`), zeros where a light curve has none
 
 Every transform is monotone and fixed; nothing is learned from a data set, so nothing drifts with one.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from operators.fold import FOLD, fold
 from operators.namespace import array_namespace
 from operators.types import CONTEXT, AlertBatch, Array
 
@@ -81,7 +83,21 @@ TRANSFORMS: dict[str, Callable[[Any, Array], Array]] = {
 }
 
 
+N_CONTEXT = 2 * len(CONTEXT) + len(FOLD)
+"""Width of what `context` gives."""
+
+
 def context(batch: AlertBatch) -> Array:
+    """Surroundings and folded view.
+
+    Returns
+    -------
+    (n, N_CONTEXT) float32 array of the batch's namespace.
+    """
+    return array_namespace(batch.context).concat([surroundings(batch), fold(batch)], axis=1)
+
+
+def surroundings(batch: AlertBatch) -> Array:
     """Scale the context columns and say which are there.
 
     Returns

@@ -21,7 +21,7 @@ class Heads:
 
     centre: Array  # (E,) float32: the mean embedding of unlabelled objects, frozen with the model
     prototypes: Array  # (k, E) float32, rows of length 1
-    zero_shot: Array  # (K, k) float32: which simulated classes speak for which class; a column of zeros: none does
+    zero_shot: Array  # (K, k) float32: which simulated kinds speak for which class; a column of zeros: none does
     cosine_weight: Array  # () float32: how sharply distance counts
     zero_shot_weight: Array  # (k,) float32: how much the zero-shot view counts, 0 where there is none
     temperature: Array  # () float32
@@ -29,6 +29,10 @@ class Heads:
     novelty_scale: Array  # () float32
     prior: Array  # (k + 1,) float32: the stream's mix, `other` last; sums to 1
     conformal: Array  # () float32: the 90 % quantile of the cumulative-probability score
+
+
+LEAST = 1e-6
+"""Least zero-shot probability of a class: what the network is sure of may still be wrong, and float32 ends somewhere."""
 
 
 class Judged(NamedTuple):
@@ -64,13 +68,14 @@ def judge(embedding: Array, logits: Array, heads: Heads) -> Judged:
     ----------
     embedding : (n, E) float32
     logits : (n, K) float32
-        Zero-shot log-odds over the simulated classes.
+        Zero-shot log-odds over the simulated kinds; a class is as probable as its kinds together.
     heads : Heads
     """
     xp = array_namespace(embedding, logits)
     k = heads.prototypes.shape[0]
     cosine = _product(xp, centred(embedding, heads.centre), heads.prototypes.T)
-    spoken = _product(xp, _log_softmax(xp, logits), heads.zero_shot)
+    share = _product(xp, xp.exp(_log_softmax(xp, logits)), heads.zero_shot)
+    spoken = xp.log(xp.clip(share, LEAST, None))
     score = (heads.cosine_weight * cosine + heads.zero_shot_weight * spoken) / heads.temperature
     nearest = xp.argmax(cosine, axis=1)
     distance = 1 - xp.max(cosine, axis=1)

@@ -18,8 +18,8 @@ from operators.kernels.tokens import fill_tokens
 from operators.namespace import array_namespace, stable_argsort
 from operators.types import N_TOKENS, AlertBatch, Array
 
-PERIODS = (1.0, 3.0, 8.0, 20.0, 50.0, 120.0)
-"""Of the sine and cosine view of time [d]."""
+PERIODS = (1.0, 3.0, 8.0, 20.0, 50.0, 120.0, 300.0)
+"""Of the sine and cosine view of the time since the brightest detection [d]."""
 BAND_CENTRES = (3700.0, 4350.0, 4800.0, 5500.0, 6300.0, 7600.0, 8700.0, 9900.0)
 """Wavelengths of the soft band indicator [Å]; a filter between two lights up both."""
 BAND_WIDTH = 0.10
@@ -30,6 +30,8 @@ CHANNELS: tuple[str, ...] = (
     "log time before the alert",
     "time since first detection",
     "time before the alert",
+    "log time since the brightest",
+    "time since the brightest",
     "log gap to the token before",
     "log wavelength",
     "flux",
@@ -64,7 +66,7 @@ def tokens(batch: AlertBatch, n_tokens: int = N_TOKENS) -> Array:
     """
     xp = array_namespace(batch.time, batch.flux)
     if xp is np:
-        return fill_tokens(batch, flux_scale(batch), n_tokens, N_FEATURES, PERIODS, BAND_CENTRES, BAND_WIDTH)
+        return fill_tokens(batch, flux_scale(batch), brightest_time(batch), n_tokens, N_FEATURES, PERIODS, BAND_CENTRES, BAND_WIDTH)
     return tokens_array(batch, n_tokens)
 
 
@@ -89,6 +91,7 @@ def tokens_array(batch: AlertBatch, n_tokens: int = N_TOKENS) -> Array:
 
     since = _days(xp, time - batch.first_detection[:, None], valid)
     before = _days(xp, time - batch.mjd[:, None], valid)
+    peak = _days(xp, time - brightest_time(batch)[:, None], valid)
     gap = xp.concat([xp.zeros_like(before[:, :1]), before[:, 1:] - before[:, :-1]], axis=1)
     log_wavelength = xp.log(xp.where(valid, wavelength, xp.asarray(5500.0, dtype=f32)))
 
@@ -102,6 +105,8 @@ def tokens_array(batch: AlertBatch, n_tokens: int = N_TOKENS) -> Array:
         _signed_log(xp, before) / 3,
         xp.clip(since / 100, -1.0, 5.0),
         xp.clip(before / 30, -5.0, 1.0),
+        _signed_log(xp, peak) / 3,
+        xp.clip(peak / 100, -5.0, 5.0),
         xp.log1p(xp.clip(gap, 0.0, 1e3)) / 3,
         (log_wavelength - 8.6) * 2,
         xp.clip(value, -2.0, 2.0),
@@ -112,7 +117,7 @@ def tokens_array(batch: AlertBatch, n_tokens: int = N_TOKENS) -> Array:
         xp.where(limited, one, zero),
         xp.asinh(10 * xp.clip(xp.where(limited, limit, zero) / scale, 0.0, 100.0)) / 3,
     ]
-    phases = [before * (2 * math.pi / period) for period in PERIODS]
+    phases = [peak * (2 * math.pi / period) for period in PERIODS]
     columns += [xp.sin(p) for p in phases] + [xp.cos(p) for p in phases]
     columns += [xp.exp(-0.5 * ((log_wavelength - math.log(c)) / BAND_WIDTH) ** 2) for c in BAND_CENTRES]
     columns.append(xp.ones_like(before))
@@ -132,15 +137,36 @@ def flux_scale(batch: AlertBatch) -> Array:
     """
     xp = array_namespace(batch.flux)
     f32 = xp.float32
-    zero = xp.asarray(0.0, dtype=f32)
-    sure = batch.detected & batch.valid & xp.isfinite(batch.flux) & (batch.flux_err > 0)
-    flux = xp.abs(xp.where(sure, batch.flux, zero))
-    ratio = (flux / xp.where(sure, batch.flux_err, xp.asarray(1.0, dtype=f32))) ** 2
-    brightest = xp.max(flux * ratio / (ratio + 9), axis=1)
+    brightest = xp.max(_weighted(xp, batch), axis=1)
     limited = batch.valid & xp.isfinite(batch.limit)
     deepest = xp.min(xp.where(limited, batch.limit, xp.asarray(1e6, dtype=f32)), axis=1)
     scale = xp.where(brightest > 0, brightest, deepest)
     return xp.clip(scale, 1e-3, None)
+
+
+def _weighted(xp: Any, batch: AlertBatch) -> Array:
+    """(n, T) |flux| of the detections [µJy], shrunk by how unsure each is; 0 elsewhere."""
+    sure = batch.detected & batch.valid & xp.isfinite(batch.flux) & (batch.flux_err > 0)
+    flux = xp.abs(xp.where(sure, batch.flux, xp.asarray(0.0, dtype=xp.float32)))
+    ratio = (flux / xp.where(sure, batch.flux_err, xp.asarray(1.0, dtype=xp.float32))) ** 2
+    return flux * ratio / (ratio + 9)
+
+
+def brightest_time(batch: AlertBatch) -> Array:
+    """When the brightest detection so far was, each one weighted as in `flux_scale`; the alert's own time without any.
+
+    Shapes are best compared around their maximum; this is the maximum that was known when the alert was sent.
+
+    Returns
+    -------
+    (n,) float64 [d, TAI]
+    """
+    xp = array_namespace(batch.flux)
+    weighted = _weighted(xp, batch)
+    index = xp.argmax(weighted, axis=1)[:, None]
+    found = xp.take_along_axis(weighted, index, axis=1)[:, 0] > 0
+    at = xp.take_along_axis(xp.where(batch.valid, batch.time, 0.0), index, axis=1)[:, 0]
+    return xp.where(found, at, batch.mjd)
 
 
 def _choose(xp: Any, batch: AlertBatch, n_tokens: int) -> Array:

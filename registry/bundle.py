@@ -26,7 +26,7 @@ import safetensors.numpy
 
 from operators.prototypes import Heads
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 PUBLISHED = Path(__file__).parent / "published"
 """The bundle that ships."""
 MANIFEST = "manifest.json"
@@ -50,9 +50,11 @@ class FileRecord(pydantic.BaseModel, frozen=True, extra="forbid"):
 class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """`manifest.json`."""
 
-    format: Literal[1]
+    format: Literal[2]
     classes: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
     """Slugs; the order of every class axis in `arrays.safetensors`, `other` not among them."""
+    kinds: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
+    """Simulated kinds; the order of the network's logits and of the first axis of `zero_shot`."""
     taxonomy: str
     """Version of the table that maps the slugs to other brokers' names."""
     encoder: dict[str, int | list[int]]
@@ -76,7 +78,7 @@ class Golden:
 
     tokens: npt.NDArray[np.float32]  # (m, L, F)
     stamps: npt.NDArray[np.float32]  # (m, 4, P, P)
-    context: npt.NDArray[np.float32]  # (m, 2 C)
+    context: npt.NDArray[np.float32]  # (m, 2 C + V)
     embedding: npt.NDArray[np.float32]  # (m, E)
     logits: npt.NDArray[np.float32]  # (m, K)
     probability: npt.NDArray[np.float32]  # (m, k + 1)
@@ -100,6 +102,10 @@ class Bundle:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.manifest.classes
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return self.manifest.kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,11 +261,10 @@ def _arrays(folder: Path, name: str, blobs: dict[str, bytes]) -> Arrays:
 def _check(folder: Path, bundle: Bundle) -> None:
     """The arrays must fit each other and the classes."""
     heads, golden = bundle.heads, bundle.golden
-    k, m = len(bundle.classes), len(golden.tokens)
-    if len(set(bundle.classes)) != k:
-        raise BundleError(f"{folder}: a class is named twice")
+    k, m, simulated = len(bundle.classes), len(golden.tokens), len(bundle.manifest.kinds)
+    if len(set(bundle.classes)) != k or len(set(bundle.manifest.kinds)) != simulated:
+        raise BundleError(f"{folder}: a class or a kind is named twice")
     width = heads.centre.shape[-1] if heads.centre.ndim == 1 else -1
-    simulated = heads.zero_shot.shape[0] if heads.zero_shot.ndim == 2 else -1
     expected = {
         "prototypes": (heads.prototypes, (k, width)),
         "zero_shot": (heads.zero_shot, (simulated, k)),

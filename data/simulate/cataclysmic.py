@@ -6,28 +6,29 @@ import numpy as np
 
 from data.simulate.draw import Draw
 from data.simulate.sky import F64, black_body
-from data.simulate.source import SkyKind, Source, Star
+from data.simulate.source import RED, SkyKind, Source, Star, time_of_peak
 from data.simulate.variables import HISTORY, difference, random_walk, reference_times
 
-KINDS: dict[str, float] = {"dwarf nova": 0.48, "nova-like": 0.27, "superoutburst": 0.13, "nova": 0.12}
+KINDS: dict[str, float] = {"SUUMa": 0.3, "SSCyg": 0.18, "NL": 0.27, "WZSge": 0.13, "Nova": 0.12}
+"""Dwarf novae with and without superoutbursts, nova-likes and polars, WZ Sge stars, classical novae."""
 
 
 def cv(d: Draw) -> Source:
     """One of `KINDS`, in the proportions of alerts and not of space (the types: Warner 1995); each tells its own sources below."""
     kind = d.pick(KINDS)
-    if kind == "dwarf nova":
-        return _dwarf_nova(d)
-    return _nova_like(d) if kind == "nova-like" else _eruption(d, kind)
+    if kind in ("SUUMa", "SSCyg"):
+        return _dwarf_nova(d, kind)
+    return _nova_like(d) if kind == "NL" else _eruption(d, kind)
 
 
 def _sky(d: Draw) -> SkyKind:
     return "disc" if d.chance(0.6) else "any"
 
 
-def _dwarf_nova(d: Draw) -> Source:
-    """Dwarf novae: outbursts of 2–6 mag with a rise of half a day, a plateau of days, a fall of ≈ 0.6 mag/d, every 15–300 d, one in four
-    a superoutburst of two weeks (Coppejans et al. 2016, Osaki 1996); blue (10–16 kK) over a blue quiescent star. The reference image of one
-    in three was made partly in outburst: its quiescence is a negative difference.
+def _dwarf_nova(d: Draw, kind: str) -> Source:
+    """Dwarf novae: outbursts of 2–6 mag with a rise of half a day, a plateau of days, a fall of ≈ 0.6 mag/d, every 15–300 d, in SU UMa
+    stars two in five a superoutburst of two weeks (Coppejans et al. 2016, Osaki 1996); blue (10–16 kK) over a blue quiescent star. The
+    reference image of one in three was made partly in outburst: its quiescence is a negative difference.
     """
     star = Star(d.magnitude("mag", 16.5, 23.0), d.normal("colour", 0.3, 0.3))
     rise, fall, hot = d.lognormal("rise", 0.5, 0.4), d.lognormal("fall", 1.7, 0.3), d.lognormal("t", 12500, 0.15)
@@ -37,13 +38,14 @@ def _dwarf_nova(d: Draw) -> Source:
     t = -HISTORY + recurrence * float(d.rng.random())
     while t < 130:
         if t > 0 or t + 40 < 0:  # no outburst straddles the one we look at
-            big = d.chance(0.25)
+            big = d.chance(0.4) and kind == "SUUMa"
             starts.append(t)
             lengths.append(d.lognormal("super", 14, 0.2) if big else d.lognormal("plateau", 4, 0.5))
             levels.append(peak - (0.7 if big else 0.0) + 0.15 * float(d.rng.standard_normal()))
         t += recurrence * d.lognormal("irregular", 1.0, 0.25)
     starts.append(0.0)
-    lengths.append(d.lognormal("plateau_now", 5, 0.7))
+    big = kind == "SUUMa" and d.chance(0.4)
+    lengths.append(d.lognormal("super_now", 14, 0.2) if big else d.lognormal("plateau_now", 4.5, 0.6))
     levels.append(peak)
     slope = d.uniform("slope", 0.02, 0.12)
     in_reference = d.loguniform("in_reference", 0.05, 1.0) if d.chance(0.33) else 0.0
@@ -70,7 +72,9 @@ def _dwarf_nova(d: Draw) -> Source:
         seen = Star(23.9 - 2.5 * float(np.log10(r)), -2.5 * float(np.log10(g / r)))
     persistent = bool(in_reference) or min(starts) < 0
     end = 120.0 if in_reference else lengths[-1] + 8
-    return Source("cv", "dwarf nova", observed, (0.0, end), _sky(d), star=seen, persistent=persistent)
+    times = np.arange(0.0, 60.0, 0.5)
+    peak_time = float("nan") if persistent else time_of_peak(times, observed(times, np.full_like(times, RED)))
+    return Source("cv", kind, observed, (0.0, end), _sky(d), star=seen, persistent=persistent, peak_time=peak_time)
 
 
 def _nova_like(d: Draw) -> Source:
@@ -99,7 +103,7 @@ def _nova_like(d: Draw) -> Source:
         return m * (wavelength / 4750.0) ** -slope
 
     light = difference(star, magnitudes, reference_times(d))
-    return Source("cv", "nova-like", light, (0.0, 150.0), _sky(d), star=star, persistent=True)
+    return Source("cv", "NL", light, (0.0, 150.0), _sky(d), star=star, persistent=True)
 
 
 def _eruption(d: Draw, kind: str) -> Source:
@@ -111,7 +115,7 @@ def _eruption(d: Draw, kind: str) -> Source:
     star = Star(peak + d.uniform("contrast", 5.5, 9.5), d.normal("colour", 0.2, 0.3))
     t = np.concatenate([np.arange(0.0, 40.0, 0.25), np.arange(40.0, 320.0, 1.0)])
     rise = d.lognormal("rise_eruption", 0.8, 0.7)
-    if kind == "superoutburst":
+    if kind == "WZSge":
         length, fall = d.lognormal("wz_length", 22, 0.25), d.uniform("wz_fall", 1.8, 3.5)
         m = d.uniform("wz_slope", 0.03, 0.1) * np.minimum(t, length) + fall / (1 + np.exp(-np.clip((t - length) / 1.0, -50, 50)))
         m = m + d.loguniform("wz_tail", 0.004, 0.03) * np.maximum(t - length, 0)
@@ -133,4 +137,4 @@ def _eruption(d: Draw, kind: str) -> Source:
         colour = black_body(wavelength, temperature) / black_body(5500.0, temperature) * 10 ** (-0.4 * a_v * (5500.0 / wavelength - 1))
         return np.where(time > 0, 10 ** (0.4 * (23.9 - peak)) * np.interp(time, t, shape) * colour, 0.0)
 
-    return Source("cv", kind, observed, (0.0, 250.0), _sky(d), star=star)
+    return Source("cv", kind, observed, (0.0, 250.0), _sky(d), star=star, peak_time=time_of_peak(t, observed(t, np.full_like(t, RED))))

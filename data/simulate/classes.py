@@ -1,4 +1,4 @@
-"""The table of classes: slug → how to draw one. A new class is one function and one line here."""
+"""The table of classes: slug → how to draw one, and the finer kinds inside each. A new class is one function and two lines here."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.simulate import cataclysmic, fast, nuisance, supernovae, variables
+from data.simulate import cataclysmic, fast, gap, luminous, nuisance, supernovae, variables
 from data.simulate.draw import Draw, PopulationName
 from data.simulate.source import Source
 
 CLASSES: dict[str, Callable[[Draw], Source]] = {
     "sn-ia": supernovae.sn_ia,
     "sn-ii": supernovae.sn_ii,
-    "sn-iin": supernovae.sn_iin,
+    "sn-iin": luminous.sn_iin,
     "sn-ibc": supernovae.sn_ibc,
-    "slsn": supernovae.slsn,
-    "tde": supernovae.tde,
+    "slsn": luminous.slsn,
+    "tde": luminous.tde,
     "kilonova": fast.kilonova,
     "afterglow": fast.afterglow,
     "microlensing": fast.microlensing,
@@ -56,11 +56,69 @@ STREAM_MIX: dict[str, float] = {
 hundred to ten thousand times too common, so that a thousand packets are enough to score each."""
 
 
-def draw(slug: str, rng: np.random.Generator, population: PopulationName = "train", deeper: float = 0.0) -> Source:
-    """One object of a class, for a survey that sees `deeper` [mag] than ZTF.
+MEMBERS: dict[str, tuple[str, ...]] = {
+    "sn-ia": tuple(supernovae.IA),
+    "sn-ii": ("IIP", "IIL", "II-87A"),
+    "sn-iin": ("IIn",),
+    "sn-ibc": tuple(supernovae.IBC),
+    "slsn": tuple(luminous.SLSN),
+    "tde": tuple(luminous.TDE),
+    "kilonova": ("KN", "KN-red"),
+    "afterglow": ("GRB", "orphan"),
+    "microlensing": ("uLens", "uLens-binary"),
+    "m-dwarf-flare": ("flare",),
+    "agn": ("QSO", "Seyfert", "blazar"),
+    "rr-lyrae": ("RRab", "RRc"),
+    "eclipsing-binary": ("EA", "EB", "EW"),
+    "cv": tuple(cataclysmic.KINDS),
+    "lpv": ("Mira", "SR"),
+    "yso": ("stochastic", "dipper", "burster"),
+    "asteroid": ("asteroid",),
+    "bogus": tuple(nuisance.BOGUS),
+    "fast-blue": ("FBOT",),
+    "gap": tuple(gap.GAP),
+    "pulsator": ("DCEP", "T2CEP", "dSct"),
+    "rotator": ("ACV",),
+    "rcb": ("RCB",),
+    "transit": ("transit",),
+}
+"""The fine classes of each class and of each group: every function's `Source.kind` is one of these."""
+
+GROUPS: dict[str, Callable[[Draw], Source]] = {
+    "fast-blue": gap.fast_blue,
+    "gap": gap.gap,
+    "pulsator": variables.pulsator,
+    "rotator": variables.rotator,
+    "rcb": variables.rcb,
+    "transit": variables.transit,
+}
+"""Fine classes that no class of the stream holds, by function; they are drawn by `draw_kind` alone."""
+
+KINDS: dict[str, str | None] = {kind: name if name in CLASSES else None for name, members in MEMBERS.items() for kind in members}
+"""Fine class → class of the stream, None where it has none; the order is that of the network's logits."""
+_HOME: dict[str, str] = {kind: name for name, members in MEMBERS.items() for kind in members}
+
+
+def draw(slug: str, rng: np.random.Generator, population: PopulationName = "train", deeper: float = 0.0, kind: str | None = None) -> Source:
+    """One object of a class, for a survey that sees `deeper` [mag] than ZTF; with `kind`, of that fine class alone.
 
     Raises
     ------
     KeyError : no such class
+    ValueError : the class has no such kind
     """
-    return CLASSES[slug](Draw(rng, population, slug, deeper))
+    if kind is not None and kind not in MEMBERS[slug]:
+        raise ValueError(f"{slug} has no kind {kind}, only {', '.join(MEMBERS[slug])}")
+    return CLASSES[slug](Draw(rng, population, slug, deeper, kind))
+
+
+def draw_kind(kind: str, rng: np.random.Generator, population: PopulationName = "train", deeper: float = 0.0) -> Source:
+    """One object of a fine class of `KINDS`, whether the stream has a class for it or not.
+
+    Raises
+    ------
+    KeyError : no such kind
+    """
+    name = _HOME[kind]
+    function = CLASSES[name] if name in CLASSES else GROUPS[name]
+    return function(Draw(rng, population, name, deeper, kind))

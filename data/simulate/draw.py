@@ -49,13 +49,17 @@ class Draw:
     population : whose parameters
     scope : the class's slug; a parameter's shift belongs to (scope, name)
     deeper : how much fainter than ZTF the survey sees [mag]; apparent magnitudes follow it
+    kind : the fine class that must come out, where a class offers it; None: by the class's own weights
     """
 
-    def __init__(self, rng: np.random.Generator, population: PopulationName, scope: str, deeper: float = 0.0) -> None:
+    def __init__(
+        self, rng: np.random.Generator, population: PopulationName, scope: str, deeper: float = 0.0, kind: str | None = None
+    ) -> None:
         self.rng = rng
         self.population = POPULATIONS[population]
         self.scope = scope
         self.deeper = deeper
+        self.kind = kind
 
     def _shift(self, name: str) -> float:
         if self.population.shift == 0:
@@ -88,6 +92,8 @@ class Draw:
         return bool(self.rng.random() < probability)
 
     def pick(self, options: dict[str, float]) -> str:
-        """One key, by weight."""
+        """One key: the kind asked for where it is among them, else by weight."""
+        if self.kind is not None and self.kind in options:
+            return self.kind
         weights = np.cumsum(list(options.values()))
         return list(options)[int(np.searchsorted(weights, self.rng.random() * weights[-1], side="right"))]

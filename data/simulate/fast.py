@@ -6,24 +6,31 @@ import numpy as np
 
 from data.simulate.draw import Draw
 from data.simulate.sky import F64, black_body, dimming
-from data.simulate.source import Event, SkyKind, Source, Star, host, transient
+from data.simulate.source import RED, Event, SkyKind, Source, Star, host, time_of_peak, transient
 from data.simulate.supernovae import diffusion
 
 
 def kilonova(d: Draw) -> Source:
     """Neutron-star merger: r-process heating with thermalisation (Korobkin et al. 2012, Barnes et al. 2016) diffusing through a blue and
     a red component with a temperature floor (Villar et al. 2017, whose fit of AT2017gfo is the centre of the draws): masses 0.005–0.06
-    M☉, speeds 0.1–0.3 c, opacities 0.5 and 3–10 cm²/g.
+    M☉, speeds 0.1–0.3 c, opacities 0.5 and 3–10 cm²/g. One in ten has lanthanides everywhere (a prompt collapse, or a black hole that ate
+    the star): hardly any blue component, opacities 8–30 cm²/g, fainter, red from the start, bright for a week in the infrared (Barnes &
+    Kasen 2013, Kasen et al. 2017).
     """
+    kind = d.pick({"KN": 0.9, "KN-red": 0.1})
+    red = kind == "KN-red"
     t = np.geomspace(0.02, 30.0, 90)
     heat = 4e18 * (0.5 - np.arctan((t * 86400 - 1.3) / 0.11) / np.pi) ** 1.3
     efficiency = 0.36 * (np.exp(-0.56 * t) + np.log1p(2 * 0.17 * t**0.74) / (2 * 0.17 * t**0.74))
     parts = []
     for name, mass, speed, opacity, floor in (
-        ("blue", 0.020, 0.26, 0.5, 3900.0),
-        ("red", 0.035, 0.15, d.loguniform("opacity", 3, 10), 1800.0),
+        ("blue", 0.020 if not red else 0.0008, 0.26, 0.5 if not red else 3.0, 3900.0 if not red else 2500.0),
+        ("red", 0.035, 0.15, d.loguniform("opacity", 3, 10) if not red else d.loguniform("opacity_red", 8, 30), 1800.0),
     ):
-        m, v = d.lognormal(f"mass_{name}", mass, 0.5, 0.002, 0.1) * 2e33, d.lognormal(f"speed_{name}", speed, 0.2, 0.05, 0.35) * 3e10
+        m, v = (
+            d.lognormal(f"mass_{name}", mass, 0.5, 0.002 if not red else 1e-4, 0.1) * 2e33,
+            d.lognormal(f"speed_{name}", speed, 0.2, 0.05, 0.35) * 3e10,
+        )
         timescale = float(np.sqrt(2 * opacity * m / (13.4 * v * 3e10))) / 86400
         luminosity = diffusion(t, timescale, m * heat * efficiency)
         luminosity[0] = luminosity[1]
@@ -36,7 +43,8 @@ def kilonova(d: Draw) -> Source:
             -0.5 * np.clip((4500 - wavelength) / 1000, 0, 2) * np.clip(time / 2, 0, 2)
         )
 
-    event = Event("kilonova", "KN", shape, t[:60], d.normal("peak", -15.8, 0.6), 12.0, float(d.rng.exponential(0.15)), hostless=0.05)
+    absolute = d.normal("peak", -15.8, 0.6) if not red else d.normal("peak_red", -13.8, 0.6)
+    event = Event("kilonova", kind, shape, t[:60], absolute, 12.0, float(d.rng.exponential(0.15)), hostless=0.05)
     return transient(d, event, faintest=19.9, brightest=16.5)
 
 
@@ -45,7 +53,7 @@ def afterglow(d: Draw) -> Source:
     1998; ranges of Kann et al. 2010: α 0.6–1.3 then + 0.5–1.2, β 0.5–1.1); one in six off axis, with a rise of a day or two (Granot et
     al. 2002).
     """
-    off_axis = d.chance(0.17)
+    off_axis = d.pick({"orphan": 0.17, "GRB": 0.83}) == "orphan"
     before, beta = d.uniform("alpha", 0.6, 1.3), d.uniform("beta", 0.5, 1.1)
     after, jet = before + d.uniform("steepening", 0.5, 1.2), d.lognormal("jet", 1.2, 0.8, 0.1, 12)
     onset = d.lognormal("onset_off", 1.0, 0.5) if off_axis else d.lognormal("onset", 0.005, 0.8)
@@ -67,6 +75,7 @@ def afterglow(d: Draw) -> Source:
         rest = wavelength / (1 + z)
         return np.where(t > 0, scale * shape(t, wavelength) * dimming(rest, a_v) * np.where(rest < 1216, 0.02, 1.0), 0.0)
 
+    times = np.geomspace(1e-4, 30.0, 200)
     return Source(
         "afterglow",
         "orphan" if off_axis else "GRB",
@@ -75,6 +84,7 @@ def afterglow(d: Draw) -> Source:
         "extragalactic",
         z,
         host(d, z, hostless=0.5, dwarf=1.5),
+        peak_time=time_of_peak(times, observed(times, np.full_like(times, RED))),
     )
 
 
@@ -87,7 +97,7 @@ def microlensing(d: Draw) -> Source:
     fraction = d.uniform("blend", 0.4, 1.0)
     second = (
         (d.uniform("second_at", -1.5, 1.5), d.loguniform("second_te", 0.1, 0.4), d.uniform("second_u0", 0.05, 0.6))
-        if d.chance(0.1)
+        if d.pick({"uLens-binary": 0.1, "uLens": 0.9}) == "uLens-binary"
         else None
     )
 
@@ -102,7 +112,10 @@ def microlensing(d: Draw) -> Source:
         return fraction * star.reference(wavelength) * extra
 
     sky: SkyKind = "bulge" if d.chance(0.3) else "disc"
-    return Source("microlensing", "uLens-binary" if second else "uLens", observed, (-2.2 * einstein, 2.2 * einstein), sky, star=star)
+    kind = "uLens-binary" if second else "uLens"
+    times = np.linspace(-2 * einstein, 2 * einstein, 201)
+    peak_time = time_of_peak(times, observed(times, np.full_like(times, RED)))
+    return Source("microlensing", kind, observed, (-2.2 * einstein, 2.2 * einstein), sky, star=star, peak_time=peak_time)
 
 
 def m_dwarf_flare(d: Draw) -> Source:
@@ -128,4 +141,4 @@ def m_dwarf_flare(d: Draw) -> Source:
         light = sum(a * template((t - at) / w) for at, w, a in flares)
         return light * black_body(wavelength, hot) / black_body(4750.0, hot)
 
-    return Source("m-dwarf-flare", "flare", observed, (-half, 25 * half), "any", star=star)
+    return Source("m-dwarf-flare", "flare", observed, (-half, 25 * half), "any", star=star, peak_time=0.0)

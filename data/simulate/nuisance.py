@@ -24,9 +24,7 @@ def asteroid(d: Draw) -> Source:
 
     motion = d.loguniform("motion_near", 60, 600) if near else d.lognormal("motion", 33, 0.35, 5, 90)
     known = 0.0 if d.chance(0.25 if near else 0.07) else 1.0
-    return Source(
-        "asteroid", "NEO" if near else "main belt", observed, (0.0, 0.0), "ecliptic", motion=motion, single=True, extra={"known": known}
-    )
+    return Source("asteroid", "asteroid", observed, (0.0, 0.0), "ecliptic", motion=motion, single=True, extra={"known": known})
 
 
 BOGUS: dict[str, float] = {"dipole": 0.3, "bright-star": 0.25, "cosmic-ray": 0.13, "hot-pixel": 0.1, "bad-column": 0.07, "noise": 0.15}

@@ -17,6 +17,9 @@ SkyKind: TypeAlias = Literal["extragalactic", "disc", "halo", "bulge", "star-for
 PIVOT = 4750.0
 """Rest wavelength where absolute peak magnitudes are quoted [Å] (g)."""
 
+RED = 6200.0
+"""Observed wavelength at which `Source.peak_time` is the peak [Å] (r)."""
+
 
 @dataclass(slots=True)
 class Host:
@@ -49,7 +52,8 @@ class Source:
     """One object, before anybody looks.
 
     `flux(t, wavelength)` is the difference flux [µJy] at t [d] on the object's own clock, wavelengths [Å] as observed.
-    Alerts can come between `active[0]` and `active[1]` on that clock; `persistent` objects varied before, too.
+    Alerts can come between `active[0]` and `active[1]` on that clock; `persistent` objects varied before, too. `peak_time` is when an
+    event is brightest in r [d on that clock]: NaN for what has no one peak, persistent objects, moving ones and artefacts.
     """
 
     label: str
@@ -63,15 +67,29 @@ class Source:
     persistent: bool = False
     single: bool = False  # seen at this position once only: moving objects and most artefacts
     motion: float = 0.0  # [arcsec/h]
+    peak_time: float = float("nan")
     extra: dict[str, float] = field(default_factory=dict)
 
 
-def host(d: Draw, redshift: float, nuclear: bool = False, hostless: float = 0.07, dwarf: float = 0.0) -> Host | None:
+def time_of_peak(times: F64, light: F64) -> float:
+    """Time of the largest of `light` (n,) at `times` (n,), between the samples by a parabola through the three around it."""
+    k = int(np.argmax(light))
+    if not 0 < k < len(times) - 1:
+        return float(times[k])
+    before, after = times[k - 1] - times[k], times[k + 1] - times[k]
+    low, high = (light[k - 1] - light[k]) / before, (light[k + 1] - light[k]) / after  # slopes of the two chords
+    bend = (high - low) / (after - before)
+    if bend >= 0:
+        return float(times[k])
+    return float(times[k] + np.clip((low - bend * before) / (-2 * bend), before, after))
+
+
+def host(d: Draw, redshift: float, nuclear: bool = False, hostless: float = 0.07, dwarf: float = 0.0, remote: float = 1.0) -> Host | None:
     """A host galaxy, or None for one too faint to be seen.
 
     Luminosities: a Schechter-like spread around M_r = -20.3 for core-collapse and Ia hosts, `dwarf` mag fainter for SLSNe and long GRBs
     (Schulze et al. 2021); half-light radii follow Shen et al. 2003, offsets an exponential disc in units of the radius
-    (Prieto et al. 2008).
+    (Prieto et al. 2008), `remote` times as far out for what prefers the halo.
     """
     if d.chance(hostless):
         return None
@@ -79,7 +97,7 @@ def host(d: Draw, redshift: float, nuclear: bool = False, hostless: float = 0.07
     radius_kpc = 3.6 * 10 ** (-0.12 * (absolute + 20.3)) * d.lognormal("host_radius", 1.0, 0.35)
     scale = arcsec_per_kpc(redshift)
     radius = float(np.clip(radius_kpc * scale, 0.25, 25.0))
-    offset = abs(d.normal("nuclear", 0.0, 0.12)) if nuclear else radius * float(d.rng.gamma(1.7, 0.65))
+    offset = abs(d.normal("nuclear", 0.0, 0.12)) if nuclear else remote * radius * float(d.rng.gamma(1.7, 0.65))
     return Host(
         mag_r=absolute + modulus(redshift) + 2.5 * np.log10(1 + redshift),
         g_r=d.normal("host_colour", 0.55 + 0.8 * min(redshift, 0.6), 0.18),
@@ -106,6 +124,7 @@ class Event:
     nuclear: bool = False
     hostless: float = 0.07
     dwarf: float = 0.0
+    remote: float = 1.0
 
 
 def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, slope: float = 0.2) -> Source:
@@ -119,8 +138,9 @@ def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, s
     apparent = float(np.log10(low + d.rng.random() * (high - low)) / slope)
     dust = event.a_v * 1.2
     z = redshift_at(apparent - event.absolute - dust)
-    peak = float(np.nanmax(event.shape(event.grid, np.full_like(event.grid, PIVOT))))
-    scale = float(flux(event.absolute + modulus(z))) / max(peak, 1e-300)
+    n = len(event.grid)
+    curves = event.shape(np.tile(event.grid, 2), np.repeat([PIVOT, RED / (1 + z)], n))
+    scale = float(flux(event.absolute + modulus(z))) / max(float(np.nanmax(curves[:n])), 1e-300)
 
     def observed(t: F64, wavelength: F64) -> F64:
         rest = wavelength / (1 + z)
@@ -135,5 +155,6 @@ def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, s
         active=(0.0, event.duration * (1 + z)),
         sky="extragalactic",
         redshift=z,
-        host=host(d, z, event.nuclear, event.hostless, event.dwarf),
+        host=host(d, z, event.nuclear, event.hostless, event.dwarf, event.remote),
+        peak_time=time_of_peak(event.grid, np.nan_to_num(curves[n:])) * (1 + z),
     )

@@ -1,4 +1,4 @@
-"""Supernovae and tidal disruptions: t = 0 is the explosion (or the first light), times and wavelengths are rest-frame."""
+"""Supernovae of white dwarfs and of massive stars: t = 0 is the explosion (or the first light), times and wavelengths are rest-frame."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from data.simulate.draw import Draw
 from data.simulate.sky import F64, black_body
-from data.simulate.source import PIVOT, Event, Source, transient
+from data.simulate.source import Event, Source, transient
 
 GRID = np.concatenate([np.arange(0.0, 60.0, 1.5), np.arange(60.0, 150.0, 4.0), np.arange(150.0, 420.0, 12.0)])
 
@@ -26,53 +26,69 @@ def diffusion(t: F64, timescale: float, power: F64) -> F64:
     return out
 
 
-def _ramp(x: F64, low: float, high: float) -> F64:
+def ramp(x: F64, low: float, high: float) -> F64:
     return np.clip((x - low) / (high - low), 0.0, 1.0)
 
 
+IA: dict[str, float] = {"Ia": 0.81, "Ia-91T": 0.07, "Ia-91bg": 0.06, "Iax": 0.03, "Ia-CSM": 0.02, "Ia-03fg": 0.01}
+
+
 def sn_ia(d: Draw) -> Source:
-    """Type Ia: ⁵⁶Ni diffusion (Arnett 1982) on a cooling black body with UV blanketing and the near-infrared second maximum
-    (Kasen 2006); stretch, colour and luminosity after Guy et al. 2007 and Betoule et al. 2014; rise 18 d × stretch (Miller et al.
-    2020). One in six is a 91T, 91bg, Iax or Ia-CSM (rates of Li et al. 2011).
+    """Type Ia: ⁵⁶Ni diffusion (Arnett 1982) with the peak at the observed rise of 18 d × stretch (Miller et al. 2020), on a cooling black
+    body whose blue is blanketed by iron-group lines, most of all a month after peak (the colour turns at s_BV × 30 d: Burns et al. 2014),
+    with the shoulder in r and the second maximum in i (Kasen 2006); stretch, colour and luminosity after Guy et al. 2007 and Betoule et
+    al. 2014. One in five is a 91T, 91bg, Iax or Ia-CSM (rates of Li et al. 2011) or a 03fg: broad, luminous, no second maximum
+    (Taubenberger 2017, Ashall et al. 2021).
     """
-    kind = d.pick({"Ia": 0.82, "Ia-91T": 0.07, "Ia-91bg": 0.06, "Iax": 0.03, "Ia-CSM": 0.02})
+    kind = d.pick(IA)
     stretch = {
-        "Ia": d.normal("stretch", 0.98, 0.1, 0.7, 1.3),
+        "Ia": d.normal("stretch", 0.98, 0.09, 0.7, 1.3),
         "Ia-91T": d.normal("stretch_91T", 1.1, 0.06, 0.9, 1.3),
         "Ia-91bg": d.normal("stretch_91bg", 0.68, 0.06, 0.5, 0.8),
-        "Iax": d.uniform("stretch_iax", 0.6, 1.0),
+        "Iax": d.uniform("stretch_iax", 0.55, 1.0),
         "Ia-CSM": d.normal("stretch_csm", 1.1, 0.08, 0.8, 1.3),
+        "Ia-03fg": d.normal("stretch_03fg", 1.28, 0.1, 1.05, 1.6),
     }[kind]
-    hot = {"Ia": 11800.0, "Ia-91T": 13000.0, "Ia-91bg": 7500.0, "Iax": 9500.0, "Ia-CSM": 11500.0}[kind] + d.normal("t_hot", 0, 800)
-    cold = d.normal("t_cold", 4650, 250) - (350 if kind == "Ia-91bg" else 0)
-    second = d.uniform("second_peak", 0.2, 0.5) if kind not in ("Ia-91bg", "Iax") else d.uniform("no_second", 0.0, 0.06)
-    cooling, blanket = d.uniform("cooling", 17, 23), d.uniform("blanketing", 0.35, 0.95)
-    uv, uv_edge = d.uniform("uv", 1.5, 3.5), d.uniform("uv_edge", 3300, 3900)
+    hot = {"Ia": 12800, "Ia-91T": 14500, "Ia-91bg": 8000, "Iax": 10000, "Ia-CSM": 12500, "Ia-03fg": 14000}[kind] + d.normal("t_hot", 0, 900)
+    cold = d.normal("t_cold", 5250, 200) - {"Ia-91bg": 500, "Iax": 300}.get(kind, 0)
+    second = {
+        "Ia-91bg": d.uniform("no_second", 0.0, 0.06),
+        "Iax": d.uniform("no_second", 0.0, 0.06),
+        "Ia-03fg": d.uniform("weak_second", 0.0, 0.2),
+    }.get(kind, d.uniform("second_peak", 0.22, 0.45))
+    cooling, blanket = d.uniform("cooling", 15, 19), d.uniform("blanketing", 0.4, 0.8)
+    uv, uv_edge = d.uniform("uv", 1.5, 3.5) * (0.5 if kind == "Ia-03fg" else 1.0), d.uniform("uv_edge", 3300, 3900)
     csm = d.lognormal("csm", 0.3, 0.5) if kind == "Ia-CSM" else 0.0
     csm_t, csm_decay = d.uniform("csm_t", 6500, 9000), d.uniform("csm_decay", 60, 250)
-    rise, second_at = 18.0 * stretch, 25.0 + d.normal("second_at", 0, 1.5)
-    bolometric = diffusion(GRID, d.normal("diffusion", 13.8, 1.2) * stretch**0.9, nickel(GRID))
-    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 37, 0.1) * stretch / np.maximum(GRID, 1)) ** 2))  # γ-rays escape
+    rise, second_at = d.normal("rise", 18.0, 0.9) * stretch, 25.5 + d.normal("second_at", 0, 1.0)
+    bolometric = diffusion(GRID, d.normal("diffusion", 11.5, 0.4) * stretch, nickel(GRID))
+    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 35, 0.1) * stretch / np.maximum(GRID, 1)) ** 2))  # γ-rays escape
     bolometric /= bolometric.max()
+    early = float(GRID[np.argmax(bolometric)])  # mixed nickel and a photosphere that recedes put the peak later than one zone does
 
     def shape(t: F64, wavelength: F64) -> F64:
         phase = (t - rise) / stretch
         temperature = np.where(phase < 0, hot - phase * 60, cold + (hot - cold) * np.exp(-((np.maximum(phase, 0) / cooling) ** 1.6)))
-        temperature = temperature + 12 * np.clip(phase - 35, 0, 60)
-        f = np.interp(t, GRID, bolometric) * black_body(wavelength, temperature)
+        temperature = temperature + 25 * np.clip(phase - 32, 0, 40)
+        f = np.interp(np.where(t < rise, t * early / rise, t - rise + early), GRID, bolometric) * black_body(wavelength, temperature)
         f = f * np.exp(-uv * np.clip((uv_edge - wavelength) / 1000, 0, 2))
-        f = f * np.exp(-blanket * np.clip((4600 - wavelength) / 1000, 0, 1.2) * np.clip((phase + 2) / 20, 0, 1.4))
-        red, bump = np.clip((wavelength - 6600) / 1200, 0, 1.2), np.exp(-(((phase - second_at) / 9) ** 2))
-        dip = 0.35 * red * np.exp(-(((phase - 8) / 9) ** 2)) * (second > 0.1)
-        f = f * (1 - dip + second * 2 * red * bump + 0.75 * second * np.clip((wavelength - 5600) / 1000, 0, 1) * bump)
+        metals = blanket * np.interp(phase, (0.0, 12.0, 30.0, 60.0, 110.0), (0.0, 0.2, 1.0, 0.2, 0.1))
+        f = f * np.exp(-metals * np.clip((5400 - wavelength) / 1000, 0, 1.6))
+        if second > 0.1:
+            red, yellow = ramp(wavelength, 6600, 7800), ramp(wavelength, 5500, 6200)
+            bump, dip = np.exp(-(((phase - second_at) / 9) ** 2)), np.exp(-(((phase - 15.5) / 6.5) ** 2))
+            f = f * (1 + second * ((0.8 * red + 0.3 * yellow) * bump - (0.4 * red + 0.8 * yellow) * dip) - 0.25 * red * ramp(phase, 0, 12))
         if csm:
             f = f + csm * (1 - np.exp(-t / 12)) * np.exp(-t / csm_decay) * black_body(wavelength, csm_t) * (csm_t / 8000)
         return f
 
-    absolute = {"Ia": -19.2, "Ia-91T": -19.5, "Ia-91bg": -17.6, "Iax": -16.8, "Ia-CSM": -19.8}[kind] + d.normal("peak", 0.0, 0.15)
+    centre = {"Ia": -19.2, "Ia-91T": -19.5, "Ia-91bg": -17.6, "Ia-CSM": -19.8, "Ia-03fg": -19.8}.get(
+        kind, d.normal("iax", -16.8, 0.9, -18.8, -14)
+    )
+    absolute = centre + d.normal("peak", 0.0, 0.15)
     if kind == "Ia":
         absolute -= 0.7 * (stretch - 0.98)
-    a_v = float(d.rng.exponential(0.2)) * 1.0
+    a_v = float(d.rng.exponential(0.18))
     return transient(d, Event("sn-ia", kind, shape, GRID[:40], absolute, 250.0, a_v), faintest=20.3)
 
 
@@ -93,9 +109,9 @@ def sn_ii(d: Draw) -> Source:
 
         return transient(d, Event("sn-ii", kind, slow, GRID[:60], d.normal("peak_87a", -15.8, 0.6), 300.0, a_v), faintest=20.2)
     plateau_like = kind == "IIP"
-    rise = d.lognormal("rise", 5.0, 0.45)
+    rise = d.lognormal("rise", 5.5, 0.5)
     length = d.normal("plateau", 105, 22, 45, 170) if plateau_like else d.normal("length", 85, 18, 40, 140)
-    early, late = abs(d.normal("s1", 0.018, 0.012)), d.uniform("s2p", 0, 0.012) if plateau_like else d.uniform("s2l", 0.015, 0.045)
+    early, late = abs(d.normal("s1", 0.018, 0.012)), d.uniform("s2p", -0.003, 0.013) if plateau_like else d.uniform("s2l", 0.015, 0.045)
     drop = d.uniform("drop_p", 0.8, 2.6) if plateau_like else d.uniform("drop_l", 0.1, 1.6)
     width, bend = d.uniform("width", 3, 8), d.uniform("bend", 15, 35)
     tail = 0.0098 + d.uniform("tail", 0, 0.004)
@@ -118,51 +134,29 @@ def sn_ii(d: Draw) -> Source:
     )
 
 
-def _interacting(d: Draw, label: str, kind: str, rise: float, decline: float, absolute: float, dwarf: float) -> Source:
-    """Circumstellar interaction: a parabola in magnitudes to peak, then two straight declines; a hot, slowly cooling black body."""
-    later, bend = decline * d.uniform("later", 0.2, 1.2), d.uniform("bend", 20, 100)
-    grid = np.concatenate([np.arange(0.0, 1.7 * rise + 90, 2.0), np.arange(1.7 * rise + 90, 1.7 * rise + 420, 10.0)])
-    x = grid - 1.7 * rise  # rise: from half the peak flux
-    m = np.where(x < 0, 0.75 * (x / rise) ** 2, np.where(x < bend, decline * x, decline * bend + later * (x - bend)))
-    luminosity = 10 ** (-0.4 * m) * _ramp(grid, 0.0, 0.3 * rise)
-    if d.chance(0.25):
-        luminosity *= 1 + d.uniform("bump", 0.1, 0.5) * np.exp(-(((x - d.uniform("bump_at", 10, 120)) / d.uniform("bump_w", 8, 20)) ** 2))
-    hot, cold, cooling = d.lognormal("t_hot", 14000, 0.22), d.normal("t_cold", 7000, 900), d.lognormal("cooling", 50, 0.4)
-    uv = d.uniform("uv", 0, 0.8)
-
-    def shape(t: F64, wavelength: F64) -> F64:
-        temperature = cold + (hot - cold) * np.exp(-t / cooling)
-        f = np.interp(t, grid, luminosity) * black_body(wavelength, temperature) / black_body(5500.0, temperature)
-        return f * np.exp(-uv * np.clip((3600 - wavelength) / 1000, 0, 2) * np.clip(t / 40, 0, 1))
-
-    a_v = float(d.rng.exponential(0.2))
-    length = 1.7 * rise + min(3.5 / max(later, 0.004), 300)
-    return transient(d, Event(label, kind, shape, grid, absolute, length, a_v, dwarf=dwarf), faintest=20.3)
-
-
-def sn_iin(d: Draw) -> Source:
-    """Type IIn: rise 20 ± 6 d or 50 ± 11 d from first light, declines 0.005–0.04 mag/d, M_r -19.2 ± 1.1 (Nyholm et al. 2020)."""
-    fast = d.chance(0.6)
-    rise = d.lognormal("rise_fast", 14, 0.28) if fast else d.lognormal("rise_slow", 33, 0.28)
-    return _interacting(d, "sn-iin", "IIn", rise, d.lognormal("decline", 0.016, 0.5), d.normal("peak", -18.9, 1.0, -20.7, -16.5), 0.5)
+IBC: dict[str, float] = {"Ib": 0.27, "Ic": 0.26, "Ic-BL": 0.14, "IIb": 0.29, "Ibn": 0.025, "CaRT": 0.015}
 
 
 def sn_ibc(d: Draw) -> Source:
     """Types Ib, Ic, Ic-BL, IIb: ⁵⁶Ni diffusion with the photosphere of an expanding envelope down to a floor temperature. Diffusion times
     and nickel after Lyman et al. 2016 and Prentice et al. 2016; colours at peak g-r ≈ 0.2–0.5, reddening to ≈ 0.9 in 15 d (Stritzinger et
     al. 2018, Taddia et al. 2015): the floor is 5,400–6,400 K and metals blanket the blue from the rise on; IIb with a cooling first peak
-    (Arcavi et al. 2017).
+    (Arcavi et al. 2017). Calcium-rich transients: little nickel, a fall twice as fast, M_r -15 to -16.8, far out in old galaxies
+    (Kasliwal et al. 2012, De et al. 2020). One in forty is a Ibn.
     """
-    kind = d.pick({"Ib": 0.28, "Ic": 0.27, "Ic-BL": 0.15, "IIb": 0.3})
+    kind = d.pick(IBC)
+    if kind == "Ibn":
+        return _ibn(d)
     tau, ni_mass, floor, speed = {
-        "Ib": (12.5, 0.1, 5900, 9e8),
-        "Ic": (12.5, 0.14, 5800, 1e9),
-        "Ic-BL": (11.5, 0.3, 5900, 1.7e9),
-        "IIb": (13.0, 0.1, 5900, 8.5e8),
+        "Ib": (11.5, 0.1, 5900, 9e8),
+        "Ic": (11.0, 0.14, 5800, 1e9),
+        "Ic-BL": (10.5, 0.3, 5900, 1.7e9),
+        "IIb": (12.0, 0.1, 5900, 8.5e8),
+        "CaRT": (7.5, 0.02, 5500, 9e8),
     }[kind]
     power = d.lognormal("ni_mass", ni_mass, 0.45) * 2e33 * nickel(GRID)
-    bolometric = diffusion(GRID, d.lognormal("tau", tau, 0.35), power)
-    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 90, 0.3) / np.maximum(GRID, 1)) ** 2))
+    bolometric = diffusion(GRID, d.lognormal("tau", tau, 0.35 if kind != "CaRT" else 0.2), power)
+    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 70, 0.3) / np.maximum(GRID, 1)) ** 2))
     radius = d.lognormal("speed", speed, 0.2) * np.maximum(GRID, 0.3) * 86400 * 0.8
     photosphere = (np.maximum(bolometric, 1e36) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
     peak_at = float(GRID[np.argmax(bolometric)])
@@ -175,83 +169,50 @@ def sn_ibc(d: Draw) -> Source:
         bolometric = bolometric + shock
     temperature = np.clip(np.maximum(photosphere, cool), 2500, 9500 if kind != "IIb" else 25000)
     blanket, uv = d.uniform("blanketing", 0.0, 0.6), d.uniform("uv", 1.0, 2.5)
-    infrared = d.uniform("infrared", 0.0, 0.4)
+    infrared, warming = d.uniform("infrared", 0.0, 0.4), d.uniform("warming", 0.0, 25.0)
 
     def shape(t: F64, wavelength: F64) -> F64:
-        f = np.interp(t, GRID, bolometric) * black_body(wavelength, np.interp(t, GRID, temperature))
+        kelvin = np.interp(t, GRID, temperature) + warming * np.clip(t - peak_at - 25, 0, 60)
+        f = np.interp(t, GRID, bolometric) * black_body(wavelength, kelvin)
         f = f * np.exp(-uv * np.clip((3900 - wavelength) / 1000, 0, 2))
         f = f * np.exp(-blanket * np.clip((5400 - wavelength) / 1000, 0, 1.6) * np.clip((t - peak_at + 12) / 25, 0, 1.4))
         return f * (1 + infrared * np.clip((wavelength - 7500) / 1500, 0, 1) * np.clip((t - peak_at) / 40, 0, 1))
 
-    absolute = {"Ib": -17.3, "Ic": -17.5, "Ic-BL": -18.4, "IIb": -17.2}[kind] + d.normal("peak", 0.0, 0.6)
-    return transient(d, Event("sn-ibc", kind, shape, GRID[:45], absolute, 250.0, float(d.rng.exponential(0.35))), faintest=20.3)
-
-
-def slsn(d: Draw) -> Source:
-    """Superluminous: SLSN-I by a magnetar (Kasen & Bildsten 2010, Nicholl et al. 2017: spin-down energy and time, diffusion 25–55 d), hot
-    until late, a third with bumps (Hosseinzadeh et al. 2022); SLSN-II as a bright, slow interaction. Rest-frame rise 42 ± 18 d (Chen et
-    al. 2023), M_g -21.3 ± 0.7; faint blue hosts (Schulze et al. 2021).
-    """
-    if d.chance(0.25):
-        return _interacting(
-            d,
-            "slsn",
-            "SLSN-II",
-            d.lognormal("rise", 28, 0.35),
-            d.lognormal("decline", 0.012, 0.45),
-            d.normal("peak_ii", -20.9, 0.5, -22.3, -20.0),
-            1.2,
-        )
-    grid = np.concatenate([np.arange(0.0, 150.0, 3.0), np.arange(150.0, 480.0, 10.0)])
-    spin = d.lognormal("spin_down", 15, 0.7)
-    power = d.lognormal("energy", 3e51, 0.4) / (spin * 86400) / (1 + grid / spin) ** 2
-    bolometric = diffusion(grid, d.lognormal("tau", 31, 0.45), power)
-    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 200, 0.4) / np.maximum(grid, 1)) ** 2))
-    peak = float(bolometric.max())
-    if d.chance(0.35):
-        bolometric = bolometric + peak * d.uniform("bump", 0.05, 0.25) * np.exp(
-            -(((grid - d.uniform("bump_at", 0, 150)) / d.uniform("bump_w", 6, 20)) ** 2)
-        )
-    radius = d.lognormal("speed", 1.0e9, 0.25) * np.maximum(grid, 0.5) * 86400 * 0.8
-    photosphere = (np.maximum(bolometric, 1e38) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
-    temperature = np.clip(np.maximum(photosphere, d.normal("t_floor", 10500, 1900, 6000, 15000)), 2500, 25000)
-    uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.5), d.uniform("uv_edge", 2500, 3200), d.uniform("blanketing", 0, 0.4)
-    peak_at = float(grid[np.argmax(bolometric)])
-
-    def shape(t: F64, wavelength: F64) -> F64:
-        f = np.interp(t, grid, bolometric) * black_body(wavelength, np.interp(t, grid, temperature))
-        f = f * np.exp(-uv * np.clip((uv_edge - wavelength) / 1000, 0, 2))
-        return f * np.exp(-blanket * np.clip((4700 - wavelength) / 1000, 0, 1.3) * np.clip((t - peak_at) / 30, 0, 1.3))
-
-    absolute = d.normal("peak", -21.3, 0.6, -22.8, -19.9)
-    event = Event("slsn", "SLSN-I", shape, grid[:60], absolute, 350.0, float(d.rng.exponential(0.1)), hostless=0.25, dwarf=2.6)
-    return transient(d, event, faintest=20.4, brightest=16.5)
-
-
-def tde(d: Draw) -> Source:
-    """Tidal disruption: Gaussian rise (σ log-normal around 16 d), power-law or exponential decline (τ ≈ 60–100 d) and a hot black body of
-    constant temperature 12–35 kK (van Velzen et al. 2021, Hammerstein et al. 2023); faint-and-fast and slow tails; nuclear, M_g -19.5 ±
-    1.
-    """
-    kind = d.pick({"TDE": 0.72, "TDE-slow": 0.16, "TDE-fast": 0.12})
-    sigma = d.lognormal("rise", {"TDE": 16.0, "TDE-slow": 32.0, "TDE-fast": 8.0}[kind], 0.4)
-    fall = d.lognormal("fall", {"TDE": 60.0, "TDE-slow": 100.0, "TDE-fast": 20.0}[kind], 0.45)
-    hot, trend, index = d.lognormal("t", 18500, 0.3), d.normal("trend", 0.05, 0.15), d.uniform("index", 1.2, 2.6)
-    peak_at = 2.4 * sigma
-    grid = np.concatenate([np.arange(0.0, peak_at + 90, 2.5), np.arange(peak_at + 90, peak_at + 700, 12.0)])
-    x = grid - peak_at
-    after = np.exp(-np.maximum(x, 0) / fall) if d.chance(0.35) else (1 + np.maximum(x, 0) / fall) ** -index
-    level = d.uniform("late_level", 0.02, 0.15) if d.chance(0.4) else 0.0
-    luminosity = np.where(x < 0, np.exp(-0.5 * (x / sigma) ** 2), after) * (1 - level) + level * np.clip(x / sigma, 0, 1)
-    if d.chance(0.2):
-        luminosity += d.uniform("rebright", 0.05, 0.3) * np.exp(-(((x - d.uniform("rebright_at", 40, 150)) / 20) ** 2))
-
-    def shape(t: F64, wavelength: F64) -> F64:
-        temperature = hot * np.exp(trend * np.clip((t - peak_at) / 60, -1, 2))
-        return np.interp(t, grid, luminosity) * black_body(wavelength, temperature) / black_body(PIVOT, temperature)
-
-    absolute = d.normal("peak", -19.6 if kind != "TDE-fast" else -17.9, 0.8, -22, -16.5)
-    event = Event(
-        "tde", kind, shape, grid, absolute, peak_at + min(4 * fall, 350), float(d.rng.exponential(0.32)), nuclear=True, hostless=0.03
+    absolute = {"Ib": -17.3, "Ic": -17.5, "Ic-BL": -18.4, "IIb": -17.2, "CaRT": -15.9}[kind] + d.normal("peak", 0.0, 0.6)
+    hostless, remote = (0.3, 4.0) if kind == "CaRT" else (0.07, 1.0)
+    return transient(
+        d,
+        Event(
+            "sn-ibc",
+            kind,
+            shape,
+            GRID[:45],
+            absolute,
+            250.0,
+            float(d.rng.exponential(0.35 if kind != "CaRT" else 0.05)),
+            hostless=hostless,
+            remote=remote,
+        ),
+        faintest=20.3,
     )
-    return transient(d, event, faintest=20.3, brightest=15.5)
+
+
+def _ibn(d: Draw) -> Source:
+    """Type Ibn: interaction with helium: up within ten days, then 0.10 ± 0.03 mag/d for a month, half of them slower later; blue,
+    7–9 kK with a forest of iron lines in fluorescence below 5,500 Å; M_R -19.5 ± 0.8 (Hosseinzadeh et al. 2017, Pastorello et al. 2016).
+    """
+    rise, decline = d.lognormal("rise_ibn", 5.0, 0.35), d.normal("decline_ibn", 0.1, 0.03, 0.03, 0.2)
+    slower = decline * (d.uniform("later_ibn", 0.15, 0.6) if d.chance(0.5) else 1.0)
+    x = GRID - 2 * rise
+    m = np.where(x < 0, 0.75 * (x / rise) ** 2, decline * np.clip(x, 0, 25) + slower * np.maximum(x - 25, 0))
+    luminosity = 10 ** (-0.4 * m) * ramp(GRID, 0.0, 0.3 * rise)
+    hot, cold, cooling = d.lognormal("hot_ibn", 14000, 0.2), d.normal("cold_ibn", 7800, 900), d.lognormal("cooling_ibn", 15, 0.4)
+    forest = d.uniform("forest", 0.0, 0.35)
+
+    def shape(t: F64, wavelength: F64) -> F64:
+        temperature = cold + (hot - cold) * np.exp(-t / cooling)
+        f = np.interp(t, GRID, luminosity) * black_body(wavelength, temperature) / black_body(5500.0, temperature)
+        return f * (1 + forest * ramp(-wavelength, -5500, -4900) * ramp(t, 5, 25))
+
+    absolute = d.normal("peak_ibn", -19.3, 0.7, -21, -17)
+    return transient(d, Event("sn-ibc", "Ibn", shape, GRID[:40], absolute, 120.0, float(d.rng.exponential(0.25))), faintest=20.3)

@@ -4,49 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from data.simulate.binaries import eclipsing_binary, rotator, transit
 from data.simulate.draw import Draw
+from data.simulate.pulsators import lpv, pulsator, rr_lyrae
 from data.simulate.sky import F64, redshift_at
-from data.simulate.source import Flux, Host, SkyKind, Source, Star, host
+from data.simulate.source import Host, Source, Star, host
+from data.simulate.starlight import HISTORY, difference, random_walk, reference_times
 
-HISTORY = 500.0
-"""Days of its own past a persistent object carries: the survey's detection counts come from them."""
-
-
-def difference(star: Star, magnitudes: Flux, reference: F64) -> Flux:
-    """From Δm(t, λ) to a difference flux; `reference`: the times the reference image was made of, whose mean light is subtracted."""
-    level: dict[float, float] = {}
-
-    def observed(t: F64, wavelength: F64) -> F64:
-        base = star.reference(wavelength)
-        out = 10 ** (-0.4 * magnitudes(t, wavelength))
-        for value in np.unique(wavelength):
-            key = float(value)
-            if key not in level:
-                level[key] = float(np.mean(10 ** (-0.4 * magnitudes(reference, np.full_like(reference, key)))))
-            out[wavelength == value] -= level[key]
-        return base * out
-
-    return observed
-
-
-def reference_times(d: Draw, frames: int = 20) -> F64:
-    """A reference image: some tens of exposures over a season before the survey's own history."""
-    return -HISTORY - np.sort(d.rng.uniform(0, d.rng.uniform(10, 250), frames))
-
-
-def random_walk(d: Draw, grid: F64, timescale: float) -> F64:
-    """A damped random walk of unit variance on an even grid (Kelly et al. 2009)."""
-    a = float(np.exp(-(grid[1] - grid[0]) / timescale))
-    steps = d.rng.standard_normal(len(grid))
-    out = np.empty(len(grid))
-    out[0] = steps[0]
-    q = np.sqrt(1 - a * a)
-    value = float(steps[0])
-    for k, e in enumerate((q * steps[1:]).tolist(), start=1):
-        value = a * value + e
-        out[k] = value
-    return out
-
+__all__ = [
+    "HISTORY", "agn", "difference", "eclipsing_binary", "lpv", "pulsator", "random_walk", "rcb", "reference_times", "rotator", "rr_lyrae",
+    "transit", "yso",
+]  # fmt: skip
 
 def agn(d: Draw) -> Source:
     """Damped random walk, τ ≈ 200 d, structure function 0.2 mag falling with wavelength as λ^-0.5 (MacLeod et al. 2010); quasars as
@@ -67,96 +35,6 @@ def agn(d: Draw) -> Source:
 
     light = difference(star, magnitudes, reference_times(d))
     return Source("agn", kind, light, (0.0, 200.0), "extragalactic", z, galaxy, star, persistent=True)
-
-
-def rr_lyrae(d: Draw) -> Source:
-    """RRab and RRc: periods of the halo's two Oosterhoff groups, Fourier-like asymmetric curves (rise in 12–20 % of the period, RRc 40
-    %), amplitudes g : r : i = 1 : 0.7 : 0.56 (Sesar et al. 2010); one in four modulated (Blazhko).
-    """
-    ab = d.chance(0.75)
-    period = d.normal("p_ab", 0.57, 0.07, 0.4, 0.9) if ab else d.normal("p_c", 0.32, 0.04, 0.22, 0.45)
-    amplitude = d.uniform("a_ab", 0.5, 1.25) if ab else d.uniform("a_c", 0.25, 0.55)
-    rise = d.uniform("rise_ab", 0.12, 0.2) if ab else d.uniform("rise_c", 0.38, 0.46)
-    phase, blazhko = float(d.rng.random()), (d.uniform("blazhko", 0.1, 0.3) if d.chance(0.25) else 0.0)
-    beat = d.loguniform("beat", 20, 120)
-    star = Star(d.magnitude("mag", 14.3, 19.6), d.normal("colour", 0.25, 0.1))
-
-    def magnitudes(t: F64, wavelength: F64) -> F64:
-        x = (t / period + phase) % 1
-        fall = np.maximum((x - rise) / (1 - rise), 0.0)
-        y = np.where(x < rise, np.cos(np.pi * x / rise), -np.cos(np.pi * fall**0.72) + 0.15 * np.sin(np.pi * fall) ** 2)
-        scale = amplitude * (1 + blazhko * np.sin(2 * np.pi * t / beat))
-        return 0.5 * scale * y * (wavelength / 4750.0) ** -1.15
-
-    return Source(
-        "rr-lyrae",
-        "RRab" if ab else "RRc",
-        difference(star, magnitudes, reference_times(d)),
-        (0.0, 90.0),
-        "halo",
-        star=star,
-        persistent=True,
-    )
-
-
-def eclipsing_binary(d: Draw) -> Source:
-    """EA, EB, EW: Gaussian-edged eclipses and ellipsoidal light (shapes of the ASAS-SN and Kepler catalogues: Jayasinghe et al. 2019,
-    Prša et al. 2011); nearly grey, so colours hardly change; depths 0.1–1.2 mag.
-    """
-    kind = d.pick({"EA": 0.4, "EB": 0.25, "EW": 0.35})
-    period = (
-        d.lognormal("p_ea", 2.5, 0.8, 0.4, 40)
-        if kind == "EA"
-        else d.lognormal("p_eb", 0.75, 0.4)
-        if kind == "EB"
-        else d.lognormal("p_ew", 0.36, 0.2)
-    )
-    deep = d.uniform("depth_ea", 0.25, 1.2) if kind == "EA" else d.uniform("depth", 0.2, 0.75)
-    shallow = deep * (
-        d.uniform("ratio_ea", 0.1, 1.0)
-        if kind == "EA"
-        else d.uniform("ratio_eb", 0.3, 0.7)
-        if kind == "EB"
-        else d.uniform("ratio_ew", 0.75, 1)
-    )
-    width, phase = d.uniform("width", 0.015, 0.06), float(d.rng.random())
-    ellipsoidal = {"EA": 0.02, "EB": 0.35, "EW": 1.0}[kind]
-    tilt = d.normal("grey", 0.0, 0.12)
-    star = Star(d.magnitude("mag", 13.8, 19.3), d.normal("colour", 0.6, 0.3, -0.3, 1.6))
-
-    def magnitudes(t: F64, wavelength: F64) -> F64:
-        x = (t / period + phase) % 1
-        w = width if kind == "EA" else 2 * width
-        cuts = deep * np.exp(-0.5 * ((x - 0.5) / w) ** 2) + shallow * np.exp(-0.5 * ((np.abs(x - 0.5) - 0.5) / w) ** 2)
-        smooth = 0.25 * (deep + shallow) * (1 + np.cos(4 * np.pi * (x - 0.5))) + 0.25 * (deep - shallow) * (
-            1 + np.cos(2 * np.pi * (x - 0.5))
-        )
-        return ((1 - ellipsoidal) * cuts + ellipsoidal * smooth) * (wavelength / 6200.0) ** -tilt
-
-    sky: SkyKind = "disc" if d.chance(0.75) else "halo"
-    return Source("eclipsing-binary", kind, difference(star, magnitudes, reference_times(d)), (0.0, 120.0), sky, star=star, persistent=True)
-
-
-def lpv(d: Draw) -> Source:
-    """Miras and semi-regulars: periods 60–500 d, visual amplitudes above 2.5 mag or 0.2–1.5, larger in the blue (Soszyński et al. 2009,
-    Smith et al. 2004); g-r 1.3–2.6; nearly saturated at the bright end.
-    """
-    mira = d.chance(0.45)
-    period = d.lognormal("p_mira", 280, 0.3, 100, 700) if mira else d.lognormal("p_sr", 90, 0.55, 25, 400)
-    amplitude = d.uniform("a_mira", 1.6, 4.5) if mira else d.uniform("a_sr", 0.15, 1.1)
-    rise, phase, blue = d.uniform("rise", 0.38, 0.5), float(d.rng.random()), d.uniform("blue", 0.7, 1.2)
-    irregular, other = (0.0 if mira else d.uniform("irregular", 0.15, 0.7)), period * d.uniform("other", 1.3, 8)
-    star = Star(d.magnitude("mag", 12.6, 18.5), d.normal("colour", 1.85, 0.4, 1.0, 3.2))
-
-    def magnitudes(t: F64, wavelength: F64) -> F64:
-        x = (t / period + phase) % 1
-        y = np.where(x < rise, np.cos(np.pi * x / rise), -np.cos(np.pi * (x - rise) / (1 - rise)))
-        return 0.5 * amplitude * (y + irregular * np.sin(2 * np.pi * t / other)) * (wavelength / 5500.0) ** -blue
-
-    sky: SkyKind = "disc" if d.chance(0.8) else "halo"
-    return Source(
-        "lpv", "Mira" if mira else "SR", difference(star, magnitudes, reference_times(d)), (0.0, 200.0), sky, star=star, persistent=True
-    )
 
 
 def yso(d: Draw) -> Source:
@@ -182,3 +60,34 @@ def yso(d: Draw) -> Source:
         return m * (wavelength / 6200.0) ** -slope
 
     return Source("yso", kind, difference(star, magnitudes, reference_times(d)), (0.0, 150.0), "star-forming", star=star, persistent=True)
+
+
+def rcb(d: Draw) -> Source:
+    """R Coronae Borealis stars: at maximum they pulsate by 0.05–0.3 mag in 35–100 d; every one to four years carbon dust takes 1–8 mag off
+    within weeks and clears over months (Clayton 1996, 2012); the dust reddens.
+    """
+    start, end = -HISTORY - 260, 4200.0
+    onsets, depths, falls, clears = [], [], [], []
+    t = start - 300 * float(d.rng.random())
+    wait = d.lognormal("wait", 550, 0.45, 200, 1500)
+    while t < end:
+        t += float(d.rng.exponential(wait)) + 20
+        for k in range(int(d.rng.integers(1, 4))):  # declines come in clusters
+            onsets.append(t + 60 * k * float(d.rng.random()))
+            depths.append(d.lognormal("depth", 2.2, 0.6, 0.4, 6.0) / (1 + 0.5 * k))
+            falls.append(d.lognormal("fall", 12, 0.5, 3, 50))
+            clears.append(d.lognormal("clear", 75, 0.6, 15, 300))
+    period, size, phase = d.lognormal("period", 45, 0.3, 30, 110), d.uniform("pulse", 0.02, 0.15), float(d.rng.random())
+    star = Star(d.magnitude("mag", 13.0, 18.5), d.normal("colour", 0.8, 0.3, 0.2, 1.8))
+
+    def magnitudes(t: F64, wavelength: F64) -> F64:
+        dust = np.zeros_like(t)
+        for onset, depth, fall, clear in zip(onsets, depths, falls, clears, strict=True):
+            age = t - onset
+            dust += depth * np.where(age > 0, 1 - np.exp(-((np.maximum(age, 0) / fall) ** 2)), 0.0) * np.exp(-np.maximum(age, 0) / clear)
+        dust = 8.0 * np.tanh(dust / 8.0)
+        pulse = size * np.sin(2 * np.pi * (t / period + phase))
+        return pulse * (wavelength / 5500.0) ** -1 + dust * (wavelength / 5500.0) ** -0.9
+
+    light = difference(star, magnitudes, reference_times(d), mean=True)
+    return Source("", "RCB", light, (0.0, 200.0), "disc", star=star, persistent=True)

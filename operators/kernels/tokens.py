@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from operators.kernels.compiled import compiled
-from operators.types import F32, AlertBatch
+from operators.types import F32, F64, AlertBatch
 
 
 def fill_tokens(
-    batch: AlertBatch, scale: F32, n_tokens: int, n_features: int, periods: tuple[float, ...], centres: tuple[float, ...], width: float
+    batch: AlertBatch, scale: F32, brightest: F64, n_tokens: int, n_features: int, periods: tuple[float, ...], centres: tuple[float, ...], width: float
 ) -> F32:
     """Columns of a batch → (n, L, F) float32."""
     out = np.zeros((len(batch), n_tokens, n_features), dtype=np.float32)
@@ -19,13 +19,13 @@ def fill_tokens(
     centre = np.array([math.log(c) for c in centres], dtype=np.float32)
     _fill(
         batch.time, batch.wavelength, batch.flux, batch.flux_err, batch.limit, batch.detected, batch.valid,
-        batch.first_detection, batch.mjd, scale, frequency, centre, np.float32(width), out,
+        batch.first_detection, batch.mjd, scale, brightest, frequency, centre, np.float32(width), out,
     )  # fmt: skip
     return out
 
 
 @compiled
-def _fill(time, wavelength, flux, flux_err, limit, detected, valid, first, mjd, scale, frequency, centre, width, out):  # type: ignore[no-untyped-def]
+def _fill(time, wavelength, flux, flux_err, limit, detected, valid, first, mjd, scale, brightest, frequency, centre, width, out):  # type: ignore[no-untyped-def]
     n, points = time.shape
     length = out.shape[1]
     chosen = np.empty(points, dtype=np.bool_)
@@ -50,6 +50,7 @@ def _fill(time, wavelength, flux, flux_err, limit, detected, valid, first, mjd, 
                 continue
             since = _days(time[i, j] - first[i])
             before = _days(time[i, j] - mjd[i])
+            peak = _days(time[i, j] - brightest[i])
             gap = before - previous if slot > 0 else np.float32(0.0)
             previous = before
             colour = np.log(wavelength[i, j])
@@ -64,18 +65,20 @@ def _fill(time, wavelength, flux, flux_err, limit, detected, valid, first, mjd, 
             row[1] = _signed_log(before) / 3
             row[2] = min(max(since / 100, np.float32(-1.0)), np.float32(5.0))
             row[3] = min(max(before / 30, np.float32(-5.0)), np.float32(1.0))
-            row[4] = np.log1p(min(max(gap, np.float32(0.0)), np.float32(1e3))) / 3
-            row[5] = (colour - np.float32(8.6)) * 2
-            row[6] = min(max(value, np.float32(-2.0)), np.float32(2.0))
-            row[7] = np.arcsinh(10 * min(max(value, np.float32(-10.0)), np.float32(10.0))) / 3
-            row[8] = np.log10(error) / 2 + np.float32(0.5) if measured else np.float32(0.0)
-            row[9] = np.arcsinh(noise) / 4
-            row[10] = 1.0 if detected[i, j] else 0.0
-            row[11] = 1.0 if limited else 0.0
-            row[12] = np.arcsinh(10 * min(max(limit[i, j] / scale[i], np.float32(0.0)), np.float32(100.0))) / 3 if limited else 0.0
-            column = 13
+            row[4] = _signed_log(peak) / 3
+            row[5] = min(max(peak / 100, np.float32(-5.0)), np.float32(5.0))
+            row[6] = np.log1p(min(max(gap, np.float32(0.0)), np.float32(1e3))) / 3
+            row[7] = (colour - np.float32(8.6)) * 2
+            row[8] = min(max(value, np.float32(-2.0)), np.float32(2.0))
+            row[9] = np.arcsinh(10 * min(max(value, np.float32(-10.0)), np.float32(10.0))) / 3
+            row[10] = np.log10(error) / 2 + np.float32(0.5) if measured else np.float32(0.0)
+            row[11] = np.arcsinh(noise) / 4
+            row[12] = 1.0 if detected[i, j] else 0.0
+            row[13] = 1.0 if limited else 0.0
+            row[14] = np.arcsinh(10 * min(max(limit[i, j] / scale[i], np.float32(0.0)), np.float32(100.0))) / 3 if limited else 0.0
+            column = 15
             for k in range(len(frequency)):
-                phase = before * frequency[k]
+                phase = peak * frequency[k]
                 row[column + k] = np.sin(phase)
                 row[column + len(frequency) + k] = np.cos(phase)
             column += 2 * len(frequency)

@@ -18,8 +18,9 @@ torch = pytest.importorskip("torch")
 from gpu.eager import EagerSession  # noqa: E402
 from learning.encoder import Encoder, EncoderConfig  # noqa: E402
 from learning.export import bucket_difference, restore, to_onnx  # noqa: E402
+from operators.context import N_CONTEXT  # noqa: E402
 from operators.tokens import N_FEATURES  # noqa: E402
-from operators.types import CONTEXT, F32, N_TOKENS, STAMP  # noqa: E402
+from operators.types import F32, N_TOKENS, STAMP  # noqa: E402
 
 Inputs = tuple[F32, F32, F32]
 
@@ -33,7 +34,7 @@ def inputs(n: int, seed: int = 0) -> Inputs:
     return (
         tokens,
         rng.normal(size=(n, 4, STAMP, STAMP)).astype(np.float32),
-        rng.normal(size=(n, 2 * len(CONTEXT))).astype(np.float32),
+        rng.normal(size=(n, N_CONTEXT)).astype(np.float32),
     )
 
 

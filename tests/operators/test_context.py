@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from operators.context import TRANSFORMS, context
+from operators.context import N_CONTEXT, TRANSFORMS, context
 from operators.types import CONTEXT
 from tests.operators.batches import random_batch, to_numpy
 
@@ -12,7 +12,7 @@ from tests.operators.batches import random_batch, to_numpy
 def test_every_namespace_agrees(moved):
     batch = random_batch(20)
     out = context(batch)
-    assert out.shape == (20, 2 * len(CONTEXT))
+    assert out.shape == (20, N_CONTEXT)
     assert out.dtype == np.float32
     np.testing.assert_allclose(to_numpy(context(moved(batch))), out, atol=1e-6)
 
@@ -23,7 +23,7 @@ def test_missing_values_are_zero_and_said_so():
     missing = np.isnan(batch.context)
     assert missing.any()
     assert not out[:, : len(CONTEXT)][missing].any()
-    np.testing.assert_array_equal(out[:, len(CONTEXT) :] == 0, missing)
+    np.testing.assert_array_equal(out[:, len(CONTEXT) : 2 * len(CONTEXT)] == 0, missing)
 
 
 def test_each_transform_keeps_the_order_and_stays_bounded():

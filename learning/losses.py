@@ -1,0 +1,136 @@
+"""One shard of a training step: draw alerts and light curves, see them worse, embed them, and say how wrong the network is.
+
+`Sets`, a generator → loss
+
+Cross-entropy over the kinds is what the published recipe rests on; supervised contrast, the clean curve, episodes and views of unlabelled
+curves are further terms, each with a weight in the recipe (0: none).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from learning.augment import Strength, augment
+from learning.augment_curves import augment_curves
+from learning.dataset import I64, SLUG_OF, Alerts
+from learning.encoder import Encoder
+from operators.types import STAMP
+
+if TYPE_CHECKING:
+    from learning.fit import Recipe, Trainee
+
+LENGTHS = (12, 24, 36)
+"""Light curves of at most so many tokens are trained apart from longer ones."""
+
+
+class Sets:
+    """What is drawn from.
+
+    Parameters
+    ----------
+    alerts : with images; each stream class as likely as any other, its kinds as they come
+    curves : without images, as they come; None: alerts only
+    unlabelled : for the views; None: no such term
+    recipe, strength
+    """
+
+    def __init__(self, alerts: Alerts, curves: Alerts | None, unlabelled: Alerts | None, recipe: Recipe, strength: Strength) -> None:
+        self.alerts, self.curves, self.unlabelled, self.strength = alerts, curves, unlabelled, strength
+        size = recipe.batch // recipe.shards
+        self.n_curves = round(size * recipe.curves) if curves is not None else 0
+        self.n_alerts = size - self.n_curves
+        slug = SLUG_OF[alerts.label]
+        self.members = [rows for k in sorted(set(slug.tolist())) if len(rows := np.flatnonzero(slug == k))]
+
+    def draw(self, rng: np.random.Generator) -> list[Alerts]:
+        """Alerts, then curves, both augmented."""
+        parts = []
+        if self.n_alerts:
+            parts.append(augment(self.alerts.take(balanced(self.members, self.n_alerts, rng)), rng, self.strength))
+        if self.curves is not None and self.n_curves:
+            parts.append(augment_curves(self.curves.take(rng.integers(0, len(self.curves), self.n_curves)), rng))
+        return parts
+
+
+def loss(trainee: Trainee, sets: Sets, recipe: Recipe, rng: np.random.Generator, device: torch.device) -> tuple[float, float, Tensor]:
+    """Cross-entropy and accuracy of a shard as numbers, and the loss to descend."""
+    answers = [forward(trainee.encoder, part, device, recipe.half) for part in sets.draw(rng)]
+    embedding, logits, label, target = (torch.cat(x) for x in zip(*answers, strict=True))
+    entropy = F.cross_entropy(logits, label, label_smoothing=recipe.label_smoothing)
+    total = entropy
+    if recipe.contrast:
+        total = total + recipe.contrast * contrast(embedding, label, recipe.contrast_temperature)
+    if recipe.clean:
+        known = target.isfinite().all(dim=1)
+        if known.any():
+            total = total + recipe.clean * F.smooth_l1_loss(trainee.clean(embedding[known]), target[known], beta=0.3)
+    if recipe.episodic:
+        total = total + recipe.episodic * episode(embedding, label)
+    if recipe.views and sets.unlabelled is not None:
+        rows = rng.integers(0, len(sets.unlabelled), 96)
+        both = [forward(trainee.encoder, augment_curves(sets.unlabelled.take(rows), rng), device, recipe.half, rows) for _ in range(2)]
+        total = total + recipe.views * contrast(torch.cat([b[0] for b in both]), torch.cat([b[2] for b in both]), 0.15)
+    return float(entropy.detach()), float((logits.argmax(1) == label).float().mean()), total
+
+
+def forward(encoder: Encoder, part: Alerts, device: torch.device, half: bool, label: I64 | None = None) -> tuple[Tensor, ...]:
+    """Embed alerts, those with a short light curve apart: padding changes nothing and costs as much as tokens do.
+
+    Returns
+    -------
+    embedding (n, E), logits (n, K), label (n,), target (n, TARGETS), in one order of their own.
+    """
+    tokens, stamps, context = part.inputs()
+    label = part.label if label is None else label
+    number = tokens[..., -1].sum(axis=1)
+    edges = (-1, *LENGTHS, tokens.shape[1])
+    answers = []
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+        nothing = torch.zeros(1, 4, STAMP, STAMP, device=device) if not part.stamps.shape[-1] else None
+        for low, length in pairwise(edges):
+            rows = (number > low) & (number <= length)
+            if rows.any():
+                move = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (tokens[rows, :length], context[rows])]
+                image = encoder.image(nothing if nothing is not None else torch.from_numpy(stamps[rows]).to(device))
+                embedding, logits = encoder.embed(move[0], image.expand(int(rows.sum()), -1), move[1])
+                rest = [torch.from_numpy(a[rows]).to(device) for a in (label, part.target)]
+                answers.append((embedding.float(), logits.float(), *rest))
+    return tuple(torch.cat(x) for x in zip(*answers, strict=True))
+
+
+def contrast(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
+    """Supervised contrastive loss of a batch; 0 where no class has two members."""
+    z = F.normalize(embedding, dim=-1)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    similarity = (z @ z.T / temperature).masked_fill(itself, -1e9)
+    log_share = similarity - similarity.logsumexp(dim=1, keepdim=True)
+    same = (label[:, None] == label[None, :]) & ~itself
+    partners = same.sum(dim=1)
+    each = -(log_share * same).sum(dim=1) / partners.clamp(min=1)
+    return (each * (partners > 0)).sum() / (partners > 0).sum().clamp(min=1)
+
+
+def episode(embedding: Tensor, label: Tensor) -> Tensor:
+    """Prototypical loss of a batch: every other member of a class is an example, the rest are queries; 0 without any query."""
+    z = F.normalize(embedding - embedding.mean(dim=0), dim=-1)
+    kinds, index = label.unique(return_inverse=True)
+    member = F.one_hot(index, len(kinds)).to(z.dtype)
+    number = (member.cumsum(dim=0) * member).sum(dim=1)  # 1, 2, … within the class
+    support = (number % 2 == 1).to(z.dtype)[:, None] * member
+    prototypes = F.normalize(support.T @ z, dim=-1)
+    queries = number % 2 == 0
+    if not queries.any():
+        return embedding.sum() * 0
+    return F.cross_entropy(10 * z[queries] @ prototypes.T, index[queries])
+
+
+def balanced(members: list[I64], n: int, rng: np.random.Generator) -> I64:
+    """Rows of n alerts, every class as likely as any other."""
+    picks = [members[k] for k in rng.integers(0, len(members), n)]
+    return np.array([rows[int(rng.integers(len(rows)))] for rows in picks], dtype=np.int64)

@@ -1,0 +1,112 @@
+"""Light curves join the alerts in training: augmented, folded, and with every further loss."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from learning.augment_curves import Strength, augment_curves  # noqa: E402
+from learning.dataset import NAMES, REFERENCE, Alerts, simulate, simulate_curves, thinned  # noqa: E402
+from learning.encoder import EncoderConfig  # noqa: E402
+from learning.fit import Progress, Recipe, fit  # noqa: E402
+from learning.losses import episode  # noqa: E402
+from learning.train import recipe_numbers, without  # noqa: E402
+
+CONFIG = EncoderConfig(classes=len(NAMES), width=16, channels=(4, 8, 8, 8), image=16, context=16, fold=16, hidden=32, embedding=16)
+
+
+@pytest.fixture(scope="module")
+def curves() -> Alerts:
+    return simulate_curves(500, seed=5, processes=1)
+
+
+@pytest.fixture(scope="module")
+def alerts() -> Alerts:
+    return simulate(200, seed=5, processes=1)
+
+
+def test_curves_have_no_images_and_the_folded_view_of_stars(curves: Alerts) -> None:
+    tokens, stamps, context = curves.inputs()
+    assert not stamps.any()
+    assert np.isfinite(tokens).all()
+    assert np.isfinite(context).all()
+    folded = curves.folded[:, -1] > 0
+    stars = np.isin(curves.label, [NAMES.index(k) for k in ("RRab", "EA", "EW")])
+    assert folded[stars].mean() > 0.4
+    assert folded.mean() < 0.6
+    assert curves.time.shape[1] <= 96
+
+
+def test_augmented_curves_keep_three_detections_and_end_with_one(curves: Alerts) -> None:
+    before = curves.take(slice(None))
+    enough = (before.valid & before.detected).sum(axis=1) >= 3
+    after = augment_curves(curves.take(slice(None)), np.random.default_rng(0))
+    assert ((after.valid & after.detected).sum(axis=1)[enough] >= 1).all()
+    assert after.valid.sum() < before.valid.sum()
+    last = np.where(after.valid, after.time, -np.inf).max(axis=1)
+    assert (last <= 1e-6).all()
+    assert (after.first_detection <= 0).all()
+    for array in after.inputs():
+        assert np.isfinite(array).all()
+    single = np.array([len(set(after.wavelength[i, after.valid[i]].tolist())) == 1 for i in range(len(after))])
+    assert single.mean() > 0.1
+
+
+def test_only_the_reference_is_known_of_a_curves_surroundings(curves: Alerts) -> None:
+    after = augment_curves(curves.take(slice(None)), np.random.default_rng(0), Strength(no_reference=0.0))
+    known = np.isfinite(after.context)
+    assert known[:, REFERENCE].any()
+    assert known.sum() == 2 * known[:, REFERENCE].sum()
+
+
+def test_augmentation_repeats_by_its_seed(curves: Alerts) -> None:
+    a, b = (augment_curves(curves.take(slice(0, 60)), np.random.default_rng(7)) for _ in range(2))
+    for field in dataclasses.fields(Alerts):
+        np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+
+
+def test_thinning_keeps_points_in_time_order(curves: Alerts) -> None:
+    few = thinned(curves, 10, np.random.default_rng(0))
+    assert few.time.shape[1] == 10
+    np.testing.assert_array_equal(few.valid.sum(axis=1), np.minimum(curves.valid.sum(axis=1), 10))
+    for i in range(len(few)):
+        assert (np.diff(few.time[i, few.valid[i]]) >= 0).all()
+
+
+@pytest.mark.parametrize("terms", [{}, {"contrast": 0.0, "clean": 0.0}, {"episodic": 0.5}, {"views": 0.3}, {"half": False}])
+def test_every_loss_trains(alerts: Alerts, curves: Alerts, terms: dict[str, float]) -> None:
+    history: list[Progress] = []
+    recipe = Recipe(steps=30, batch=64, seed=3, **terms)  # type: ignore[arg-type]
+    fit(alerts, CONFIG, recipe, report=history.append, curves=curves, unlabelled=curves if recipe.views else None)
+    assert np.mean([p.loss for p in history[-8:]]) < 0.97 * np.mean([p.loss for p in history[:8]])
+
+
+def test_a_seed_gives_the_same_weights(alerts: Alerts, curves: Alerts) -> None:
+    a, b = (fit(alerts, CONFIG, Recipe(steps=4, batch=64, seed=3), curves=curves) for _ in range(2))
+    for name, value in a.state_dict().items():
+        torch.testing.assert_close(value, b.state_dict()[name], rtol=0, atol=0)
+
+
+def test_an_episode_prefers_classes_together() -> None:
+    label = torch.tensor([0, 0, 1, 1])
+    together = torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
+    assert episode(together, label) < episode(together[[0, 2, 1, 3]], label)
+    assert episode(together, torch.arange(4)) == 0
+
+
+def test_a_kind_can_be_left_out(curves: Alerts) -> None:
+    kept = without(curves, ["TDE", "Ia"])
+    assert len(kept) < len(curves)
+    assert not np.isin(kept.label, [NAMES.index("TDE"), NAMES.index("Ia")]).any()
+
+
+def test_numbers_of_the_recipe_by_name() -> None:
+    assert recipe_numbers(["contrast=0", "half=0"]) == {"contrast": 0.0, "half": False}
+    with pytest.raises(ValueError, match="--set knows"):
+        recipe_numbers(["depth=3"])
+    with pytest.raises(ValueError, match="takes a number"):
+        recipe_numbers(["contrast=much"])
