@@ -48,6 +48,9 @@ class Recipe:
     warm_up: float = 0.03
     """Share of the steps."""
     label_smoothing: float = 0.03
+    coarse: float = 0.5
+    """Weight of the cross-entropy over the stream's classes, a kind without one being its own: what a supernova of type Ia is taken for
+    matters more than which of them it is."""
     contrast: float = 0.25
     """Weight of the supervised contrastive loss (Khosla et al. 2020); it tightens the prototypes, not the labels."""
     contrast_temperature: float = 0.1

@@ -25,6 +25,10 @@ from operators.types import STAMP
 if TYPE_CHECKING:
     from learning.fit import Recipe, Trainee
 
+GROUP_OF: I64 = np.unique([f"{k:03d}" if slug < 0 else f"class {slug:02d}" for k, slug in enumerate(SLUG_OF)], return_inverse=True)[
+    1
+].astype(np.int64)
+"""(K,) the group of each kind: its class of the stream, else itself."""
 LENGTHS = (12, 24, 36)
 """Light curves of at most so many tokens are trained apart from longer ones."""
 
@@ -64,6 +68,9 @@ def loss(trainee: Trainee, sets: Sets, recipe: Recipe, rng: np.random.Generator,
     embedding, logits, label, target = (torch.cat(x) for x in zip(*answers, strict=True))
     entropy = F.cross_entropy(logits, label, label_smoothing=recipe.label_smoothing)
     total = entropy
+    if recipe.coarse:
+        groups = torch.from_numpy(GROUP_OF).to(device)
+        total = total + recipe.coarse * coarse(logits, label, groups, recipe.label_smoothing)
     if recipe.contrast:
         total = total + recipe.contrast * contrast(embedding, label, recipe.contrast_temperature)
     if recipe.clean:
@@ -116,10 +123,17 @@ def contrast(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
     return (each * (partners > 0)).sum() / (partners > 0).sum().clamp(min=1)
 
 
+def coarse(logits: Tensor, label: Tensor, groups: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy over groups of kinds: a group is as probable as its members together."""
+    member = F.one_hot(groups).to(logits.dtype)
+    share = (logits.softmax(dim=1) @ member).clamp(min=1e-9)
+    return F.cross_entropy(share.log(), groups[label], label_smoothing=smoothing)
+
+
 def episode(embedding: Tensor, label: Tensor) -> Tensor:
     """Prototypical loss of a batch: every other member of a class is an example, the rest are queries; 0 without any query."""
     z = F.normalize(embedding - embedding.mean(dim=0), dim=-1)
-    kinds, index = label.unique(return_inverse=True)
+    kinds, index = torch.unique(label, return_inverse=True)
     member = F.one_hot(index, len(kinds)).to(z.dtype)
     number = (member.cumsum(dim=0) * member).sum(dim=1)  # 1, 2, … within the class
     support = (number % 2 == 1).to(z.dtype)[:, None] * member
