@@ -4,6 +4,8 @@ draw.py          random numbers that know their population (train or demo)
 sky.py           distances, extinction, black bodies, coordinates
 source.py        what every class returns: a difference flux f(t, λ) and its surroundings
 supernovae.py, fast.py, variables.py, nuisance.py    the classes, each with its source in the docstring
+described.py     a class from a physical description (descriptions/*.yaml) → a Source (recipe.py), found by a phrase (lookup.py)
+sample.py        a description → objects that a survey detected
 classes.py       the table of classes
 cadence.py       when a survey looks, in which band, how deep
 observe.py       source + visits → detections, limits, forced photometry → one alert

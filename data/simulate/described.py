@@ -1,9 +1,9 @@
 """A class from a physical description: a small YAML of rise, decline, colour, peak and surroundings → a way to draw such objects.
 
-FILE.yaml → `Description` (checked: what is wrong is one line that names the field and its range) → `draw(Draw) -> Source`, like any class of
-`classes.py`. Times are rest-frame days, light is that of g (4750 Å, at rest); the other bands follow from the colour. A number may be fixed
-(``3``), a range (``[2, 5]``, even, in the logarithm for times and temperatures) or a middle with a spread (``{median: 3, spread: 0.3}``,
-spread in e-folds for times and temperatures, in its own unit otherwise). docs/descriptions.md has the table of fields.
+FILE.yaml → `Description` (checked: what is wrong is one line that names the field and its range) → `draw(Draw) -> Source`, like any class
+of `classes.py`. Times are rest-frame days, light is that of g (4750 Å, at rest); the other bands follow from the colour. A number may be
+fixed (``3``), a range (``[2, 5]``, even, in the logarithm for times and temperatures) or a middle with a spread (``{median: 3, spread:
+0.3}``, in e-folds for times and temperatures, in its own unit otherwise). docs/descriptions.md has the table of fields.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ Share: TypeAlias = Annotated[Spread, _quantity(0.0, 10.0, "(share of the peak)")
 Fraction: TypeAlias = Annotated[Spread, _quantity(0.02, 0.98, "(share of the period)")]
 
 
-class _Part(pydantic.BaseModel, frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True):
-    pass
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Plateau(_Part):
@@ -242,6 +242,8 @@ class Description(_Part):
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.name in ("bogus", "asteroid"):
+            raise ValueError(f"name: {self.name} is what a survey's artefacts and moving objects are called: choose another")
         outside = self.sky == "extragalactic"
         if outside != (self.peak.absolute is not None):
             raise ValueError(f"sky {self.sky} needs peak.{'absolute' if outside else 'amplitude'} [mag]")
@@ -281,7 +283,7 @@ class Description(_Part):
         return recipe.source(self, d)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML without what surprises: no key twice, no anchors (a bomb needs them), and 1e-3 is a number."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -292,15 +294,15 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a field's name must be a word", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
 
 
 def parse(text: str, where: str = "the description") -> Description:
@@ -312,13 +314,15 @@ def parse(text: str, where: str = "the description") -> Description:
         One line: `where`, the field, what it must be.
     """
     try:
-        found = yaml.load(text, _Loader)  # noqa: S506: a SafeLoader with less
+        found = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader that reads less)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f" line {mark.line + 1}" if mark else ""
         raise DescriptionError(f"{where}:{at} {error.problem or 'no YAML'}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise DescriptionError(f"{where} is no YAML that can be read: {(str(error).splitlines() or ['nested too deep'])[0][:120]}") from None
+        raise DescriptionError(
+            f"{where} is no YAML that can be read: {(str(error).splitlines() or ['nested too deep'])[0][:120]}"
+        ) from None
     if not isinstance(found, dict):
         raise DescriptionError(f"{where} is no description: it must be lines of field: value (docs/descriptions.md)")
     try:
@@ -335,11 +339,11 @@ def _explain(error: pydantic.ValidationError) -> str:
         return f"{field} is no field of a description (docs/descriptions.md lists them)"
     if first["type"] == "missing":
         return f"{field} is missing"
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if first["type"] == "string_pattern_mismatch":
         message = "must be lower-case letters, digits and hyphens, at most 48"
-    elif not message.startswith(("must", "a range", "give")) and field:
-        message = f"{message[0].lower()}{message[1:]}, not {first['input']!r:.60}" if first["type"] != "value_error" else message
+    if first["type"] != "value_error":
+        message += f", not {first['input']!r:.60}"
     return f"{field}: {message}" if field else message
 
 

@@ -2,9 +2,10 @@
 
 "neutron star merger", "Type 1a", "kilonva" → [(name, score)], best first
 
-Two views, each a cosine of TF-IDF vectors (Salton & Buckley 1988): groups of letters against names and synonyms, which forgives misspellings,
-and words against names, synonyms and single sentences, after a small table of the field's synonyms and word stems. The score is the better of
-the two, weighed by how much of the phrase is known at all: 1 is a name or synonym itself, below `LEAST` nothing was found.
+Two views, each a cosine of TF-IDF vectors (Salton & Buckley 1988): groups of letters against names and synonyms, which forgives
+misspellings, and words against names, synonyms and single sentences, after a small table of the field's synonyms and word stems. The score
+leans on the better of the two: 1 is a name or synonym itself, below `LEAST` nothing was found. A word that no description has counts
+against every one of them, as the rarest.
 """
 
 from __future__ import annotations
@@ -61,8 +62,11 @@ PHRASES: tuple[tuple[str, str], ...] = (
 )
 """What the field says in several ways → one way. Patterns on lower-case text without accents, in this order."""
 STOP = frozenset(
-    "a an the of in on at by to for from with and or is are was be as it its that this which who when then than into over near away after"
-    " before while like event events transient transients object objects source kind sort some any very all".split()
+    re.findall(
+        r"\w+",
+        "a an the of in on at by to for from with and or is are was be as it its that this which who when then than into over near away "
+        "after before while like event events transient transients object objects source kind sort some any very all",
+    )
 )
 _ENDINGS = ("ations", "ation", "ingly", "ings", "ing", "edly", "ies", "ed", "es", "ly", "s")
 
@@ -94,9 +98,9 @@ def words(text: str) -> list[str]:
 
 
 def letters(text: str) -> list[str]:
-    """Groups of `LETTERS` letters of each word, its ends marked; single words too short for one stand as they are."""
+    """Groups of `LETTERS` letters of each word that says something, its ends marked."""
     out = []
-    for word in plain(text).split():
+    for word in (w for w in plain(text).split() if w not in STOP):
         padded = f"^{word}$"
         out += [padded[i : i + LETTERS] for i in range(len(padded) - LETTERS + 1)]
     return out
@@ -178,9 +182,9 @@ class Lookup:
             Best first, score 0 … 1. Empty: nothing means that.
         """
         text = text[:500]
-        if not plain(text):
-            return []
         exact = self._exact.get(plain(text))
+        if not words(text) and exact is None:
+            return []
         by_letters, by_words = self._letters.scores(letters(text)), self._words.scores(words(text))
         pairs = {n: (by_letters.get(n, 0.0), by_words.get(n, 0.0)) for n in self.names}
         # A word more in common counts between descriptions that are equally near in letters.

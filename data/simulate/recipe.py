@@ -65,7 +65,9 @@ def _pulse(description: Description, d: Draw) -> tuple[float, Light, Tint, float
     rise = description.rise.draw(d, "rise")
     fade = _decline(description.decline, d, rise)
     plateau = description.plateau
-    length, slope, drop = (plateau.days.draw(d, "plateau"), plateau.slope.draw(d, "slope"), plateau.drop.draw(d, "drop")) if plateau else (0.0,) * 3
+    length, slope, drop = (
+        (plateau.days.draw(d, "plateau"), plateau.slope.draw(d, "slope"), plateau.drop.draw(d, "drop")) if plateau else (0.0,) * 3
+    )
     edge = max(0.04 * length, 1e-3)
 
     def light(t: F64) -> F64:
@@ -151,15 +153,14 @@ def _event(description: Description, d: Draw, shape: Tint, rise: float, end: flo
     another = description.second_peak
     reach = max(end, rise + (another.after.median + 3 * another.width.median if another else 0.0))
     grid = np.unique(np.concatenate([np.linspace(0, 2 * rise, 41), np.geomspace(max(0.01 * rise, 1e-4), reach, 80)]))
-    bright, faint = BRIGHTEST, FAINTEST
+    bright, faint = BRIGHTEST + 0.5 * d.deeper, FAINTEST + d.deeper  # as `transient` moves them with the survey's depth
     if description.redshift is not None:
         near, far = (absolute + 1.2 * a_v + modulus(z) for z in description.redshift)
-        # what `transient` adds for a deeper survey is taken off: a redshift is a redshift
-        faint = min(faint, far - d.deeper)
-        bright = max(min(near - 0.5 * d.deeper, faint + 0.5 * d.deeper), bright)
-        faint = max(faint, bright - 0.5 * d.deeper)
+        bright, faint = max(bright, near), min(faint, far)
+        if bright > faint:  # all of them are too faint (or too bright): the redshifts stand, and the survey must see what it can
+            bright, faint = (near, min(far, near + 1.0)) if near >= bright else (far, far)
     event = Event(description.name, description.name[:16], shape, grid, absolute, end, a_v, nuclear, hostless, dwarf)
-    found = transient(d, event, faintest=faint, brightest=bright)
+    found = transient(d, event, faintest=faint - d.deeper, brightest=bright - 0.5 * d.deeper)
     if description.environment == "outskirts" and found.host is not None:
         found.host.offset = min(FAR_OUT * found.host.offset, 28.0)
     return found
@@ -196,7 +197,13 @@ def _outburst(description: Description, d: Draw, shape: Tint, end: float) -> Sou
         return np.nan_to_num(scale * light)
 
     return Source(
-        description.name, description.name[:16], observed, (0.0, end), description.sky, star=star, persistent=description.recurrence is not None
+        description.name,
+        description.name[:16],
+        observed,
+        (0.0, end),
+        description.sky,
+        star=star,
+        persistent=description.recurrence is not None,
     )
 
 
@@ -212,7 +219,7 @@ def _lens(description: Description, d: Draw) -> Source:
 
     def observed(t: F64, wavelength: F64) -> F64:
         u2 = closest + (t / einstein) ** 2
-        return star.reference(wavelength) * ((u2 + 2) / np.sqrt(u2 * (u2 + 4)) - 1)
+        return np.asarray(star.reference(wavelength) * ((u2 + 2) / np.sqrt(u2 * (u2 + 4)) - 1))
 
     return Source(description.name, description.name[:16], observed, (-2.2 * einstein, 2.2 * einstein), description.sky, star=star)
 

@@ -38,7 +38,9 @@ class Sampled:
         return len(self.objects) / self.tried
 
 
-def observed(description: Description, seed: int, population: PopulationName = "train", survey: Survey = "ztf") -> Iterator[Observed | None]:
+def observed(
+    description: Description, seed: int, population: PopulationName = "train", survey: Survey = "ztf"
+) -> Iterator[Observed | None]:
     """Objects 0, 1, 2… of a seed, for ever; None: not detected."""
     index = 0
     while True:
@@ -63,7 +65,9 @@ def sample(description: Description, n: int, seed: int, population: PopulationNa
         if len(found) == n or tried >= TRIES * n or (tried >= 20 * TRIES and not found):
             break
     if not found:
-        raise NeverSeenError(f"{description.name}: none of {tried:,} simulated objects is detected by {survey}: too faint, too short or too far")
+        raise NeverSeenError(
+            f"{description.name}: none of {tried:,} simulated objects is detected by {survey}: too faint, too short or too far"
+        )
     return Sampled(tuple(found), tried)
 
 
