@@ -93,7 +93,7 @@ Kelvin: TypeAlias = Annotated[Spread, _quantity(1000.0, 60000.0, "K", True)]
 Rate: TypeAlias = Annotated[Spread, _quantity(0.0, 200.0, "mag/d")]
 Trend: TypeAlias = Annotated[Spread, _quantity(-10.0, 10.0, "mag/d")]
 Index: TypeAlias = Annotated[Spread, _quantity(0.1, 10.0, "(power of time)")]
-Colour_: TypeAlias = Annotated[Spread, _quantity(-1.5, 4.0, "mag")]
+Shade: TypeAlias = Annotated[Spread, _quantity(-1.5, 4.0, "mag")]
 Absolute: TypeAlias = Annotated[Spread, _quantity(-28.0, -5.0, "mag")]
 Amplitude: TypeAlias = Annotated[Spread, _quantity(0.02, 20.0, "mag")]
 Fall: TypeAlias = Annotated[Spread, _quantity(0.0, 10.0, "mag")]
@@ -154,7 +154,7 @@ class Colour(_Part):
     """Where it ends."""
     cooling: Days | None = None
     """e-folding time of that."""
-    g_r: Colour_ | None = None
+    g_r: Shade | None = None
     trend: Trend = NOTHING
     """Of g-r, before the peak and after."""
     until: Days | None = None
@@ -182,7 +182,7 @@ class Peak(_Part):
 
     absolute: Absolute | None = None
     amplitude: Amplitude | None = None
-    star_g_r: Colour_ = Spread(-0.5, 3.0, 0.6, 0.3, False)
+    star_g_r: Shade = Spread(-0.5, 3.0, 0.6, 0.3, False)
     """Colour of the quiescent star."""
 
     @pydantic.model_validator(mode="after")
