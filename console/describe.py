@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
-from console.errors import ConsoleError, usage
+from console.errors import ConsoleError, one_line, usage
 from console.progress import progress
 from console.report import check_writable, table, write
 
@@ -154,7 +155,7 @@ def show(description: Description, looks: Summary, figures: Mapping[str, Any], c
     """Print what was found."""
     matched = figures["matched"]
     console.print(f"[bold]{description.name}[/bold]" + (f"  (fits {matched:.2f})" if matched is not None else ""), highlight=False)
-    console.print(" ".join(description.text.split()), style="dim", highlight=False)
+    console.print(one_line(description.text, 4000), style="dim", highlight=False, markup=False)
     console.print()
     rows = table()
     rows.add_column("looks")
@@ -182,10 +183,10 @@ def show(description: Description, looks: Summary, figures: Mapping[str, Any], c
     console.print(near)
     for path, found in figures["against"].items():
         most = table()
-        most.add_column(f"nearest of {found['objects']:,} in {Path(path).name}")
+        most.add_column(escape(f"nearest of {found['objects']:,} in {Path(path).name}"))
         most.add_column("cosine", justify="right")
         for name, cosine in found["nearest"].items():
-            most.add_row(name, f"{cosine:+.2f}")
+            most.add_row(escape(one_line(name, 60)), f"{cosine:+.2f}")
         console.print(most)
     if figures["out"]:
         console.print(f"prototype written to {figures['out']}", highlight=False)

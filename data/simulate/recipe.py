@@ -74,6 +74,7 @@ def _pulse(description: Description, d: Draw) -> tuple[float, Light, Tint, float
         x = t - rise
         up = np.sin(0.5 * np.pi * np.clip(t / rise, 0.0, 1.0)) ** 2
         m = slope * np.clip(x, 0, length) + drop / (1 + np.exp(-np.clip((x - length - 2 * edge) / edge, -50, 50))) * (x > 0)
+        m = np.clip(m, -5.0, 100.0)  # no plateau rises further; what is fainter is nothing
         return np.asarray(up * 10 ** (-0.4 * m) * fade(np.maximum(x - length, 0.0)))
 
     another = description.second_peak
@@ -103,7 +104,7 @@ def _decline(decline: Decline, d: Draw, rise: float) -> Light:
     def fade(y: F64) -> F64:
         # a hyperbola: level at the peak, a straight line of the same rate soon after
         m = rate * (np.sqrt(np.minimum(y, turn) ** 2 + soft**2) - soft) + slow * np.maximum(y - turn, 0.0)
-        return np.asarray(10 ** (-0.4 * m))
+        return np.asarray(10 ** (-0.4 * np.minimum(m, 100.0)))
 
     return fade
 

@@ -404,3 +404,58 @@ def test_the_page_names_every_field_and_its_example_is_what_ships() -> None:
     for model in (SecondPeak, Period):
         for name in model.model_fields:
             assert f"`{name}`" in table, name
+
+
+def test_no_text_does_anything_but_give_a_description_or_one_line() -> None:
+    rng = np.random.default_rng(0)
+    texts = [(Path(__file__).parents[2] / f"data/simulate/descriptions/{name}.yaml").read_text(encoding="utf-8") for name in NAMES]
+    alphabet = list("0123456789-.:[]{}&*!|>'\"#,\n eE\x00\t\u00e9")
+    outcomes, said = {True: 0, False: 0}, []
+    for k in range(1500):
+        text = list(texts[k % len(texts)])
+        for _ in range(int(rng.integers(1, 4))):
+            at = int(rng.integers(len(text)))
+            text[at : at + int(rng.integers(0, 3))] = rng.choice(alphabet, int(rng.integers(0, 3))).tolist()
+        try:
+            parse("".join(text))
+            outcomes[True] += 1
+        except DescriptionError as error:
+            said.append(str(error))
+            outcomes[False] += 1
+    assert min(outcomes.values()) > 200
+    assert [line for line in said if "\n" in line or len(line) > 400] == []
+
+
+def test_whatever_is_accepted_has_finite_light() -> None:
+    """The ends of every range together."""
+    rng = np.random.default_rng(1)
+
+    def choose_from(*values: object) -> object:
+        return values[int(rng.integers(len(values)))]
+
+    for k in range(300):
+        rise, rate = choose_from(1e-4, 1, 3000), choose_from(0, 0.1, 200)
+        decline = choose_from(
+            f"{{rate: {rate}}}",
+            f"{{rate: {rate}, late: {{after: {choose_from(1e-4, 3000)}, rate: {choose_from(0, 200)}}}}}",
+            "{e_folding: 1e-4}",
+            f"{{index: {choose_from(0.1, 10)}, scale: {choose_from(1e-4, 3000)}, late: {{after: 1e-4, index: 10}}}}",
+        )
+        plateau = f"plateau: {{days: {choose_from(1e-4, 3000)}, slope: {choose_from(-10, 10)}, drop: 10}}\n"
+        second = f"second_peak: {{after: {choose_from(-1000, 1000)}, height: 10, width: {choose_from(1e-4, 3000)}}}\n"
+        colour = choose_from(
+            f"{{temperature: {choose_from(1000, 60000)}, early: {choose_from(1000, 60000)}, later: 1000, cooling: 1e-4}}",
+            f"{{g_r: {choose_from(-1.5, 4)}, trend: {choose_from(-10, 10)}, blanketing: 10, ultraviolet: 10}}",
+        )
+        text = f"name: x\ntext: y\nrise: {rise}\ndecline: {decline}\nduration: {choose_from(1e-3, 2000)}\ncolour: {colour}\n"
+        text += str(choose_from("", plateau)) + str(choose_from("", second))
+        if choose_from(True, False):
+            text += f"sky: extragalactic\nenvironment: hostless\npeak: {{absolute: {choose_from(-28, -5)}}}\ndust: {choose_from(0, 5)}\n"
+        else:
+            text += f"sky: any\nenvironment: star\npeak: {{amplitude: {choose_from(0.02, 20)}}}\nrecurrence: {choose_from(1e-4, 3000)}\n"
+        source = drawn(parse(text), k)
+        t = np.linspace(-10, source.active[1], 200)
+        for wavelength in (3600.0, 6200.0, 9700.0):
+            light = source.flux(t, np.full_like(t, wavelength))
+            assert np.isfinite(light).all(), text
+            assert (light >= 0).all(), text
