@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from data.simulate.classes import SLUGS
 from data.simulate.draw import PopulationName
-from data.simulate.observe import observe
+from data.simulate.observe import Observed, observe
 from learning.tables import GAP, SEEN, SEEN_RANGE, Curves, from_arrays
 from operators.types import F64
 
@@ -138,8 +138,11 @@ def simulate(slugs: Sequence[str], each: int, cut: Cut, seed: int, population: P
 def _one(seed: int, index: int, slug: str, population: PopulationName, cut: Cut, rng: np.random.Generator) -> dict[str, F64] | None:
     """One object, observed and cut; None if too little is left."""
     o = observe(seed, index, slug, population, "ztf")
-    if o is None:
-        return None
+    return None if o is None else cut_down(o, cut, rng)
+
+
+def cut_down(o: Observed, cut: Cut, rng: np.random.Generator) -> dict[str, F64] | None:
+    """What a task's cut leaves of an observed object; None if too little."""
     with np.errstate(divide="ignore"):
         ratio = o.flux / o.error
     use = (np.abs(ratio) if o.source.persistent else ratio) >= 5
