@@ -119,7 +119,7 @@ def _against(path: Path, description: Description, session: Any, count: int, see
     """The objects of a table that are most like the description, cut as the table is; the centre is the table's own mean."""
     from learning import zeroshot
     from learning.protocol import ours
-    from learning.protocol.simulated import Cut
+    from learning.protocol.pattern import Patterns
     from learning.tables import TableError, read
     from operators.prototypes import centred
 
@@ -129,7 +129,7 @@ def _against(path: Path, description: Description, session: Any, count: int, see
         raise TableError(f"{path} has {len(held)} objects: at least {LEAST_UNLABELLED} are needed to know what is usual in it")
     z = ours.embed(held, session).embedding
     centre = z.mean(axis=0)
-    own = zeroshot.prototype(description, session, centre, count, seed, cut=Cut.of(held))
+    own = zeroshot.prototype(description, session, centre, count, seed, patterns=Patterns.of(held, persistent=False))
     cosine = centred(z, centre) @ own
     order = np.argsort(-cosine, kind="stable")[:NEAREST]
     return {"objects": len(held), "nearest": {held.object_id[i]: float(cosine[i]) for i in order}}

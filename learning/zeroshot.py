@@ -28,7 +28,7 @@ from data.simulate.sample import TRIES, NeverSeenError, Sampled, observed, sampl
 from data.simulate.source import Source
 from gpu.session import Session
 from learning.protocol import ours
-from learning.protocol.simulated import Cut, cut_down
+from learning.protocol.pattern import Patterns, look
 from learning.tables import SEEN, Curves, from_arrays
 from operators import fewshot
 from operators import prototypes as heads
@@ -73,8 +73,8 @@ def alerts(description: Description, session: Session, n: int, seed: int, survey
     return np.concatenate(parts), found
 
 
-def curves(description: Description, cut: Cut, n: int, seed: int, population: PopulationName = "train") -> tuple[Curves, int]:
-    """Simulate light curves of a description, cut as a task's table is.
+def curves(description: Description, patterns: Patterns, n: int, seed: int, population: PopulationName = "train") -> tuple[Curves, int]:
+    """Simulate light curves of a description, each looked at as an object of a task's table was.
 
     Returns
     -------
@@ -84,18 +84,17 @@ def curves(description: Description, cut: Cut, n: int, seed: int, population: Po
     Raises
     ------
     NeverSeenError
-        Such a cut leaves nothing of it.
+        Such looks leave nothing of it.
     """
     parts, tried = [], 0
-    for o in observed(description, seed, population):
+    while len(parts) < n and tried < TRIES * n and (parts or tried < 20 * TRIES):
+        rng = generator(population, seed, tried, 33)
         tried += 1
-        part = None if o is None else cut_down(o, cut, np.random.default_rng([seed, tried, 11]))
+        part = look(description.draw(Draw(rng, population, description.name, float(rng.uniform(-1.0, 2.0)))), patterns, rng)
         if part is not None:
             parts.append(part)
-        if len(parts) == n or tried >= TRIES * n or (tried >= 20 * TRIES and not parts):
-            break
     if not parts:
-        raise NeverSeenError(f"{description.name}: the cut of the table leaves nothing of {tried:,} simulated objects")
+        raise NeverSeenError(f"{description.name}: the table's way of looking leaves nothing of {tried:,} simulated objects")
     return from_arrays([f"{description.name}-{k}" for k in range(len(parts))], parts), tried
 
 
@@ -106,7 +105,7 @@ def prototype(
     n: int = 300,
     seed: int = 0,
     *,
-    cut: Cut | None = None,
+    patterns: Patterns | None = None,
     survey: Survey = "ztf",
 ) -> F64:
     """A class's prototype without an example.
@@ -115,8 +114,8 @@ def prototype(
     ----------
     centre : (E,)
         Of the model (`Heads.centre`) or of the table.
-    cut : Cut, optional
-        Light curves cut like that table; default: alerts of `survey`, with images and surroundings.
+    patterns : Patterns, optional
+        Light curves looked at like that table's; default: alerts of `survey`, with images and surroundings.
 
     Returns
     -------
@@ -124,8 +123,8 @@ def prototype(
     """
     z = (
         alerts(description, session, n, seed, survey)[0]
-        if cut is None
-        else ours.embed(curves(description, cut, n, seed)[0], session).embedding
+        if patterns is None
+        else ours.embed(curves(description, patterns, n, seed)[0], session).embedding
     )
     return np.asarray(heads.prototype(z, np.asarray(centre, dtype=np.float64)))
 

@@ -5,18 +5,22 @@ features (n, d), episodes → probabilities or scores of queries (E, Q, k)
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpu.session import Session
-from learning.protocol import forest, simulated
+from learning.protocol import forest
 from learning.protocol.episodes import Episodes, make
 from learning.protocol.features import hand_made, impute, scale
+from learning.protocol.kinds import kinds_of
 from learning.protocol.measures import hits
-from learning.tables import Curves
+from learning.protocol.simulated import Looks, Mode, simulate
+from learning.protocol.sources import KINDS
 from operators.fewshot import ridge
 from operators.prototypes import centred
 from operators.types import F64
@@ -30,8 +34,15 @@ CONTROL_TREES = 500
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 """Of the K-shot forest's log-probability beside the simulations' forest: chosen on simulated episodes."""
 WEIGHT_EPISODES = 40
-TUNED_ON = 3000
+TUNED_ON = 6000
 """Simulated curves of the cross-validation."""
+DEEPEST = 10**6
+DEPTHS = (DEEPEST, 16, 10)
+LEAVES = (1, 3, 10)
+PLAIN_FEATURES = 65
+"""More than this means that periods are among the features."""
+MOST_PERIODIC = 20_000
+"""Curves of the control where each needs a period search."""
 
 
 def k_shot_forest(x: F64, e: Episodes, tell: Tell = lambda _: None, trees: int = TREES) -> F64:
@@ -61,25 +72,43 @@ def linear(x: F64, e: Episodes) -> tuple[F64, F64]:
 class Control:
     """The forest that also gets our simulations, and what was chosen for it on simulations alone."""
 
-    probability: F64  # (n, groups) of the task's objects
-    slugs: tuple[str, ...]
+    probability: F64  # (n, classes) of the task's objects
+    names: tuple[str, ...]
     weight: dict[int, float]  # by K
-    depth: int | None
+    depth: int
     leaf: int
     curves: int
+    seconds: dict[str, float]
 
-    def scores(self, k_shot: F64, e: Episodes, slugs: tuple[str | None, ...]) -> F64:
+    def scores(self, k_shot: F64, e: Episodes) -> F64:
         """log(forest of simulations) + weight · log(K-shot forest); (E, Q, k)."""
-        column = np.stack([self._column(s, slugs.count(s)) for s in slugs], axis=1)
+        column = np.stack([self._column(name) for name in e.classes], axis=1)
         return np.asarray(np.log(column[e.query] + 0.01) + self.weight[e.shots] * np.log(k_shot + 0.02))
 
-    def _column(self, slug: str | None, shared: int) -> F64:
-        if slug is None or slug not in self.slugs:
-            return np.full(len(self.probability), 1 / max(len(self.slugs), 1))
-        return self.probability[:, self.slugs.index(slug)] / shared
+    def _column(self, name: str) -> F64:
+        if name not in self.names:
+            return np.full(len(self.probability), 1 / max(len(self.names), 1))
+        return self.probability[:, self.names.index(name)]
+
+    def chosen(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "curves": self.curves, "trees": CONTROL_TREES, "depth": self.depth if self.depth < DEEPEST else None, "leaf": self.leaf,
+            "weight": {str(k): w for k, w in self.weight.items()}, "seconds": self.seconds,
+        }  # fmt: skip
 
 
-def control(task: Curves, x: F64, slugs: tuple[str, ...], shots: tuple[int, ...], curves: int, seed: int, tell: Tell) -> Control | None:
+def control(
+    x: F64,
+    looks: Looks,
+    names: tuple[str, ...],
+    shots: tuple[int, ...],
+    curves: int,
+    seed: int,
+    mode: Mode,
+    processes: int = 2,
+    tell: Tell = lambda _: None,
+) -> Control | None:
     """Train the control; None where fewer than two of the task's classes are simulated.
 
     Depth and leaf size by three-fold cross-validation on simulations; the weight by simulated episodes of another population, which the
@@ -87,42 +116,71 @@ def control(task: Curves, x: F64, slugs: tuple[str, ...], shots: tuple[int, ...]
 
     Parameters
     ----------
-    task : Curves
-        Whose cut the simulations get.
     x : (n, d)
         `hand_made` of the task.
+    looks : Looks
+        Of the task: the control's simulations are those of the head.
+    names : tuple of str
+        The task's classes.
     curves : int
         Simulated curves altogether.
     """
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.model_selection import GridSearchCV
-
-    cut = simulated.Cut.of(task)
-    made, label = simulated.simulate(slugs, max(curves // max(len(slugs), 1), 20), cut, seed + 50, "train")
-    if len(set(label.tolist())) < 2:
+    clock, seconds = time.perf_counter(), {}
+    groups = tuple(kinds_of(name, tuple(KINDS)) for name in names)
+    simulated = [j for j, kinds in enumerate(groups) if kinds]
+    names, groups = tuple(names[j] for j in simulated), tuple(groups[j] for j in simulated)
+    if len(names) < 2:
         return None
-    held, aside = tuple(slugs[k] for k in sorted(set(label.tolist()))), simulated.simulate(slugs, 80, cut, seed + 51, "demo")
-    label = np.searchsorted(sorted(set(label.tolist())), label)
-    train, real = impute(hand_made(made), x)
-    other = impute(train, hand_made(aside[0]))[1]
-    few = np.random.default_rng(seed).permutation(len(train))[:TUNED_ON]
-    grid = {"max_depth": [None, 12], "min_samples_leaf": [1, 3, 10]}
-    plain = RandomForestClassifier(60, class_weight="balanced", random_state=seed)
-    chosen = GridSearchCV(plain, grid, cv=3, refit=False).fit(train[few], label[few]).best_params_
-    grown = RandomForestClassifier(CONTROL_TREES, class_weight="balanced", random_state=seed, **chosen).fit(train, label)
-    spoken = grown.predict_proba(other)
+    many = x.shape[1] > PLAIN_FEATURES
+    curves = min(curves, MOST_PERIODIC) if many else curves
+    made, label = simulate(groups, max(curves // len(names), 20), looks, seed + 50, "train", mode, processes)
+    apart, apart_label = simulate(groups, 80, looks, seed + 51, "demo", mode)
+    held = sorted(set(label.tolist()))
+    if len(held) < 2:
+        return None
+    label, seconds["curves"] = np.searchsorted(held, label), round(time.perf_counter() - clock, 1)
+    clock = time.perf_counter()
+    train, real = impute(hand_made(made, many, processes), x)
+    other = impute(train, hand_made(apart, many))[1]
+    seconds["features"], clock = round(time.perf_counter() - clock, 1), time.perf_counter()
+    edges = forest.bins(train)
+    rows, real_rows, other_rows = (forest.binned(a, edges) for a in (train, real, other))
+    depth, leaf = _shape(rows, label, len(held), seed)
+    found = forest.many_votes(
+        rows, label, np.concatenate([real_rows, other_rows], axis=1), len(held), CONTROL_TREES, seed, depth, leaf, processes
+    )
+    seconds["forest"] = round(time.perf_counter() - clock, 1)
+    probability, spoken = found[: len(real)], found[len(real) :]
+    known = tuple(names[j] for j in held)
     weight = {}
-    names = np.array([slugs[k] for k in aside[1]], dtype=str)
+    called = np.array([names[j] for j in apart_label], dtype=str)
     for k in shots:
-        e = make(names, k, WEIGHT_EPISODES, seed + 7)
+        usable = np.isin(called, known)
+        e = make(called[usable], k, WEIGHT_EPISODES, seed + 7)
         if e is None:
             weight[k] = 1.0
             continue
-        own = np.log(k_shot_forest(other, e, trees=100) + 0.02)
-        prior = np.log(spoken[:, [held.index(c) for c in e.classes]][e.query] + 0.01)
+        own = np.log(k_shot_forest(other[usable], e, trees=100) + 0.02)
+        prior = np.log(spoken[usable][:, [known.index(c) for c in e.classes]][e.query] + 0.01)
         weight[k] = WEIGHTS[int(np.argmax([hits(prior + w * own, e.query_class).mean() for w in WEIGHTS]))]
         tell(1)
-    return Control(grown.predict_proba(real), held, weight, chosen["max_depth"], chosen["min_samples_leaf"], len(made))
+    return Control(probability, known, weight, depth, leaf, len(made), seconds)
+
+
+def _shape(rows: npt.NDArray[np.uint8], label: I64, classes: int, seed: int) -> tuple[int, int]:
+    """Depth and fewest rows of a leaf, by three-fold cross-validation."""
+    few = np.random.default_rng(seed).permutation(rows.shape[1])[:TUNED_ON]
+    fold = np.arange(len(few)) % 3
+    right: dict[tuple[int, int], float] = {}
+    for depth in DEPTHS:
+        for leaf in LEAVES:
+            found = 0.0
+            for i in range(3):
+                train, test = few[fold != i], few[fold == i]
+                votes = forest.many_votes(rows[:, train], label[train], rows[:, test], classes, 60, seed, depth, leaf)
+                found += hits(votes, label[test]).sum()
+            right[depth, leaf] = found
+    return max(right, key=lambda shape: right[shape])
 
 
 def random_session(bundle: Bundle, seed: int) -> Session:

@@ -5,7 +5,6 @@ Every figure of a task uses the same episodes, the same resampled objects and no
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu.session import Session
-from learning.protocol import baselines, measures, ours, stages
+from learning.protocol import baselines, confidence, measures, ours, pictures, stages
+from learning.protocol.clock import Clock
 from learning.protocol.episodes import QUERIES, Episodes, make
 from learning.protocol.features import bookkeeping, hand_made
+from learning.protocol.kinds import Rule, kinds_of, kinds_of_bundle
 from learning.protocol.measures import Resampling
-from learning.protocol.simulated import Cut, slug_of
+from learning.protocol.novelty import Known
+from learning.protocol.simulated import Looks, Mode
+from learning.protocol.sources import KINDS
 from learning.tables import Curves, TableError
 from operators import fewshot
 from operators.types import F64
@@ -26,9 +29,14 @@ from registry.bundle import Bundle
 
 BY_K = (
     "accuracy", "interval", "episode_error", "per_class", "by_physics", "ece", "ece_null", "ece_above_null", "brier", "temperature",
-    "conformal", "purity", "baselines", "baseline_intervals", "gains",
+    "conformal", "purity", "confusion", "reliability", "baselines", "baseline_intervals", "gains",
 )  # fmt: skip
 """Keys of the report that hold one entry a K."""
+
+TUNED = (
+    "on the shared tasks: the head's weights (by prototypes/fewshot), the centre (the best of three) and the way simulations are made to "
+    "look like a task (the better of two)"
+)
 
 Labels = npt.NDArray[np.str_]
 Which = Literal["fast", "all", "none"]
@@ -50,6 +58,11 @@ class Options:
     """Simulated curves a class for prototypes; half as many of another population to calibrate on."""
     simulations: int = 20_000
     """Of the control."""
+    looks: Mode = "pattern"
+    """How simulated curves come to look like the task's: `learning.protocol.simulated`."""
+    processes: int = 1
+    """That simulate and make features for the control."""
+    head: ours.Head = ours.WHOLE
     centre: Centre = "simulated"
     """simulated: of the simulated classes, cut as the task is; bundle: frozen with the model, as in the stream, where alerts have images
     and surroundings; table: of its objects without their labels. The other two are reported beside."""
@@ -62,11 +75,23 @@ class Task:
     curves: Curves
     """As the table has them."""
     labels: Labels
+    looks: Looks
     views: ours.Views
     made: ours.Simulations | None
-    knowledge: ours.Knowledge | None
-    persistent: bool
-    """Total fluxes of lasting sources: their medians were taken off."""
+    known: Known
+
+    @property
+    def knowledge(self) -> ours.Knowledge | None:
+        return self.known.knowledge
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.labels.tolist())))
+
+    def voice(self, names: tuple[str, ...]) -> F64 | None:
+        """(n, k) zero-shot log-probability over some classes; None where the network speaks of none of them."""
+        spoken, known = ours.speak(self.views, names, self.known.kinds, self.known.rule)
+        return spoken if known.any() else None
 
 
 def evaluate(
@@ -88,36 +113,59 @@ def evaluate(
     TableError
         No K leaves two classes with enough objects.
     """
-    begun = time.perf_counter()
+    clock = Clock()
     planned = {k: make(labels, k, options.episodes, options.seed) for k in options.shots}
     plans = {k: e for k, e in planned.items() if e is not None}
     if not plans:
         raise TableError(f"no two classes have {min(options.shots)} + 5 objects: give more labels or fewer --shots")
     tell("embedding", 0)
-    task = _see(curves, labels, bundle, session, options)
+    task = see(curves, labels, bundle, session, options, clock)
     tell("embedding", 1)
-    rivals = _Rivals.of(task, bundle, session, plans, options, tell)
+    rivals = _Rivals.of(task, bundle, plans, options, tell, clock)
     report = _head(task, bundle, session, options, plans) | {"missing_baselines": dict(rivals.missing)}
+    if rivals.control is not None:
+        report["control"] = rivals.control.chosen()
     for k, e in plans.items():
         tell(f"K = {k}", 0)
-        _one_k(report, str(k), e, task, bundle, rivals, options, tell)
+        _one_k(report, str(k), e, task, bundle, rivals, options, tell, clock)
         tell(f"K = {k}", 1)
     k = 5 if 5 in plans else max(plans)
     tell("novelty and time", 0)
-    report["open_set"] = {str(n): stages.open_set(task.views, labels, n, task.knowledge, bundle, options) for n in plans if n <= 5}
-    report["over_time"] = None if task.persistent else stages.over_time(task.curves, plans[k], task.made, bundle, session, options)
+    with clock("novelty"):
+        report["open_set"] = {str(n): stages.open_set(task.views, labels, n, task.known, options) for n in plans if n <= 5}
+    with clock("over time"):
+        lasting = task.looks.persistent
+        report["over_time"] = None if lasting else stages.over_time(task.curves, plans[k], task.made, task.known, bundle, session, options)
     tell("novelty and time", 1)
-    report["seconds"] = round(time.perf_counter() - begun, 1)
+    held = task.knowledge
+    report["map"] = pictures.embedding_map(
+        task.views, labels, stages.centre_of(bundle, held, options), None if held is None else held.anchors,
+        None if held is None else held.anchors_label, options.seed,
+    )  # fmt: skip
+    report["seconds"] = clock.seconds | {"all": clock.all()}
     return report
 
 
-def _see(curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options) -> Task:
-    difference = curves.difference()
-    persistent = bool((difference.flux != curves.flux).mean() > 0.5)
-    slugs = tuple(sorted({s for c in sorted(set(labels.tolist())) if (s := slug_of(c, bundle.classes))}))
-    made = ours.Simulations.of(difference, slugs, bundle.classes, options.each, options.seed) if slugs and options.each else None
-    knowledge = ours.learn(made, session) if made is not None else None
-    return Task(curves, labels, ours.embed(difference, session), made, knowledge, persistent)
+def see(curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options, clock: Clock) -> Task:
+    """Embed a task, simulate its classes as it was looked at, and embed those."""
+    with clock("embedding"):
+        difference = curves.difference()
+        persistent = bool((difference.flux != curves.flux).mean() > 0.5)
+        looks = Looks.of(curves, persistent)
+        views = ours.embed(difference, session)
+    every, kinds = tuple(KINDS), kinds_of_bundle(bundle)
+    names = tuple(c for c in sorted(set(labels.tolist())) if kinds_of(c, every))
+    made, knowledge = None, None
+    if names and options.each:
+        with clock("simulation"):
+            made = ours.Simulations.of(looks, names, options.each, options.seed, options.looks, options.processes)
+        if not len(made.anchors):
+            made = None
+    if made is not None:
+        with clock("embedding of simulations"):
+            knowledge = ours.learn(replace(made, aside=confidence.worse(made.aside, np.random.default_rng(options.seed))), session)
+    rule: Rule = ours.rule_of(knowledge, kinds)
+    return Task(curves, labels, looks, views, made, Known(knowledge, kinds, rule, stages.centre_of(bundle, knowledge, options)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +179,12 @@ class _Rivals:
     missing: Mapping[str, str]
 
     @classmethod
-    def of(cls, task: Task, bundle: Bundle, session: Session, plans: Mapping[int, Episodes], options: Options, tell: Tell) -> _Rivals:
+    def of(cls, task: Task, bundle: Bundle, plans: Mapping[int, Episodes], options: Options, tell: Tell, clock: Clock) -> _Rivals:
         if options.baselines == "none":
             return cls(None, None, None, None, {"all": "not asked for"})
         tell("features", 0)
-        x = hand_made(task.curves)
+        with clock("features"):
+            x = hand_made(task.curves)
         tell("features", 1)
         missing, random, control = {}, None, None
         if options.baselines == "fast":
@@ -145,31 +194,29 @@ class _Rivals:
                 random = ours.embed(task.curves.difference(), baselines.random_session(bundle, options.seed))
             except ImportError as error:
                 missing["random_encoder"] = f"{error.name} is not installed"
-            slugs = tuple(sorted(set(task.made.anchors_label.tolist()))) if task.made is not None else ()
-            if task.persistent or len(slugs) < 2:
-                missing["forest_with_simulations"] = "the simulation has no such table, or fewer than two of its classes"
-            else:
-                tell("forest with simulations", 0)
-                try:
-                    control = baselines.control(
-                        task.curves, x, slugs, tuple(plans), options.simulations, options.seed, lambda n: tell("forest with simulations", n)
-                    )
-                except ImportError as error:
-                    missing["forest_with_simulations"] = f"{error.name} is not installed"
+            tell("forest with simulations", 0)
+            with clock("forest with simulations"):
+                control = baselines.control(
+                    x, task.looks, task.names, tuple(plans), options.simulations, options.seed, options.looks, options.processes,
+                    lambda n: tell("forest with simulations", n),
+                )  # fmt: skip
+            if control is None:
+                missing["forest_with_simulations"] = "fewer than two of the task's classes are simulated"
         return cls(x, bookkeeping(task.curves), random, control, missing)
 
 
 def _head(task: Task, bundle: Bundle, session: Session, options: Options, plans: Mapping[int, Episodes]) -> dict[str, Any]:
     """What the report says before any figure."""
     names, number = np.unique(task.labels, return_counts=True)
-    meant = {str(c): slug_of(str(c), bundle.classes) for c in names}
-    cut = Cut.of(task.curves)
+    every = tuple(KINDS)
+    meant = {str(c): {"kinds": list(kinds_of(str(c), every)), "spoken": list(kinds_of(str(c), task.known.kinds))} for c in names}
+    cut = task.looks.cut
     return {
         "task": {
             "objects": len(task.curves),
             "classes": {str(c): int(n) for c, n in zip(names, number, strict=True)},
             "simulated_as": meant,
-            "persistent": task.persistent,
+            "persistent": task.looks.persistent,
             "cut": {name: getattr(cut, name) if np.isfinite(getattr(cut, name)) else None for name in cut.__slots__},
         },
         "protocol": {
@@ -180,21 +227,28 @@ def _head(task: Task, bundle: Bundle, session: Session, options: Options, plans:
             "units": "accuracy, recall and errors are shares of 1",
             "interval": "95 %, query objects resampled within their class, support not; episode_error: 1.96 standard errors over episodes",
             "centre": options.centre,
-            "tuned": "on the shared tasks: the head's weights (by prototypes/fewshot) and the centre, the best of three",
+            "looks": options.looks,
+            "kinds_speak_by": task.known.rule,
+            "tuned": TUNED,
         },
-        "model": {"sha256": bundle.sha256, "engine": session.engine, "command": bundle.manifest.command, "classes": list(bundle.classes)},
-        "zero_shot": _zero_shot(task, bundle),
+        "model": {
+            "sha256": bundle.sha256,
+            "engine": session.engine,
+            "command": bundle.manifest.command,
+            "classes": list(bundle.classes),
+            "kinds": len(task.known.kinds),
+        },
+        "zero_shot": zero_shot(task),
         "classes_by_k": {str(k): list(e.classes) for k, e in plans.items()},
         "too_small": {str(k): list(e.left_out) for k, e in plans.items()} | {str(k): "all" for k in options.shots if k not in plans},
         **{name: {} for name in BY_K},
     }
 
 
-def _zero_shot(task: Task, bundle: Bundle) -> dict[str, Any] | None:
+def zero_shot(task: Task) -> dict[str, Any] | None:
     """Without any example, all objects once; None where no class is simulated."""
-    names = sorted(set(task.labels.tolist()))
-    slugs = tuple(slug_of(c, bundle.classes) for c in names)
-    spoken, known = ours.speak(task.views, slugs, bundle.classes)
+    names = task.names
+    spoken, known = ours.speak(task.views, names, task.known.kinds, task.known.rule)
     if not known.any():
         return None
     right = measures.hits(spoken[:, None, :].swapaxes(0, 1), np.searchsorted(names, task.labels))[0]
@@ -204,50 +258,19 @@ def _zero_shot(task: Task, bundle: Bundle) -> dict[str, Any] | None:
 
 
 def _one_k(
-    report: dict[str, Any], key: str, e: Episodes, task: Task, bundle: Bundle, rivals: _Rivals, options: Options, tell: Tell
+    report: dict[str, Any], key: str, e: Episodes, task: Task, bundle: Bundle, rivals: _Rivals, options: Options, tell: Tell, clock: Clock
 ) -> None:
     """Every figure at one K."""
-    shots, truth = e.shots, e.query_class
-    slugs = tuple(slug_of(c, bundle.classes) for c in e.classes)
-    spoken, known = ours.speak(task.views, slugs, bundle.classes)
-    voice = spoken if known.any() else None
-    centre = stages.centre_of(bundle, task.knowledge, options)
-    anchor = ours.physics(slugs, task.knowledge, centre)
-    read = ours.examples(task.views, e, centre)
-    score = fewshot.taught(read, shots, anchor, None if voice is None else voice[e.query])
-    resampling = Resampling.of(e)
-
-    # Confidence: what simulations say, moved by the K examples' own left-out scores.
-    calibration = ours.calibrate(shots, task.knowledge, bundle.classes, options.seed, centre)
-    aside = fewshot.left_out(read, shots, anchor, None if voice is None else voice[e.support]) if shots > 1 else None
-    if aside is None:
-        temperature = np.full(len(e), calibration.temperature)
-    else:
-        temperature = ours.temperatures(aside, e.support_class, calibration.temperature)
-    probability = fewshot.softmax(score, temperature[:, None, None])
-    right = measures.hits(score, truth)
-    confidence = probability.max(axis=-1)
-    error = measures.calibration_error(confidence, right)
-    null = measures.calibration_null(confidence, e.query)
-    recall = measures.per_class(right, e)
-
-    report["accuracy"][key] = float(recall.mean())
-    report["interval"][key] = resampling.interval(right)
-    report["episode_error"][key] = measures.episode_error(right, e)
-    report["per_class"][key] = {c: float(r) for c, r in zip(e.classes, recall, strict=True)}
-    report["by_physics"][key] = {
-        name: float(recall[rows].mean()) if rows.any() else None for name, rows in (("simulated", known > 0), ("not simulated", known == 0))
-    }
-    report["ece"][key] = error
-    report["ece_null"][key] = {"mean": float(null.mean()), "95 %": float(np.percentile(null, 95))}
-    report["ece_above_null"][key] = error - float(null.mean())
-    report["brier"][key] = float(measures.per_class(measures.brier(probability, truth), e).mean())
-    report["temperature"][key] = {"simulations": calibration.temperature, "median": float(np.median(temperature))}
-    report["conformal"][key] = _conformal(probability, aside, temperature, calibration, e, resampling)
-    report["purity"][key] = {c: measures.purity(probability, truth, j) for j, c in enumerate(e.classes)}
-
-    scores = _rivals(e, read, task, slugs, voice, bundle, rivals, options, tell)
-    values = {name: measures.hits(s, truth) for name, s in scores.items()}
+    with clock("head"):
+        score, probability, temperature, calibration, aside = judge(e, task, options)
+        resampling = Resampling.of(e)
+        right = measures.hits(score, e.query_class)
+        known = np.array([bool(kinds_of(c, tuple(KINDS))) for c in e.classes])
+        _figures(report, key, e, right, known, resampling)
+        _sureness(report, key, e, right, score, probability, temperature, calibration)
+        report["conformal"][key] = _conformal(probability, aside, temperature, calibration, e, resampling)
+    scores = _rivals(e, task, bundle, rivals, options, tell, clock)
+    values = {name: measures.hits(s, e.query_class) for name, s in scores.items()}
     report["baselines"][key] = {name: float(measures.per_class(h, e).mean()) for name, h in values.items()}
     report["baseline_intervals"][key] = {name: resampling.interval(h) for name, h in values.items()}
     report["gains"][key] = {
@@ -256,20 +279,61 @@ def _one_k(
     }
 
 
+def judge(e: Episodes, task: Task, options: Options) -> tuple[F64, F64, F64, confidence.Calibration, F64 | None]:
+    """Scores and probabilities (E, Q, k) of the queries, temperatures (E,), what simulations say, left-out scores of the examples."""
+    voice, centre, shots = task.voice(e.classes), task.known.centre, e.shots
+    anchor = ours.physics(e.classes, task.knowledge, centre)
+    read = ours.examples(task.views, e, centre)
+    score = ours.score(read, shots, anchor, None if voice is None else voice[e.query], options.head)
+    # Confidence: what simulations say, moved by the K examples' own left-out scores.
+    calibration = confidence.calibrate(shots, task.knowledge, task.known.kinds, task.known.rule, options.seed, centre, options.head)
+    aside = None
+    if confidence.speaks_of_itself(shots, anchor):
+        aside = np.asarray(fewshot.left_out(read, shots, anchor, None if voice is None else voice[e.support]))
+    temperature = confidence.temperatures(aside, e.support_class, calibration, len(e))
+    probability = np.asarray(fewshot.softmax(score, temperature[:, None, None]))
+    return score, probability, temperature, calibration, aside
+
+
+def _figures(report: dict[str, Any], key: str, e: Episodes, right: F64, known: npt.NDArray[np.bool_], resampling: Resampling) -> None:
+    recall = measures.per_class(right, e)
+    report["accuracy"][key] = float(recall.mean())
+    report["interval"][key] = resampling.interval(right)
+    report["episode_error"][key] = measures.episode_error(right, e)
+    report["per_class"][key] = {c: float(r) for c, r in zip(e.classes, recall, strict=True)}
+    report["by_physics"][key] = {
+        name: float(recall[rows].mean()) if rows.any() else None for name, rows in (("simulated", known), ("not simulated", ~known))
+    }
+
+
+def _sureness(
+    report: dict[str, Any], key: str, e: Episodes, right: F64, score: F64, probability: F64, temperature: F64,
+    calibration: confidence.Calibration,
+) -> None:  # fmt: skip
+    truth, sure = e.query_class, probability.max(axis=-1)
+    error = measures.calibration_error(sure, right)
+    null = measures.calibration_null(sure, e.query)
+    report["ece"][key] = error
+    report["ece_null"][key] = {"mean": float(null.mean()), "95 %": float(np.percentile(null, 95))}
+    report["ece_above_null"][key] = error - float(null.mean())
+    report["brier"][key] = float(measures.per_class(measures.brier(probability, truth), e).mean())
+    report["temperature"][key] = {"simulations": calibration.temperature, "median": float(np.median(temperature))}
+    report["purity"][key] = {c: measures.purity(probability, truth, j) for j, c in enumerate(e.classes)}
+    report["confusion"][key] = pictures.confusion(score, e)
+    report["reliability"][key] = pictures.reliability(sure, right)
+
+
 def _conformal(
-    probability: F64, aside: F64 | None, temperature: F64, calibration: ours.Calibration, e: Episodes, resampling: Resampling
+    probability: F64, aside: F64 | None, temperature: F64, calibration: confidence.Calibration, e: Episodes, resampling: Resampling
 ) -> dict[str, Any] | None:
-    """Coverage and size of the 90 % set: calibrated on the examples left out one by one from K = 10 on, on simulated tasks
-    of as many classes below; None at K = 1 where there are none."""
-    quantile, how = None, ""
-    alike = len(calibration.scores) > 0 and calibration.ways == len(e.classes)
-    if aside is not None and (e.shots >= 10 or not alike):
+    """Coverage and size of the 90 % set; None at K = 1 where not every class is simulated."""
+    own = None
+    if aside is not None:
         own = measures.own_scores(fewshot.softmax(aside, temperature[:, None, None]), e.support_class)
-        quantile, how = measures.conformal_quantile(own), "the examples, each left out"
-    elif alike:
-        quantile, how = measures.conformal_quantile(calibration.scores), "simulated tasks"
-    if quantile is None:
+    found = confidence.quantile(own, calibration, len(e.classes))
+    if found is None:
         return None
+    quantile, how = found
     inside, size = measures.conformal(probability, e.query_class, quantile)
     finite = {"coverage": calibration.coverage, "size": calibration.size} if np.isfinite(calibration.coverage) else None
     return {
@@ -281,35 +345,28 @@ def _conformal(
     }
 
 
-def _rivals(
-    e: Episodes,
-    read: fewshot.Examples,
-    task: Task,
-    slugs: tuple[str | None, ...],
-    voice: F64 | None,
-    bundle: Bundle,
-    rivals: _Rivals,
-    options: Options,
-    tell: Tell,
-) -> dict[str, F64]:
+def _rivals(e: Episodes, task: Task, bundle: Bundle, rivals: _Rivals, options: Options, tell: Tell, clock: Clock) -> dict[str, F64]:
     """Scores of everything that is not the head, in the same episodes; (E, Q, k) by name."""
-    shots = e.shots
-    out = {"prototypes": fewshot.plain(read), "no_simulation": fewshot.taught(read, shots, None, None)}
-    if voice is not None:
-        out["zero_shot"] = voice[e.query]
+    shots, voice = e.shots, task.voice(e.classes)
+    own = None if voice is None else voice[e.query]
+    read = ours.examples(task.views, e, task.known.centre)
+    out: dict[str, F64] = {"prototypes": fewshot.plain(read), "no_simulation": fewshot.taught(read, shots, None, None)}
+    if own is not None:
+        out["zero_shot"] = own
     for other in CENTRES:
         if other != options.centre:
             centre = stages.centre_of(bundle, task.knowledge, replace(options, centre=other))
-            anchor = ours.physics(slugs, task.knowledge, centre)
-            own = None if voice is None else voice[e.query]
-            out[f"{other}_centre"] = fewshot.taught(ours.examples(task.views, e, centre), shots, anchor, own)
+            anchor = ours.physics(e.classes, task.knowledge, centre)
+            out[f"{other}_centre"] = ours.score(ours.examples(task.views, e, centre), shots, anchor, own, options.head)
     if rivals.random is not None:
         out["random_encoder"] = fewshot.taught(ours.examples(rivals.random, e, None), shots, None, None)
     if rivals.features is not None and rivals.bookkeeping is not None:
-        forest = baselines.k_shot_forest(rivals.features, e, lambda n: tell(f"K = {shots}: forest", n))
-        out["forest"] = forest
-        out["bookkeeping"] = baselines.k_shot_forest(rivals.bookkeeping, e, lambda n: tell(f"K = {shots}: bookkeeping", n))
-        out["ridge"], out["nearest_centroid"] = baselines.linear(rivals.features, e)
+        with clock("forests of the examples"):
+            forest = baselines.k_shot_forest(rivals.features, e, lambda n: tell(f"K = {shots}: forest", n))
+            out["forest"] = forest
+            out["bookkeeping"] = baselines.k_shot_forest(rivals.bookkeeping, e, lambda n: tell(f"K = {shots}: bookkeeping", n))
+        with clock("ridge and centroids of features"):
+            out["ridge"], out["nearest_centroid"] = baselines.linear(rivals.features, e)
         if rivals.control is not None:
-            out["forest_with_simulations"] = rivals.control.scores(forest, e, slugs)
+            out["forest_with_simulations"] = rivals.control.scores(forest, e)
     return out

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ SPLIT = 5600.0
 PERIODIC = 40
 """Points from which a periodogram is made."""
 FREQUENCIES = 2**17 + 1
+CHUNK = 1000
+"""Curves that a process takes at once."""
 TOP = 20.0
 """Highest frequency of the periodogram [1/d]."""
 
@@ -50,14 +54,25 @@ def _extractors() -> tuple[Any, Any]:
     return shapes, periods
 
 
-def hand_made(curves: Curves) -> F64:
+def hand_made(curves: Curves, many: bool | None = None, processes: int = 1) -> F64:
     """(n, d): statistics of a blue and a red band, their shape around the peak, colours, and periods where points suffice.
 
     Of each group of bands the one with the most detections serves. Limits play no part.
+
+    Parameters
+    ----------
+    many : bool, optional
+        Whether periods are among them; by default where most curves have `PERIODIC` points.
     """
+    if many is None:
+        many = periodic(curves)
+    if processes > 1 and len(curves) > 2 * CHUNK:
+        _library()
+        parts = [curves.take(np.arange(i, min(i + CHUNK, len(curves)))) for i in range(0, len(curves), CHUNK)]
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return np.concatenate(list(pool.map(hand_made, parts, [many] * len(parts))))
     shapes, periods = _extractors()
     rows = []
-    many = bool((np.diff(curves.start) >= PERIODIC).mean() > 0.5) if len(curves) else False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NaN of an empty band
         for i in range(len(curves)):
@@ -67,6 +82,11 @@ def hand_made(curves: Curves) -> F64:
                 row.append(_statistics(periods, *max(views, key=lambda v: len(v[0]))))
             rows.append(np.concatenate(row))
     return np.array(rows, dtype=np.float64)
+
+
+def periodic(curves: Curves) -> bool:
+    """Whether most curves have points enough for a period."""
+    return bool((np.diff(curves.start) >= PERIODIC).mean() > 0.5) if len(curves) else False
 
 
 def bookkeeping(curves: Curves) -> F64:

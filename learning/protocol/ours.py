@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from gpu.session import Session
-from learning.protocol import measures, simulated
-from learning.protocol.episodes import Episodes, make
+from learning.protocol.episodes import Episodes
+from learning.protocol.kinds import Rule, kinds_of, weights
+from learning.protocol.simulated import Looks, Mode, simulate
+from learning.protocol.sources import KINDS
 from learning.tables import Curves
 from operators import fewshot
 from operators.context import context
@@ -22,12 +24,12 @@ from operators.tokens import tokens
 from operators.types import F32, F64, STAMP
 
 I64 = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.str_]
 
 TEMPERATURES = np.exp(np.linspace(-2.0, 2.0, 41))
-BELIEF = 0.4
-"""1 σ of ln(temperature) around what simulations say: how much the K examples themselves may move it."""
-CALIBRATION_EPISODES = 120
+RULES: tuple[Rule, ...] = ("share", "sum")
+OTHERS = 12
+"""Of as many curves as a class has, one of each kind that is no class of the task."""
 LEAST_UNLABELLED = 20
 """Objects of a table from which a centre is made; with fewer the support's own mean serves."""
 LOWEST = -7.0
@@ -39,7 +41,7 @@ class Views:
     """What the encoder says of n objects."""
 
     embedding: F64  # (n, D)
-    spoken: F64  # (n, C) zero-shot log-probability over the bundle's classes
+    spoken: F64  # (n, K) zero-shot log-probability over the bundle's kinds
 
     def take(self, rows: I64) -> Views:
         return Views(self.embedding[rows], self.spoken[rows])
@@ -61,22 +63,26 @@ def embed(curves: Curves, session: Session, chunk: int = 512) -> Views:
     return Views(z, raw - _logsumexp(raw))
 
 
-def speak(views: Views, slugs: tuple[str | None, ...], classes: tuple[str, ...]) -> tuple[F64, F64]:
-    """Zero-shot log-probability over a task's classes, and which of them were simulated; (n, k), (k,).
+def speak(views: Views, names: tuple[str, ...], kinds: tuple[str, ...], rule: Rule = "share") -> tuple[F64, F64]:
+    """Zero-shot log-probability over a task's classes, and which of them the network speaks of; (n, k), (k,).
 
-    Two classes of the task that the simulation does not tell apart share its probability evenly; what it gives to none of the task's
-    classes is shared by those nobody simulated.
+    Two classes that mean the same kinds are equally likely; what the network gives to none of the task's classes is shared by those it
+    does not know.
+
+    Parameters
+    ----------
+    kinds : K names
+        What `Views.spoken` is over.
     """
     p = np.exp(views.spoken)
-    known = np.array([s is not None for s in slugs])
-    column = np.zeros((len(p), len(slugs)))
-    for j, slug in enumerate(slugs):
-        if slug is not None:
-            column[:, j] = p[:, classes.index(slug)] / slugs.count(slug)
+    weight = weights(names, kinds, rule)
+    known = weight.any(axis=1)
+    column = p @ weight.T
     if not known.all():
-        column[:, ~known] = (np.clip(1 - column.sum(axis=1), 0, None) / (~known).sum())[:, None]
-    log = np.log(np.clip(column, 1e-12, None))
-    return log - _logsumexp(log), known.astype(np.float64)
+        rest = np.clip(1 - p[:, weight.any(axis=0)].sum(axis=1), 0, None)
+        column[:, ~known] = (rest / (~known).sum())[:, None]
+    log: F64 = np.log(np.clip(column, 1e-12, None))
+    return np.asarray(log - _logsumexp(log)), np.asarray(known, dtype=np.float64)
 
 
 def examples(views: Views, e: Episodes, centre: F32 | F64 | None) -> Examples:
@@ -109,27 +115,36 @@ def examples(views: Views, e: Episodes, centre: F32 | F64 | None) -> Examples:
 
 @dataclass(frozen=True, slots=True)
 class Simulations:
-    """Simulated curves cut as a task is, with their slugs."""
+    """Simulated curves looked at as a task is, with the task's classes as labels."""
 
     anchors: Curves
-    anchors_label: npt.NDArray[np.str_]
+    anchors_label: Labels
     aside: Curves
     """Of another population than the anchors: to calibrate on."""
-    aside_label: npt.NDArray[np.str_]
+    aside_label: Labels
     others: Curves
-    """Of classes that the task has not."""
-    others_label: npt.NDArray[np.str_]
+    """Of kinds that the task has not."""
+    others_label: Labels
+    """Their kinds."""
 
     @classmethod
-    def of(cls, task: Curves, slugs: tuple[str, ...], classes: tuple[str, ...], each: int, seed: int) -> Simulations:
-        """Simulate `each` curves a class. `slugs`: of the task's classes; `classes`: of the bundle."""
-        cut = simulated.Cut.of(task)
-        rest = tuple(c for c in classes if c not in slugs)
-        wanted = ((slugs, each, "train"), (slugs, max(each // 2, 20), "demo"), (rest, max(each // 8, 5), "demo"))
+    def of(cls, looks: Looks, names: tuple[str, ...], each: int, seed: int, mode: Mode = "pattern", processes: int = 1) -> Simulations:
+        """Simulate `each` curves a class, half as many of the other population, and an eighth of every kind that is in none of them."""
+        every = tuple(KINDS)
+        groups = tuple(kinds_of(name, every) for name in names)
+        held = {k for kinds in groups for k in kinds}
+        rest = tuple(k for k in every if k not in held)
+        wanted = (
+            (names, groups, each, "train"),
+            (names, groups, max(each // 2, 20), "demo"),
+            (rest, tuple((k,) for k in rest), max(each // OTHERS, 4), "demo"),
+        )
         made: list[object] = []
-        for k, (names, number, population) in enumerate(wanted):
-            curves, label = simulated.simulate(names, number, cut, seed + k, population)  # type: ignore[arg-type]
-            made += [curves, np.array([names[j] for j in label], dtype=str)]
+        for k, (labels, kinds, number, population) in enumerate(wanted):
+            curves, label = simulate(kinds, number, looks, seed + k, population, mode, processes)  # type: ignore[arg-type]
+            if looks.persistent:
+                curves = curves.difference()
+            made += [curves, np.array([labels[j] for j in label], dtype=str)]
         return cls(*made)  # type: ignore[arg-type]
 
 
@@ -138,17 +153,29 @@ class Knowledge:
     """What simulation gives: examples for prototypes, others to calibrate on, negatives to learn what is new."""
 
     anchors: Views
-    anchors_label: npt.NDArray[np.str_]
+    anchors_label: Labels
     views: Views
-    label: npt.NDArray[np.str_]
+    label: Labels
     others: Views
-    others_label: npt.NDArray[np.str_]
+    others_label: Labels
 
     @property
     def middle(self) -> F64:
         """(D,) mean of the simulated classes, each counting the same."""
         z, label = self.anchors.embedding, self.anchors_label
         return np.asarray(np.mean([z[label == s].mean(axis=0) for s in sorted(set(label.tolist()))], axis=0))
+
+    @property
+    def ways(self) -> int:
+        """Simulated classes of the task."""
+        return len(set(self.anchors_label.tolist()))
+
+    def without(self, name: str) -> Knowledge:
+        """The same without a class."""
+        a, b = np.flatnonzero(self.anchors_label != name), np.flatnonzero(self.label != name)
+        return replace(
+            self, anchors=self.anchors.take(a), anchors_label=self.anchors_label[a], views=self.views.take(b), label=self.label[b]
+        )
 
 
 def learn(made: Simulations, session: Session) -> Knowledge:
@@ -163,7 +190,7 @@ def learn(made: Simulations, session: Session) -> Knowledge:
     )
 
 
-def physics(slugs: tuple[str | None, ...], knowledge: Knowledge | None, centre: F32 | F64 | None) -> Physics | None:
+def physics(names: tuple[str, ...], knowledge: Knowledge | None, centre: F32 | F64 | None) -> Physics | None:
     """Simulated prototypes of a task's classes; None where there is not one.
 
     Parameters
@@ -171,64 +198,53 @@ def physics(slugs: tuple[str | None, ...], knowledge: Knowledge | None, centre: 
     centre : (D,), optional
         None: the simulated classes' own mean (which one class alone does not have).
     """
-    if knowledge is None or (centre is None and len(set(knowledge.anchors_label.tolist())) < 2):
+    if knowledge is None or (centre is None and knowledge.ways < 2):
         return None
     z = centred(knowledge.anchors.embedding, knowledge.middle if centre is None else np.asarray(centre, dtype=np.float64))
-    known = np.array([s is not None and bool((knowledge.anchors_label == s).any()) for s in slugs])
+    known = np.array([bool((knowledge.anchors_label == s).any()) for s in names])
     if not known.any():
         return None
-    rows = [z[knowledge.anchors_label == s].mean(axis=0) if k else np.zeros(z.shape[1]) for s, k in zip(slugs, known, strict=True)]
+    rows = [z[knowledge.anchors_label == s].mean(axis=0) if k else np.zeros(z.shape[1]) for s, k in zip(names, known, strict=True)]
     return Physics(np.stack(rows), known.astype(np.float64))
 
 
+def rule_of(knowledge: Knowledge | None, kinds: tuple[str, ...]) -> Rule:
+    """How kinds speak for classes: the rule under which the simulated curves kept apart are more probable, each class counting the same."""
+    if knowledge is None or knowledge.ways < 2:
+        return "share"
+    names, truth = np.unique(knowledge.label, return_inverse=True)
+    balance = 1 / np.bincount(truth)[truth]
+    loss = {}
+    for rule in RULES:
+        spoken, _ = speak(knowledge.views, tuple(names.tolist()), kinds, rule)
+        loss[rule] = min(float((balance * _surprise(spoken / t, truth)).sum()) for t in TEMPERATURES)
+    return min(RULES, key=lambda r: loss[r])
+
+
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """What a user with K examples can know of the head's confidence; nothing of it comes from a query's label."""
+class Head:
+    """Which parts of the head speak; all of them, but in an ablation."""
 
-    temperature: float
-    """From simulated episodes; 1 where there are none."""
-    scores: F64
-    """Conformal scores of simulated queries, one half of the simulated episodes."""
-    ways: int
-    """Classes of the simulated tasks; a conformal score of three classes says nothing of nine."""
-    coverage: float
-    """Share of the other half's queries inside the 90 % set; NaN without simulations."""
-    size: float
+    prior: bool = True
+    spoken: bool = True
+    ridge: bool = True
 
 
-def calibrate(shots: int, knowledge: Knowledge | None, classes: tuple[str, ...], seed: int, centre: F32 | F64 | None) -> Calibration:
-    """Temperature and conformal scores from simulated episodes of the task's classes (auxiliary tasks: Fisch et al. 2021)."""
-    nothing = Calibration(1.0, np.zeros(0), 0, float("nan"), float("nan"))
-    if knowledge is None:
-        return nothing
-    e = make(knowledge.label, shots, CALIBRATION_EPISODES, seed + 9)
-    if e is None:
-        return nothing
-    slugs: tuple[str | None, ...] = e.classes
-    spoken, _ = speak(knowledge.views, slugs, classes)
-    read = examples(knowledge.views, e, centre)
-    score = fewshot.taught(read, shots, physics(slugs, knowledge, centre), spoken[e.query])
-    temperature = float(TEMPERATURES[np.argmin([_loss(score, e.query_class, t) for t in TEMPERATURES])])
-    probability = fewshot.softmax(score, temperature)
-    own = measures.own_scores(probability, e.query_class)
-    half = len(e) // 2
-    inside, size = measures.conformal(probability[half:], e.query_class, measures.conformal_quantile(own[:half].ravel()))
-    return Calibration(temperature, own[:half].ravel(), len(e.classes), float(inside.mean()), float(size.mean()))
+WHOLE = Head()
 
 
-def temperatures(left_out: Scores, truth: I64, believed: float) -> F64:
-    """One temperature an episode, (E,): the most probable one, given the left-out scores of its K examples and what simulations say."""
-    belief = -0.5 * (np.log(TEMPERATURES / believed) / BELIEF) ** 2
-    likely = np.stack([-_loss(left_out, truth, t, axis=1) * left_out.shape[1] for t in TEMPERATURES])
-    return np.asarray(TEMPERATURES[np.argmax(likely + belief[:, None], axis=0)], dtype=np.float64)
+def score(read: Examples, shots: int, anchor: Physics | None, voice: F64 | None, head: Head = WHOLE) -> F64:
+    """`operators.fewshot.taught`, or parts of it; (E, Q, k)."""
+    out = fewshot.taught(read, shots, anchor if head.prior else None, voice if head.spoken else None)
+    if not head.ridge:
+        out = out - fewshot.ridge_weight(shots) * fewshot.ridge(read.support_view, read.label, read.query_view)[0]
+    return np.asarray(out, dtype=np.float64)
 
 
-def _loss(score: Scores, truth: I64, temperature: float, axis: int | None = None) -> F64:
-    """Mean negative log-probability of the truth."""
-    scaled = score / temperature
-    log = scaled - _logsumexp(scaled)
-    index = np.broadcast_to(truth[:, None], (*score.shape[:-1], 1))
-    return np.asarray(-np.take_along_axis(log, index, axis=-1)[..., 0].mean(axis=axis))
+def _surprise(log_probability: F64, truth: I64) -> F64:
+    """(n,) minus the log-probability of the truth, normalised; (n, k), (n,)."""
+    log = log_probability - _logsumexp(log_probability)
+    return np.asarray(-np.take_along_axis(log, truth[:, None], axis=1)[:, 0])
 
 
 def _logsumexp(x: F64) -> F64:

@@ -1,62 +1,41 @@
 """Simulated curves that look like a task: what the head, its calibration and the control may know of classes without a label.
 
-a task's curves (never their labels), slugs, a seed → simulated `Curves` with labels, cut as the task is
+a task's curves (never their labels), kinds, a seed → simulated `Curves` with labels
 
-The rules of the cut are read off the task: how many points, how far apart, how long, how good, one band or two. They are the same for every
-simulated class, so no class can be told by its bookkeeping alone better than the task's own cut lets it.
+Two ways. ``pattern``: each source is looked at exactly as some object of the task was (`pattern.py`). ``cut``: somebody's curve is cut by
+the task's rules: how many points, how far apart, how long, how good, one band or two. Either is the same for every simulated class, so no
+class can be told by its bookkeeping alone better than the task's own cut lets it.
 """
 
 from __future__ import annotations
 
-import re
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from data.simulate.classes import SLUGS
 from data.simulate.draw import PopulationName
-from data.simulate.observe import Observed, observe
+from learning.protocol import pattern, sources
+from learning.protocol.kinds import share
+from learning.protocol.pattern import Patterns
 from learning.tables import GAP, SEEN, SEEN_RANGE, Curves, from_arrays
 from operators.types import F64
 
 I64 = npt.NDArray[np.int64]
+Mode = Literal["pattern", "cut"]
+MODES: tuple[Mode, ...] = ("pattern", "cut")
 
-NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r"sn ia( .*)?", ("sn-ia",)),
-    (r"sn iin( .*)?", ("sn-iin",)),
-    (r"sn ii( ?[pl])?", ("sn-ii",)),
-    (r"sn i(b|c|bc|b/c|bn|c-bl|ib)", ("sn-ibc",)),
-    (r"slsn.*", ("slsn",)),
-    (r"tde.*", ("tde",)),
-    (r"(kn|kilonova.*)", ("kilonova",)),
-    (r"(grb |grb-)?(afterglow|grb).*", ("afterglow",)),
-    (r"(micro)?lensing.*|ulens.*", ("microlensing",)),
-    (r"(m[- ]dwarf )?flare.*", ("m-dwarf-flare",)),
-    (r"(agn|qso|quasar|blazar).*", ("agn",)),
-    (r"rr ?(lyrae|lyr)? ?a?b?c?", ("rr-lyrae",)),
-    (r"(eclipsing|ea|eb|ew|beta lyrae|w ursae).*", ("eclipsing-binary",)),
-    (r"(cv|cataclysmic|dwarf nova|nova).*", ("cv",)),
-    (r"(lpv|mira|semireg|sr).*", ("lpv",)),
-    (r"(yso|t tauri|herbig).*", ("yso",)),
-)
-"""Names of a table's classes (lower case) → the simulated class. A class of the bundle whose slug is the name itself comes first."""
-
+ARCHIVE = 0.75
+"""Share of a star's curves that come from the simulator of archives, where it has the kind."""
+DEEPER = (-1.0, 2.0)
+"""Sources are drawn for surveys that see so much fainter than ZTF [mag]."""
 TRIES = 20
-"""Objects tried for one that the survey sees and the cut keeps."""
-
-
-def slug_of(name: str, classes: Sequence[str]) -> str | None:
-    """The bundle's class that a table's name means; None where nobody simulated it."""
-    plain = " ".join(name.lower().split())
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if slug in classes:
-        return slug
-    for pattern, slugs in NAMES:
-        if re.fullmatch(pattern, plain):
-            return next((s for s in slugs if s in classes), None)
-    return None
+"""Sources tried for one that the task's way of looking leaves enough of."""
+CHUNK = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,48 +87,116 @@ class Cut:
         )
 
 
-def simulate(slugs: Sequence[str], each: int, cut: Cut, seed: int, population: PopulationName) -> tuple[Curves, I64]:
-    """Simulate `each` curves a class, cut as the task is.
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How a task was looked at: all that a simulation may know of it."""
+
+    patterns: Patterns
+    cut: Cut
+    persistent: bool
+    """Total fluxes of lasting sources: a median was, or will be, taken off."""
+
+    @classmethod
+    def of(cls, task: Curves, persistent: bool) -> Looks:
+        return cls(Patterns.of(task, persistent), Cut.of(task), persistent)
+
+
+def simulate(
+    groups: Sequence[Sequence[str]],
+    each: int,
+    looks: Looks,
+    seed: int,
+    population: PopulationName,
+    mode: Mode = "pattern",
+    processes: int = 1,
+    curves: sources.Curves = sources.streamed,
+) -> tuple[Curves, I64]:
+    """Simulate `each` curves of every group of kinds, as the task was looked at.
+
+    Parameters
+    ----------
+    groups : sequence of sequences of kinds
+        A class's kinds; each comes up as often as it is common.
+    processes : int
+        The curves are the same in any number of them.
+    curves : callable
+        Whose curves are cut; plays no part in ``pattern``.
 
     Returns
     -------
     (Curves, (n,) int)
-        Label k means ``slugs[k]``. A class that such a cut leaves nothing of has fewer curves, or none.
+        Label k means ``groups[k]``. A group that such looks leave nothing of has fewer curves, or none.
     """
+    jobs: list[tuple[Any, ...]] = []
+    for k, kinds in enumerate(groups):
+        weight = share(kinds) if kinds else np.zeros(0)
+        number = np.diff(np.round(np.concatenate([[0.0], np.cumsum(weight)]) * each)).astype(int)
+        for kind, n in zip(kinds, number.tolist(), strict=True):
+            if mode == "pattern":
+                jobs += [(kind, range(i, min(i + CHUNK, n)), looks, seed, population, k) for i in range(0, n, CHUNK)]
+            elif n:
+                jobs.append((kind, n, looks, seed, population, k, curves))
+    work = _patterned if mode == "pattern" else _cut
+    if processes == 1 or len(jobs) <= 1:
+        done = [work(*job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            done = list(pool.map(work, *zip(*jobs, strict=True)))
     names, parts, labels = [], [], []
-    for k, slug in enumerate(slugs):
-        if slug not in SLUGS:
-            continue
-        for number in range(each):
-            for attempt in range(TRIES):
-                index = (SLUGS.index(slug) * 1_000_000 + number) * TRIES + attempt
-                rng = np.random.default_rng([seed, index, 11])
-                part = _one(seed, index, slug, population, cut, rng)
-                if part is not None:
-                    names.append(f"{slug}-{number}")
-                    parts.append(part)
-                    labels.append(k)
-                    break
-            if number == 7 and k not in labels:
-                break  # the cut leaves (nearly) nothing of this class
+    for job, made in zip(jobs, done, strict=True):
+        parts += made
+        names += [f"{job[0]}-{job[1].start if mode == 'pattern' else 0}-{i}" for i in range(len(made))]
+        labels += [job[5]] * len(made)
     return from_arrays(names, parts), np.array(labels, dtype=np.int64)
 
 
-def _one(seed: int, index: int, slug: str, population: PopulationName, cut: Cut, rng: np.random.Generator) -> dict[str, F64] | None:
-    """One object, observed and cut; None if too little is left."""
-    o = observe(seed, index, slug, population, "ztf")
-    return None if o is None else cut_down(o, cut, rng)
+def _patterned(
+    kind: str, numbers: range, looks: Looks, seed: int, population: PopulationName, _: int = 0
+) -> list[dict[str, npt.NDArray[Any]]]:
+    """Curves of one kind under the task's patterns."""
+    out = []
+    for number in numbers:
+        rng = sources.rng_of(kind, number, seed, population, 11)
+        for _attempt in range(TRIES):
+            columns = sources.star(kind, rng, population) if looks.persistent and rng.random() < ARCHIVE else None
+            if columns is not None:
+                found = pattern.thin(dict(columns), looks.patterns, rng)
+            else:
+                source = sources.draw(kind, rng, population, float(rng.uniform(*DEEPER)))
+                found = pattern.look(source, looks.patterns, rng) if source is not None else None
+            if found is not None:
+                out.append(found)
+                break
+        else:
+            if number - numbers.start == 7 and not out:
+                break  # the patterns leave (nearly) nothing of this kind
+    return out
 
 
-def cut_down(o: Observed, cut: Cut, rng: np.random.Generator) -> dict[str, F64] | None:
-    """What a task's cut leaves of an observed object; None if too little."""
-    with np.errstate(divide="ignore"):
-        ratio = o.flux / o.error
-    use = (np.abs(ratio) if o.source.persistent else ratio) >= 5
-    use &= (o.visits.wavelength >= SEEN_RANGE[0]) & (o.visits.wavelength <= SEEN_RANGE[1])
+def _cut(
+    kind: str, number: int, looks: Looks, seed: int, population: PopulationName, _: int, curves: sources.Curves
+) -> list[dict[str, npt.NDArray[Any]]]:
+    """Somebody's curves of one kind, cut as the task is."""
+    out: list[dict[str, npt.NDArray[Any]]] = []
+    rng = sources.rng_of(kind, number, seed, population, 12)
+    for tried, columns in enumerate(curves(kind, number * TRIES, seed, population)):
+        found = _one(columns, looks, rng)
+        if found is not None:
+            out.append(found)
+        if len(out) == number or (tried >= 8 * TRIES and not out):
+            break
+    return out
+
+
+def _one(columns: dict[str, Any], looks: Looks, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]] | None:
+    """One curve, cut; None if too little is left."""
+    cut, persistent = looks.cut, bool(columns["persistent"])
+    time, wavelength, flux, error = (np.asarray(columns[n], dtype=np.float64) for n in ("time", "wavelength", "flux", "flux_err"))
+    use = np.asarray(columns["detected"], dtype=bool) & np.isfinite(flux) & (error > 0)
+    use &= (wavelength >= SEEN_RANGE[0]) & (wavelength <= SEEN_RANGE[1])
     if use.sum() < cut.least:
         return None
-    time, wavelength, flux, error = (x[use].astype(np.float64) for x in (o.visits.mjd, o.visits.wavelength, o.flux, o.error))
+    time, wavelength, flux, error = time[use], wavelength[use], flux[use], error[use]
     bands, counts = np.unique(wavelength, return_counts=True)
     held = bands[np.argsort(-counts)][: 1 if rng.random() < cut.one_band else 2]
     keep = np.isin(wavelength, held)
@@ -157,8 +204,11 @@ def cut_down(o: Observed, cut: Cut, rng: np.random.Generator) -> dict[str, F64] 
     time, wavelength, flux, error = time[keep], wavelength[keep], flux[keep], error[keep]
     if len(time) < cut.least:
         return None
+    if persistent and not looks.persistent:  # an alert's difference
+        for band in held:
+            flux[wavelength == band] -= np.median(flux[wavelength == band])
     first = 0
-    if not o.source.persistent:
+    if not persistent:
         peak = int(np.argmax(flux))
         apart = np.flatnonzero(np.diff(time[: peak + 1]) > GAP)
         first = int(apart[-1]) + 1 if len(apart) else 0
@@ -167,13 +217,16 @@ def cut_down(o: Observed, cut: Cut, rng: np.random.Generator) -> dict[str, F64] 
     if len(rows) > cut.most:
         rows = np.sort(rng.choice(rows, cut.most, replace=False))
     time, wavelength, flux, error = time[rows], wavelength[rows], flux[rows], error[rows]
-    extra = _noise(flux, error, cut.best) if not o.source.persistent else 0.0
+    extra = _noise(flux, error, cut.best) if not persistent else 0.0
     flux, error = flux + extra * rng.standard_normal(len(flux)), np.hypot(error, extra)
-    good = np.abs(flux) >= cut.faintest * error if o.source.persistent else flux >= cut.faintest * error
+    good = (np.abs(flux) if persistent else flux) >= cut.faintest * error
     time, wavelength, flux, error = time[good], wavelength[good], flux[good], error[good]
-    if len(time) < cut.least or (not o.source.persistent and np.median(flux / error) < cut.worst):
+    if len(time) < cut.least or (not persistent and np.median(flux / error) < cut.worst):
         return None
-    factor = cut.peak / np.abs(flux).max()
+    level = float(np.median(flux)) if looks.persistent else float(np.abs(flux).max())
+    if level <= 0:
+        return None
+    factor = (looks.patterns.level if looks.persistent else cut.peak) / level
     missing = np.full(len(time), np.nan)
     return {"time": time - time[0], "wavelength": wavelength, "flux": flux * factor, "flux_err": error * factor, "limit": missing}
 

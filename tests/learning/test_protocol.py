@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from data.simulate.classes import SLUGS
 from learning import tables
-from learning.protocol import forest, simulated
+from learning.protocol import confidence, forest, kinds, novelty, ours, pattern, simulated, sources
 from learning.protocol.episodes import make
 from learning.tables import Curves, TableError
 from operators import fewshot
@@ -143,28 +144,102 @@ def test_a_total_flux_loses_its_median_and_a_transient_does_not() -> None:
     assert out.flux[60:].max() > 990
 
 
+FINE = ("Ia", "Ia-91T", "Ia-91bg", "IIP", "IIL", "IIn", "Ib", "Ic", "IIb", "SLSN-I", "SLSN-II", "TDE", "TDE-slow", "EA", "EB", "EW", "RRab",
+        "RRc", "Mira", "SR", "ACV", "dSct")  # fmt: skip
 MEANT = {
-    "SN Ia": "sn-ia", "SN IIn": "sn-iin", "SN II": "sn-ii", "SN Ibc": "sn-ibc", "SLSN-I": "slsn", "TDE": "tde", "Mira": "lpv",
-    "RR Lyrae ab": "rr-lyrae", "Eclipsing contact": "eclipsing-binary", "Alpha2 CVn": None, "Delta Scuti": None,
-}  # fmt: skip
+    "SN Ia": (("Ia", "Ia-91T", "Ia-91bg"), ("sn-ia",)),
+    "SN Ia-91bg": (("Ia-91bg",), ("sn-ia",)),
+    "SN IIn": (("IIn",), ("sn-iin",)),
+    "SN II": (("IIP", "IIL"), ("sn-ii",)),
+    "SN IIP": (("IIP",), ("sn-ii",)),
+    "SN Ibc": (("IIb", "Ib", "Ic"), ("sn-ibc",)),
+    "SLSN-I": (("SLSN-I",), ("slsn",)),
+    "SLSN": (("SLSN-I", "SLSN-II"), ("slsn",)),
+    "TDE": (("TDE", "TDE-slow"), ("tde",)),
+    "Mira": (("Mira",), ("lpv",)),
+    "RR Lyrae ab": (("RRab",), ("rr-lyrae",)),
+    "Eclipsing contact": (("EW",), ("eclipsing-binary",)),
+    "Eclipsing (unspecified)": (("EA", "EB", "EW"), ("eclipsing-binary",)),
+    "Alpha2 CVn": (("ACV",), ()),
+    "Delta Scuti": (("dSct",), ()),
+    "Strange": ((), ()),
+}
 
 
-@pytest.mark.parametrize(("name", "slug"), MEANT.items())
-def test_names_find_their_simulated_class(name: str, slug: str | None) -> None:
-    assert simulated.slug_of(name, simulated.SLUGS) == slug
+@pytest.mark.parametrize("name", MEANT)
+def test_names_find_their_kinds(name: str) -> None:
+    fine, coarse = MEANT[name]
+    assert kinds.kinds_of(name, FINE) == fine
+    assert kinds.kinds_of(name, SLUGS) == coarse
 
 
-def test_simulations_are_cut_as_the_task(small: tuple[Path, Path]) -> None:
+def test_a_kind_speaks_for_every_class_it_belongs_to() -> None:
+    names = ("Eclipsing (unspecified)", "Eclipsing contact", "Strange")
+    spoken = np.log(np.array([[0.1, 0.2, 0.6, 0.1]]))
+    views = ours.Views(np.zeros((1, 2)), spoken)
+    shared, known = ours.speak(views, names, ("EA", "EB", "EW", "dSct"), "share")
+    assert known.tolist() == [1, 1, 0]
+    # The parent is as likely as its mean kind; the child as its one kind; what is left goes to the class nobody knows.
+    np.testing.assert_allclose(np.exp(shared[0]), np.array([0.3, 0.6, 0.1]))
+    added, _ = ours.speak(views, names, ("EA", "EB", "EW", "dSct"), "sum")
+    np.testing.assert_allclose(np.exp(added[0]), np.array([0.6, 0.3, 0.1]))
+    # Two classes that mean the same are equally likely.
+    same, _ = ours.speak(views, ("Eclipsing contact", "W UMa", "Delta Scuti"), ("EA", "EB", "EW", "dSct"), "share")
+    assert same[0, 0] == same[0, 1]
+
+
+@pytest.mark.parametrize("mode", simulated.MODES)
+def test_simulations_look_like_the_task(small: tuple[Path, Path], mode: simulated.Mode) -> None:
     curves, _ = tables.read_task(*small)
-    cut = simulated.Cut.of(curves)
-    made, label = simulated.simulate(("sn-ia", "slsn"), 6, cut, 0, "train")
-    again, _ = simulated.simulate(("sn-ia", "slsn"), 6, cut, 0, "train")
+    looks = simulated.Looks.of(curves, False)
+    groups = (("Ia", "Ia-91T"), ("SLSN-I",), ())
+    made, label = simulated.simulate(groups, 8, looks, 0, "train", mode)
+    again, _ = simulated.simulate(groups, 8, looks, 0, "train", mode)
     lengths = np.diff(made.start)
-    assert set(label.tolist()) == {0, 1}
-    assert lengths.min() >= cut.least
-    assert lengths.max() <= cut.most
-    assert max(np.ptp(made.time[a:b]) for a, b in zip(made.start[:-1], made.start[1:], strict=True)) <= cut.days
+    assert np.bincount(label, minlength=3).tolist() == [8, 8, 0]
+    assert lengths.min() >= looks.cut.least
+    assert lengths.max() <= looks.cut.most
+    assert max(np.ptp(made.time[a:b]) for a, b in zip(made.start[:-1], made.start[1:], strict=True)) <= 1.05 * looks.cut.days
     np.testing.assert_array_equal(made.flux, again.flux)
+    if mode == "pattern":  # the very bands and cadences of the task, in one process or two
+        assert set(np.unique(made.wavelength)) <= set(np.unique(curves.wavelength))
+        steps = {round(float(s), 4) for p in looks.patterns.every for s in np.diff(p.time)}
+        full = [i for i in range(len(made)) if lengths[i] in {len(p.time) for p in looks.patterns.every}]
+        assert any(round(float(np.diff(made.time[made.start[i] : made.start[i + 1]])[0]), 4) in steps for i in full)
+
+
+def test_patterns_hold_no_label(small: tuple[Path, Path]) -> None:
+    """The same table in another order of objects gives the same patterns, and labels are nowhere read."""
+    curves, _ = tables.read_task(*small)
+    turned = curves.take(np.arange(len(curves))[::-1])
+    a, b = simulated.Looks.of(curves, False), simulated.Looks.of(turned, False)
+    assert a.cut == b.cut
+    np.testing.assert_allclose(a.patterns.chance, b.patterns.chance[::-1])
+    np.testing.assert_array_equal(a.patterns.every[0].time, b.patterns.every[-1].time)
+
+
+def test_a_faint_end_is_not_detected(small: tuple[Path, Path]) -> None:
+    """A brief event has fewer points than a slow one under the very same pattern."""
+    time = np.arange(0.0, 150.0, 3.0)
+    part = {
+        "time": time,
+        "wavelength": np.full(50, 6230.0),
+        "flux": np.full(50, 100.0),
+        "flux_err": np.full(50, 8.0),
+        "limit": np.full(50, np.nan),
+    }
+    looks = simulated.Looks.of(tables.from_arrays(["x"], [part]), False)
+    numbers = {}
+    for kind in ("Ia", "KN", "SLSN-I"):
+        found = []
+        for i in range(30):
+            rng = sources.rng_of(kind, i, 3, "train", 11)
+            source = sources.draw(kind, rng, "train")
+            assert source is not None
+            seen = pattern.look(source, replace(looks.patterns, least=1, faintest=3.0), rng)
+            found.append(0 if seen is None else len(seen["time"]))
+        numbers[kind] = np.median(found)
+    assert numbers["KN"] < numbers["Ia"] < numbers["SLSN-I"]
 
 
 def unit(x):  # type: ignore[no-untyped-def]
@@ -220,6 +295,85 @@ def test_the_compiled_forest_is_scikit_learns() -> None:
     assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > (again.argmax(axis=1) == theirs.argmax(axis=1)).mean() - 0.02
 
 
+def test_the_binned_forest_is_scikit_learns() -> None:
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    rng = np.random.default_rng(4)
+    centre = rng.standard_normal((3, 12)) * 0.6
+    x, y = rng.standard_normal((1500, 12)) + np.repeat(centre, 500, axis=0), np.repeat(np.arange(3), 500)
+    query = rng.standard_normal((900, 12)) + np.repeat(centre, 300, axis=0)
+    edges = forest.bins(x)
+    rows, asked = forest.binned(x, edges), forest.binned(query, edges)
+    for depth, leaf in ((10**6, 1), (6, 5)):
+        got = forest.many_votes(rows, y, asked, 3, 200, 0, depth, leaf)
+        np.testing.assert_array_equal(got, forest.many_votes(rows, y, asked, 3, 200, 0, depth, leaf, threads=2))
+        theirs, again = (
+            ensemble.RandomForestClassifier(200, max_depth=min(depth, 99), min_samples_leaf=leaf, class_weight="balanced", random_state=r)
+            .fit(x, y)
+            .predict_proba(query)
+            for r in (0, 1)
+        )
+        assert np.allclose(got.sum(axis=1), 1)
+        assert np.abs(got - theirs).mean() < 1.3 * np.abs(again - theirs).mean()
+
+
+def test_the_control_learns_from_simulations(small: tuple[Path, Path]) -> None:
+    pytest.importorskip("light_curve")
+    from learning.protocol import baselines
+    from learning.protocol.features import hand_made
+
+    curves, labels = tables.read_task(*small)
+    x = hand_made(curves)
+    looks = simulated.Looks.of(curves, False)
+    control = baselines.control(x, looks, ("SLSN", "SN Ia", "Strange"), (1, 5), 300, 0, "pattern", 1)
+    assert control is not None
+    assert control.names == ("SLSN", "SN Ia")
+    assert set(control.weight) == {1, 5}
+    slow, brief = (control.probability[labels == c, 0].mean() for c in ("SLSN", "SN Ia"))
+    assert slow > brief + 0.1  # wide curves are called SLSN, though it has seen no real one
+    assert baselines.control(x, looks, ("SN Ia", "Strange"), (1,), 300, 0, "pattern", 1) is None
+
+
+def test_a_temperature_of_its_own() -> None:
+    """Left-out scores move the temperature from what simulations say toward what they show, the more of them the further."""
+    rng = np.random.default_rng(5)
+    truth = np.tile(np.arange(3), 40)
+    sharp = rng.standard_normal((6, 120, 3)) + 1.0 * np.eye(3)[truth]
+    over = 6 * sharp  # six times too sure
+    believed = confidence.Calibration(1.0, 1.0, np.zeros(0), 0, float("nan"), float("nan"))
+    few, many = confidence.temperatures(over[:, :6], truth[:6], believed, 6), confidence.temperatures(over, truth, believed, 6)
+    assert 1.0 < np.median(few) < np.median(many)
+    assert 3 < np.median(many) < 9
+    assert (confidence.temperatures(None, truth, believed, 6) == 1.0).all()
+
+
+def test_pooled_conformal_scores_cover() -> None:
+    rng = np.random.default_rng(6)
+    simulated_scores, own = rng.uniform(0, 0.8, 4000), rng.uniform(0, 1, (400, 40))  # the sky is harder than the simulation
+    calibration = confidence.Calibration(1.0, 1.0, simulated_scores, 4, 0.9, 1.0)
+    found = confidence.quantile(own, calibration, 4)
+    assert found is not None
+    cover = float(np.mean(found[0]))  # of a uniform score
+    alone = float(measures_quantile(simulated_scores))
+    assert alone < 0.75
+    assert 0.8 < cover < 0.95
+    assert confidence.quantile(None, calibration, 5) is None  # three classes say nothing of five
+
+
+def measures_quantile(scores: np.ndarray) -> np.ndarray:
+    from learning.protocol import measures
+
+    return measures.conformal_quantile(scores)
+
+
+def test_newton_finds_the_logistic_rule() -> None:
+    linear = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((500, 3))
+    y = (x @ [1.0, -0.5, 0.0] + rng.logistic(size=500) > 0).astype(float)
+    theirs = linear.LogisticRegression(C=1 / novelty.RIDGE, tol=1e-8, max_iter=500).fit(x, y).coef_[0]
+    np.testing.assert_allclose(novelty.logistic(x, y), theirs, atol=1e-3)
+
+
 @pytest.mark.timeout(600)
 def test_the_command_on_a_small_table(small: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from console.evaluate import evaluate
@@ -239,7 +393,14 @@ def test_the_command_on_a_small_table(small: tuple[Path, Path], tmp_path: Path, 
     assert {"forest", "bookkeeping", "ridge", "nearest_centroid", "prototypes", "no_simulation"} <= set(found["baselines"]["5"])
     assert found["baselines"]["5"]["forest"] > 0.7  # three widths that anyone can tell apart
     assert found["gains"]["5"]["forest"]["gain"] == pytest.approx(found["accuracy"]["5"] - found["baselines"]["5"]["forest"])
-    assert found["task"]["simulated_as"] == {"SLSN": "slsn", "SN Ia": "sn-ia", "Strange": None}
+    assert found["task"]["simulated_as"]["Strange"] == {"kinds": [], "spoken": []}
+    assert found["task"]["simulated_as"]["SLSN"]["kinds"] == ["SLSN-I", "SLSN-II"]
+    assert sum(v for name, v in found["seconds"].items() if name != "all") <= found["seconds"]["all"] + 0.1
+    for rows in found["confusion"]["5"]:
+        assert sum(rows) == pytest.approx(1, abs=0.01)
+    diagonal = [row[i] for i, row in enumerate(found["confusion"]["5"])]
+    assert np.mean(diagonal) == pytest.approx(found["accuracy"]["5"], abs=0.01)
+    assert set(found["map"]["objects"]) == {"SN Ia", "SLSN", "Strange"}
     assert set(found["uncut"]) >= {"accuracy", "note"}
     assert "macro accuracy" in capsys.readouterr().out
 
