@@ -24,7 +24,7 @@ from data.simulate import arrays
 from data.simulate.described import Description
 from data.simulate.draw import Draw, PopulationName, generator
 from data.simulate.observe import choose
-from data.simulate.sample import TRIES, NeverSeenError, Sampled, observed, sample
+from data.simulate.sample import TRIES, NeverSeenError, Sampled, sample
 from data.simulate.source import Source
 from gpu.session import Session
 from learning.protocol import ours
@@ -86,7 +86,8 @@ def curves(description: Description, patterns: Patterns, n: int, seed: int, popu
     NeverSeenError
         Such looks leave nothing of it.
     """
-    parts, tried = [], 0
+    parts: list[dict[str, F64]] = []
+    tried = 0
     while len(parts) < n and tried < TRIES * n and (parts or tried < 20 * TRIES):
         rng = generator(population, seed, tried, 33)
         tried += 1
