@@ -38,7 +38,7 @@ class Recipe:
     steps: int
     seed: int = 0
     batch: int = 352
-    curves: float = 0.64
+    curves: float = 7 / 11
     """Share of a batch that is light curves without images, where there are any."""
     shards: int = 1
     """Parts of a batch, each on a thread and a copy of the network of its own. Two bring nothing on two cores: the many small steps of a
