@@ -28,7 +28,7 @@ from gpu.eager import EagerSession
 from learning.export import restore
 from operators.context import N_CONTEXT
 from operators.features import FEATURES, NAMES, SPLIT
-from operators.prototypes import LEAST
+from operators.prototypes import LEAST as LEAST_SHARE
 from operators.tokens import BAND_CENTRES, BAND_WIDTH, N_FEATURES, PERIODS
 from operators.types import CONTEXT, F32, N_TOKENS, RAW_STAMP, STAMP
 from pipeline.state import ScoringState
@@ -220,7 +220,7 @@ class Naive:
         heads = self.heads
         shifted = embedding - heads.centre
         cosine = heads.prototypes @ (shifted / max(np.linalg.norm(shifted), 1e-6))
-        spoken = np.log(np.maximum(np.exp(log_softmax(logits)) @ heads.zero_shot, LEAST))
+        spoken = np.log(np.maximum(np.exp(log_softmax(logits)) @ heads.zero_shot, LEAST_SHARE))
         known = np.exp(log_softmax((heads.cosine_weight * cosine + heads.zero_shot_weight * spoken) / heads.temperature))
         nearest = int(cosine.argmax())
         distance = 1 - float(cosine[nearest])

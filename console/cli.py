@@ -188,6 +188,37 @@ def evaluate(
 
 
 @app.command()
+def describe(
+    what: Annotated[str, typer.Argument(metavar="FILE.yaml|NAME", help="A description, or what one is called: 'neutron star merger'.")],
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", metavar="TASK.parquet", help="Light curves: which objects are most like it.")
+    ] = None,
+    count: Annotated[int, typer.Option("--alerts", min=20, max=20_000, help="Alerts to simulate.")] = 300,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the simulation.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the prototype (.json or .safetensors).")] = None,
+    report: Report = None,
+    bundle: Bundle = None,
+    engine: Engine = None,
+) -> None:
+    """A class from a physical description: check it, simulate it, and see what it is near to."""
+    from console.describe import describe as show
+
+    found = settings(bundle=bundle, engine=engine)
+    raise typer.Exit(
+        show(
+            what,
+            against=against or [],
+            count=count,
+            seed=seed,
+            out=out,
+            bundle=found.bundle,
+            engine=found.engine,
+            report=report,
+        )
+    )
+
+
+@app.command()
 def topics(
     repair: Annotated[bool, typer.Option("--repair", help="Make what is missing and correct what differs.")] = False,
     kafka: Kafka = None,

@@ -52,7 +52,7 @@ def augment_curves(a: Alerts, rng: np.random.Generator, s: Strength = Strength()
         return np.asarray(rng.random(n) < chance)[:, None]
 
     def spread(low: float, high: float) -> F32:
-        return rng.uniform(low, high, n).astype(np.float32)[:, None]
+        return np.asarray(rng.uniform(low, high, n), dtype=np.float32)[:, None]
 
     before = a.valid.copy()
     keep = a.valid & ~(some(s.thin) & (rng.random((n, points)) > spread(0.15, 1.0)))

@@ -9,12 +9,14 @@ has changed the light curve.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import safetensors.numpy
 
 from data.simulate import arrays, curves
 from data.simulate.classes import KINDS, SLUGS
@@ -184,6 +186,26 @@ def simulate_curves(
     )
     rng = np.random.default_rng([seed, n, 12])
     return join([thinned(part, curves.POINTS, rng) for part in _folded(whole, processes)])
+
+
+def kept(path: Path | None, make: Callable[[], Alerts]) -> Alerts:
+    """What `make` gives, kept in a file: made once, read by every other training of a study.
+
+    Parameters
+    ----------
+    path : Path, optional
+        A safetensors file; None: nothing is kept.
+    """
+    if path is None:
+        return make()
+    if path.is_file():
+        return Alerts(**safetensors.numpy.load_file(path))
+    made = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    safetensors.numpy.save_file({f.name: np.ascontiguousarray(getattr(made, f.name)) for f in fields(made)}, part)
+    part.replace(path)  # a file of this name is whole
+    return made
 
 
 def _folded(whole: Alerts, processes: int) -> list[Alerts]:

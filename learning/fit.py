@@ -38,7 +38,7 @@ class Recipe:
     steps: int
     seed: int = 0
     batch: int = 352
-    curves: float = 0.64
+    curves: float = 7 / 11
     """Share of a batch that is light curves without images, where there are any."""
     shards: int = 1
     """Parts of a batch, each on a thread and a copy of the network of its own. Two bring nothing on two cores: the many small steps of a
@@ -48,6 +48,9 @@ class Recipe:
     warm_up: float = 0.03
     """Share of the steps."""
     label_smoothing: float = 0.03
+    coarse: float = 0.5
+    """Weight of the cross-entropy over the stream's classes, a kind without one being its own: what a supernova of type Ia is taken for
+    matters more than which of them it is."""
     contrast: float = 0.25
     """Weight of the supervised contrastive loss (Khosla et al. 2020); it tightens the prototypes, not the labels."""
     contrast_temperature: float = 0.1

@@ -8,7 +8,6 @@ curves are further terms, each with a weight in the recipe (0: none).
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +24,13 @@ from operators.types import STAMP
 if TYPE_CHECKING:
     from learning.fit import Recipe, Trainee
 
-LENGTHS = (12, 24, 36)
-"""Light curves of at most so many tokens are trained apart from longer ones."""
+GROUP_OF: I64 = np.unique([f"{k:03d}" if slug < 0 else f"class {slug:02d}" for k, slug in enumerate(SLUG_OF)], return_inverse=True)[
+    1
+].astype(np.int64)
+"""(K,) the group of each kind: its class of the stream, else itself."""
+PARTS, STEP = 4, 12
+"""A shard is run in so many parts of equal size, short light curves together, each as long as a multiple of so many tokens: padding changes
+nothing and costs as much as tokens do. Few shapes, because the library compiles its products anew for every shape."""
 
 
 class Sets:
@@ -64,12 +68,15 @@ def loss(trainee: Trainee, sets: Sets, recipe: Recipe, rng: np.random.Generator,
     embedding, logits, label, target = (torch.cat(x) for x in zip(*answers, strict=True))
     entropy = F.cross_entropy(logits, label, label_smoothing=recipe.label_smoothing)
     total = entropy
+    if recipe.coarse:
+        groups = torch.from_numpy(GROUP_OF).to(device)
+        total = total + recipe.coarse * coarse(logits, label, groups, recipe.label_smoothing)
     if recipe.contrast:
         total = total + recipe.contrast * contrast(embedding, label, recipe.contrast_temperature)
     if recipe.clean:
-        known = target.isfinite().all(dim=1)
-        if known.any():
-            total = total + recipe.clean * F.smooth_l1_loss(trainee.clean(embedding[known]), target[known], beta=0.3)
+        known = target.isfinite().all(dim=1, keepdim=True)
+        off = F.smooth_l1_loss(trainee.clean(embedding), target.nan_to_num(), beta=0.3, reduction="none")
+        total = total + recipe.clean * (off * known).sum() / (known.sum() * target.shape[1]).clamp(min=1)
     if recipe.episodic:
         total = total + recipe.episodic * episode(embedding, label)
     if recipe.views and sets.unlabelled is not None:
@@ -80,7 +87,7 @@ def loss(trainee: Trainee, sets: Sets, recipe: Recipe, rng: np.random.Generator,
 
 
 def forward(encoder: Encoder, part: Alerts, device: torch.device, half: bool, label: I64 | None = None) -> tuple[Tensor, ...]:
-    """Embed alerts, those with a short light curve apart: padding changes nothing and costs as much as tokens do.
+    """Embed alerts in parts of like length.
 
     Returns
     -------
@@ -89,18 +96,19 @@ def forward(encoder: Encoder, part: Alerts, device: torch.device, half: bool, la
     tokens, stamps, context = part.inputs()
     label = part.label if label is None else label
     number = tokens[..., -1].sum(axis=1)
-    edges = (-1, *LENGTHS, tokens.shape[1])
     answers = []
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        nothing = torch.zeros(1, 4, STAMP, STAMP, device=device) if not part.stamps.shape[-1] else None
-        for low, length in pairwise(edges):
-            rows = (number > low) & (number <= length)
-            if rows.any():
-                move = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (tokens[rows, :length], context[rows])]
-                image = encoder.image(nothing if nothing is not None else torch.from_numpy(stamps[rows]).to(device))
-                embedding, logits = encoder.embed(move[0], image.expand(int(rows.sum()), -1), move[1])
-                rest = [torch.from_numpy(a[rows]).to(device) for a in (label, part.target)]
-                answers.append((embedding.float(), logits.float(), *rest))
+        bare = not part.stamps.shape[-1]
+        nothing = encoder.image(torch.zeros(1, 4, STAMP, STAMP, device=device)) if bare else None
+        for rows in np.array_split(np.argsort(number, kind="stable"), PARTS):
+            if not len(rows):
+                continue
+            length = int(min(np.ceil(max(number[rows].max(), 1) / STEP) * STEP, tokens.shape[1]))
+            curve, around = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (tokens[rows, :length], context[rows]))
+            image = nothing.expand(len(rows), -1) if nothing is not None else encoder.image(torch.from_numpy(stamps[rows]).to(device))
+            embedding, logits = encoder.embed(curve, image, around)
+            rest = [torch.from_numpy(a[rows]).to(device) for a in (label, part.target)]
+            answers.append((embedding.float(), logits.float(), *rest))
     return tuple(torch.cat(x) for x in zip(*answers, strict=True))
 
 
@@ -116,10 +124,17 @@ def contrast(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
     return (each * (partners > 0)).sum() / (partners > 0).sum().clamp(min=1)
 
 
+def coarse(logits: Tensor, label: Tensor, groups: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy over groups of kinds: a group is as probable as its members together."""
+    member = F.one_hot(groups).to(logits.dtype)
+    share = (logits.softmax(dim=1) @ member).clamp(min=1e-9)
+    return F.cross_entropy(share.log(), groups[label], label_smoothing=smoothing)
+
+
 def episode(embedding: Tensor, label: Tensor) -> Tensor:
     """Prototypical loss of a batch: every other member of a class is an example, the rest are queries; 0 without any query."""
     z = F.normalize(embedding - embedding.mean(dim=0), dim=-1)
-    kinds, index = label.unique(return_inverse=True)
+    kinds, index = torch.unique(label, return_inverse=True)
     member = F.one_hot(index, len(kinds)).to(z.dtype)
     number = (member.cumsum(dim=0) * member).sum(dim=1)  # 1, 2, … within the class
     support = (number % 2 == 1).to(z.dtype)[:, None] * member

@@ -30,7 +30,7 @@ from gpu.session import one_line
 from learning import evaluate
 from learning.augment import augment
 from learning.calibrate import ALERTS_A_NIGHT, calibrate
-from learning.dataset import NAMES, SLUG_OF, Alerts, simulate, simulate_curves
+from learning.dataset import NAMES, SLUG_OF, Alerts, kept, simulate, simulate_curves
 from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, Recipe, fit
@@ -85,12 +85,18 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     seeds = [3 * options.seed + i for i in range(3)]  # training, calibration and evaluation never share an alert
 
     say(f"simulating {options.alerts:,} alerts to train on and {held_out_size:,} to calibrate with")
-    alerts = without(simulate(options.alerts, seeds[0], processes=options.processes), options.without)
-    held_out = simulate(held_out_size, seeds[1], processes=options.processes)
+    alerts = without(
+        kept(_set(options, "alerts", options.alerts), lambda: simulate(options.alerts, seeds[0], processes=options.processes)),
+        options.without,
+    )
+    held_out = kept(_set(options, "held-out", held_out_size), lambda: simulate(held_out_size, seeds[1], processes=options.processes))
     curves = None
     if options.curves:
         say(f"simulating {options.curves:,} light curves")
-        curves = without(simulate_curves(options.curves, seeds[0], processes=options.processes), options.without)
+        curves = without(
+            kept(_set(options, "curves", options.curves), lambda: simulate_curves(options.curves, seeds[0], processes=options.processes)),
+            options.without,
+        )
     say(f"training {recipe.steps:,} steps of {recipe.batch}")
     checkpoint = Checkpoint(_work(options.out))
     if options.fresh:
@@ -109,7 +115,7 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
 
     demo_size = min(6000, held_out_size)
     say(f"evaluating on {demo_size:,} alerts of the demo's population")
-    demo = simulate(demo_size, seeds[2], "demo", options.processes, surveys={"ztf": 1.0})
+    demo = kept(_set(options, "demo", demo_size), lambda: simulate(demo_size, seeds[2], "demo", options.processes, surveys={"ztf": 1.0}))
     judged, _ = evaluate.judge_alerts(demo, session, heads)
     found: dict[str, Any] = {"demo": evaluate.figures(judged, SLUG_OF[demo.label], demo.number, SLUGS), "export": asdict(agreement)}
     console.print(evaluate.show(found["demo"], SLUGS, "simulated alerts of the demo's population"))
@@ -146,6 +152,11 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
             say(f"not logged to {options.mlflow}: {one_line(error)}")
     say("done")
     return bundle
+
+
+def _set(options: argparse.Namespace, name: str, number: int) -> Path | None:
+    """Where a simulated set is kept; None: nowhere."""
+    return Path(options.sets) / f"{name}-{number}-{options.seed}.safetensors" if options.sets else None
 
 
 def steps_for(minutes: float, alerts: int, curves: int = 0) -> int:
@@ -264,6 +275,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", default="artifacts/bundle", help="folder of the bundle (default artifacts/bundle)")
     parser.add_argument("--steps", type=int, help="instead of --minutes")
     parser.add_argument("--processes", type=int, default=2, help="to simulate in (default 2)")
+    parser.add_argument("--sets", metavar="DIR", help="keep the simulated sets there, or read them (delete it when the simulator changes)")
     parser.add_argument("--fresh", action="store_true", help="forget an earlier checkpoint")
     parser.add_argument("--real", default="../shared/data/real/ztf_alerts", help="folder of labelled packets to report on, if it is there")
     parser.add_argument("--mlflow", metavar="URI", help="log the run to this MLflow server")

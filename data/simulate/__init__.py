@@ -3,12 +3,16 @@
 draw.py          random numbers that know their population (train or demo)
 sky.py           distances, extinction, black bodies, coordinates
 source.py        what every class returns: a difference flux f(t, λ) and its surroundings
-supernovae.py, luminous.py, fast.py, gap.py, cataclysmic.py, variables.py, nuisance.py    the classes, each with its source in the docstring
-classes.py       the table of classes
+supernovae.py, luminous.py, fast.py, gap.py, cataclysmic.py, variables.py, nuisance.py    the kinds, each with its source in the docstring
+profiles.py, pulsators.py, binaries.py, starlight.py    the stars among them
+classes.py       the tables of kinds and of the stream's classes
+described.py     a class from a physical description (descriptions/*.yaml) → a Source (recipe.py), found by a phrase (lookup.py)
+sample.py        a description → objects that a survey detected
 cadence.py       when a survey looks, in which band, how deep
 observe.py       source + visits → detections, limits, forced photometry → one alert
 context.py       catalogue matches, scores and history of an alert
 stamps.py        science, template and difference images
 arrays.py        alerts → columns of an AlertBatch
+curves.py        kinds → light curves of any cadence without images; photometry.py: those of stars over years
 packets.py, night.py    alerts → ZTF 4.02 packets, and a night's stream of them
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, cast
 
@@ -120,11 +120,15 @@ def pick(seed: int, index: int, population: PopulationName, surveys: Mapping[Sur
 def _chunk(
     indices: Sequence[int], seed: int, population: PopulationName, surveys: Mapping[Survey, float], classes: Mapping[str, float]
 ) -> dict[str, Any]:
-    out = _empty(len(indices))
-    for row, index in enumerate(indices):
-        alert = pick(seed, index, population, surveys, classes)
-        surroundings = scene(alert.observed)
-        fill(out, row, alert, surroundings)
+    return columns(pick(seed, index, population, surveys, classes) for index in indices)
+
+
+def columns(alerts: Iterable[Alert]) -> dict[str, Any]:
+    """Alerts → the columns of `make`."""
+    held = list(alerts)
+    out = _empty(len(held))
+    for row, alert in enumerate(held):
+        fill(out, row, alert, scene(alert.observed))
     return out
 
 
@@ -172,6 +176,11 @@ def image_number(mjd: float) -> int:
     return int(np.floor(mjd) - 57754) * 10**6 + int(mjd % 1 * 1e6)
 
 
+def label_of(slug: str) -> int:
+    """Its place in `SLUGS`; -1: a class that was described (`described.py`) and has none."""
+    return SLUGS.index(slug) if slug in SLUGS else -1
+
+
 def fill(out: dict[str, Any], row: int, alert: Alert, surroundings: Scene) -> None:
     """Write one alert into the columns."""
     o, v, now = alert.observed, alert.observed.visits, alert.now
@@ -183,7 +192,7 @@ def fill(out: dict[str, Any], row: int, alert: Alert, surroundings: Scene) -> No
         band_of(alert),
     )
     out["ra"][row], out["dec"][row] = o.ra, o.dec
-    out["label"][row], out["kind"][row], out["redshift"][row] = SLUGS.index(o.label), o.source.kind, o.source.redshift
+    out["label"][row], out["kind"][row], out["redshift"][row] = label_of(o.label), o.source.kind, o.source.redshift
 
     p = points(alert)
     k = min(len(p.flux), MAX_POINTS)

@@ -64,11 +64,11 @@ WEIGHT: dict[str, float] = {
     "IIP": 2.2, "IIL": 1.5, "II-87A": 0.5,
     "IIn": 2.0, "Ib": 0.9, "Ic": 0.9, "Ic-BL": 0.7, "IIb": 0.9, "Ibn": 0.5, "CaRT": 0.5,
     "SLSN-I": 2.6, "SLSN-II": 1.3, "PISN": 0.3,
-    "TDE": 2.6, "TDE-slow": 0.8, "TDE-fast": 0.8,
+    "TDE": 2.4, "TDE-slow": 0.7, "TDE-fast": 0.7, "ANT": 0.4,
     "dipole": 0.2, "bright-star": 0.2,
 }  # fmt: skip
-"""Of the kinds in a training set; the others 1. The great classes of supernovae and the disruptions weigh the same together, so that what the
-network says without an example prefers none of them."""
+"""Of the kinds in a training set; the others 1. The great classes of supernovae and the disruptions weigh the same together, so that what
+the network says without an example prefers none of them."""
 TRIES = 24
 GRID_BANDS: F64 = np.array([3600.0, 4750.0, 6200.0, 7600.0, 9000.0])
 GRID_DAYS: F64 = np.array([-30.0, -20.0, -10.0, 0.0, 10.0, 20.0, 30.0, 50.0, 80.0, 120.0])
@@ -250,9 +250,7 @@ def _lasting(source: Source, time: F64, wavelength: F64, flux: F64, rng: np.rand
     return flux, (level if level > 0 and rng.random() < 0.7 else np.nan)
 
 
-def _measure(
-    time: F64, wavelength: F64, flux: F64, reference: float, rng: np.random.Generator, signed: bool
-) -> Seen | None:
+def _measure(time: F64, wavelength: F64, flux: F64, reference: float, rng: np.random.Generator, signed: bool) -> Seen | None:
     """Noise, zero points, outliers; what is detected and what of the rest is kept."""
     n = len(time)
     quality = float(np.exp(rng.uniform(np.log(6.0), np.log(120.0))))

@@ -14,7 +14,7 @@ def kilonova(d: Draw) -> Source:
     """Neutron-star merger: r-process heating with thermalisation (Korobkin et al. 2012, Barnes et al. 2016) diffusing through a blue and
     a red component with a temperature floor (Villar et al. 2017, whose fit of AT2017gfo is the centre of the draws): masses 0.005–0.06
     M☉, speeds 0.1–0.3 c, opacities 0.5 and 3–10 cm²/g. One in ten has lanthanides everywhere (a prompt collapse, or a black hole that ate
-    the star): hardly any blue component, opacities 8–30 cm²/g, fainter, red from the start, bright for a week in the infrared (Barnes &
+    the star): no blue component, opacities of 3 and 8–30 cm²/g, fainter, red from the start, bright for a week in the infrared (Barnes &
     Kasen 2013, Kasen et al. 2017).
     """
     kind = d.pick({"KN": 0.9, "KN-red": 0.1})
@@ -24,7 +24,7 @@ def kilonova(d: Draw) -> Source:
     efficiency = 0.36 * (np.exp(-0.56 * t) + np.log1p(2 * 0.17 * t**0.74) / (2 * 0.17 * t**0.74))
     parts = []
     for name, mass, speed, opacity, floor in (
-        ("blue", 0.020 if not red else 0.0008, 0.26, 0.5 if not red else 3.0, 3900.0 if not red else 2500.0),
+        ("blue", 0.020 if not red else 0.004, 0.26 if not red else 0.2, 0.5 if not red else 3.0, 3900.0 if not red else 2700.0),
         ("red", 0.035, 0.15, d.loguniform("opacity", 3, 10) if not red else d.loguniform("opacity_red", 8, 30), 1800.0),
     ):
         m, v = (
@@ -43,19 +43,19 @@ def kilonova(d: Draw) -> Source:
             -0.5 * np.clip((4500 - wavelength) / 1000, 0, 2) * np.clip(time / 2, 0, 2)
         )
 
-    absolute = d.normal("peak", -15.8, 0.6) if not red else d.normal("peak_red", -13.8, 0.6)
+    absolute = d.normal("peak", -15.8, 0.6) if not red else d.normal("peak_red", -14.2, 0.6)
     event = Event("kilonova", kind, shape, t[:60], absolute, 12.0, float(d.rng.exponential(0.15)), hostless=0.05)
     return transient(d, event, faintest=19.9, brightest=16.5)
 
 
 def afterglow(d: Draw) -> Source:
     """GRB afterglow: synchrotron from the forward shock, a broken power law in time with a jet break and fν ∝ ν^-β (Sari, Piran & Narayan
-    1998; ranges of Kann et al. 2010: α 0.6–1.3 then + 0.5–1.2, β 0.5–1.1); one in six off axis, with a rise of a day or two (Granot et
+    1998; ranges of Kann et al. 2010: α 0.65–1.4 then + 0.5–1.2, β 0.5–1.1); one in six off axis, with a rise of a day or two (Granot et
     al. 2002).
     """
     off_axis = d.pick({"orphan": 0.17, "GRB": 0.83}) == "orphan"
-    before, beta = d.uniform("alpha", 0.6, 1.3), d.uniform("beta", 0.5, 1.1)
-    after, jet = before + d.uniform("steepening", 0.5, 1.2), d.lognormal("jet", 1.2, 0.8, 0.1, 12)
+    before, beta = d.uniform("alpha", 0.65, 1.4), d.uniform("beta", 0.5, 1.1)
+    after, jet = before + d.uniform("steepening", 0.5, 1.2), d.lognormal("jet", 1.8, 0.9, 0.1, 20)
     onset = d.lognormal("onset_off", 1.0, 0.5) if off_axis else d.lognormal("onset", 0.005, 0.8)
     z = d.lognormal("z", 1.1, 0.5, 0.05, 4.0)
     # the peak is rarely seen: quoted is the magnitude at one tenth of a day, where wide-field surveys catch them

@@ -70,7 +70,7 @@ def slsn(d: Draw) -> Source:
     spin = d.lognormal("spin_down", 10, 0.9)
     power = d.lognormal("energy", 3e51, 0.4) / (spin * 86400) / (1 + grid / spin) ** 2
     bolometric = diffusion(grid, d.lognormal("tau", 31, 0.52), power)
-    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 170, 0.6) / np.maximum(grid, 1)) ** 2))
+    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 220, 0.65) / np.maximum(grid, 1)) ** 2))
     peak = float(bolometric.max())
     if d.chance(0.35):
         bolometric = bolometric + peak * d.uniform("bump", 0.05, 0.25) * np.exp(
@@ -79,7 +79,7 @@ def slsn(d: Draw) -> Source:
     radius = d.lognormal("speed", 1.0e9, 0.25) * np.maximum(grid, 0.5) * 86400 * 0.55
     photosphere = (np.maximum(bolometric, 1e38) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
     temperature = np.clip(np.maximum(photosphere, d.normal("t_floor", 8300, 1500, 5000, 13000)), 2500, 22000)
-    uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.5), d.uniform("uv_edge", 2500, 3200), d.uniform("blanketing", 0, 0.5)
+    uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.5), d.uniform("uv_edge", 2500, 3200), d.uniform("blanketing", 0, 0.4)
     peak_at = float(grid[np.argmax(bolometric)])
     slow = d.lognormal("slow_rise", 1.15, 0.15)  # the wind's energy leaves the inner ejecta late: one zone rises too fast by so much
 
@@ -101,9 +101,9 @@ def _pair_instability(d: Draw) -> Source:
     grid = np.concatenate([np.arange(0.0, 240.0, 5.0), np.arange(240.0, 700.0, 15.0)])
     bolometric = diffusion(grid, d.lognormal("tau_pisn", 120, 0.2), d.lognormal("nickel_pisn", 8.0, 0.6) * 2e33 * nickel(grid))
     peak_at = float(grid[np.argmax(bolometric)])
-    floor, hot = d.normal("floor_pisn", 4900, 350), d.normal("hot_pisn", 8500, 1200)
+    floor, hot = d.normal("floor_pisn", 4900, 350), d.normal("hot_pisn", 9500, 1400)
     temperature = floor + (hot - floor) * np.exp(-grid / (0.8 * peak_at))
-    blanket, uv = d.uniform("blanketing_pisn", 0.4, 1.2), d.uniform("uv_pisn", 1.0, 2.5)
+    blanket, uv = d.uniform("blanketing_pisn", 0.2, 0.9), d.uniform("uv_pisn", 1.0, 2.5)
 
     def shape(t: F64, wavelength: F64) -> F64:
         f = np.interp(t, grid, bolometric) * black_body(wavelength, np.interp(t, grid, temperature))

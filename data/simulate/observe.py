@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from data.simulate import classes, sky
 from data.simulate.cadence import DEEPER, HISTORY_DAYS, Visits, visits
-from data.simulate.draw import PopulationName, generator
+from data.simulate.draw import Draw, PopulationName, generator
 from data.simulate.sky import F64
 from data.simulate.source import SkyKind, Source
 from data.simulate.variables import HISTORY
 from operators.types import Survey
+
+if TYPE_CHECKING:
+    from data.simulate.described import Description
 
 Bools = npt.NDArray[np.bool_]
 TAI_UTC = 37.0 / 86400
@@ -83,10 +87,18 @@ def _window(rng: np.random.Generator, source: Source, survey: Survey) -> tuple[f
     return low - before, high + 2.0
 
 
-def observe(seed: int, index: int, slug: str, population: PopulationName, survey: Survey = "ztf") -> Observed | None:
-    """Draw object `index` of a seed, place it on the sky and in time, and measure it. None: the survey never detected it."""
+def observe(
+    seed: int, index: int, slug: str, population: PopulationName, survey: Survey = "ztf", described: Description | None = None
+) -> Observed | None:
+    """Draw object `index` of a seed, place it on the sky and in time, and measure it. None: the survey never detected it.
+
+    With `described` it is an object of that description, whatever its slug.
+    """
     rng = generator(population, seed, index, 1)
-    source = classes.draw(slug, rng, population, DEEPER[survey])
+    if described is not None:
+        source = described.draw(Draw(rng, population, slug, DEEPER[survey]))
+    else:
+        source = classes.draw(slug, rng, population, DEEPER[survey])
     ra, dec = (round(x, 7) for x in position(rng, source.sky, survey == "lsst"))
     a_v = 0.0
     if source.sky == "extragalactic":
@@ -94,7 +106,7 @@ def observe(seed: int, index: int, slug: str, population: PopulationName, survey
         a_v = float(min(0.09 / np.sin(np.radians(b)) * rng.lognormal(0, 0.5), 2.0))
     low, high = _window(rng, source, survey)
     zero = float(rng.uniform(*EPOCH[population]))
-    v = visits(rng, survey, population, zero + low, zero + high, slug, zero)
+    v = visits(rng, survey, population, zero + low, zero + high, slug if described is None else described.programme, zero)
     if len(v) < 2:
         return None
     if source.active[1] - source.active[0] < 20:  # brief: start it between two visits, soon before the second

@@ -49,7 +49,7 @@ def sn_ia(d: Draw) -> Source:
         "Ia-CSM": d.normal("stretch_csm", 1.1, 0.08, 0.8, 1.3),
         "Ia-03fg": d.normal("stretch_03fg", 1.28, 0.1, 1.05, 1.6),
     }[kind]
-    hot = {"Ia": 12800, "Ia-91T": 14500, "Ia-91bg": 8000, "Iax": 10000, "Ia-CSM": 12500, "Ia-03fg": 14000}[kind] + d.normal("t_hot", 0, 900)
+    hot = {"Ia": 12800, "Ia-91T": 14500, "Ia-91bg": 6900, "Iax": 9000, "Ia-CSM": 12500, "Ia-03fg": 14000}[kind] + d.normal("t_hot", 0, 900)
     cold = d.normal("t_cold", 5250, 200) - {"Ia-91bg": 500, "Iax": 300}.get(kind, 0)
     second = {
         "Ia-91bg": d.uniform("no_second", 0.0, 0.06),
@@ -93,8 +93,9 @@ def sn_ia(d: Draw) -> Source:
 
 
 def sn_ii(d: Draw) -> Source:
-    """Type IIP/IIL: fast rise (6–12 d, González-Gaitán et al. 2015), plateau and drop (Anderson et al. 2014: s₂ 0–4.5 mag/100 d, plateau
-    45–170 d), cooling black body with growing line blanketing (Faran et al. 2018); 4 % are 87A-like (Arnett 1982 with τ = 75 d).
+    """Type IIP/IIL: fast rise (6–12 d, González-Gaitán et al. 2015), plateau and drop (Anderson et al. 2014: s₂ 0–3.6 mag/100 d, plateau
+    45–170 d, the steeper the brighter), cooling black body with growing line blanketing (Faran et al. 2018); 4 % are 87A-like (Arnett
+    1982 with τ = 75 d).
     """
     kind = d.pick({"IIP": 0.66, "IIL": 0.3, "II-87A": 0.04})
     a_v = float(d.rng.exponential(0.3))
@@ -111,7 +112,7 @@ def sn_ii(d: Draw) -> Source:
     plateau_like = kind == "IIP"
     rise = d.lognormal("rise", 5.5, 0.5)
     length = d.normal("plateau", 105, 22, 45, 170) if plateau_like else d.normal("length", 85, 18, 40, 140)
-    early, late = abs(d.normal("s1", 0.018, 0.012)), d.uniform("s2p", -0.003, 0.013) if plateau_like else d.uniform("s2l", 0.015, 0.045)
+    early, late = abs(d.normal("s1", 0.018, 0.012)), d.uniform("s2p", -0.003, 0.013) if plateau_like else d.uniform("s2l", 0.012, 0.036)
     drop = d.uniform("drop_p", 0.8, 2.6) if plateau_like else d.uniform("drop_l", 0.1, 1.6)
     width, bend = d.uniform("width", 3, 8), d.uniform("bend", 15, 35)
     tail = 0.0098 + d.uniform("tail", 0, 0.004)
@@ -130,7 +131,9 @@ def sn_ii(d: Draw) -> Source:
         return f * np.exp(-uv * np.clip((3600 - wavelength) / 1000, 0, 2) * np.clip((t - 3) / 15, 0, 1))
 
     return transient(
-        d, Event("sn-ii", kind, shape, GRID[:40], d.normal("peak", -17.1, 0.9, -18.8, -14.5), length + 200, a_v), faintest=20.3
+        d,
+        Event("sn-ii", kind, shape, GRID[:40], d.normal("peak", -16.9 if plateau_like else -17.6, 0.85, -18.8, -14.5), length + 200, a_v),
+        faintest=20.3,
     )
 
 

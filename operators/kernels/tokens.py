@@ -11,7 +11,14 @@ from operators.types import F32, F64, AlertBatch
 
 
 def fill_tokens(
-    batch: AlertBatch, scale: F32, brightest: F64, n_tokens: int, n_features: int, periods: tuple[float, ...], centres: tuple[float, ...], width: float
+    batch: AlertBatch,
+    scale: F32,
+    brightest: F64,
+    n_tokens: int,
+    n_features: int,
+    periods: tuple[float, ...],
+    centres: tuple[float, ...],
+    width: float,
 ) -> F32:
     """Columns of a batch → (n, L, F) float32."""
     out = np.zeros((len(batch), n_tokens, n_features), dtype=np.float32)

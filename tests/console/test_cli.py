@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift")
+COMMANDS = ("run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe")
 
 
 def protonova(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -64,7 +64,9 @@ def test_the_clean_curve_is_brightest_at_the_peak_and_nothing_for_what_lasts() -
 
 def test_bookkeeping_tells_no_supernova_from_another() -> None:
     """How many points, bands and days there are is drawn without regard to the kind."""
-    found = {kind: np.array([(len(s.time), len(set(s.wavelength.tolist()))) for _, s in stream([kind], 250, seed=3)]) for kind in ("Ia", "IIP")}
+    found = {
+        kind: np.array([(len(s.time), len(set(s.wavelength.tolist()))) for _, s in stream([kind], 250, seed=3)]) for kind in ("Ia", "IIP")
+    }
     for column in (0, 1):
         a, b = (np.sort(found[kind][:, column]) for kind in found)
         both = np.unique(np.concatenate([a, b]))

@@ -14,17 +14,18 @@ from data.simulate.classes import SLUGS, STREAM_MIX  # noqa: E402
 from gpu.ort import OrtSession  # noqa: E402
 from learning import evaluate  # noqa: E402
 from learning.augment import Strength, augment  # noqa: E402
-from learning.calibrate import calibrate, prior, quantile, thresholds  # noqa: E402
-from learning.dataset import Alerts, join, simulate  # noqa: E402
+from learning.calibrate import FLOOR, calibrate, prior, quantile, thresholds  # noqa: E402
+from learning.dataset import NAMES, SLUG_OF, Alerts, join, simulate  # noqa: E402
 from learning.encoder import Encoder, EncoderConfig  # noqa: E402
 from learning.export import compare, restore, to_onnx  # noqa: E402
-from learning.fit import Checkpoint, Progress, Recipe, contrast, fit, schedule  # noqa: E402
+from learning.fit import Checkpoint, Progress, Recipe, fit, schedule  # noqa: E402
+from learning.losses import contrast  # noqa: E402
 from learning.train import main, steps_for  # noqa: E402
 from operators.prototypes import judge  # noqa: E402
 from operators.types import CONTEXT  # noqa: E402
 from registry.bundle import load  # noqa: E402
 
-CONFIG = EncoderConfig(classes=len(SLUGS), width=16, channels=(4, 8, 8, 8), image=16, context=16, hidden=32, embedding=16)
+CONFIG = EncoderConfig(classes=len(NAMES), width=16, channels=(4, 8, 8, 8), image=16, context=16, fold=16, hidden=32, embedding=16)
 """A small network of the published one's kind."""
 
 
@@ -223,9 +224,20 @@ def test_calibration_is_calibrated() -> None:
     assert 0.87 < found["coverage"] <= 1.0
     assert found["called_new"] < 0.06
     assert heads.prior.sum() == pytest.approx(1, abs=1e-5)
-    assert ((least >= 0.01) & (least <= 0.5)).all()
+    assert ((least >= FLOOR) & (least <= 0.5)).all()
     far = judge(np.float32(30) * np.random.default_rng(9).normal(size=(500, 32)).astype(np.float32), logits[:500], heads)
     assert (far.novelty > 0.5).mean() > 0.5
+
+
+def test_a_class_is_as_probable_as_its_kinds_together() -> None:
+    """Two kinds of one class and a kind without a class: the head speaks of classes."""
+    embedding, logits, label = head_inputs()
+    kinds = np.concatenate([logits, logits[:, :1], np.full((len(logits), 1), 9.0, dtype=np.float32)], axis=1)
+    made_of = np.concatenate([np.eye(18), np.eye(18)[:1], np.zeros((1, 18))]).astype(np.float32)
+    heads, _ = calibrate(embedding[:3000], kinds[:3000], label[:3000], SLUGS, STREAM_MIX, made_of)
+    judged = judge(embedding[3000:], kinds[3000:], heads)
+    assert heads.zero_shot.shape == (20, 18)
+    assert (judged.probability[:, :18].argmax(axis=1) == label[3000:]).mean() > 0.9
 
 
 def test_quantile_is_the_conformal_one() -> None:
@@ -242,7 +254,7 @@ def test_thresholds_keep_the_budget() -> None:
     least = thresholds(probability, label, shares, alerts_a_night=1000, budget=20)
     counts = np.bincount(label, minlength=k)
     for i in range(k):
-        if 0.01 < least[i] < 0.5:
+        if FLOOR < least[i] < 0.5:
             wrong = (label != i) & (probability[:, i] >= least[i])
             assert (shares[:k] / counts)[label[wrong]].sum() * 1000 <= 20
 
@@ -283,9 +295,11 @@ def test_wrong_options_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 def test_the_whole_command(tmp_path: Path) -> None:
     out = tmp_path / "bundle"
-    arguments = ["--steps", "60", "--alerts", "1500", "--processes", "1", "--out", str(out), "--real", str(tmp_path)]
+    arguments = ["--steps", "60", "--alerts", "1500", "--curves", "600", "--processes", "1", "--out", str(out), "--real", str(tmp_path)]
     assert main(arguments) == 0
     bundle = load(out)
     assert bundle.classes == SLUGS
+    assert bundle.kinds == NAMES
+    np.testing.assert_array_equal(bundle.heads.zero_shot.argmax(axis=1)[SLUG_OF >= 0], SLUG_OF[SLUG_OF >= 0])
     assert bundle.manifest.figures["export"]["bucket_difference"] == 0.0
     assert bundle.manifest.figures["demo"]["macro"]["5+"] > 0.1
