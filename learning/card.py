@@ -118,14 +118,15 @@ def _begin(bundle: Bundle, tasks: Mapping[str, Report]) -> list[str]:
     lines += [
         "## What it is",
         "",
-        "A recurrent network reads light curves of difference or total flux (upper limits too), cut-outs where there are any, the surroundings",
-        "and, for what varies for ever, a folded view. It was trained on simulations alone. A class is taught by examples: prototypes, what",
-        f"the network itself says of {len(kinds)} simulated kinds, and a ridge, all in closed form.",
+        "A recurrent network reads light curves of difference or total flux (upper limits too), cut-outs where there are any, the",
+        "surroundings and, for what varies for ever, a folded view. It was trained on simulations alone. A class is taught by examples:",
+        f"prototypes, what the network itself says of {len(kinds)} simulated kinds, and a ridge, all in closed form.",
         "",
         f"Classes of the stream: {', '.join(m.classes)}.",
         "",
-        f"**Tuned:** {first['protocol']['tuned']}. Labels of the shared tables were used to check the simulation's physics (medians of rise",
-        "times and colours). A figure on the shared tasks is therefore a little kind; one on other tables of the same layout is not.",
+        f"**Tuned:** {first['protocol']['tuned']}.",
+        "Labels of the shared tables were used to check the simulation's physics (medians of rise times and colours). A figure on the",
+        "shared tasks is therefore a little kind; one on other tables of the same layout is not.",
         "",
     ]
     return lines
@@ -155,8 +156,8 @@ def _accuracy(tasks: Mapping[str, Report]) -> list[str]:
     controls = {name: r["control"] for name, r in tasks.items() if r.get("control")}
     for name, c in controls.items():
         out.append(
-            f"Control of {name}: {c['curves']:,} curves of the same simulation, {c['trees']} trees, depth {c['depth'] or 'free'}, leaves of "
-            f"{c['leaf']}, weights {c['weight']}, all chosen on simulations."
+            f"Control of {name}: {c['curves']:,} curves of the same simulation, {c['trees']} trees, depth {c['depth'] or 'free'}, "
+            f"leaves of {c['leaf']}, weights {c['weight']}, all chosen on simulations."
         )
     return [*out, ""] if controls else out
 
@@ -230,7 +231,7 @@ def _studies(studies: Mapping[str, Report]) -> list[str]:
                     if "note" not in row
                 ],
             )
-    for name, found in studies.items():
+    for found in studies.values():
         if found["study"] == "leave_out":
             rows = [
                 [task, part["class"], k, f"{100 * row['recall_change']:+.1f}", f"{100 * row['macro_change']:+.1f}"]
@@ -245,8 +246,8 @@ def _studies(studies: Mapping[str, Report]) -> list[str]:
             out += [
                 "## Rare classes in a stream (simulated)",
                 "",
-                f"K = {found['shots']}; purity in % at half completeness where the class is {100 * found['prior']:g} % of the stream. Images and",
-                "surroundings are in it: **what a few examples reach with images is claimed on these simulations only.**",
+                f"K = {found['shots']}; purity in % at half completeness where the class is {100 * found['prior']:g} % of the stream.",
+                "Images and surroundings are in it: **what a few examples reach with images is claimed on these simulations only.**",
                 "",
             ]
             ways = [w for w in ("whole", "no stamps", "no surroundings", "light curve alone") if found.get(w)]
