@@ -125,10 +125,10 @@ def tde(d: Draw) -> Source:
     cooler (Hinkle et al. 2022, Wiseman et al. 2025).
     """
     kind = d.pick(TDE)
-    sigma = d.lognormal("rise", {"TDE": 15.0, "TDE-slow": 30.0, "TDE-fast": 8.0, "ANT": 42.0}[kind], 0.4)
-    fall = d.lognormal("fall", {"TDE": 50.0, "TDE-slow": 100.0, "TDE-fast": 20.0, "ANT": 220.0}[kind], 0.5)
+    sigma = d.lognormal("rise", {"TDE": 17.0, "TDE-slow": 32.0, "TDE-fast": 8.0, "ANT": 42.0}[kind], 0.4)
+    fall = d.lognormal("fall", {"TDE": 55.0, "TDE-slow": 105.0, "TDE-fast": 20.0, "ANT": 220.0}[kind], 0.5)
     hot = d.lognormal("t", 19500, 0.33) if kind != "ANT" else d.lognormal("t_ant", 14000, 0.25)
-    trend, index = d.normal("trend", 0.05, 0.15), d.uniform("index", 1.2, 2.6)
+    trend, index = d.normal("trend", 0.0, 0.17), d.uniform("index", 1.2, 2.6)
     peak_at = 2.4 * sigma
     grid = np.concatenate([np.arange(0.0, peak_at + 90, 2.5), np.arange(peak_at + 90, peak_at + 700, 12.0)])
     x = grid - peak_at
