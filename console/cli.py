@@ -151,6 +151,13 @@ def evaluate(
     ] = "fast",
     simulations: Annotated[int, typer.Option("--simulations", min=100, help="Simulated curves of the forest that gets them.")] = 20_000,
     table: Annotated[Path | None, typer.Option("--table", metavar="FILE.parquet", help="The same objects uncut: reported apart.")] = None,
+    packets: Annotated[
+        Path | None, typer.Option("--packets", metavar="DIR", help="Labelled packets with their LABELS.csv, scored from themselves alone.")
+    ] = None,
+    looks: Annotated[
+        str, typer.Option("--looks", help="Simulations look like the task by its observing patterns (pattern) or by its cuts (cut).")
+    ] = "pattern",
+    processes: Annotated[int, typer.Option("--processes", min=1, max=64, help="That simulate and make features for the control.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of episodes and simulations.")] = 0,
     report: Report = None,
     bundle: Bundle = None,
@@ -170,6 +177,9 @@ def evaluate(
             seed=seed,
             simulations=simulations,
             table=table,
+            packets=packets,
+            looks=looks,
+            processes=processes,
             bundle=found.bundle,
             engine=found.engine,
             report=report,

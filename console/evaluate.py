@@ -17,6 +17,7 @@ from console.report import check_writable, write
 
 if TYPE_CHECKING:
     from learning.protocol.evaluate import Which
+    from learning.protocol.simulated import Mode
 
 LEAST_EPISODES = 10
 WIDTH = 120
@@ -53,6 +54,9 @@ def evaluate(
     bundle: Path | None,
     engine: str,
     report: Path | None,
+    packets: Path | None = None,
+    looks: str = "pattern",
+    processes: int = 1,
     each: int = 300,
 ) -> int:
     """Run the protocol, print its tables and write its report; `each` curves a class are simulated for the head."""
@@ -61,6 +65,7 @@ def evaluate(
     from learning.protocol.evaluate import Options
     from learning.protocol.evaluate import evaluate as run
     from learning.protocol.features import FeaturesError
+    from learning.protocol.packets import PacketsError, score
     from learning.tables import TableError, read, read_task
     from registry.bundle import BundleError
     from registry.bundle import load as load_bundle
@@ -70,13 +75,18 @@ def evaluate(
         raise usage(f"--baselines is fast, all or none; not {baselines!r}")
     if episodes < LEAST_EPISODES:
         raise usage(f"--episodes must be at least {LEAST_EPISODES}: fewer give no interval")
+    if looks not in ("pattern", "cut"):
+        raise usage(f"--looks is pattern or cut; not {looks!r}")
     check_writable(report)
     begun = time.perf_counter()
     try:
         curves, classes = read_task(task, labels)
         loaded = load_bundle(bundle)
         session, why = choose(loaded.encoder, engine)
-        options = Options(numbers, episodes, cast("Which", baselines), seed, each=each, simulations=simulations)
+        options = Options(
+            numbers, episodes, cast("Which", baselines), seed, each=each, simulations=simulations, looks=cast("Mode", looks),
+            processes=processes,
+        )  # fmt: skip
         with progress("evaluate", "steps") as bar:
 
             def tell(what: str, by: int) -> None:
@@ -87,7 +97,10 @@ def evaluate(
             if table is not None:
                 tell("uncut curves", 0)
                 figures["uncut"] = _uncut(run, read(table, curves.object_id), classes, loaded, session, options)
-    except (TableError, FeaturesError, BundleError, EngineError) as error:
+            if packets is not None:
+                tell("packets", 0)
+                figures["packets"] = score(packets, loaded, session)
+    except (PacketsError, TableError, FeaturesError, BundleError, EngineError) as error:
         raise ConsoleError(str(error)) from None
     figures = {
         "command": "evaluate",
@@ -201,6 +214,15 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
             for name, found in part.items():
                 line.add_row(f"{name} {unit}", _percent(found["accuracy"]))
         console.print(line)
+    if figures.get("packets"):
+        scored = figures["packets"]
+        shares = ", ".join(f"{c} {_percent(r)} of {scored['classes'][c]}" for c, r in scored["recall"].items())
+        console.print(
+            f"labelled packets from themselves alone: {_percent(scored['accuracy'])} of objects, "
+            f"{_percent(scored['packets']['accuracy'])} of {scored['packets']['labelled']} packets ({shares})",
+            highlight=False,
+        )
     for name, reason in sorted(figures["missing_baselines"].items()):
         console.print(f"no {name.replace('_', ' ')}: {reason}", highlight=False)
-    console.print(f"{figures['wall_seconds']:.0f} s, {figures['protocol']['episodes']} episodes", highlight=False)
+    parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in figures["seconds"].items() if name != "all" and seconds >= 1)
+    console.print(f"{figures['wall_seconds']:.0f} s ({parts}), {figures['protocol']['episodes']} episodes", highlight=False)

@@ -63,6 +63,9 @@ class Options:
     processes: int = 1
     """That simulate and make features for the control."""
     head: ours.Head = ours.WHOLE
+    blind: ours.Blind = ours.SEEING
+    unseen: tuple[str, ...] = ()
+    """Kinds that neither the network nor the simulation may be taken to know: those of a class left out."""
     centre: Centre = "simulated"
     """simulated: of the simulated classes, cut as the task is; bundle: frozen with the model, as in the stream, where alerts have images
     and surroundings; table: of its objects without their labels. The other two are reported beside."""
@@ -87,6 +90,10 @@ class Task:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(set(self.labels.tolist())))
+
+    def simulated(self, name: str) -> bool:
+        """Whether a class has a simulated prototype."""
+        return self.knowledge is not None and bool((self.knowledge.anchors_label == name).any())
 
     def voice(self, names: tuple[str, ...]) -> F64 | None:
         """(n, k) zero-shot log-probability over some classes; None where the network speaks of none of them."""
@@ -152,18 +159,21 @@ def see(curves: Curves, labels: Labels, bundle: Bundle, session: Session, option
         difference = curves.difference()
         persistent = bool((difference.flux != curves.flux).mean() > 0.5)
         looks = Looks.of(curves, persistent)
-        views = ours.embed(difference, session)
-    every, kinds = tuple(KINDS), kinds_of_bundle(bundle)
+        views = ours.embed(difference, session, blind=options.blind)
+    every = tuple(k for k in KINDS if k not in options.unseen)
+    kinds = tuple("" if k in options.unseen else k for k in kinds_of_bundle(bundle))
     names = tuple(c for c in sorted(set(labels.tolist())) if kinds_of(c, every))
     made, knowledge = None, None
     if names and options.each:
         with clock("simulation"):
-            made = ours.Simulations.of(looks, names, options.each, options.seed, options.looks, options.processes)
+            made = ours.Simulations.of(looks, names, options.each, options.seed, options.looks, options.processes, every)
         if not len(made.anchors):
             made = None
     if made is not None:
         with clock("embedding of simulations"):
-            knowledge = ours.learn(replace(made, aside=confidence.worse(made.aside, np.random.default_rng(options.seed))), session)
+            knowledge = ours.learn(
+                replace(made, aside=confidence.worse(made.aside, np.random.default_rng(options.seed))), session, options.blind
+            )
     rule: Rule = ours.rule_of(knowledge, kinds)
     return Task(curves, labels, looks, views, made, Known(knowledge, kinds, rule, stages.centre_of(bundle, knowledge, options)))
 
@@ -265,7 +275,7 @@ def _one_k(
         score, probability, temperature, calibration, aside = judge(e, task, options)
         resampling = Resampling.of(e)
         right = measures.hits(score, e.query_class)
-        known = np.array([bool(kinds_of(c, tuple(KINDS))) for c in e.classes])
+        known = np.array([task.simulated(c) for c in e.classes])
         _figures(report, key, e, right, known, resampling)
         _sureness(report, key, e, right, score, probability, temperature, calibration)
         report["conformal"][key] = _conformal(probability, aside, temperature, calibration, e, resampling)

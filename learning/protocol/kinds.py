@@ -24,7 +24,7 @@ _IA = ("Ia", "Ia-91T", "Ia-91bg", "Iax", "Ia-CSM", "Ia-03fg")
 _IBC = ("IIb", "Ib", "Ic", "Ic-BL", "Ibn", "CaRT")
 _TDE = ("TDE", "TDE-slow", "TDE-fast")
 _ECLIPSING = ("EA", "EB", "EW")
-_CV = ("Nova", "SSCyg", "SUUMa", "WZSge", "dwarf nova", "superoutburst", "nova-like", "nova")
+_CV = ("Nova", "SSCyg", "SUUMa", "WZSge", "NL")
 
 NAMES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (r"(sn )?ia[- ]?91t.*", ("Ia-91T",), "sn-ia"),
@@ -56,8 +56,8 @@ NAMES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (r"eclipsing detached|ea|algol.*", ("EA",), "eclipsing-binary"),
     (r"eclipsing semi-?detached|(eb )?beta lyrae", ("EB",), "eclipsing-binary"),
     (r"(eclipsing|eb).*", _ECLIPSING, "eclipsing-binary"),
-    (r"(dwarf nova).*", ("SSCyg", "SUUMa", "WZSge", "dwarf nova", "superoutburst"), "cv"),
-    (r"nova", ("Nova", "nova"), "cv"),
+    (r"(dwarf nova).*", ("SSCyg", "SUUMa", "WZSge"), "cv"),
+    (r"nova", ("Nova",), "cv"),
     (r"(cv|cataclysmic).*", _CV, "cv"),
     (r"mira.*", ("Mira",), "lpv"),
     (r"(semireg|sr).*", ("SR",), "lpv"),

@@ -21,7 +21,7 @@ from operators.context import context
 from operators.fewshot import Examples, Physics
 from operators.prototypes import centred
 from operators.tokens import tokens
-from operators.types import F32, F64, STAMP
+from operators.types import CONTEXT, F32, F64, N_TOKENS, STAMP
 
 I64 = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.str_]
@@ -47,13 +47,38 @@ class Views:
         return Views(self.embedding[rows], self.spoken[rows])
 
 
-def embed(curves: Curves, session: Session, chunk: int = 512) -> Views:
-    """Run curves through the operators and the engine of the stream; no stamps, no surroundings."""
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """What the encoder is not shown; nothing, but in an ablation."""
+
+    tokens: int = N_TOKENS
+    """So many points at most."""
+    fold: bool = False
+    context: bool = False
+    stamps: bool = False
+
+    def __call__(self, tokens: F32, stamps: F32, context: F32) -> tuple[F32, F32, F32]:
+        """Inputs with what is missing blanked as the encoder was taught to read it."""
+        context = context.copy()
+        if self.context:
+            context[:, : 2 * len(CONTEXT)] = 0
+        if self.fold:
+            context[:, 2 * len(CONTEXT) :] = 0
+        return tokens, np.zeros_like(stamps) if self.stamps else stamps, context
+
+
+SEEING = Blind()
+
+
+def embed(curves: Curves, session: Session, chunk: int = 512, blind: Blind = SEEING) -> Views:
+    """Run curves through the operators and the engine of the stream; no stamps, of the surroundings only a star's own flux."""
     embedding, logits = [np.zeros((0, 1))], [np.zeros((0, 1))]
     for start in range(0, len(curves), chunk):
         batch = curves.take(np.arange(start, min(start + chunk, len(curves)))).batch()
         xp = session.namespace
-        inputs = (tokens(batch), np.zeros((len(batch), 4, STAMP, STAMP), dtype=np.float32), context(batch))
+        seen = tokens(batch, blind.tokens)
+        seen = np.pad(seen, ((0, 0), (0, N_TOKENS - blind.tokens), (0, 0)))
+        inputs = blind(seen, np.zeros((len(batch), 4, STAMP, STAMP), dtype=np.float32), context(batch))
         answer = session.run(*(xp.asarray(x) for x in inputs))
         host = [x if xp is np else xp.asnumpy(x) for x in answer]
         embedding.append(host[0].astype(np.float64))
@@ -128,9 +153,11 @@ class Simulations:
     """Their kinds."""
 
     @classmethod
-    def of(cls, looks: Looks, names: tuple[str, ...], each: int, seed: int, mode: Mode = "pattern", processes: int = 1) -> Simulations:
-        """Simulate `each` curves a class, half as many of the other population, and an eighth of every kind that is in none of them."""
-        every = tuple(KINDS)
+    def of(
+        cls, looks: Looks, names: tuple[str, ...], each: int, seed: int, mode: Mode = "pattern", processes: int = 1,
+        every: tuple[str, ...] = tuple(KINDS),
+    ) -> Simulations:  # fmt: skip
+        """Simulate `each` curves a class, half as many of the other population, and a few of every kind that is in none of them."""
         groups = tuple(kinds_of(name, every) for name in names)
         held = {k for kinds in groups for k in kinds}
         rest = tuple(k for k in every if k not in held)
@@ -178,14 +205,14 @@ class Knowledge:
         )
 
 
-def learn(made: Simulations, session: Session) -> Knowledge:
+def learn(made: Simulations, session: Session, blind: Blind = SEEING) -> Knowledge:
     """Embed what was simulated."""
     return Knowledge(
-        anchors=embed(made.anchors, session),
+        anchors=embed(made.anchors, session, blind=blind),
         anchors_label=made.anchors_label,
-        views=embed(made.aside, session),
+        views=embed(made.aside, session, blind=blind),
         label=made.aside_label,
-        others=embed(made.others, session),
+        others=embed(made.others, session, blind=blind),
         others_label=made.others_label,
     )
 

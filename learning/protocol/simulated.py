@@ -160,10 +160,10 @@ def _patterned(
         for _attempt in range(TRIES):
             columns = sources.star(kind, rng, population) if looks.persistent and rng.random() < ARCHIVE else None
             if columns is not None:
-                found = pattern.thin(dict(columns), looks.patterns, rng)
+                found = pattern.thin(columns, looks.patterns, rng)
             else:
                 source = sources.draw(kind, rng, population, float(rng.uniform(*DEEPER)))
-                found = pattern.look(source, looks.patterns, rng) if source is not None else None
+                found = pattern.look(source, looks.patterns, rng)
             if found is not None:
                 out.append(found)
                 break

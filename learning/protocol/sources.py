@@ -1,38 +1,24 @@
 """Who is looked at: simulated sources by kind, and general curves of them.
 
-kind, a random stream → `data.simulate.source.Source`; kind, number, seed → columns of curves that a survey or anybody made
+kind, a random stream → `data.simulate.source.Source`; kind, number, seed → columns of curves that anybody made
 
 A source can be observed at any times (`pattern.py`); a curve of somebody's can be cut as a task is (`simulated.py`).
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
-from data.simulate import classes
+from data.simulate import curves
+from data.simulate.classes import KINDS, draw_kind
 from data.simulate.draw import PopulationName, generator
-from data.simulate.observe import observe
+from data.simulate.photometry import STARS, star_curve
 from data.simulate.source import Source
 
-_OF_CLASS: dict[str, tuple[str, ...]] = {
-    "sn-ia": ("Ia", "Ia-91T", "Ia-91bg", "Iax", "Ia-CSM"), "sn-ii": ("IIP", "IIL", "II-87A"), "sn-iin": ("IIn",),
-    "sn-ibc": ("IIb", "Ib", "Ic", "Ic-BL"), "slsn": ("SLSN-I", "SLSN-II"), "tde": ("TDE", "TDE-slow", "TDE-fast"), "kilonova": ("KN",),
-    "afterglow": ("GRB", "orphan"), "microlensing": ("uLens", "uLens-binary"), "m-dwarf-flare": ("flare",),
-    "agn": ("QSO", "Seyfert", "blazar"), "rr-lyrae": ("RRab", "RRc"), "eclipsing-binary": ("EA", "EB", "EW"),
-    "cv": ("dwarf nova", "superoutburst", "nova-like", "nova"), "lpv": ("Mira", "SR"), "yso": ("stochastic", "dipper", "burster"),
-}  # fmt: skip
-"""Kinds that the classes draw, where the simulation has no table of kinds of its own."""
-KINDS: dict[str, str | None] = getattr(classes, "KINDS", None) or {k: slug for slug, kinds in _OF_CLASS.items() for k in kinds}
-"""Kind → its class of the stream, or None."""
-ALERT = 5.0
-"""S/N from which a survey sends an alert."""
-_TRIES = 400
-_SPACE = 1_000_000
+__all__ = ["KINDS", "Curves", "draw", "rng_of", "star", "streamed"]
 
 
 class Curves(Protocol):
@@ -42,78 +28,29 @@ class Curves(Protocol):
     def __call__(self, kind: str, number: int, seed: int, population: PopulationName) -> Iterator[dict[str, Any]]: ...
 
 
-def draw(kind: str, rng: np.random.Generator, population: PopulationName, deeper: float = 0.0) -> Source | None:
-    """A source of a kind; None if its class did not come up with one.
+def draw(kind: str, rng: np.random.Generator, population: PopulationName, deeper: float = 0.0) -> Source:
+    """A source of a kind.
 
     Parameters
     ----------
     deeper : float
         How much fainter than ZTF's [mag].
     """
-    one = getattr(classes, "draw_kind", None)
-    if one is not None:
-        found: Source = one(kind, rng, population, deeper=deeper)
-        return found
-    slug = KINDS[kind]
-    for _ in range(_TRIES):
-        source = classes.draw(str(slug), rng, population, deeper)
-        if source.kind == kind:
-            return source
-    return None
+    return draw_kind(kind, rng, population, deeper=deeper)
 
 
-@cache
-def star_curves() -> tuple[Any, frozenset[str]]:
-    """The simulator of stars as archives hold them, and its kinds; (None, none) where it is not there."""
-    try:
-        module = importlib.import_module("data.simulate.photometry")
-    except ImportError:
-        return None, frozenset()
-    return module.star_curve, frozenset(module.STARS)
-
-
-def star(kind: str, rng: np.random.Generator, population: PopulationName) -> Mapping[str, Any] | None:
-    """A star's curve (time, wavelength, total flux, flux_err) from that simulator; None where it has no such kind."""
-    make, kinds = star_curves()
-    return make(kind, rng, population) if kind in kinds else None
-
-
-def observed(kind: str, number: int, seed: int, population: PopulationName) -> Iterator[dict[str, Any]]:
-    """ZTF's view of a kind, by the stream's own simulator: what it detected."""
-    slug = KINDS.get(kind) or (kind if kind in classes.SLUGS else None)
-    if slug is None:
-        return
-    start = list(classes.SLUGS).index(slug) * _SPACE * _TRIES
-    made, index = 0, start
-    while made < number and index < start + number * _TRIES:
-        o = observe(seed, index, slug, population, "ztf")
-        index += 1
-        if o is None or (kind in KINDS and o.source.kind != kind):
-            continue
-        made += 1
-        static = o.source.star.reference(o.visits.wavelength) if o.source.persistent and o.source.star is not None else 0.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = o.flux / o.error
-        seen = np.abs(ratio) >= ALERT if o.source.persistent else ratio >= ALERT
-        if seen.any():
-            yield {
-                "time": o.visits.mjd[seen], "wavelength": o.visits.wavelength[seen], "flux": (o.flux + static)[seen],
-                "flux_err": o.error[seen], "detected": np.ones(int(seen.sum()), bool), "persistent": o.source.persistent,
-            }  # fmt: skip
+def star(kind: str, rng: np.random.Generator, population: PopulationName) -> dict[str, Any] | None:
+    """A star's curve as an archive holds it (time, wavelength, total flux, flux_err); None for what is no star."""
+    return star_curve(kind, rng, population) if kind in STARS else None
 
 
 def streamed(kind: str, number: int, seed: int, population: PopulationName) -> Iterator[dict[str, Any]]:
-    """Anybody's view of a kind: `data.simulate.curves`, where it is there; else ZTF's."""
-    try:
-        stream = importlib.import_module("data.simulate.curves").stream
-    except ImportError:
-        yield from observed(kind, number, seed, population)
-        return
-    for _, seen in stream((kind,), number, seed, population):
-        level = seen.reference if np.isfinite(seen.reference) else 0.0
+    """Anybody's view of a kind: `data.simulate.curves`."""
+    for _, seen in curves.stream((kind,), number, seed, population):
+        level = float(seen.reference) if np.isfinite(seen.reference) else 0.0
         yield {
             "time": seen.time, "wavelength": seen.wavelength, "flux": seen.flux + level, "flux_err": seen.flux_err,
-            "detected": seen.detected, "persistent": bool(level > 0),
+            "detected": seen.detected, "persistent": level > 0,
         }  # fmt: skip
 
 

@@ -235,7 +235,6 @@ def test_a_faint_end_is_not_detected(small: tuple[Path, Path]) -> None:
         for i in range(30):
             rng = sources.rng_of(kind, i, 3, "train", 11)
             source = sources.draw(kind, rng, "train")
-            assert source is not None
             seen = pattern.look(source, replace(looks.patterns, least=1, faintest=3.0), rng)
             found.append(0 if seen is None else len(seen["time"]))
         numbers[kind] = np.median(found)
