@@ -89,7 +89,7 @@ def binary_profile(d: Draw, kind: str, period: float) -> F64:
     if kind == "EA" and period > 2 and d.chance(0.5):  # eccentric: the second minimum leaves the middle
         e, turn = abs(d.normal("e", 0.0, 0.18)), float(d.rng.uniform(0, 2 * np.pi))
         shift = float(np.clip(2 / np.pi * e * np.cos(turn), -0.25, 0.25))
-        magnitudes = at(magnitudes, np.where(PHASES < 0.5 + shift, PHASES * 0.5 / (0.5 + shift), 1 - (1 - PHASES) * 0.5 / (0.5 - shift)))
+        magnitudes = at(magnitudes, np.where(0.5 + shift > PHASES, PHASES * 0.5 / (0.5 + shift), 1 - (1 - PHASES) * 0.5 / (0.5 - shift)))
     return magnitudes - float(np.median(magnitudes))
 
 

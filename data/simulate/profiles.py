@@ -30,7 +30,7 @@ def fourier(ratios: Sequence[float], phases: Sequence[float]) -> F64:
     for k, (ratio, phase) in enumerate(zip(ratios, phases, strict=True), start=2):
         y = y + ratio * np.cos(k * x + phase)
     y -= y.mean()
-    return y / np.ptp(y)
+    return np.asarray(y / np.ptp(y))
 
 
 class Wander:
