@@ -76,10 +76,10 @@ def slsn(d: Draw) -> Source:
         bolometric = bolometric + peak * d.uniform("bump", 0.05, 0.25) * np.exp(
             -(((grid - d.uniform("bump_at", 0, 150)) / d.uniform("bump_w", 6, 20)) ** 2)
         )
-    radius = d.lognormal("speed", 1.0e9, 0.25) * np.maximum(grid, 0.5) * 86400 * 0.55
+    radius = d.lognormal("speed", 1.0e9, 0.25) * np.maximum(grid, 0.5) * 86400 * 0.5
     photosphere = (np.maximum(bolometric, 1e38) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
     temperature = np.clip(np.maximum(photosphere, d.normal("t_floor", 8300, 1500, 5000, 13000)), 2500, 22000)
-    uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.5), d.uniform("uv_edge", 2500, 3200), d.uniform("blanketing", 0, 0.4)
+    uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.5), d.uniform("uv_edge", 2500, 3200), d.uniform("blanketing", 0, 0.3)
     peak_at = float(grid[np.argmax(bolometric)])
     slow = d.lognormal("slow_rise", 1.15, 0.15)  # the wind's energy leaves the inner ejecta late: one zone rises too fast by so much
 
