@@ -16,6 +16,7 @@ __all__ = [
     "transit", "yso",
 ]  # fmt: skip
 
+
 def agn(d: Draw) -> Source:
     """Damped random walk, τ ≈ 200 d, structure function 0.2 mag falling with wavelength as λ^-0.5 (MacLeod et al. 2010); quasars as
     points of light at z ≈ 1, Seyferts in the nuclei of visible hosts; one in ten a blazar: τ ≈ 15 d, twice the amplitude.
