@@ -102,15 +102,16 @@ def _error(rng: np.random.Generator, cadence: Cadence, share: F64, magnitude: fl
     """True scatter of each point [mag]: a floor of calibration, and the sky's noise where the star is faint."""
     if cadence == "space":
         return np.full(len(share), float(np.exp(rng.uniform(np.log(2e-4), np.log(5e-3)))))
-    sky: F64
     if cadence == "camera":  # measured on constant parts of ASAS curves: 0.02 mag at V = 9, 0.055 at 12, 0.10 at 13, 0.2 at 14
-        floor = float(np.exp(rng.uniform(np.log(0.012), np.log(0.03))))
-        sky = 0.05 * 10 ** (0.3 * (magnitude - 12.0)) * np.maximum(share, 1e-3) ** -0.75
+        floor, sky, power = float(np.exp(rng.uniform(np.log(0.012), np.log(0.03)))), 0.05 * 10 ** (0.3 * (magnitude - 12.0)), -0.75
     elif cadence == "ztf":
-        floor, sky = float(rng.uniform(0.008, 0.02)), 0.08 * 10 ** (0.4 * (magnitude - 19.5)) / np.maximum(share, 1e-3)
+        floor, sky, power = float(rng.uniform(0.008, 0.02)), 0.08 * 10 ** (0.4 * (magnitude - 19.5)), -1.0
     else:
-        floor, sky = float(rng.uniform(0.004, 0.01)), 0.06 * 10 ** (0.4 * (magnitude - 23.0)) / np.maximum(share, 1e-3)
-    return np.asarray(np.minimum(np.sqrt(floor**2 + (sky * float(rng.lognormal(0, 0.15))) ** 2) * rng.lognormal(0, 0.15, len(share)), 0.5))
+        floor, sky, power = float(rng.uniform(0.004, 0.01)), 0.06 * 10 ** (0.4 * (magnitude - 23.0)), -1.0
+    sky *= float(rng.lognormal(0, 0.15))
+    scatter: F64 = np.hypot(floor, sky * np.maximum(share, 1e-3) ** power) * rng.lognormal(0, 0.15, len(share))
+    limited: F64 = np.minimum(scatter, 0.5)
+    return limited
 
 
 def _season(rng: np.random.Generator, nights: F64, least: float, most: float) -> F64:

@@ -172,7 +172,8 @@ def lpv(d: Draw) -> Source:
             x = t / period + phase
             x = x + drift(x)
             y = at(profile, x)
-            return np.asarray(amplitude * y + np.where(y < 0, bright(x), faint(x)) * np.abs(2 * y))
+            value: F64 = amplitude * y + np.where(y < 0, bright(x), faint(x)) * np.abs(2 * y)
+            return value
     else:
         period = d.lognormal("p_sr", 90, 0.6, 20, 450)
         amplitude = d.lognormal("a_sr", 0.4, 0.65, 0.06, 1.6)
@@ -187,7 +188,8 @@ def lpv(d: Draw) -> Source:
             y = (1 + sizes(0.5 * x)) * np.cos(2 * np.pi * (x + drift(x)))
             y = y + second * (1 + sizes(0.5 * x + 40)) * np.cos(2 * np.pi * (x / ratio + turn[0] + drift(x + 30)))
             y = y + long * np.cos(2 * np.pi * (t / other + turn[1])) + slow(t / other)
-            return np.asarray(0.5 * amplitude * y)
+            total: F64 = 0.5 * amplitude * y
+            return total
 
     star = Star(d.magnitude("mag", 12.6, 18.5), d.normal("colour", 1.85, 0.4, 1.0, 3.2))
     sky: SkyKind = "disc" if d.chance(0.8) else "halo"
