@@ -88,7 +88,7 @@ brightness, brightest when it was; then both are measured alike, in the frame of
 median [16 %, 84 %] (number of curves that say it); *apart*: difference of the medians in units of the real half-width; *width*:
 simulated over real. Of SN Ia and SLSN the simulated ones are of the kind that the samples were chosen to be (Ia, SLSN-I). The real
 samples are small and chosen by their surveys: the simulator follows the papers named in its docstrings, and was mended where the
-difference was larger than the real scatter; it was not fitted.
+difference was larger than the real scatter; it was adjusted by hand against these medians, so they are no independent check of it.
 
 """
 TAIL = """## Kilonovae and afterglows
@@ -106,7 +106,8 @@ One real event (black) and simulated ones (red): gain over the gain at peak, tim
 
 ## Stars
 
-ASAS stars (black) and simulated ones at the same times (red), each folded on the period found in it; magnitudes from the median.
+ASAS stars (black) and simulated ones at the same times (red), each folded on the period found in it; flux
+from the median, in units of the swing.
 
 ![Stars](figures/stars.png)
 """
@@ -134,10 +135,10 @@ def main() -> None:
         page += [f"| {' | '.join(line)} |\n" for line in lines] + ["\n"]
     if len(sys.argv) > 1:
         return
-    days = {"xlim": (0.05, 30), "xscale": "log", "ylim": (6, -4), "xlabel": "days after the event"}
+    days = {"xlim": (0.1, 30), "xscale": "log", "ylim": (6, -4), "xlabel": "days after the event"}
     curves_picture(HERE / "figures/fast.png", fast_panels(), days)
     curves_picture(HERE / "figures/lens.png", lens_panels(), {"xlim": (-4, 4), "ylim": (4.5, -0.5), "xlabel": "half-widths"})
-    curves_picture(HERE / "figures/stars.png", star_panels(), {"xlim": (0, 1), "ylim": (2.6, -2.6), "xlabel": "phase"})
+    curves_picture(HERE / "figures/stars.png", star_panels(), {"xlim": (0, 1), "ylim": (-1.1, 1.1), "xlabel": "phase", "ylabel": ""})
     (HERE / "simulated.md").write_text("".join([*page, TAIL]))
 
 

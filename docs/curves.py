@@ -29,7 +29,7 @@ BANDS: dict[str, tuple[str, ...]] = {"blue": ("g", "V", "B", "c", "swv", "swb"),
 HOST_INCLUDED = ("GAIA", "CRTS", "Gaia")
 """Instruments whose fluxes hold the host: left out."""
 CHOSEN: dict[str, str] = {"sn-ia": "Ia", "slsn": "SLSN-I"}
-POOL = 400
+POOL = 800
 """Simulated events of a class to choose from by redshift."""
 
 
@@ -152,8 +152,10 @@ def measure(c: Curve) -> F64 | None:
 
 
 def pool(slug: str, seed: int = 31, n: int = POOL) -> list[Source]:
-    """Events of a class, of the one kind that the real sample was chosen to be, where it was (`CHOSEN`)."""
-    return [draw(slug, generator("train", seed, k), kind=CHOSEN.get(slug)) for k in range(n)]
+    """Events of a class, of the one kind that the real sample was chosen to be, where it was (`CHOSEN`); as near and as far as such
+    samples reach, which many surveys of many depths made."""
+    deeper = np.random.default_rng(seed).uniform(-2.0, 3.0, n)
+    return [draw(slug, generator("train", seed, k), deeper=float(deeper[k]), kind=CHOSEN.get(slug)) for k in range(n)]
 
 
 def seen_as(c: Curve, source: Source, rng: np.random.Generator) -> Curve | None:

@@ -18,7 +18,7 @@ def fast_panels() -> list[Panel]:
     known = real_curves(["kilonova", "afterglow"])
     gfo = next(c for c in known["kilonova"] if abs(c.redshift - 0.0098) < 0.003)
     sources = pool("kilonova", n=60)
-    t = np.geomspace(0.3, 12, 80)
+    t = np.geomspace(0.2, 12, 80)
     for band in ("g", "r", "i"):
         made = []
         for s in sources:
@@ -74,13 +74,13 @@ STARS: tuple[tuple[str, str, str, float, float, bool], ...] = (
 """Real class, class, kind, periods searched [d], whether the cycle is twice the strongest period."""
 
 
-def folded(t: F64, m: F64, low: float, high: float, halve: bool) -> tuple[F64, F64]:
-    """Median magnitude in bins of phase, of eclipses the deeper and of pulsations the brightest at 0.5."""
-    phase = t / best_period(t, m, low, high, halve) % 1
+def folded(t: F64, f: F64, low: float, high: float, halve: bool) -> tuple[F64, F64]:
+    """Median flux in bins of phase, from the median and in units of the whole swing; eclipses' deeper minimum, pulsations' peak at 0.5."""
+    phase = t / best_period(t, f, low, high, halve) % 1
     bins = np.arange(0.01, 1, 0.02)
-    curve = np.array([np.median(m[np.abs((phase - x + 0.5) % 1 - 0.5) < 0.03]) if len(m) else np.nan for x in bins])
-    turn = int(np.nanargmax(curve) if halve else np.nanargmin(curve))
-    return bins, np.roll(curve, 25 - turn) - np.median(m)
+    curve = np.array([np.median(f[np.abs((phase - x + 0.5) % 1 - 0.5) < 0.03]) for x in bins])
+    turn = int(np.nanargmin(curve) if halve else np.nanargmax(curve))
+    return bins, (np.roll(curve, 25 - turn) - np.median(f)) / (np.nanmax(curve) - np.nanmin(curve))
 
 
 def star_panels(each: int = 8, points: int = 250) -> list[Panel]:
@@ -93,14 +93,12 @@ def star_panels(each: int = 8, points: int = 250) -> list[Panel]:
         chosen = [c for c in (c.of("V") for c in known[name]) if len(c.time) > 120][:each]
         for k, c in enumerate(chosen):
             some = np.sort(rng.permutation(len(c.time))[:points])
-            t, share = c.time[some], 1.0857 * c.error[some] / c.flux[some]
+            t, share = c.time[some], c.error[some] / c.flux[some]
             source = draw(slug, generator("train", 41, k), kind=kind)
-            assert source.star is not None
-            wavelength = np.full(len(t), EFFECTIVE_WAVELENGTH["V"])
-            light = source.flux(t - t[0], wavelength) + source.star.reference(wavelength)
-            twin = -2.5 * np.log10(np.maximum(light, 1e-3)) + share * rng.standard_normal(len(t))
-            real.append(folded(t, -2.5 * np.log10(np.maximum(c.flux[some], 1e-3)), low, high, halve))
-            made.append(folded(t, twin, low, high, halve))
+            light = source.flux(t - t[0], np.full(len(t), EFFECTIVE_WAVELENGTH["V"]))
+            noise = share * np.ptp(light) / np.ptp(c.flux[some]) * c.flux[some]
+            real.append(folded(t, c.flux[some], low, high, halve))
+            made.append(folded(t, light + noise * rng.standard_normal(len(t)), low, high, halve))
         panels.append((name, real, made))
     return panels
 

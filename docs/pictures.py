@@ -66,12 +66,12 @@ def curves_picture(path: Path, panels: Sequence[tuple[str, Curves, Curves]], axe
     figure, axes = plt.subplots(1, len(panels), figsize=(2.6 * len(panels), 2.6), squeeze=False, sharex=True, sharey=True)
     for axis, (title, real, made) in zip(axes[0], panels, strict=True):
         for x, y in made:
-            axis.plot(x, y, color=COLOURS["red"], lw=0.7, alpha=0.5)
+            axis.plot(x, y, color=COLOURS["red"], lw=0.6, alpha=0.35)
         for x, y in real:
             line = len(x) == len(made[0][0]) and np.array_equal(x, made[0][0])
             axis.plot(x, y, "-" if line else ".", color="0.1", lw=0.7, ms=2.0, alpha=0.7)
         axis.set(title=title, **axes_of)
-    axes[0][0].set_ylabel("mag")
+    axes[0][0].set_ylabel(str(axes_of.get("ylabel", "mag")))
     save(figure, path)
 
 

@@ -9,8 +9,9 @@ has changed the light curve.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -211,9 +212,14 @@ def kept(path: Path | None, make: Callable[[], Alerts]) -> Alerts:
 def _folded(whole: Alerts, processes: int) -> list[Alerts]:
     """The same curves in chunks, with their folded views."""
     parts = list(whole.chunks(_CHUNK))
-    with ThreadPoolExecutor(processes) as pool:
-        for part, view in zip(parts, pool.map(lambda part: fold(part.batch()), parts), strict=True):
-            part.folded[:] = view
+    batches = [part.batch() for part in parts]
+    if processes == 1 or len(parts) == 1:
+        views = [fold(batch) for batch in batches]
+    else:  # processes: a periodogram is many small steps of one interpreter
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            views = list(pool.map(fold, batches))
+    for part, view in zip(parts, views, strict=True):
+        part.folded[:] = view
     return parts
 
 

@@ -24,6 +24,12 @@ RIDGE = 0.5
 """Strength of the ridge, in units of the mean diagonal of the support's kernel."""
 
 
+OFFSET = 1.0
+"""1 σ of a class's offset, as log-odds, before any example is seen."""
+NEWTON = 12
+"""Steps; the change is below 1e-6 after six."""
+
+
 class Physics(NamedTuple):
     """What simulation knows of the task's k classes."""
 
@@ -122,6 +128,34 @@ def ridge(support: Array, label: Array, query: Array) -> tuple[Array, Array]:
     fitted = smoother @ target
     leverage = xp.sum(smoother * eye, axis=-1)[..., None]
     return b @ _t(a) @ (inverse @ target), target - (target - fitted) / xp.clip(1 - leverage, 1e-6, None)
+
+
+def balance(left_out: Array, label: Array) -> Array:
+    """What to add to each class's score so that the examples, each scored without itself, are right as often in one class as in another.
+
+    The most probable offsets under a normal belief of width `OFFSET` around 0, by Newton's method (a convex problem: Platt scaling with an
+    offset a class).
+
+    Parameters
+    ----------
+    left_out : (…, m, k)
+        Scores divided by the temperature.
+    label : (m, k) one-hot
+
+    Returns
+    -------
+    (…, 1, k)
+    """
+    xp = array_namespace(left_out, label)
+    k = label.shape[-1]
+    eye = xp.eye(k, dtype=left_out.dtype)
+    offset = xp.zeros((*left_out.shape[:-2], 1, k), dtype=left_out.dtype)
+    for _ in range(NEWTON):
+        p = xp.exp(_log_softmax(left_out + offset))
+        slope = xp.sum(label - p, axis=-2, keepdims=True) - offset / OFFSET**2
+        curvature = eye * xp.sum(p, axis=-2)[..., None, :] - _t(p) @ p + eye / OFFSET**2
+        offset = offset + _t(xp.linalg.solve(curvature, _t(slope)))
+    return offset
 
 
 def energy(e: Examples, shots: int, physics: Physics | None) -> Array:

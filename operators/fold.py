@@ -79,7 +79,6 @@ FOLD: tuple[str, ...] = (
     "log spread / error",
     "change from night to night",
     "residual change from night to night",
-    "log wavelength",
     "reference",
     "scaled by range",
     "folded",
@@ -95,7 +94,6 @@ class Magnitudes(NamedTuple):
     m: F64  # (N,) [mag], weighted mean 0
     w: F64  # (N,) weights, mean 1
     error: float  # median error [mag]
-    wavelength: float  # [Å]
     scaled: bool  # no total flux is known: m is flux over its own range
 
 
@@ -186,7 +184,7 @@ def magnitudes(batch: AlertBatch, i: int) -> Magnitudes | None:
     # A point much better than the others does not decide alone: the star's own scatter is part of its error.
     w = 1 / (s**2 + _JITTER**2 + (0.1 * np.std(m)) ** 2)
     w /= w.mean()
-    return Magnitudes(t, m - np.average(m, weights=w), w, float(np.median(s)), float(main), scaled)
+    return Magnitudes(t, m - np.average(m, weights=w), w, float(np.median(s)), scaled)
 
 
 def periodogram(star: Magnitudes) -> tuple[F64, F64]:
@@ -336,7 +334,6 @@ def view(star: Magnitudes) -> F32:
                 1.5 * (np.log10(spread / star.error) - 1),
                 2 * _roughness(star.t, star.m) - 1.5,
                 2 * _roughness(star.t, residual) - 1.5,
-                6 * np.log(star.wavelength / 6000.0),
                 0.0 if star.scaled else 1.0,
                 1.0 if star.scaled else 0.0,
                 1.0,

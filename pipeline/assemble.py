@@ -6,6 +6,8 @@ AlertBatch, Judged, named features, ScoringState → [Detection]
 from __future__ import annotations
 
 import math
+from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 OTHER = "other"
 FLOAT_MAX = float(np.finfo(np.float32).max)
 """The record's numbers are 32 bit: a flux over a signal to noise of next to nothing is more than they hold."""
+_CLASS, _FEATURE = partial(tuple.__new__, ClassProbability), partial(tuple.__new__, Feature)
+"""Of a tuple of their fields; some fifty are made of each alert, and by name each costs four times as much."""
 PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance")
 """The survey's own scores a subscriber filters by; None where the packet has none."""
 
@@ -42,18 +46,19 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState)
     host = {field: np.asarray(state.fetch(getattr(judged, field))) for field in Judged._fields}
     order = np.argsort(-host["probability"], axis=1, kind="stable")
     # Lists of Python numbers once: picking single elements out of arrays costs ten times as much.
-    probability, prior = host["probability"].tolist(), host["prior_probability"].tolist()
-    ranked, inside = order.tolist(), host["conformal"].tolist()
+    ranked = np.asarray(names, dtype=object)[order].tolist()  # names, the most probable first, and so the next three
+    probability, prior, inside = (
+        np.take_along_axis(host[field], order, axis=1).tolist() for field in ("probability", "prior_probability", "conformal")
+    )
     novelty, distance, nearest = host["novelty"].tolist(), host["distance"].tolist(), host["nearest"].tolist()
     passed = [column.tolist() for column in np.asarray(state.fetch(batch.context)).T]
     passed = [passed[CONTEXT.index(name)] for name in (*PASSED_THROUGH, "flux", "signal_to_noise")]
     ra, dec, mjd = (np.asarray(state.fetch(column)).tolist() for column in (batch.ra, batch.dec, batch.mjd))
     n_detected = np.asarray(state.fetch(batch.detected & batch.valid)).sum(axis=1).tolist()
-    features = named.tolist()
+    features, defined = named.tolist(), (named == named).tolist()
 
     detections = []
     for i in range(len(batch)):
-        first = ranked[i][0]
         own = [column[i] if math.isfinite(column[i]) else None for column in passed]
         real_bogus, star_galaxy, solar_system_distance, flux, noise = own
         flux_err = abs(flux / noise) if flux is not None and noise else None
@@ -71,17 +76,17 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState)
                 flux=flux,
                 flux_err=flux_err if flux_err is not None and flux_err < FLOAT_MAX else None,
                 n_detections=n_detected[i],
-                classes=tuple(ClassProbability(names[j], probability[i][j], prior[i][j]) for j in ranked[i]),
-                top_class=names[first],
-                top_probability=probability[i][first],
-                conformal_set=tuple(names[j] for j in ranked[i] if inside[i][j]),
+                classes=tuple(map(_CLASS, zip(ranked[i], probability[i], prior[i], strict=True))),
+                top_class=ranked[i][0],
+                top_probability=probability[i][0],
+                conformal_set=tuple(compress(ranked[i], inside[i])),
                 novelty=novelty[i],
                 nearest_prototype=state.classes[nearest[i]],
                 prototype_distance=distance[i],
                 real_bogus=real_bogus,
                 star_galaxy=star_galaxy,
                 solar_system_distance=solar_system_distance,
-                features=tuple(Feature(name, value) for name, value in zip(FEATURES, features[i], strict=True) if value == value),
+                features=tuple(map(_FEATURE, compress(zip(FEATURES, features[i], strict=True), defined[i]))),
                 model=state.model,
                 engine=state.engine,
                 scoring_id=state.scoring_id,

@@ -75,12 +75,13 @@ def binary_profile(d: Draw, kind: str, period: float) -> F64:
             reach, share, q = d.uniform("radii_eb", 0.5, 0.74), d.uniform("share_eb", 0.4, 0.65), d.uniform("q_eb", 0.25, 1.0)
             surface = d.uniform("surface_eb", 0.1, 0.85)
         else:
-            reach, q = d.uniform("radii_ew", 0.70, 0.80), d.lognormal("q_ew", 0.4, 0.5, 0.1, 1.0)
+            # Lobe-filling stars add up to 0.75 but are drawn out toward each other: end on, as they eclipse, they are smaller.
+            reach, q = d.uniform("radii_ew", 0.55, 0.66), d.lognormal("q_ew", 0.4, 0.5, 0.1, 1.0)
             share = 1 / (1 + q**0.46)  # both fill their lobes: r2 / r1 ≈ q^0.46 (Kuiper)
             surface = d.normal("surface_ew", 0.97, 0.08, 0.6, 1.2)
         r1, r2 = reach * share, reach * (1 - share)
         # Random orientations, of those that eclipse at all.
-        cosine = float(d.rng.random()) * min(reach * (0.95 if kind == "EA" else 0.9 if kind == "EB" else 1.05), 0.95)
+        cosine = float(d.rng.random()) * min(reach * (0.95 if kind == "EA" else 0.9 if kind == "EB" else 1.2), 0.95)
         light = eclipse_light(r1, r2, surface, float(np.arccos(cosine)), PHASES)
         light = light + _proximity(r1, r2, surface, q, cosine, kind)
         magnitudes = -2.5 * np.log10(np.maximum(light, 0.02))
@@ -88,8 +89,9 @@ def binary_profile(d: Draw, kind: str, period: float) -> F64:
             break
     if kind == "EA" and period > 2 and d.chance(0.5):  # eccentric: the second minimum leaves the middle
         e, turn = abs(d.normal("e", 0.0, 0.18)), float(d.rng.uniform(0, 2 * np.pi))
-        shift = float(np.clip(2 / np.pi * e * np.cos(turn), -0.25, 0.25))
-        magnitudes = at(magnitudes, np.where(PHASES < 0.5 + shift, PHASES * 0.5 / (0.5 + shift), 1 - (1 - PHASES) * 0.5 / (0.5 - shift)))
+        middle = 0.5 + float(np.clip(2 / np.pi * e * np.cos(turn), -0.25, 0.25))
+        before = PHASES * 0.5 / middle
+        magnitudes = at(magnitudes, np.where(before < 0.5, before, 1 - (1 - PHASES) * 0.5 / (1 - middle)))
     return magnitudes - float(np.median(magnitudes))
 
 
@@ -98,8 +100,9 @@ def _proximity(r1: float, r2: float, surface: float, q: float, cosine: float, ki
     light1, light2 = r1**2, surface * r2**2
     share1, share2 = light1 / (light1 + light2), light2 / (light1 + light2)
     sine2 = 1 - cosine**2
+    # The leading term holds for round stars; it saturates where they fill their lobes.
     bulge = 1.35 * sine2 * (share1 * q * r1**3 + share2 / q * min(r2, 0.45) ** 3)
-    bulge = min(bulge, 0.17 if kind == "EW" else 0.12)
+    bulge = sine2 * (0.19 + 0.05 * q) if kind == "EW" else min(1.3 * bulge, 0.13)
     heating = 0.35 * np.sqrt(sine2) * (share1 * r2**2 * surface - share2 * r1**2 / max(surface, 0.05) * min(surface, 0.4))
     x = 2 * np.pi * PHASES
     return -bulge * np.cos(2 * x) + float(np.clip(heating, -0.04, 0.04)) * np.cos(x)

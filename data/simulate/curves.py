@@ -138,11 +138,18 @@ def one(kind: str, seed: int, index: int, population: PopulationName = "train") 
             seen: Seen | None = _star(columns, rng)
             source = None
         else:
-            source = draw_kind(kind, rng, population, deeper=float(rng.uniform(-1.0, 3.5)))
+            source = draw_kind(kind, rng, population, deeper=depth(rng))
             seen = look(source, rng)
         if seen is not None:
             return seen, source
     return None
+
+
+def depth(rng: np.random.Generator) -> float:
+    """How much fainter than ZTF's the sources of a campaign are [mag]: most light curves that anybody has are of the nearby universe, as
+    small telescopes see it; three in ten are of surveys that went deeper, up to Rubin's depth.
+    """
+    return float(rng.uniform(-1.5, 0.7) if rng.random() < 0.7 else rng.uniform(0.7, 3.5))
 
 
 def look(source: Source, rng: np.random.Generator) -> Seen | None:

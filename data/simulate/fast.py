@@ -24,7 +24,7 @@ def kilonova(d: Draw) -> Source:
     efficiency = 0.36 * (np.exp(-0.56 * t) + np.log1p(2 * 0.17 * t**0.74) / (2 * 0.17 * t**0.74))
     parts = []
     for name, mass, speed, opacity, floor in (
-        ("blue", 0.020 if not red else 0.004, 0.26 if not red else 0.2, 0.5 if not red else 3.0, 3900.0 if not red else 2700.0),
+        ("blue", 0.016 if not red else 0.004, 0.3 if not red else 0.2, 0.5 if not red else 3.0, 3900.0 if not red else 2700.0),
         ("red", 0.035, 0.15, d.loguniform("opacity", 3, 10) if not red else d.loguniform("opacity_red", 8, 30), 1800.0),
     ):
         m, v = (

@@ -76,10 +76,10 @@ def slsn(d: Draw) -> Source:
         bolometric = bolometric + peak * d.uniform("bump", 0.05, 0.25) * np.exp(
             -(((grid - d.uniform("bump_at", 0, 150)) / d.uniform("bump_w", 6, 20)) ** 2)
         )
-    radius = d.lognormal("speed", 1.0e9, 0.25) * np.maximum(grid, 0.5) * 86400 * 0.55
+    radius = d.lognormal("speed", 1.0e9, 0.25) * np.maximum(grid, 0.5) * 86400 * 0.5
     photosphere = (np.maximum(bolometric, 1e38) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
     temperature = np.clip(np.maximum(photosphere, d.normal("t_floor", 8300, 1500, 5000, 13000)), 2500, 22000)
-    uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.5), d.uniform("uv_edge", 2500, 3200), d.uniform("blanketing", 0, 0.4)
+    uv, uv_edge, blanket = d.uniform("uv", 0.1, 1.5), d.uniform("uv_edge", 2500, 3200), d.uniform("blanketing", 0, 0.3)
     peak_at = float(grid[np.argmax(bolometric)])
     slow = d.lognormal("slow_rise", 1.15, 0.15)  # the wind's energy leaves the inner ejecta late: one zone rises too fast by so much
 
@@ -125,10 +125,10 @@ def tde(d: Draw) -> Source:
     cooler (Hinkle et al. 2022, Wiseman et al. 2025).
     """
     kind = d.pick(TDE)
-    sigma = d.lognormal("rise", {"TDE": 15.0, "TDE-slow": 30.0, "TDE-fast": 8.0, "ANT": 42.0}[kind], 0.4)
-    fall = d.lognormal("fall", {"TDE": 50.0, "TDE-slow": 100.0, "TDE-fast": 20.0, "ANT": 220.0}[kind], 0.5)
+    sigma = d.lognormal("rise", {"TDE": 17.0, "TDE-slow": 32.0, "TDE-fast": 8.0, "ANT": 42.0}[kind], 0.4)
+    fall = d.lognormal("fall", {"TDE": 55.0, "TDE-slow": 105.0, "TDE-fast": 20.0, "ANT": 220.0}[kind], 0.5)
     hot = d.lognormal("t", 19500, 0.33) if kind != "ANT" else d.lognormal("t_ant", 14000, 0.25)
-    trend, index = d.normal("trend", 0.05, 0.15), d.uniform("index", 1.2, 2.6)
+    trend, index = d.normal("trend", 0.0, 0.17), d.uniform("index", 1.2, 2.6)
     peak_at = 2.4 * sigma
     grid = np.concatenate([np.arange(0.0, peak_at + 90, 2.5), np.arange(peak_at + 90, peak_at + 700, 12.0)])
     x = grid - peak_at

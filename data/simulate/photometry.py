@@ -70,40 +70,48 @@ def star_curve(kind: str, rng: np.random.Generator, population: PopulationName =
         zero = -500.0 if longest < 1000 else 0.0
         share = 1 + source.flux(t + zero, wavelength) / base
     share = np.maximum(share, 1e-4)
-    magnitude = _magnitude(rng, kind, cadence)
-    level = 10 ** (0.4 * (23.9 - magnitude - 0.3 * float(rng.standard_normal()) * (5500 / wavelength - 1)))
+    scatter = 1.5 * float(np.std(np.log(share))) if kind not in (CONSTANT, "transit") else np.inf
+    bright, faint = MAGNITUDES[cadence]
+    magnitude = float(rng.uniform(bright, faint))
     error = _error(rng, cadence, share, magnitude)
-    noise = rng.standard_normal(len(t)) * np.where(rng.random(len(t)) < 0.01, 4.0, 1.0)
-    flux = level * share * (1 + error * noise)
-    seen = flux > 3 * error * level * share  # a catalogue lists what was detected
+    while np.median(error) > scatter and magnitude > bright:  # it is in a catalogue of variables because somebody saw it vary
+        magnitude -= 0.5
+        error = _error(rng, cadence, share, magnitude)
+    level = 10 ** (0.4 * (23.9 - magnitude - 0.3 * float(rng.standard_normal()) * (5500 / wavelength - 1)))
+    noise = rng.standard_normal(len(t))
+    # Clouds, neighbours and bad pixels: mostly light is lost, in the real ASAS curves by one point in a hundred.
+    bad = rng.random(len(t)) < rng.uniform(0.0, 0.03)
+    noise[bad] = rng.uniform(2, 10, int(bad.sum())) * np.where(rng.random(int(bad.sum())) < 0.85, -1, 1)
+    flux = level * share * 10 ** (0.4 * np.minimum(error * noise / 0.921, 1.0))
+    seen = flux > 3 * error * level * share * (0.3 if cadence == "camera" else 1.0)  # a catalogue lists what was detected
     if seen.sum() >= 10:
         t, wavelength, flux, error, share, level = (x[seen] for x in (t, wavelength, flux, error, share, level))
-    said = error * float(np.exp(rng.normal(0.25, 0.35))) * np.exp(0.1 * rng.standard_normal(len(t)))
-    return {
-        "time": t,
-        "wavelength": wavelength,
-        "flux": flux,
-        "flux_err": np.maximum(flux, 0.3 * level * share) * said,
-        "limit": np.full(len(t), np.nan),
-    }
+    if cadence == "camera" and rng.random() < 0.6:
+        # ASAS quotes 0.035 mag whatever the star: the scatter of faint ones is three times that.
+        said = 0.035 * float(rng.lognormal(0, 0.2)) * rng.lognormal(0, 0.15, len(t))
+    else:
+        said = error * float(rng.lognormal(0.0, 0.3)) * rng.lognormal(0, 0.1, len(t))
+    return {"time": t, "wavelength": wavelength, "flux": flux, "flux_err": flux * said, "limit": np.full(len(t), np.nan)}
 
 
-def _magnitude(rng: np.random.Generator, kind: str, cadence: Cadence) -> float:
-    bright, faint = {"camera": (8.0, 13.5), "ztf": (13.5, 19.5), "lsst": (17.0, 23.0), "space": (9.0, 14.0)}[cadence]
-    return float(rng.uniform(bright, faint))
+MAGNITUDES: dict[Cadence, tuple[float, float]] = {"camera": (8.0, 14.0), "ztf": (13.5, 19.5), "lsst": (17.0, 23.0), "space": (9.0, 14.0)}
+"""Mean magnitudes that each sees well."""
 
 
 def _error(rng: np.random.Generator, cadence: Cadence, share: F64, magnitude: float) -> F64:
-    """True relative error of each point: a floor of calibration, and the sky's noise where the star is faint."""
+    """True scatter of each point [mag]: a floor of calibration, and the sky's noise where the star is faint."""
     if cadence == "space":
         return np.full(len(share), float(np.exp(rng.uniform(np.log(2e-4), np.log(5e-3)))))
-    if cadence == "camera":  # ASAS: 0.01–0.02 mag at V = 8–11, 0.06 at 13.5 (Pojmański 2002)
-        floor, sky = float(np.exp(rng.uniform(np.log(0.010), np.log(0.03)))), 0.05 * 10 ** (0.4 * (magnitude - 13.2))
+    if cadence == "camera":  # measured on constant parts of ASAS curves: 0.02 mag at V = 9, 0.055 at 12, 0.10 at 13, 0.2 at 14
+        floor, sky, power = float(np.exp(rng.uniform(np.log(0.012), np.log(0.03)))), 0.05 * 10 ** (0.3 * (magnitude - 12.0)), -0.75
     elif cadence == "ztf":
-        floor, sky = float(rng.uniform(0.008, 0.02)), 0.08 * 10 ** (0.4 * (magnitude - 19.5))
+        floor, sky, power = float(rng.uniform(0.008, 0.02)), 0.08 * 10 ** (0.4 * (magnitude - 19.5)), -1.0
     else:
-        floor, sky = float(rng.uniform(0.004, 0.01)), 0.06 * 10 ** (0.4 * (magnitude - 23.0))
-    return np.sqrt(floor**2 + (sky / np.maximum(share, 1e-3)) ** 2 * rng.lognormal(0, 0.3, len(share))) * rng.lognormal(0, 0.15, len(share))
+        floor, sky, power = float(rng.uniform(0.004, 0.01)), 0.06 * 10 ** (0.4 * (magnitude - 23.0)), -1.0
+    sky *= float(rng.lognormal(0, 0.15))
+    scatter: F64 = np.hypot(floor, sky * np.maximum(share, 1e-3) ** power) * rng.lognormal(0, 0.15, len(share))
+    limited: F64 = np.minimum(scatter, 0.5)
+    return limited
 
 
 def _season(rng: np.random.Generator, nights: F64, least: float, most: float) -> F64:

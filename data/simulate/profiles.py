@@ -17,7 +17,8 @@ CYCLES = 97
 
 def at(profile: F64, phase: F64) -> F64:
     """The profile at any phases, in turns."""
-    return np.interp(phase % 1.0, PHASES, profile, period=1.0)
+    value: F64 = np.interp(phase % 1.0, PHASES, profile, period=1.0)
+    return value
 
 
 def fourier(ratios: Sequence[float], phases: Sequence[float]) -> F64:
@@ -30,7 +31,8 @@ def fourier(ratios: Sequence[float], phases: Sequence[float]) -> F64:
     for k, (ratio, phase) in enumerate(zip(ratios, phases, strict=True), start=2):
         y = y + ratio * np.cos(k * x + phase)
     y -= y.mean()
-    return y / np.ptp(y)
+    scaled: F64 = y / np.ptp(y)
+    return scaled
 
 
 class Wander:
@@ -42,4 +44,5 @@ class Wander:
     def __call__(self, cycle: F64) -> F64:
         low = np.floor(cycle).astype(np.int64)
         part = 0.5 - 0.5 * np.cos(np.pi * (cycle - low))
-        return self._knots[low % CYCLES] * (1 - part) + self._knots[(low + 1) % CYCLES] * part
+        value: F64 = self._knots[low % CYCLES] * (1 - part) + self._knots[(low + 1) % CYCLES] * part
+        return value

@@ -122,7 +122,7 @@ def _type_two(d: Draw) -> Magnitudes:
 def _delta_scuti(d: Draw) -> Magnitudes:
     phase = float(d.rng.random())
     if d.chance(0.5):
-        period = d.lognormal("p_hads", 0.105, 0.45, 0.04, 0.28)
+        period = d.lognormal("p_hads", 0.11, 0.5, 0.04, 0.28)
         amplitude = d.lognormal("a_hads", 0.33, 0.4, 0.1, 0.9)
         steep = min(amplitude / 0.4, 1.2)
         ratios = [d.normal("r21_hads", 0.3, 0.07, 0.05) * steep, 0.11 * steep, 0.05 * steep]
@@ -131,7 +131,7 @@ def _delta_scuti(d: Draw) -> Magnitudes:
         other = float(d.rng.random())
         return lambda t: amplitude * at(profile, t / period + phase) + 0.5 * second * np.cos(2 * np.pi * (t / (0.773 * period) + other))
     modes = int(d.rng.integers(1, 6))
-    period = d.lognormal("p_dsct", 0.11, 0.45, 0.035, 0.3)
+    period = d.lognormal("p_dsct", 0.12, 0.5, 0.035, 0.3)
     amplitude = d.lognormal("a_dsct", 0.09, 0.6, 0.015, 0.35)
     sizes = amplitude * np.concatenate([[1.0], d.rng.uniform(0.1, 0.7, modes - 1)])
     frequencies = np.concatenate([[1.0], d.rng.uniform(0.7, 1.7, modes - 1)]) / period
@@ -163,16 +163,17 @@ def lpv(d: Draw) -> Source:
         profile = 0.5 * np.where(x < rise, np.cos(np.pi * x / rise), -np.cos(np.pi * (x - rise) / (1 - rise)))
         profile = profile - hump * np.exp(-0.5 * ((x - 0.45 * rise) / 0.06) ** 2) + d.uniform("flat", -0.06, 0.06) * np.cos(4 * np.pi * x)
         bright, faint, drift = (
-            Wander(d, d.uniform("bright", 0.05, 0.5)),
-            Wander(d, d.uniform("faint", 0.03, 0.3)),
-            Wander(d, d.uniform("drift", 0.005, 0.03)),
+            Wander(d, d.uniform("bright", 0.1, 0.6)),
+            Wander(d, d.uniform("faint", 0.05, 0.35)),
+            Wander(d, d.uniform("drift", 0.01, 0.05)),
         )
 
         def magnitudes(t: F64) -> F64:
             x = t / period + phase
             x = x + drift(x)
             y = at(profile, x)
-            return amplitude * y + np.where(y < 0, bright(x), faint(x)) * np.abs(2 * y)
+            value: F64 = amplitude * y + np.where(y < 0, bright(x), faint(x)) * np.abs(2 * y)
+            return value
     else:
         period = d.lognormal("p_sr", 90, 0.6, 20, 450)
         amplitude = d.lognormal("a_sr", 0.4, 0.65, 0.06, 1.6)
@@ -187,7 +188,8 @@ def lpv(d: Draw) -> Source:
             y = (1 + sizes(0.5 * x)) * np.cos(2 * np.pi * (x + drift(x)))
             y = y + second * (1 + sizes(0.5 * x + 40)) * np.cos(2 * np.pi * (x / ratio + turn[0] + drift(x + 30)))
             y = y + long * np.cos(2 * np.pi * (t / other + turn[1])) + slow(t / other)
-            return 0.5 * amplitude * y
+            total: F64 = 0.5 * amplitude * y
+            return total
 
     star = Star(d.magnitude("mag", 12.6, 18.5), d.normal("colour", 1.85, 0.4, 1.0, 3.2))
     sky: SkyKind = "disc" if d.chance(0.8) else "halo"

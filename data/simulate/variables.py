@@ -60,7 +60,9 @@ def yso(d: Draw) -> Source:
             m = m - burst * np.exp(-0.5 * ((t - burst_at) / burst_width) ** 2)
         return m * (wavelength / 6200.0) ** -slope
 
-    return Source("yso", kind, difference(star, magnitudes, reference_times(d)), (0.0, 150.0), "star-forming", star=star, persistent=True)
+    return Source(
+        "yso", kind, difference(star, magnitudes, reference_times(d), mean=True), (0.0, 150.0), "star-forming", star=star, persistent=True
+    )
 
 
 def rcb(d: Draw) -> Source:

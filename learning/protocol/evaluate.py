@@ -301,6 +301,10 @@ def judge(e: Episodes, task: Task, options: Options) -> tuple[F64, F64, F64, con
     if confidence.speaks_of_itself(shots, anchor):
         aside = np.asarray(fewshot.left_out(read, shots, anchor, None if voice is None else voice[e.support]))
     temperature = confidence.temperatures(aside, e.support_class, calibration, len(e))
+    if aside is not None and options.head.offsets:
+        by = temperature[:, None, None]
+        offset = np.asarray(fewshot.balance(aside / by, np.eye(len(e.classes))[e.support_class])) * by
+        score, aside = score + offset, aside + offset
     probability = np.asarray(fewshot.softmax(score, temperature[:, None, None]))
     return score, probability, temperature, calibration, aside
 

@@ -255,6 +255,7 @@ class Head:
     prior: bool = True
     spoken: bool = True
     ridge: bool = True
+    offsets: bool = True
 
 
 WHOLE = Head()

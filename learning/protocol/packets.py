@@ -69,7 +69,8 @@ def score(folder: Path, bundle: Bundle, session: Session) -> dict[str, Any]:
     """
     known, classes = labels_of(folder), bundle.classes
     latest: dict[str, tuple[float, dict[str, Any]]] = {}
-    counted, right, seen = 0, 0.0, set()
+    counted, right = 0, 0.0
+    seen: set[int] = set()
     for batch in _batches(folder):
         rows = [i for i, o in enumerate(batch.object_id) if known.get(o) and batch.candid[i] not in seen]
         if not rows:

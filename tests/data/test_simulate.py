@@ -108,44 +108,6 @@ def test_cataclysmic_variables_fade_below_their_reference_too() -> None:
     assert 0.15 < np.mean(lowest) < 0.7
 
 
-@pytest.mark.parametrize("kind", classes.KINDS)
-def test_every_kind_can_be_asked_for(kind: str) -> None:
-    """It comes out by its name, always the same of a seed, and shines while it is active."""
-    slug = classes.KINDS[kind]
-    t = np.linspace(0.0, 1.0, 60)
-    for k in range(8):
-        source, again = (classes.draw_kind(kind, generator("train", 21, k)) for _ in range(2))
-        low, high = source.active
-        times = low + (high - low) * t
-        light = source.flux(times, np.full_like(times, 6200.0))
-        assert source.kind == kind
-        assert slug is None or source.label == slug
-        assert np.isfinite(light).all()
-        assert np.abs(light).max() > 0
-        np.testing.assert_array_equal(light, again.flux(times, np.full_like(times, 6200.0)))
-        if np.isfinite(source.peak_time):
-            assert source.flux(np.array([source.peak_time]), np.array([6200.0]))[0] >= 0.97 * light.max()
-            assert not source.persistent
-        else:
-            assert source.persistent or source.single
-        if slug is not None:
-            asked = classes.draw(slug, generator("train", 21, k), kind=kind)
-            np.testing.assert_array_equal(light, asked.flux(times, np.full_like(times, 6200.0)))
-
-
-def test_a_class_refuses_a_kind_that_is_not_its_own() -> None:
-    with pytest.raises(ValueError, match="no kind IIn"):
-        classes.draw("sn-ia", generator("train", 21, 0), kind="IIn")
-
-
-def test_kinds_come_unasked_too() -> None:
-    """Every kind of a class is drawn by the class's own weights, and nothing else."""
-    for slug in classes.SLUGS:
-        seen = {classes.draw(slug, generator("train", 22, k)).kind for k in range(150)}
-        assert seen <= set(classes.MEMBERS[slug]), slug
-        assert len(seen) > len(classes.MEMBERS[slug]) / 2, slug
-
-
 def test_every_class_names_its_source() -> None:
     for slug, function in {**classes.CLASSES, **classes.GROUPS}.items():
         assert function.__doc__, slug

@@ -7,8 +7,9 @@ import importlib.util
 import numpy as np
 import pytest
 
-from gpu.buffers import BUCKETS, pad, plan
+from gpu.buffers import BUCKETS, frugal_plan, pad, plan
 from gpu.choose import choose
+from gpu.ort import BUCKETS as CPU_BUCKETS
 from gpu.ort import OrtSession
 from gpu.session import EngineError, Session
 from gpu.trt import cache_key
@@ -59,7 +60,7 @@ def test_engines_agree(model: bytes) -> None:
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 32, 33, 64, 65, 130])
 def test_any_number_of_alerts(session: Session, n: int) -> None:
     answer = session.run(*inputs(n))
-    assert answer.embedding.shape == (n, 64)
+    assert answer.embedding.shape == (n, EncoderConfig(classes=18).embedding)
     assert answer.logits.shape == (n, 18)
     assert answer.embedding.dtype == answer.logits.dtype == np.float32
     assert np.isfinite(answer.embedding).all()
@@ -99,6 +100,17 @@ def test_plan_covers_every_alert_once() -> None:
         parts = list(plan(n))
         assert [i for part, _ in parts for i in range(part.start, part.stop)] == list(range(n))
         assert all(part.stop - part.start <= rows and rows in BUCKETS for part, rows in parts)
+
+
+def test_a_frugal_plan_covers_every_alert_once_and_pads_little() -> None:
+    for n in range(300):
+        parts = list(frugal_plan(n, CPU_BUCKETS))
+        assert [i for part, _ in parts for i in range(part.start, part.stop)] == list(range(n))
+        assert all(part.stop - part.start <= rows and rows in CPU_BUCKETS for part, rows in parts)
+        assert sum(rows for _, rows in parts) - n <= 8
+    assert [rows for _, rows in frugal_plan(9, CPU_BUCKETS)] == [8, 4]
+    assert [rows for _, rows in frugal_plan(60, CPU_BUCKETS)] == [64]
+    assert [rows for _, rows in frugal_plan(1, (1,))] == [1]
 
 
 def test_padding_is_zeros() -> None:

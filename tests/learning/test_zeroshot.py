@@ -45,7 +45,8 @@ def patterns(points: int = 12, spacing: float = 6.0) -> Patterns:
         "flux_err": np.full(2 * points, 50.0),
     }
     missing = {"limit": np.full(2 * points, np.nan)}
-    return Patterns.of(from_arrays([f"o{k}" for k in range(40)], [one | missing for _ in range(40)]), persistent=False)
+    whole = Patterns.of(from_arrays([f"o{k}" for k in range(40)], [one | missing for _ in range(40)]), persistent=False)
+    return dataclasses.replace(whole, least=6, faintest=3.0)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_a_manifest_that_is_none(copy: Path, text: str) -> None:
 
 def test_another_format(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "format": 1}))
     assert "format" in refused(copy)
 
 
