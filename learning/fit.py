@@ -46,7 +46,10 @@ class Recipe:
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warm_up: float = 0.03
-    """Share of the steps."""
+    """Share of the steps of the first cycle."""
+    restart: int = 0
+    """Steps of the first cycle of the learning rate; the rest are a second one from half the rate (warm restart, Loshchilov & Hutter 2017).
+    0: one cycle."""
     label_smoothing: float = 0.03
     coarse: float = 0.5
     """Weight of the cross-entropy over the stream's classes, a kind without one being its own: what a supernova of type Ia is taken for
@@ -190,9 +193,14 @@ def fit(
 
 
 def schedule(step: int, recipe: Recipe) -> float:
-    """Learning rate's factor: a short rise, then half a cosine down to 2 %."""
-    rise = max(1.0, recipe.warm_up * recipe.steps)
-    return min(1.0, (step + 1) / rise) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / recipe.steps)))
+    """Learning rate's factor: a short rise, then half a cosine down to 2 %; once more, half as high, after a restart."""
+    first = recipe.restart or recipe.steps
+    if step >= first:
+        step, height, length = step - first, 0.5, recipe.steps - first
+    else:
+        height, length = 1.0, first
+    rise = max(1.0, recipe.warm_up * first)
+    return height * min(1.0, (step + 1) / rise) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / length)))
 
 
 def _keep(

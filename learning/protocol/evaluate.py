@@ -38,6 +38,8 @@ TUNED = (
     "look like a task (the better of two)"
 )
 
+LEAST_FOR_OFFSETS = 5
+"""Examples a class from which they say how much a class is preferred; with one each they say nothing of it."""
 Labels = npt.NDArray[np.str_]
 Which = Literal["fast", "all", "none"]
 Centre = Literal["bundle", "simulated", "table"]
@@ -301,7 +303,7 @@ def judge(e: Episodes, task: Task, options: Options) -> tuple[F64, F64, F64, con
     if confidence.speaks_of_itself(shots, anchor):
         aside = np.asarray(fewshot.left_out(read, shots, anchor, None if voice is None else voice[e.support]))
     temperature = confidence.temperatures(aside, e.support_class, calibration, len(e))
-    if aside is not None and options.head.offsets:
+    if aside is not None and options.head.offsets and shots >= LEAST_FOR_OFFSETS:
         by = temperature[:, None, None]
         offset = np.asarray(fewshot.balance(aside / by, np.eye(len(e.classes))[e.support_class])) * by
         score, aside = score + offset, aside + offset
