@@ -155,8 +155,16 @@ def evaluate(
     return report
 
 
-def see(curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options, clock: Clock) -> Task:
-    """Embed a task, simulate its classes as it was looked at, and embed those."""
+def see(
+    curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options, clock: Clock, made: ours.Simulations | None = None
+) -> Task:
+    """Embed a task, simulate its classes as it was looked at, and embed those.
+
+    Parameters
+    ----------
+    made : Simulations, optional
+        Of this task by the same options, so that variants of a head or of an encoder need not simulate again.
+    """
     with clock("embedding"):
         difference = curves.difference()
         persistent = bool((difference.flux != curves.flux).mean() > 0.5)
@@ -165,8 +173,8 @@ def see(curves: Curves, labels: Labels, bundle: Bundle, session: Session, option
     every = tuple(k for k in KINDS if k not in options.unseen)
     kinds = tuple("" if k in options.unseen else k for k in kinds_of_bundle(bundle))
     names = tuple(c for c in sorted(set(labels.tolist())) if kinds_of(c, every))
-    made, knowledge = None, None
-    if names and options.each:
+    knowledge = None
+    if made is None and names and options.each:
         with clock("simulation"):
             made = ours.Simulations.of(looks, names, options.each, options.seed, options.looks, options.processes, every)
         if not len(made.anchors):

@@ -13,10 +13,11 @@ import pytest
 pytest.importorskip("torch")
 
 from learning import card
-from learning.protocol import simulated, sources
+from learning.protocol import ours, simulated, sources
 from learning.protocol.studies import novel, rare
 from learning.protocol.studies.__main__ import main
 from learning.tables import from_arrays
+from operators.types import CONTEXT
 
 CLASSES = {"SN Ia": ("Ia",), "SLSN": ("SLSN-I",), "TDE": ("TDE",)}
 
@@ -58,9 +59,22 @@ def test_ablation_compares_with_the_whole(task: Path, tmp_path: Path) -> None:
     for name, row in rows.items():
         if "note" not in row:
             assert row["5"]["accuracy"] == pytest.approx(rows["whole"]["5"]["accuracy"] + row["5"]["difference"]), name
-    # Without simulated prototypes and zero-shot view the head is a plain one; transients have no folded view to miss.
-    assert rows["no simulation at all"]["1"]["accuracy"] <= rows["whole"]["1"]["accuracy"] + 0.1
-    assert rows["no folded view"]["5"]["difference"] == pytest.approx(0, abs=1e-9)
+
+
+def test_what_is_blanked_is_gone_and_the_rest_stays() -> None:
+    rng = np.random.default_rng(0)
+    width = 2 * len(CONTEXT)
+    tokens, stamps, context = (rng.random(shape, dtype=np.float32) for shape in ((2, 3, 4), (2, 4, 5, 5), (2, width + 7)))
+    same = ours.Blind()(tokens, stamps, context)
+    for a, b in zip(same, (tokens, stamps, context), strict=True):
+        np.testing.assert_array_equal(a, b)
+    _, _, folded = ours.Blind(fold=True)(tokens, stamps, context)
+    assert not folded[:, width:].any()
+    np.testing.assert_array_equal(folded[:, :width], context[:, :width])
+    _, images, around = ours.Blind(context=True, stamps=True)(tokens, stamps, context)
+    assert not images.any()
+    assert not around[:, :width].any()
+    np.testing.assert_array_equal(around[:, width:], context[:, width:])
 
 
 @pytest.mark.timeout(300)

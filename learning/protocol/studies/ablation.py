@@ -63,6 +63,7 @@ def ablation(
         rows: dict[str, Any] = {}
         plans = {k: e for k in shots if (e := make(labels, k, episodes)) is not None}
         whole: dict[int, F64] = {}
+        made: dict[tuple[str, int], ours.Simulations | None] = {}  # only how curves are made to look changes them
         runs: list[tuple[str, Curves, Loaded, Options]] = [(name, curves, loaded, o) for name, o in variants().items()]
         limits = ~np.isfinite(curves.flux)
         if limits.any():
@@ -70,7 +71,9 @@ def ablation(
         runs += [(name, curves, bundle, Options()) for name, bundle in others.items()]
         for name, seen, (bundle, session), options in runs:
             tell(f"{task}: {name}")
-            found, hits = _one(seen, labels, bundle, session, replace(options, each=each, episodes=episodes), plans)
+            key = (options.looks, len(seen.time))
+            settings = replace(options, each=each, episodes=episodes)
+            found, hits, made[key] = _one(seen, labels, bundle, session, settings, plans, made.get(key))
             if name == "whole":
                 whole = hits
             for k, e in plans.items():
@@ -87,9 +90,10 @@ def ablation(
 
 
 def _one(
-    curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options, plans: Mapping[int, Episodes]
-) -> tuple[dict[str, Any], dict[int, F64]]:
-    task = see(curves, labels, bundle, session, options, Clock())
+    curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options, plans: Mapping[int, Episodes],
+    made: ours.Simulations | None,
+) -> tuple[dict[str, Any], dict[int, F64], ours.Simulations | None]:  # fmt: skip
+    task = see(curves, labels, bundle, session, options, Clock(), made)
     without = zero_shot(task)
     found: dict[str, Any] = {"zero_shot": None if without is None else without["accuracy"]}
     hits = {}
@@ -97,4 +101,4 @@ def _one(
         score = judge(e, task, options)[0]
         hits[k] = measures.hits(score, e.query_class)
         found[str(k)] = {"accuracy": float(measures.per_class(hits[k], e).mean())}
-    return found, hits
+    return found, hits, task.made
