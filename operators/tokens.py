@@ -148,7 +148,8 @@ def _weighted(xp: Any, batch: AlertBatch) -> Array:
     """(n, T) |flux| of the detections [µJy], shrunk by how unsure each is; 0 elsewhere."""
     sure = batch.detected & batch.valid & xp.isfinite(batch.flux) & (batch.flux_err > 0)
     flux = xp.abs(xp.where(sure, batch.flux, xp.asarray(0.0, dtype=xp.float32)))
-    ratio = (flux / xp.where(sure, batch.flux_err, xp.asarray(1.0, dtype=xp.float32))) ** 2
+    # Bounded, so that its square stays a number: beyond a million σ nothing is surer.
+    ratio = xp.clip(flux / xp.where(sure, batch.flux_err, xp.asarray(1.0, dtype=xp.float32)), None, 1e6) ** 2
     return flux * ratio / (ratio + 9)
 
 

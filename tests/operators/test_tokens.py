@@ -87,3 +87,11 @@ def test_no_detection_scales_by_the_deepest_limit():
         limit=limits,
     )
     assert flux_scale(none)[0] == 20
+
+
+def test_an_error_of_nearly_nothing_is_only_a_sure_point():
+    batch = random_batch(3, points=12, seed=4)
+    tiny = dataclasses.replace(batch, flux_err=np.full_like(batch.flux_err, np.float32(1e-30)))
+    assert np.isfinite(tokens(tiny)).all()
+    sure = tiny.detected & tiny.valid & np.isfinite(tiny.flux)
+    np.testing.assert_allclose(flux_scale(tiny), np.abs(np.where(sure, tiny.flux, 0)).max(axis=1), rtol=1e-5)
