@@ -35,7 +35,7 @@ BY_K = (
 
 TUNED = (
     "on the shared tasks: the head's weights (by prototypes/fewshot) and the centre (the best of three). Both ways of making simulations "
-    "look like a task were tried there: pattern is the default for its confidence, cut was about 2 points more accurate at K = 1 with an "
+    "look like a task, and the offsets a class, were tried there: pattern is the default for its confidence, cut was about 2 points more accurate at K = 1 with an "
     "early network"
 )
 
@@ -69,9 +69,9 @@ class Options:
     blind: ours.Blind = ours.SEEING
     unseen: tuple[str, ...] = ()
     """Kinds that neither the network nor the simulation may be taken to know: those of a class left out."""
-    centre: Centre = "simulated"
-    """simulated: of the simulated classes, cut as the task is; bundle: frozen with the model, as in the stream, where alerts have images
-    and surroundings; table: of its objects without their labels. The other two are reported beside."""
+    centre: Centre = "bundle"
+    """bundle: frozen with the model, the one of the stream; simulated: of the simulated classes, looked at as the task is; table: of its
+    objects without their labels. The other two are reported beside."""
 
 
 @dataclass(frozen=True, slots=True)
