@@ -33,7 +33,7 @@ from learning.losses import loss as _loss
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train. The defaults made the published bundle."""
+    """How to train. The defaults, and the steps in its manifest, made the published bundle."""
 
     steps: int
     seed: int = 0
@@ -47,9 +47,9 @@ class Recipe:
     weight_decay: float = 0.02
     warm_up: float = 0.03
     """Share of the steps of the first cycle."""
-    restart: int = 0
+    restart: int = 10_000
     """Steps of the first cycle of the learning rate; the rest are a second one from half the rate (warm restart, Loshchilov & Hutter 2017).
-    0: one cycle."""
+    A shorter training, or 0, has one cycle."""
     label_smoothing: float = 0.03
     coarse: float = 0.5
     """Weight of the cross-entropy over the stream's classes, a kind without one being its own: what a supernova of type Ia is taken for
@@ -194,7 +194,7 @@ def fit(
 
 def schedule(step: int, recipe: Recipe) -> float:
     """Learning rate's factor: a short rise, then half a cosine down to 2 %; once more, half as high, after a restart."""
-    first = recipe.restart or recipe.steps
+    first = recipe.restart if 0 < recipe.restart < recipe.steps else recipe.steps
     if step >= first:
         step, height, length = step - first, 0.5, recipe.steps - first
     else:

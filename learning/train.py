@@ -1,6 +1,6 @@
 """One command from a seed to a bundle: simulate, train, export, calibrate, evaluate, write.
 
-    python -m learning.train [--minutes 55] [--alerts 70000] [--curves 140000] [--seed 0] [--out artifacts/bundle]
+    python -m learning.train [--minutes 55] [--alerts 60000] [--curves 140000] [--seed 0] [--out artifacts/bundle]
 
 The number of steps follows from `--minutes` by a fixed rate, not from the clock, so that a seed gives the same network on a slow
 machine too. A run that was cut off goes on from its last checkpoint; `--fresh` starts anew.
@@ -267,7 +267,7 @@ def _work(out: str) -> Path:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m learning.train", description="Simulate, train, export and calibrate a bundle.")
     parser.add_argument("--minutes", type=float, default=55.0, help="on two cores, all in all (default 55)")
-    parser.add_argument("--alerts", type=int, default=70_000, help="with images, to train on (default 70,000)")
+    parser.add_argument("--alerts", type=int, default=60_000, help="with images, to train on (default 60,000)")
     parser.add_argument("--curves", type=int, default=140_000, help="light curves without images, to train on (default 140,000; 0: none)")
     parser.add_argument("--without", action="append", default=[], metavar="KIND", choices=NAMES, help="leave a kind out; may be repeated")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", dest="recipe", help="a number of the recipe")

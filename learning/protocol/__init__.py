@@ -4,11 +4,14 @@ in → a table of labelled light curves (`learning.tables`) and a bundle
 out → a report: accuracy with intervals, calibration, novelty, rare classes, time, and every baseline in the same episodes
 
     episodes.py    who is support and who is query, the same for every method
-    simulated.py   simulated curves cut as the task is: what the head, its calibration and the control may know
+    kinds.py       what a table's class names mean: kinds of the simulation
+    sources.py, pattern.py, simulated.py   simulated curves looked at as the task is: what head, calibration and control may know
     ours.py        the few-shot head on embeddings, whole task at a time
     features.py    hand-made features of the baselines
     forest.py      a random forest for a handful of examples, compiled
     baselines.py   what the same examples, and the same simulations, can train otherwise
+    confidence.py, novelty.py   temperature, 90 % sets, what is new: from simulated tasks and the examples
     measures.py    accuracy, intervals, calibration, conformal sets, novelty, purity
     evaluate.py    all of it in order → the report
+    studies/       what one evaluation does not show: ablation, leave one class out, novelty, rare classes, coverage
 """

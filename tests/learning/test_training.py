@@ -205,6 +205,15 @@ def test_schedule_rises_and_falls() -> None:
     assert rates[-1] == pytest.approx(0.02, abs=0.001)
 
 
+def test_a_second_cycle_begins_at_half_the_rate() -> None:
+    once, twice = Recipe(steps=400, restart=0), Recipe(steps=600, restart=400)
+    assert [schedule(k, once) for k in range(400)] == [schedule(k, twice) for k in range(400)]
+    again = [schedule(k, twice) for k in range(400, 600)]
+    assert max(again) == pytest.approx(0.5, abs=0.02)
+    assert again[-1] == pytest.approx(0.01, abs=0.001)
+    assert schedule(399, Recipe(steps=400, restart=400)) == schedule(399, once)
+
+
 def head_inputs(n: int = 6000, k: int = 18) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     label = rng.integers(0, k, n)
