@@ -66,7 +66,10 @@ def tokens(batch: AlertBatch, n_tokens: int = N_TOKENS) -> Array:
     """
     xp = array_namespace(batch.time, batch.flux)
     if xp is np:
-        return fill_tokens(batch, flux_scale(batch), brightest_time(batch), n_tokens, N_FEATURES, PERIODS, BAND_CENTRES, BAND_WIDTH)
+        weighted = _weighted(xp, batch)
+        return fill_tokens(
+            batch, _scale(xp, batch, weighted), _peak_time(xp, batch, weighted), n_tokens, N_FEATURES, PERIODS, BAND_CENTRES, BAND_WIDTH
+        )
     return tokens_array(batch, n_tokens)
 
 
@@ -85,13 +88,14 @@ def tokens_array(batch: AlertBatch, n_tokens: int = N_TOKENS) -> Array:
 
     zero = xp.asarray(0.0, dtype=f32)
     one = xp.asarray(1.0, dtype=f32)
-    scale = flux_scale(batch)[:, None]
+    weighted = _weighted(xp, batch)
+    scale = _scale(xp, batch, weighted)[:, None]
     measured = valid & xp.isfinite(flux) & xp.isfinite(flux_err)
     limited = valid & xp.isfinite(limit)
 
     since = _days(xp, time - batch.first_detection[:, None], valid)
     before = _days(xp, time - batch.mjd[:, None], valid)
-    peak = _days(xp, time - brightest_time(batch)[:, None], valid)
+    peak = _days(xp, time - _peak_time(xp, batch, weighted)[:, None], valid)
     gap = xp.concat([xp.zeros_like(before[:, :1]), before[:, 1:] - before[:, :-1]], axis=1)
     log_wavelength = xp.log(xp.where(valid, wavelength, xp.asarray(5500.0, dtype=f32)))
 
@@ -136,10 +140,14 @@ def flux_scale(batch: AlertBatch) -> Array:
     (n,) float32 [µJy], > 0
     """
     xp = array_namespace(batch.flux)
-    f32 = xp.float32
-    brightest = xp.max(_weighted(xp, batch), axis=1)
+    return _scale(xp, batch, _weighted(xp, batch))
+
+
+def _scale(xp: Any, batch: AlertBatch, weighted: Array) -> Array:
+    """`flux_scale` from what `_weighted` gives."""
+    brightest = xp.max(weighted, axis=1)
     limited = batch.valid & xp.isfinite(batch.limit)
-    deepest = xp.min(xp.where(limited, batch.limit, xp.asarray(1e6, dtype=f32)), axis=1)
+    deepest = xp.min(xp.where(limited, batch.limit, xp.asarray(1e6, dtype=xp.float32)), axis=1)
     scale = xp.where(brightest > 0, brightest, deepest)
     return xp.clip(scale, 1e-3, None)
 
@@ -153,7 +161,7 @@ def _weighted(xp: Any, batch: AlertBatch) -> Array:
     return flux * ratio / (ratio + 9)
 
 
-def brightest_time(batch: AlertBatch) -> Array:
+def _peak_time(xp: Any, batch: AlertBatch, weighted: Array) -> Array:
     """When the brightest detection so far was, each one weighted as in `flux_scale`; the alert's own time without any.
 
     Shapes are best compared around their maximum; this is the maximum that was known when the alert was sent.
@@ -162,8 +170,6 @@ def brightest_time(batch: AlertBatch) -> Array:
     -------
     (n,) float64 [d, TAI]
     """
-    xp = array_namespace(batch.flux)
-    weighted = _weighted(xp, batch)
     index = xp.argmax(weighted, axis=1)[:, None]
     found = xp.take_along_axis(weighted, index, axis=1)[:, 0] > 0
     at = xp.take_along_axis(xp.where(batch.valid, batch.time, 0.0), index, axis=1)[:, 0]

@@ -17,7 +17,7 @@ from learning.protocol import baselines, confidence, measures, ours, pictures, s
 from learning.protocol.clock import Clock
 from learning.protocol.episodes import QUERIES, Episodes, make
 from learning.protocol.features import bookkeeping, hand_made
-from learning.protocol.kinds import Rule, kinds_of, kinds_of_bundle
+from learning.protocol.kinds import Rule, kinds_of
 from learning.protocol.measures import Resampling
 from learning.protocol.novelty import Known
 from learning.protocol.simulated import Looks, Mode
@@ -172,7 +172,7 @@ def see(
         looks = Looks.of(curves, persistent)
         views = ours.embed(difference, session, blind=options.blind)
     every = tuple(k for k in KINDS if k not in options.unseen)
-    kinds = tuple("" if k in options.unseen else k for k in kinds_of_bundle(bundle))
+    kinds = tuple("" if k in options.unseen else k for k in bundle.kinds)
     names = tuple(c for c in sorted(set(labels.tolist())) if kinds_of(c, every))
     knowledge = None
     if made is None and names and options.each:

@@ -153,28 +153,12 @@ def _many(x, y, query, classes, trees, tried, balanced, seed, most, least):  # t
                     for c in range(classes):
                         out[order[i], c] += total[c] / whole
                 continue
-            middle = _sorted(rows, a, b, x, feature, cut, moved)
-            query_middle = _sorted(order, qa, qb, query, feature, cut, moved)
+            middle = _part(rows, a, b, x[feature], cut, moved)
+            query_middle = _part(order, qa, qb, query[feature], cut, moved)
             stack[height] = np.array([a, middle, qa, query_middle, level + 1])
             stack[height + 1] = np.array([middle, b, query_middle, qb, level + 1])
             height += 2
     return out
-
-
-@nb.njit(cache=True, nogil=True)
-def _sorted(index, start, end, x, feature, cut, moved):  # type: ignore[no-untyped-def]
-    """As `_part`, for bins."""
-    low, high = start, 0
-    for i in range(start, end):
-        if x[feature, index[i]] <= cut:
-            index[low] = index[i]
-            low += 1
-        else:
-            moved[high] = index[i]
-            high += 1
-    for i in range(high):
-        index[low + i] = moved[i]
-    return low
 
 
 @nb.njit(cache=True, nogil=True)
@@ -250,8 +234,8 @@ def _votes(x, y, query, classes, trees, tried, balanced, seed):  # type: ignore[
                     for c in range(classes):
                         out[order[i], c] += total[c] / whole
                 continue
-            middle = _part(rows, a, b, x, feature, cut, moved)
-            query_middle = _part(order, qa, qb, query, feature, cut, moved)
+            middle = _part(rows, a, b, x[:, feature], cut, moved)
+            query_middle = _part(order, qa, qb, query[:, feature], cut, moved)
             stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3] = a, middle, qa, query_middle
             stack[depth + 1, 0], stack[depth + 1, 1], stack[depth + 1, 2], stack[depth + 1, 3] = middle, b, query_middle, qb
             depth += 2
@@ -259,11 +243,11 @@ def _votes(x, y, query, classes, trees, tried, balanced, seed):  # type: ignore[
 
 
 @nb.njit(cache=True, nogil=True)
-def _part(index, start, end, x, feature, cut, moved):  # type: ignore[no-untyped-def]
+def _part(index, start, end, values, cut, moved):  # type: ignore[no-untyped-def]
     """Bring what lies at or below the cut to the front, in place; returns where the rest begins."""
     low, high = start, 0
     for i in range(start, end):
-        if x[index[i], feature] <= cut:
+        if values[index[i]] <= cut:
             index[low] = index[i]
             low += 1
         else:

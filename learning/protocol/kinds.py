@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 
 from operators.types import F64
-from registry.bundle import Bundle
 
 Rule = Literal["share", "sum"]
 """How kinds speak for a class: share: as likely as the class's mean kind, by how common each is; sum: their probabilities add up."""
@@ -89,11 +88,6 @@ SHARE: dict[str, float] = {
 }  # fmt: skip
 """How common a kind is within its class in a magnitude-limited sample: supernovae after Li et al. 2011 (MNRAS 412, 1441), the others by
 order of magnitude. Kinds that are not here are equally common."""
-
-
-def kinds_of_bundle(bundle: Bundle) -> tuple[str, ...]:
-    """What a network's logits are about: its kinds, or its classes where it knows nothing finer."""
-    return tuple(getattr(bundle.manifest, "kinds", None) or bundle.classes)
 
 
 def kinds_of(name: str, kinds: Sequence[str]) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from data.simulate.draw import PopulationName
 from gpu.session import Session
 from learning.protocol import measures, ours, pattern, sources
 from learning.protocol.evaluate import Labels
-from learning.protocol.kinds import kinds_of_bundle
 from learning.protocol.novelty import logistic
 from learning.protocol.pattern import Patterns
 from learning.protocol.simulated import DEEPER
@@ -55,7 +54,7 @@ def novel(
         Simulated curves of each known kind: as many of the training's population for prototypes, of the demo's for "the rest".
     """
     known = tuple(k for k in with_curves() if k not in left_out)
-    kinds = kinds_of_bundle(bundle)
+    kinds = bundle.kinds
     train, train_kind = _curves(known, each, seed, "train")
     rest, rest_kind = _curves(known, max(each // 3, 10), seed + 1, "demo")
     new, _ = _curves(tuple(k for k in left_out if k.startswith("KN")) or left_out, strangers, seed + 2, "demo")

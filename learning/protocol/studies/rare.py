@@ -17,7 +17,6 @@ from gpu.session import Session
 from learning.dataset import NAMES, SLUG_OF, Alerts, simulate
 from learning.protocol import confidence, measures, ours
 from learning.protocol.episodes import Episodes, make
-from learning.protocol.kinds import kinds_of_bundle
 from operators import fewshot
 from operators.types import F64
 from registry.bundle import Bundle
@@ -65,7 +64,7 @@ def _figures(
     anchor_label, label = slugs[SLUG_OF[anchors.label]], slugs[SLUG_OF[queries.label]]
     none = known.take(np.zeros(0, np.int64))
     knowledge = ours.Knowledge(known, anchor_label, known, anchor_label, none, np.zeros(0, dtype=str))
-    kinds = kinds_of_bundle(bundle)
+    kinds = bundle.kinds
     e = make(label, shots, episodes, seed)
     if e is None:
         return {}
