@@ -8,13 +8,11 @@ the same order: a seed gives the same weights on the same machine, and a run tha
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import math
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from learning.augment import Strength
 from learning.dataset import Alerts
 from learning.encoder import Encoder, EncoderConfig
 from learning.losses import Sets
-from learning.losses import loss as _loss
+from learning.shards import Shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +35,23 @@ class Recipe:
 
     steps: int
     seed: int = 0
-    batch: int = 352
+    batch: int = 512
     curves: float = 7 / 11
     """Share of a batch that is light curves without images, where there are any."""
-    shards: int = 1
-    """Parts of a batch, each on a thread and a copy of the network of its own. Two bring nothing on two cores: the many small steps of a
-    recurrent net keep one interpreter busy."""
+    shards: int = 2
+    """Parts of a batch, each in a process of its own; as many as cores."""
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warm_up: float = 0.03
     """Share of the steps of the first cycle."""
-    restart: int = 10_000
+    restart: int = 0
     """Steps of the first cycle of the learning rate; the rest are a second one from half the rate (warm restart, Loshchilov & Hutter 2017).
     A shorter training, or 0, has one cycle."""
     label_smoothing: float = 0.03
     coarse: float = 0.5
     """Weight of the cross-entropy over the stream's classes, a kind without one being its own: what a supernova of type Ia is taken for
     matters more than which of them it is."""
-    contrast: float = 0.25
+    contrast: float = 0.0
     """Weight of the supervised contrastive loss (Khosla et al. 2020); it tightens the prototypes, not the labels."""
     contrast_temperature: float = 0.1
     clean: float = 0.5
@@ -129,6 +126,7 @@ def fit(
     strength: Strength = Strength(),
     curves: Alerts | None = None,
     unlabelled: Alerts | None = None,
+    apart: bool = True,
 ) -> Encoder:
     """Train an encoder.
 
@@ -140,12 +138,12 @@ def fit(
     report : called after every step
     curves : labelled light curves without images, drawn as they come
     unlabelled : curves for `Recipe.views`
+    apart : the shards in processes of their own (never on a GPU); the same weights as without
     """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)  # the shards are the parallel part
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainee = Trainee(config).to(device).train()
-    replicas = [trainee, *(copy.deepcopy(trainee) for _ in range(recipe.shards - 1))]
     average = {name: p.detach().clone() for name, p in trainee.named_parameters()}
     optimiser = torch.optim.AdamW(trainee.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     identity: dict[str, object] = {
@@ -156,26 +154,11 @@ def fit(
     }
     start = _resume(checkpoint, identity, trainee, optimiser, average) if checkpoint else 0
     sets = Sets(alerts, curves, unlabelled, recipe, strength)
-
-    def shard(step: int, k: int) -> tuple[float, float]:
-        rng = np.random.default_rng([recipe.seed, step, k])
-        replica = replicas[k]
-        replica.zero_grad(set_to_none=True)
-        entropy, accuracy, loss = _loss(replica, sets, recipe, rng, device)
-        (loss / recipe.shards).backward()  # type: ignore[no-untyped-call]
-        return entropy, accuracy
-
-    # OpenMP counts threads for each thread anew: without this every shard would start as many as there are cores.
-    with ThreadPoolExecutor(recipe.shards, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with Shards(trainee, config, Trainee, sets, recipe, apart and device.type == "cpu" and start < recipe.steps) as shards:
         for step in range(start, recipe.steps):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * schedule(step, recipe)
-            for replica in replicas[1:]:
-                replica.load_state_dict(trainee.state_dict())
-            results = list(pool.map(shard, [step] * recipe.shards, range(recipe.shards)))
-            for parameters in zip(*(r.parameters() for r in replicas), strict=True):
-                grads = [p.grad for p in parameters if p.grad is not None]
-                parameters[0].grad = torch.stack(grads).sum(dim=0) if grads else None
+            results = shards.gradient(step)
             torch.nn.utils.clip_grad_norm_(trainee.parameters(), recipe.clip)
             optimiser.step()
             decay = min(recipe.average, (step + 1) / (step + 10))

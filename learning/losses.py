@@ -64,8 +64,7 @@ class Sets:
 
 def loss(trainee: Trainee, sets: Sets, recipe: Recipe, rng: np.random.Generator, device: torch.device) -> tuple[float, float, Tensor]:
     """Cross-entropy and accuracy of a shard as numbers, and the loss to descend."""
-    answers = [forward(trainee.encoder, part, device, recipe.half) for part in sets.draw(rng)]
-    embedding, logits, label, target = (torch.cat(x) for x in zip(*answers, strict=True))
+    embedding, logits, label, target = forward(trainee.encoder, sets.draw(rng), device, recipe.half)
     entropy = F.cross_entropy(logits, label, label_smoothing=recipe.label_smoothing)
     total = entropy
     if recipe.coarse:
@@ -81,33 +80,44 @@ def loss(trainee: Trainee, sets: Sets, recipe: Recipe, rng: np.random.Generator,
         total = total + recipe.episodic * episode(embedding, label)
     if recipe.views and sets.unlabelled is not None:
         rows = rng.integers(0, len(sets.unlabelled), 96)
-        both = [forward(trainee.encoder, augment_curves(sets.unlabelled.take(rows), rng), device, recipe.half, rows) for _ in range(2)]
+        both = [forward(trainee.encoder, [augment_curves(sets.unlabelled.take(rows), rng)], device, recipe.half, rows) for _ in range(2)]
         total = total + recipe.views * contrast(torch.cat([b[0] for b in both]), torch.cat([b[2] for b in both]), 0.15)
     return float(entropy.detach()), float((logits.argmax(1) == label).float().mean()), total
 
 
-def forward(encoder: Encoder, part: Alerts, device: torch.device, half: bool, label: I64 | None = None) -> tuple[Tensor, ...]:
+def forward(encoder: Encoder, sets: list[Alerts], device: torch.device, half: bool, label: I64 | None = None) -> tuple[Tensor, ...]:
     """Embed alerts in parts of like length.
+
+    Parameters
+    ----------
+    sets : those with images and those without
+    label : of all of them together; None: their own
 
     Returns
     -------
     embedding (n, E), logits (n, K), label (n,), target (n, TARGETS), in one order of their own.
     """
-    tokens, stamps, context = part.inputs()
-    label = part.label if label is None else label
+    inputs = [part.inputs() for part in sets]
+    tokens, context = (np.concatenate([x[i] for x in inputs]) for i in (0, 2))
+    label = np.concatenate([part.label for part in sets]) if label is None else label
+    target = np.concatenate([part.target for part in sets])
     number = tokens[..., -1].sum(axis=1)
     answers = []
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        bare = not part.stamps.shape[-1]
-        nothing = encoder.image(torch.zeros(1, 4, STAMP, STAMP, device=device)) if bare else None
+        images = []
+        for part, (_, stamps, _) in zip(sets, inputs, strict=True):
+            if part.stamps.shape[-1]:
+                images.append(encoder.image(torch.from_numpy(stamps).to(device)))
+            else:  # one image of nothing serves them all
+                images.append(encoder.image(torch.zeros(1, 4, STAMP, STAMP, device=device)).expand(len(part), -1))
+        image = torch.cat(images)
         for rows in np.array_split(np.argsort(number, kind="stable"), PARTS):
             if not len(rows):
                 continue
             length = int(min(np.ceil(max(number[rows].max(), 1) / STEP) * STEP, tokens.shape[1]))
             curve, around = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (tokens[rows, :length], context[rows]))
-            image = nothing.expand(len(rows), -1) if nothing is not None else encoder.image(torch.from_numpy(stamps[rows]).to(device))
-            embedding, logits = encoder.embed(curve, image, around)
-            rest = [torch.from_numpy(a[rows]).to(device) for a in (label, part.target)]
+            embedding, logits = encoder.embed(curve, image[torch.from_numpy(rows).to(device)], around)
+            rest = [torch.from_numpy(a[rows]).to(device) for a in (label, target)]
             answers.append((embedding.float(), logits.float(), *rest))
     return tuple(torch.cat(x) for x in zip(*answers, strict=True))
 

@@ -34,6 +34,7 @@ from learning.dataset import NAMES, SLUG_OF, Alerts, kept, simulate, simulate_cu
 from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, Recipe, fit
+from learning.shards import WorkerError
 from operators.prototypes import judge
 from operators.types import F32
 from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console()
     try:
         bundle = train(options, console)
-    except (BundleError, OSError, FloatingPointError) as error:
+    except (BundleError, OSError, FloatingPointError, WorkerError) as error:
         print(f"protonova training: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
