@@ -44,7 +44,9 @@ class Shards:
         A process for every part after the first; otherwise one part after the other, here.
     """
 
-    def __init__(self, trainee: Trainee, config: EncoderConfig, make: Callable[[EncoderConfig], Trainee], sets: Sets, recipe: Recipe, apart: bool) -> None:
+    def __init__(
+        self, trainee: Trainee, config: EncoderConfig, make: Callable[[EncoderConfig], Trainee], sets: Sets, recipe: Recipe, apart: bool
+    ) -> None:
         self._trainee, self._sets, self._recipe = trainee, sets, recipe
         self._device = next(trainee.parameters()).device
         self._apart = apart and recipe.shards > 1
@@ -53,8 +55,8 @@ class Shards:
         if not self._apart:
             return
         size = sum(p.numel() for p in trainee.parameters())
-        self._weights = torch.zeros(size).share_memory_()
-        self._gradients = torch.zeros(recipe.shards - 1, size).share_memory_()
+        self._weights = torch.zeros(size).share_memory_()  # type: ignore[no-untyped-call]
+        self._gradients = torch.zeros(recipe.shards - 1, size).share_memory_()  # type: ignore[no-untyped-call]
         context = multiprocessing.get_context("spawn")
         for k in range(1, recipe.shards):
             here, there = context.Pipe()

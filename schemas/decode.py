@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -49,9 +49,9 @@ class Decoded:
 class _Workspace(threading.local):
     """What a thread writes into while it reads one record."""
 
-    def __init__(self) -> None:
+    def __init__(self, cutouts: Callable[[], Cutouts]) -> None:
         self.scratch: dict[int, Scratch] = {}
-        self.cutouts = Cutouts()
+        self.cutouts = cutouts()
 
 
 class Decoder:
@@ -60,14 +60,15 @@ class Decoder:
     Parameters
     ----------
     store : where the schemas of framed packets come from
+    cutouts : makes the reader of cut-outs, one a thread
     """
 
-    def __init__(self, store: SchemaStore | None = None) -> None:
+    def __init__(self, store: SchemaStore | None = None, cutouts: Callable[[], Cutouts] = Cutouts) -> None:
         self._store = store or SchemaStore()
         self._headers: list[tuple[bytes, str, Compiled]] = []  # the latest first; bytes up to the sync marker
         self._texts: dict[bytes, Compiled | PacketError] = {}
         self._ids: dict[int, Compiled] = {}
-        self._workspace = _Workspace()
+        self._workspace = _Workspace(cutouts)
 
     def decode(self, packets: Sequence[bytes]) -> Decoded:
         """Decode packets, each for itself.

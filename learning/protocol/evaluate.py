@@ -41,6 +41,8 @@ TUNED = (
 
 LEAST_FOR_OFFSETS = 5
 """Examples a class from which they say how much a class is preferred; with one each they say nothing of it."""
+UNNAMED = ours.Blind(features=True)
+"""The random encoder gets no help from features: they are a rival of their own."""
 Labels = npt.NDArray[np.str_]
 Which = Literal["fast", "all", "none"]
 Centre = Literal["bundle", "simulated", "table"]
@@ -212,7 +214,7 @@ class _Rivals:
             missing = dict.fromkeys(("random_encoder", "forest_with_simulations"), "only with --baselines all")
         else:
             try:
-                random = ours.embed(task.curves.difference(), baselines.random_session(bundle, options.seed))
+                random = ours.embed(task.curves.difference(), baselines.random_session(bundle, options.seed), blind=UNNAMED)
             except ImportError as error:
                 missing["random_encoder"] = f"{error.name} is not installed"
             tell("forest with simulations", 0)

@@ -92,7 +92,7 @@ def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: in
         return None
     strangers = k.others.take(np.flatnonzero(apart))
     inside = k.views.take(np.flatnonzero(is_known))
-    joined = ours.Views(np.concatenate([inside.embedding, strangers.embedding]), np.concatenate([inside.spoken, strangers.spoken]))
+    joined = inside.join(strangers)
     e = make(k.label[is_known], shots, EPISODES, seed + 21)
     if e is None:
         return None

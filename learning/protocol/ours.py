@@ -18,6 +18,7 @@ from learning.protocol.sources import KINDS
 from learning.tables import Curves
 from operators import fewshot
 from operators.context import context
+from operators.features import COMPARABLE, comparable, features
 from operators.fewshot import Examples, Physics
 from operators.prototypes import centred
 from operators.tokens import tokens
@@ -32,6 +33,8 @@ OTHERS = 12
 """Of as many curves as a class has, one of each kind that is no class of the task."""
 LEAST_UNLABELLED = 20
 """Objects of a table from which a centre is made; with fewer the support's own mean serves."""
+NAMED = 1.5
+"""Weight of the features beside an embedding of length 1."""
 LOWEST = -7.0
 """Log-probabilities the ridge reads are cut here."""
 
@@ -42,9 +45,14 @@ class Views:
 
     embedding: F64  # (n, D)
     spoken: F64  # (n, K) zero-shot log-probability over the bundle's kinds
+    named: F64  # (n, V) features of the light curve, by `operators.features.comparable`
 
     def take(self, rows: I64) -> Views:
-        return Views(self.embedding[rows], self.spoken[rows])
+        return Views(self.embedding[rows], self.spoken[rows], self.named[rows])
+
+    def join(self, other: Views) -> Views:
+        both = ((getattr(self, name), getattr(other, name)) for name in ("embedding", "spoken", "named"))
+        return Views(*(np.concatenate(pair) for pair in both))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,8 @@ class Blind:
     fold: bool = False
     context: bool = False
     stamps: bool = False
+    features: bool = False
+    """Not an input of the encoder, but of the head's ridge."""
 
     def __call__(self, tokens: F32, stamps: F32, context: F32) -> tuple[F32, F32, F32]:
         """Inputs with what is missing blanked as the encoder was taught to read it."""
@@ -72,7 +82,7 @@ SEEING = Blind()
 
 def embed(curves: Curves, session: Session, chunk: int = 512, blind: Blind = SEEING) -> Views:
     """Run curves through the operators and the engine of the stream; no stamps, of the surroundings only a star's own flux."""
-    embedding, logits = [np.zeros((0, 1))], [np.zeros((0, 1))]
+    embedding, logits, named = [np.zeros((0, 1))], [np.zeros((0, 1))], [np.zeros((0, COMPARABLE))]
     for start in range(0, len(curves), chunk):
         batch = curves.take(np.arange(start, min(start + chunk, len(curves)))).batch()
         xp = session.namespace
@@ -83,9 +93,10 @@ def embed(curves: Curves, session: Session, chunk: int = 512, blind: Blind = SEE
         host = [x if xp is np else xp.asnumpy(x) for x in answer]
         embedding.append(host[0].astype(np.float64))
         logits.append(host[1].astype(np.float64))
+        named.append(np.asarray(comparable(features(batch))) * (not blind.features))
     z = np.concatenate(embedding[1:]) if len(curves) else embedding[0]
     raw = np.concatenate(logits[1:]) if len(curves) else logits[0]
-    return Views(z, raw - _logsumexp(raw))
+    return Views(z, raw - _logsumexp(raw), np.concatenate(named))
 
 
 def speak(views: Views, names: tuple[str, ...], kinds: tuple[str, ...], rule: Rule = "share") -> tuple[F64, F64]:
@@ -128,13 +139,14 @@ def examples(views: Views, e: Episodes, centre: F32 | F64 | None) -> Examples:
         middle = z[e.support].mean(axis=1, keepdims=True)
     fine = np.clip(views.spoken, LOWEST, 0)
     fine = fine / (float(np.sqrt(((fine - fine.mean(axis=0)) ** 2).sum(axis=1).mean())) or 1.0)
+    named = NAMED * views.named
     support, query = centred(z[e.support], middle), centred(z[e.query], middle)
     return Examples(
         support=support,
         label=np.eye(len(e.classes))[e.support_class],
         query=query,
-        support_view=np.concatenate([support, fine[e.support]], axis=-1),
-        query_view=np.concatenate([query, fine[e.query]], axis=-1),
+        support_view=np.concatenate([support, fine[e.support], named[e.support]], axis=-1),
+        query_view=np.concatenate([query, fine[e.query], named[e.query]], axis=-1),
     )
 
 
@@ -265,7 +277,8 @@ def score(read: Examples, shots: int, anchor: Physics | None, voice: F64 | None,
     """`operators.fewshot.taught`, or parts of it; (E, Q, k)."""
     out = fewshot.taught(read, shots, anchor if head.prior else None, voice if head.spoken else None)
     if not head.ridge:
-        out = out - fewshot.ridge_weight(shots) * fewshot.ridge(read.support_view, read.label, read.query_view)[0]
+        _, weight = fewshot.view_weights(shots, anchor if head.prior else None, voice if head.spoken else None)
+        out = out - weight * fewshot.ridge(read.support_view, read.label, read.query_view)[0]
     return np.asarray(out, dtype=np.float64)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from learning.augment import Strength as Augmentation  # noqa: E402
 from learning.augment_curves import Strength, augment_curves  # noqa: E402
 from learning.dataset import NAMES, REFERENCE, Alerts, simulate, simulate_curves, thinned  # noqa: E402
 from learning.encoder import EncoderConfig  # noqa: E402
-from learning.fit import Progress, Recipe, fit  # noqa: E402
-from learning.losses import episode  # noqa: E402
+from learning.fit import Progress, Recipe, Trainee, fit  # noqa: E402
+from learning.losses import Sets, episode  # noqa: E402
+from learning.shards import Shards, WorkerError  # noqa: E402
 from learning.train import recipe_numbers, without  # noqa: E402
 
 CONFIG = EncoderConfig(classes=len(NAMES), width=16, channels=(4, 8, 8, 8), image=16, context=16, fold=16, hidden=32, embedding=16)
@@ -77,18 +80,38 @@ def test_thinning_keeps_points_in_time_order(curves: Alerts) -> None:
         assert (np.diff(few.time[i, few.valid[i]]) >= 0).all()
 
 
-@pytest.mark.parametrize("terms", [{}, {"contrast": 0.0, "clean": 0.0}, {"episodic": 0.5}, {"views": 0.3}, {"half": False}])
+@pytest.mark.parametrize("terms", [{}, {"contrast": 0.25}, {"clean": 0.0}, {"episodic": 0.5}, {"views": 0.3}, {"half": False}])
 def test_every_loss_trains(alerts: Alerts, curves: Alerts, terms: dict[str, float]) -> None:
     history: list[Progress] = []
-    recipe = Recipe(steps=30, batch=64, seed=3, **terms)  # type: ignore[arg-type]
+    recipe = Recipe(shards=1, steps=30, batch=64, seed=3, **terms)  # type: ignore[arg-type]
     fit(alerts, CONFIG, recipe, report=history.append, curves=curves, unlabelled=curves if recipe.views else None)
     assert np.mean([p.loss for p in history[-8:]]) < 0.97 * np.mean([p.loss for p in history[:8]])
 
 
 def test_a_seed_gives_the_same_weights(alerts: Alerts, curves: Alerts) -> None:
-    a, b = (fit(alerts, CONFIG, Recipe(steps=4, batch=64, seed=3), curves=curves) for _ in range(2))
+    a, b = (fit(alerts, CONFIG, Recipe(shards=1, steps=4, batch=64, seed=3), curves=curves) for _ in range(2))
     for name, value in a.state_dict().items():
         torch.testing.assert_close(value, b.state_dict()[name], rtol=0, atol=0)
+
+
+def test_shards_in_processes_and_in_turn_give_the_same_weights(alerts: Alerts, curves: Alerts) -> None:
+    recipe = Recipe(shards=2, steps=3, batch=64, seed=3, contrast=0.2)
+    a, b = (fit(alerts, CONFIG, recipe, curves=curves, apart=apart) for apart in (True, False))
+    whole = fit(alerts, CONFIG, dataclasses.replace(recipe, shards=1), curves=curves)
+    for name, value in a.state_dict().items():
+        torch.testing.assert_close(value, b.state_dict()[name], rtol=0, atol=0)
+    assert any(not torch.equal(value, whole.state_dict()[name]) for name, value in a.state_dict().items())
+
+
+def test_a_process_that_dies_is_told_in_one_line(alerts: Alerts) -> None:
+    recipe = Recipe(shards=2, steps=1, batch=16)
+    trainee = Trainee(CONFIG)
+    with Shards(trainee, CONFIG, Trainee, Sets(alerts, None, None, recipe, Augmentation()), recipe, apart=True) as shards:
+        (child,) = multiprocessing.active_children()
+        child.kill()
+        child.join()
+        with pytest.raises(WorkerError, match="ended before its time"):
+            shards.gradient(0)
 
 
 def test_an_episode_prefers_classes_together() -> None:

@@ -18,6 +18,7 @@ from learning.protocol import confidence, forest, kinds, novelty, ours, pattern,
 from learning.protocol.episodes import make
 from learning.tables import Curves, TableError
 from operators import fewshot
+from operators.features import COMPARABLE, comparable, features
 from operators.fewshot import Examples, Physics
 
 LABELS = np.repeat(np.array(["a", "b", "small"]), [50, 12, 8])
@@ -176,7 +177,7 @@ def test_names_find_their_kinds(name: str) -> None:
 def test_a_kind_speaks_for_every_class_it_belongs_to() -> None:
     names = ("Eclipsing (unspecified)", "Eclipsing contact", "Strange")
     spoken = np.log(np.array([[0.1, 0.2, 0.6, 0.1]]))
-    views = ours.Views(np.zeros((1, 2)), spoken)
+    views = ours.Views(np.zeros((1, 2)), spoken, np.zeros((1, COMPARABLE)))
     shared, known = ours.speak(views, names, ("EA", "EB", "EW", "dSct"), "share")
     assert known.tolist() == [1, 1, 0]
     # The parent is as likely as its mean kind; the child as its one kind; what is left goes to the class nobody knows.
@@ -278,6 +279,26 @@ def test_the_head_needs_no_simulation_and_follows_it_at_one_shot() -> None:
     alone = (fewshot.taught(e, 1, None, None).argmax(-1) == truth).mean()
     helped = (fewshot.taught(e, 1, Physics(means, np.ones(3)), None).argmax(-1) == truth).mean()
     assert 0.6 < alone <= helped
+
+
+def test_a_class_nobody_simulated_gives_the_examples_more_to_say() -> None:
+    known, part = np.ones(3), np.array([1.0, 1.0, 0.0])
+    spoken = np.zeros((1, 1, 3))
+    anchor = np.zeros((3, 4))
+    assert fewshot.view_weights(4, Physics(anchor, known), spoken) == (1.0, 2.0)
+    assert fewshot.view_weights(4, None, spoken) == (1.0, 2.0)  # an ablation of the prototypes, not a stranger
+    assert fewshot.view_weights(4, Physics(anchor, part), spoken) == (0.5, 4.0)
+    assert fewshot.view_weights(4, None, None)[1] == 4.0
+
+
+def test_typical_features_are_those_of_simulated_curves() -> None:
+    pytest.importorskip("torch")
+    from learning.dataset import simulate
+
+    z = comparable(features(simulate(1500, seed=4, processes=1).batch())) * COMPARABLE**0.5
+    assert np.abs(np.median(z, axis=0)).max() < 1.2
+    assert z.std(axis=0).min() > 0.3
+    assert z.std(axis=0).max() < 2.0
 
 
 def test_the_compiled_forest_is_scikit_learns() -> None:

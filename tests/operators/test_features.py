@@ -6,7 +6,7 @@ import light_curve as lc
 import numpy as np
 import pytest
 
-from operators.features import FEATURES, NAMES, SPLIT, features, features_array
+from operators.features import COMPARABLE, FEATURES, NAMES, SPLIT, TYPICAL, comparable, features, features_array
 from operators.types import MAX_POINTS
 from tests.operators.batches import random_batch, to_numpy
 
@@ -60,3 +60,17 @@ def test_too_few_points_are_nan_not_a_number_made_up():
     assert np.isfinite(out[points[:, 1] == 1, FEATURES.index("red_mean")]).all()
     assert len(FEATURES) == 2 * len(NAMES)
     assert batch.flux.shape[1] == MAX_POINTS
+
+
+def test_comparable_features_are_bounded_and_the_same_in_every_namespace(moved):
+    values = features(random_batch(40, points=30))
+    out = comparable(values)
+    assert out.shape == (40, COMPARABLE) == (40, 2 * len(TYPICAL))
+    assert np.isfinite(out).all()
+    assert np.abs(out).max() <= 3 / COMPARABLE**0.5 + 1e-12
+    mean = values[:, FEATURES.index("red_mean")].astype(np.float64)
+    expected = np.nan_to_num((np.arcsinh(mean) - TYPICAL["mean"][0]) / TYPICAL["mean"][1]).clip(-3, 3) / COMPARABLE**0.5
+    used = [name for name in FEATURES if "points" not in name]
+    np.testing.assert_allclose(out[:, used.index("red_mean")], expected)
+    batch = moved(random_batch(40, points=30))
+    np.testing.assert_allclose(to_numpy(comparable(features_array(batch))), out, rtol=1e-4, atol=1e-4)

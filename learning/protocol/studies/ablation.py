@@ -35,6 +35,7 @@ def variants() -> dict[str, Options]:
         "whole": base,
         "no folded view": replace(base, blind=ours.Blind(fold=True)),
         "no surroundings": replace(base, blind=ours.Blind(context=True)),
+        "no named features": replace(base, blind=ours.Blind(features=True)),
         "no simulated prototypes": replace(base, head=ours.Head(prior=False)),
         "no zero-shot view": replace(base, head=ours.Head(spoken=False)),
         "no ridge": replace(base, head=ours.Head(ridge=False)),

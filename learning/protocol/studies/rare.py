@@ -18,6 +18,7 @@ from learning.dataset import NAMES, SLUG_OF, Alerts, simulate
 from learning.protocol import confidence, measures, ours
 from learning.protocol.episodes import Episodes, make
 from operators import fewshot
+from operators.features import comparable, features
 from operators.types import F64
 from registry.bundle import Bundle
 
@@ -47,12 +48,15 @@ def rare(bundle: Bundle, session: Session, shots: int = 10, alerts: int = 4000, 
 
 def views_of(alerts: Alerts, session: Session, blind: ours.Blind = ours.SEEING) -> ours.Views:
     """Embed alerts with all they carry."""
-    parts = [session.run(*(session.namespace.asarray(x) for x in blind(*chunk.inputs()))) for chunk in alerts.chunks(512)]
+    chunks = list(alerts.chunks(512))
+    parts = [session.run(*(session.namespace.asarray(x) for x in blind(*chunk.inputs()))) for chunk in chunks]
     host = [[x if session.namespace is np else session.namespace.asnumpy(x) for x in p] for p in parts]
     raw = np.concatenate([h[1] for h in host]).astype(np.float64)
     top = raw.max(axis=1, keepdims=True)
     return ours.Views(
-        np.concatenate([h[0] for h in host]).astype(np.float64), raw - top - np.log(np.exp(raw - top).sum(axis=1, keepdims=True))
+        np.concatenate([h[0] for h in host]).astype(np.float64),
+        raw - top - np.log(np.exp(raw - top).sum(axis=1, keepdims=True)),
+        np.concatenate([np.asarray(comparable(features(chunk.batch()))) for chunk in chunks]),
     )
 
 
