@@ -34,9 +34,9 @@ BY_K = (
 """Keys of the report that hold one entry a K."""
 
 TUNED = (
-    "on the shared tasks: the head's weights (by prototypes/fewshot), the centre (the bundle's, of three) and the offsets a class from "
-    "five examples on. Both ways of making simulations look like a task were tried there: pattern is the default for its confidence, "
-    "cut was up to 2 points more accurate at K = 1"
+    "on the shared tasks: the head's weights (by prototypes/fewshot; those of the ridge and of the named features, and what an unsimulated "
+    "class changes in them, here), the centre (the bundle's, of three) and the offsets a class from five examples on. "
+    "Both ways of making simulations look like a task were tried there: pattern is the default for its confidence"
 )
 
 LEAST_FOR_OFFSETS = 5
