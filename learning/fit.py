@@ -39,7 +39,7 @@ class Recipe:
     curves: float = 7 / 11
     """Share of a batch that is light curves without images, where there are any."""
     shards: int = 2
-    """Parts of a batch, each in a process of its own; as many as cores."""
+    """Parts of a batch, each after the first in a process of its own (on a GPU one after the other); as many as cores."""
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warm_up: float = 0.03
@@ -196,7 +196,7 @@ def _keep(
 ) -> None:
     tensors = {f"average.{name}": value for name, value in average.items()}
     for name, p in trainee.named_parameters():
-        state = optimiser.state.get(p) or {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}  # no loss asked for it yet
+        state = optimiser.state[p]
         tensors |= {f"weight.{name}": p, f"first.{name}": state["exp_avg"], f"second.{name}": state["exp_avg_sq"]}
     checkpoint.write({**identity, "step": step}, tensors)
 

@@ -9,6 +9,7 @@ Processes, not threads: the many small steps of a recurrent net keep one interpr
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 from learning.losses import Sets, loss
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from learning.fit import Recipe, Trainee
 
 Result = tuple[float, float]
+ENDED = "a training process ended before its time; too little memory?"
 
 
 class WorkerError(RuntimeError):
@@ -57,15 +59,28 @@ class Shards:
         size = sum(p.numel() for p in trainee.parameters())
         self._weights = torch.zeros(size).share_memory_()  # type: ignore[no-untyped-call]
         self._gradients = torch.zeros(recipe.shards - 1, size).share_memory_()  # type: ignore[no-untyped-call]
+        try:
+            for k in range(1, recipe.shards):
+                self._start((make, config, recipe, k, self._weights, self._gradients[k - 1]))
+            for line in self._lines:  # not as arguments: a process that dies while it is started would never be missed
+                self._tell(line, sets)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _start(self, work: tuple[object, ...]) -> None:
         context = multiprocessing.get_context("spawn")
-        for k in range(1, recipe.shards):
-            here, there = context.Pipe()
-            work = (there, make, config, sets, recipe, k, self._weights, self._gradients[k - 1])
-            process = context.Process(target=_work, args=work, daemon=True)
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(there, *work), daemon=True)
+        # Ctrl-C is for the one who reads it: a process inherits the mask, and ends when its line does.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             process.start()
-            there.close()
-            self._lines.append(here)
-            self._processes.append(process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        there.close()
+        self._lines.append(here)
+        self._processes.append(process)
 
     def __enter__(self) -> Shards:
         return self
@@ -84,12 +99,12 @@ class Shards:
             with torch.no_grad():
                 self._weights.copy_(parameters_to_vector(self._trainee.parameters()))
             for line in self._lines:
-                self._talk(lambda line=line: line.send(step))  # type: ignore[misc]
+                self._tell(line, step)
         results = [self._part(step, 0)]
         total = _gathered(self._trainee)
         for k in range(1, self._recipe.shards):
             if self._apart:
-                results.append(self._talk(self._lines[k - 1].recv))
+                results.append(self._hear(self._lines[k - 1]))
                 total = total + self._gradients[k - 1]
             else:
                 results.append(self._part(step, k))
@@ -103,11 +118,20 @@ class Shards:
     def _part(self, step: int, k: int) -> Result:
         return _backward(self._trainee, self._sets, self._recipe, step, k, self._device)
 
-    def _talk(self, say: Callable[[], Result]) -> Result:
+    def _tell(self, line: Connection, what: object) -> None:
         try:
-            return say()
+            line.send(what)
+        except OSError:
+            raise WorkerError(ENDED) from None
+
+    def _hear(self, line: Connection) -> Result:
+        try:
+            heard: Result | str = line.recv()
         except (EOFError, OSError):
-            raise WorkerError("a training process ended before its time; too little memory?") from None
+            raise WorkerError(ENDED) from None
+        if isinstance(heard, str):
+            raise WorkerError(heard)
+        return heard
 
 
 def _backward(trainee: Trainee, sets: Sets, recipe: Recipe, step: int, k: int, device: torch.device) -> Result:
@@ -123,19 +147,32 @@ def _gathered(trainee: Trainee) -> Tensor:
 
 
 def _work(
-    line: Connection, make: Callable[[EncoderConfig], Trainee], config: EncoderConfig, sets: Sets, recipe: Recipe, k: int,
+    line: Connection, make: Callable[[EncoderConfig], Trainee], config: EncoderConfig, recipe: Recipe, k: int,
     weights: Tensor, gradient: Tensor,
 ) -> None:  # fmt: skip
     """What a process does until its line ends."""
     torch.set_num_threads(1)
     trainee = make(config).train()
-    device = torch.device("cpu")
     try:
+        sets = line.recv()
         while True:
             step = line.recv()
-            vector_to_parameters(weights.clone(), trainee.parameters())
-            result = _backward(trainee, sets, recipe, step, k, device)
-            gradient.copy_(_gathered(trainee))
+            try:
+                _assign(trainee, weights)
+                result = _backward(trainee, sets, recipe, step, k, torch.device("cpu"))
+                gradient.copy_(_gathered(trainee))
+            except Exception as error:  # whatever it is, it is told where it can be read
+                line.send(f"a training process failed: {type(error).__name__}: {error}")
+                return
             line.send(result)
-    except (EOFError, OSError, KeyboardInterrupt):
+    except (EOFError, OSError):
         return
+
+
+def _assign(trainee: Trainee, weights: Tensor) -> None:
+    """Copies, not views of one vector: its rows are not aligned, and then products in float32 round differently."""
+    at = 0
+    with torch.no_grad():
+        for p in trainee.parameters():
+            p.copy_(weights[at : at + p.numel()].view_as(p))
+            at += p.numel()

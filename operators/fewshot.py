@@ -3,9 +3,9 @@
 centred embeddings of support (…, m, E) and query (…, q, E) → scores (…, q, k), to be divided by a temperature and softmaxed
 
 Any leading dimensions are episodes. The mix follows the one that `prototypes/fewshot` found best among about forty: prototypes decide at
-K = 1 with the simulation's help, the ridge adds what the examples show from K = 5 on, and the zero-shot view fades as 6 / (K + 2). The
+K = 1 with the simulation's help, the ridge adds what the examples show, and the zero-shot view fades as 6 / (K + 2). The
 ridge also reads the named features of the light curve, which no training has bent toward the classes it knew. Where a class of the task is
-one that nobody simulated, the network can only speak of the others: its word counts half, and the ridge twice.
+a stranger, one that the network cannot speak of, its word counts half, and the ridge twice.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Examples(NamedTuple):
     query_view: Array  # (…, q, V)
 
 
-def view_weights(shots: int, physics: Physics | None, spoken: Array | None) -> tuple[float, float]:
+def view_weights(shots: int, stranger: bool) -> tuple[float, float]:
     """How much the zero-shot view and the ridge count."""
-    told = spoken is not None and (physics is None or bool((physics.known > 0).all()))
-    return (SPOKEN / (shots + 2), ANSWER) if told else (SPOKEN / (shots + 2) / 2, 2 * ANSWER)
+    voice = SPOKEN / (shots + 2)
+    return (voice / 2, 2 * ANSWER) if stranger else (voice, ANSWER)
 
 
 def plain(e: Examples) -> Array:
@@ -61,7 +61,7 @@ def plain(e: Examples) -> Array:
     return SHARPNESS * e.query @ _t(_unit(_t(e.label) @ e.support))
 
 
-def taught(e: Examples, shots: int, physics: Physics | None, spoken: Array | None) -> Array:
+def taught(e: Examples, shots: int, physics: Physics | None, spoken: Array | None, stranger: bool) -> Array:
     """Scores of the queries.
 
     Parameters
@@ -73,6 +73,8 @@ def taught(e: Examples, shots: int, physics: Physics | None, spoken: Array | Non
         None: a class nobody simulated.
     spoken : (…, q, k), optional
         Zero-shot log-probability of each query over the task's classes.
+    stranger : bool
+        The network cannot speak of every class of the task.
 
     Returns
     -------
@@ -82,14 +84,14 @@ def taught(e: Examples, shots: int, physics: Physics | None, spoken: Array | Non
     if physics is not None:
         sums = sums + (PULL / shots) * physics.anchor
     score = _log_softmax(SHARPNESS * e.query @ _t(_unit(sums)))
-    voice, weight = view_weights(shots, physics, spoken)
+    voice, weight = view_weights(shots, stranger)
     if spoken is not None:
         score = score + voice * spoken
     answer, _ = ridge(e.support_view, e.label, e.query_view)
     return score + weight * answer
 
 
-def left_out(e: Examples, shots: int, physics: Physics | None, spoken: Array | None) -> Array:
+def left_out(e: Examples, shots: int, physics: Physics | None, spoken: Array | None, stranger: bool) -> Array:
     """Scores of each support example as if it had not been among the examples; (…, m, k).
 
     Parameters
@@ -106,7 +108,7 @@ def left_out(e: Examples, shots: int, physics: Physics | None, spoken: Array | N
     own_cosine = _sum(e.support * _unit(own))
     cosine = cosine * (1 - e.label) + own_cosine * e.label
     score = _log_softmax(SHARPNESS * cosine)
-    voice, weight = view_weights(shots, physics, spoken)
+    voice, weight = view_weights(shots, stranger)
     if spoken is not None:
         score = score + voice * spoken
     _, answer = ridge(e.support_view, e.label, e.query_view[..., :1, :])

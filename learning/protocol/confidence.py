@@ -75,8 +75,9 @@ def calibrate(
     seed: int,
     centre: F32 | F64 | None,
     head: ours.Head = ours.WHOLE,
+    stranger: bool = False,
 ) -> Calibration:
-    """Temperature and conformal scores from simulated episodes of the task's classes."""
+    """Temperature and conformal scores from simulated episodes of the task's classes, under the weights that the task's head has."""
     if knowledge is None:
         return NOTHING
     e = make(knowledge.label, shots, EPISODES, seed + 9)
@@ -86,11 +87,11 @@ def calibrate(
     voice = spoken if known.any() else None
     read = ours.examples(knowledge.views, e, centre)
     anchor = ours.physics(e.classes, knowledge, centre)
-    score = ours.score(read, shots, anchor, None if voice is None else voice[e.query], head)
+    score = ours.score(read, shots, anchor, None if voice is None else voice[e.query], stranger, head)
     temperature = _best(score, e.query_class)
     correction = 1.0
     if speaks_of_itself(shots, anchor):
-        aside = fewshot.left_out(read, shots, anchor, None if voice is None else voice[e.support])
+        aside = ours.left_out(read, shots, anchor, None if voice is None else voice[e.support], stranger, head)
         correction = temperature / _best(aside, e.support_class)
     own = measures.own_scores(fewshot.softmax(score, temperature), e.query_class)
     half = len(e) // 2

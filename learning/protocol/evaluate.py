@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu.session import Session
-from learning.protocol import baselines, confidence, measures, ours, pictures, stages
+from learning.protocol import baselines, confidence, measures, novelty, ours, pictures, stages
 from learning.protocol.clock import Clock
 from learning.protocol.episodes import QUERIES, Episodes, make
 from learning.protocol.features import bookkeeping, hand_made
@@ -41,8 +41,6 @@ TUNED = (
 
 LEAST_FOR_OFFSETS = 5
 """Examples a class from which they say how much a class is preferred; with one each they say nothing of it."""
-UNNAMED = ours.Blind(features=True)
-"""The random encoder gets no help from features: they are a rival of their own."""
 Labels = npt.NDArray[np.str_]
 Which = Literal["fast", "all", "none"]
 Centre = Literal["bundle", "simulated", "table"]
@@ -214,7 +212,7 @@ class _Rivals:
             missing = dict.fromkeys(("random_encoder", "forest_with_simulations"), "only with --baselines all")
         else:
             try:
-                random = ours.embed(task.curves.difference(), baselines.random_session(bundle, options.seed), blind=UNNAMED)
+                random = ours.embed(task.curves.difference(), baselines.random_session(bundle, options.seed))
             except ImportError as error:
                 missing["random_encoder"] = f"{error.name} is not installed"
             tell("forest with simulations", 0)
@@ -304,15 +302,16 @@ def _one_k(
 
 def judge(e: Episodes, task: Task, options: Options) -> tuple[F64, F64, F64, confidence.Calibration, F64 | None]:
     """Scores and probabilities (E, Q, k) of the queries, temperatures (E,), what simulations say, left-out scores of the examples."""
-    voice, centre, shots = task.voice(e.classes), task.known.centre, e.shots
+    voice, centre, shots, stranger = task.voice(e.classes), task.known.centre, e.shots, novelty.stranger(e.classes, task.known)
     anchor = ours.physics(e.classes, task.knowledge, centre)
     read = ours.examples(task.views, e, centre)
-    score = ours.score(read, shots, anchor, None if voice is None else voice[e.query], options.head)
+    score = ours.score(read, shots, anchor, None if voice is None else voice[e.query], stranger, options.head)
     # Confidence: what simulations say, moved by the K examples' own left-out scores.
-    calibration = confidence.calibrate(shots, task.knowledge, task.known.kinds, task.known.rule, options.seed, centre, options.head)
+    known = task.known
+    calibration = confidence.calibrate(shots, known.knowledge, known.kinds, known.rule, options.seed, centre, options.head, stranger)
     aside = None
     if confidence.speaks_of_itself(shots, anchor):
-        aside = np.asarray(fewshot.left_out(read, shots, anchor, None if voice is None else voice[e.support]))
+        aside = ours.left_out(read, shots, anchor, None if voice is None else voice[e.support], stranger, options.head)
     temperature = confidence.temperatures(aside, e.support_class, calibration, len(e))
     if aside is not None and options.head.offsets and shots >= LEAST_FOR_OFFSETS:
         by = temperature[:, None, None]
@@ -375,18 +374,18 @@ def _conformal(
 def _rivals(e: Episodes, task: Task, bundle: Bundle, rivals: _Rivals, options: Options, tell: Tell, clock: Clock) -> dict[str, F64]:
     """Scores of everything that is not the head, in the same episodes; (E, Q, k) by name."""
     shots, voice = e.shots, task.voice(e.classes)
-    own = None if voice is None else voice[e.query]
+    own, strange = None if voice is None else voice[e.query], novelty.stranger(e.classes, task.known)
     read = ours.examples(task.views, e, task.known.centre)
-    out: dict[str, F64] = {"prototypes": fewshot.plain(read), "no_simulation": fewshot.taught(read, shots, None, None)}
+    out: dict[str, F64] = {"prototypes": fewshot.plain(read), "no_simulation": fewshot.taught(read, shots, None, None, stranger=True)}
     if own is not None:
         out["zero_shot"] = own
     for other in CENTRES:
         if other != options.centre:
             centre = stages.centre_of(bundle, task.knowledge, replace(options, centre=other))
             anchor = ours.physics(e.classes, task.knowledge, centre)
-            out[f"{other}_centre"] = ours.score(ours.examples(task.views, e, centre), shots, anchor, own, options.head)
+            out[f"{other}_centre"] = ours.score(ours.examples(task.views, e, centre), shots, anchor, own, strange, options.head)
     if rivals.random is not None:
-        out["random_encoder"] = fewshot.taught(ours.examples(rivals.random, e, None), shots, None, None)
+        out["random_encoder"] = fewshot.taught(ours.examples(rivals.random, e, None), shots, None, None, stranger=True)
     if rivals.features is not None and rivals.bookkeeping is not None:
         with clock("forests of the examples"):
             forest = baselines.k_shot_forest(rivals.features, e, lambda n: tell(f"K = {shots}: forest", n))

@@ -56,12 +56,17 @@ class Rating:
         return np.asarray(((values - self.mean) / self.spread) @ self.weight)
 
 
-def numbers(views: ours.Views, e: Episodes, known: Known) -> F64:
-    """(E, Q, len(NUMBERS))."""
+def stranger(names: tuple[str, ...], known: Known) -> bool:
+    """Whether the network cannot speak of every one of the classes."""
+    return not weights(names, known.kinds, known.rule).any(axis=1).all()
+
+
+def numbers(views: ours.Views, e: Episodes, known: Known, strange: bool) -> F64:
+    """(E, Q, len(NUMBERS)), under the head's weights for a task with a class that nobody simulated, or without."""
     read = ours.examples(views, e, known.centre)
     anchor = ours.physics(e.classes, known.knowledge, known.centre)
     spoken, speaks = ours.speak(views, e.classes, known.kinds, known.rule)
-    score = ours.score(read, e.shots, anchor, spoken[e.query] if speaks.any() else None)
+    score = ours.score(read, e.shots, anchor, spoken[e.query] if speaks.any() else None, strange)
     p = fewshot.softmax(score, np.asarray(TEMPERATURE))
     entropy = -(p * np.log(np.clip(p, 1e-9, None))).sum(axis=-1)
     sums = read.label.T @ read.support
@@ -74,7 +79,7 @@ def numbers(views: ours.Views, e: Episodes, known: Known) -> F64:
     return np.stack([fewshot.energy(read, e.shots, anchor), 1 - nearest, unknown[e.query], entropy], axis=-1)
 
 
-def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: int) -> Rating | None:
+def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: int, strange: bool) -> Rating | None:
     """A rule for tasks of these classes; None where too little of it is simulated.
 
     Parameters
@@ -99,7 +104,7 @@ def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: in
     q = e.query.shape[1]
     negatives = np.random.default_rng(seed).integers(len(inside.embedding), len(joined.embedding), (len(e), q))
     both = Episodes(e.shots, e.classes, (), e.support, e.support_class, np.concatenate([e.query, negatives], axis=1), np.zeros(0, np.int64))
-    values = numbers(joined, both, known)
+    values = numbers(joined, both, known, strange)
     x = values.reshape(-1, len(NUMBERS))
     y = np.tile(np.repeat([0.0, 1.0], q), len(e))
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-6

@@ -60,7 +60,7 @@ class Blind:
     """What the encoder is not shown; nothing, but in an ablation."""
 
     tokens: int = N_TOKENS
-    """So many points at most."""
+    """So many points at most; with fewer than all of them no features either, which are made of every point."""
     fold: bool = False
     context: bool = False
     stamps: bool = False
@@ -93,7 +93,7 @@ def embed(curves: Curves, session: Session, chunk: int = 512, blind: Blind = SEE
         host = [x if xp is np else xp.asnumpy(x) for x in answer]
         embedding.append(host[0].astype(np.float64))
         logits.append(host[1].astype(np.float64))
-        named.append(np.asarray(comparable(features(batch))) * (not blind.features))
+        named.append(np.asarray(comparable(features(batch))) * (not blind.features and blind.tokens == N_TOKENS))
     z = np.concatenate(embedding[1:]) if len(curves) else embedding[0]
     raw = np.concatenate(logits[1:]) if len(curves) else logits[0]
     return Views(z, raw - _logsumexp(raw), np.concatenate(named))
@@ -273,12 +273,18 @@ class Head:
 WHOLE = Head()
 
 
-def score(read: Examples, shots: int, anchor: Physics | None, voice: F64 | None, head: Head = WHOLE) -> F64:
+def score(read: Examples, shots: int, anchor: Physics | None, voice: F64 | None, stranger: bool, head: Head = WHOLE) -> F64:
     """`operators.fewshot.taught`, or parts of it; (E, Q, k)."""
-    out = fewshot.taught(read, shots, anchor if head.prior else None, voice if head.spoken else None)
+    out = fewshot.taught(read, shots, anchor if head.prior else None, voice if head.spoken else None, stranger)
     if not head.ridge:
-        _, weight = fewshot.view_weights(shots, anchor if head.prior else None, voice if head.spoken else None)
+        _, weight = fewshot.view_weights(shots, stranger)
         out = out - weight * fewshot.ridge(read.support_view, read.label, read.query_view)[0]
+    return np.asarray(out, dtype=np.float64)
+
+
+def left_out(read: Examples, shots: int, anchor: Physics | None, voice: F64 | None, stranger: bool, head: Head = WHOLE) -> F64:
+    """`operators.fewshot.left_out` with the parts that speak; (E, m, k). The ridge always does."""
+    out = fewshot.left_out(read, shots, anchor if head.prior else None, voice if head.spoken else None, stranger)
     return np.asarray(out, dtype=np.float64)
 
 

@@ -45,8 +45,8 @@ def open_set(views: ours.Views, labels: Labels, shots: int, known: Known, option
     by_class: dict[str, dict[str, float]] = {}
     for c, name in enumerate(e.classes):
         inside, rest = without(e, c), known.without(name, options.centre == "simulated")
-        values = novelty.numbers(views, inside, rest)
-        rule = novelty.learned(inside.classes, name, shots, rest, options.seed)
+        values = novelty.numbers(views, inside, rest, novelty.stranger(inside.classes, rest))
+        rule = novelty.learned(inside.classes, name, shots, rest, options.seed, novelty.stranger(inside.classes, rest))
         figures: dict[str, float] = {}
         for way, value in (("distance", values[..., 0]), ("learned", rule(values) if rule is not None else None)):
             if value is None:
@@ -92,7 +92,7 @@ def over_time(
         centre = centre_of(bundle, held, options)
         anchor = ours.physics(e.classes, held, centre)
         read = ours.examples(views, e, centre)
-        score = ours.score(read, e.shots, anchor, spoken[e.query] if speaks.any() else None)
+        score = ours.score(read, e.shots, anchor, spoken[e.query] if speaks.any() else None, not speaks.all())
         return {
             "accuracy": float(measures.per_class(measures.hits(score, e.query_class), e).mean()),
             "points": float(np.median(np.diff(part.start))),

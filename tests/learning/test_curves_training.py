@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +18,10 @@ from learning.augment import Strength as Augmentation  # noqa: E402
 from learning.augment_curves import Strength, augment_curves  # noqa: E402
 from learning.dataset import NAMES, REFERENCE, Alerts, simulate, simulate_curves, thinned  # noqa: E402
 from learning.encoder import EncoderConfig  # noqa: E402
-from learning.fit import Progress, Recipe, Trainee, fit  # noqa: E402
+from learning.fit import Checkpoint, Progress, Recipe, Trainee, fit  # noqa: E402
 from learning.losses import Sets, episode  # noqa: E402
 from learning.shards import Shards, WorkerError  # noqa: E402
-from learning.train import recipe_numbers, without  # noqa: E402
+from learning.train import main, recipe_numbers, without  # noqa: E402
 
 CONFIG = EncoderConfig(classes=len(NAMES), width=16, channels=(4, 8, 8, 8), image=16, context=16, fold=16, hidden=32, embedding=16)
 
@@ -94,8 +98,9 @@ def test_a_seed_gives_the_same_weights(alerts: Alerts, curves: Alerts) -> None:
         torch.testing.assert_close(value, b.state_dict()[name], rtol=0, atol=0)
 
 
-def test_shards_in_processes_and_in_turn_give_the_same_weights(alerts: Alerts, curves: Alerts) -> None:
-    recipe = Recipe(shards=2, steps=3, batch=64, seed=3, contrast=0.2)
+@pytest.mark.parametrize("half", [True, False])
+def test_shards_in_processes_and_in_turn_give_the_same_weights(alerts: Alerts, curves: Alerts, half: bool) -> None:
+    recipe = Recipe(shards=2, steps=3, batch=64, seed=3, contrast=0.2, half=half)
     a, b = (fit(alerts, CONFIG, recipe, curves=curves, apart=apart) for apart in (True, False))
     whole = fit(alerts, CONFIG, dataclasses.replace(recipe, shards=1), curves=curves)
     for name, value in a.state_dict().items():
@@ -103,15 +108,68 @@ def test_shards_in_processes_and_in_turn_give_the_same_weights(alerts: Alerts, c
     assert any(not torch.equal(value, whole.state_dict()[name]) for name, value in a.state_dict().items())
 
 
-def test_a_process_that_dies_is_told_in_one_line(alerts: Alerts) -> None:
+def shards_of(alerts: Alerts, make: Callable[[EncoderConfig], Trainee] = Trainee) -> Shards:
     recipe = Recipe(shards=2, steps=1, batch=16)
-    trainee = Trainee(CONFIG)
-    with Shards(trainee, CONFIG, Trainee, Sets(alerts, None, None, recipe, Augmentation()), recipe, apart=True) as shards:
-        (child,) = multiprocessing.active_children()
+    return Shards(Trainee(CONFIG), CONFIG, make, Sets(alerts, None, None, recipe, Augmentation()), recipe, apart=True)
+
+
+def test_a_process_that_dies_is_told_in_one_line(alerts: Alerts) -> None:
+    before = set(multiprocessing.active_children())
+    with shards_of(alerts) as shards:
+        (child,) = set(multiprocessing.active_children()) - before
         child.kill()
         child.join()
         with pytest.raises(WorkerError, match="ended before its time"):
             shards.gradient(0)
+
+
+def ends(config: EncoderConfig) -> Trainee:
+    """Stands for the kernel that wants memory back while a process starts."""
+    os._exit(9)
+
+
+def test_a_process_that_dies_while_it_starts_is_told(alerts: Alerts) -> None:
+    before = set(multiprocessing.active_children())
+    with pytest.raises(WorkerError, match="ended before its time"), shards_of(alerts, ends) as shards:
+        shards.gradient(0)
+    assert set(multiprocessing.active_children()) == before
+
+
+class Broken(Trainee):
+    """Fails in its process, not here."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[Any]:
+        raise ArithmeticError("broken")
+
+
+def test_a_process_that_fails_says_why(alerts: Alerts) -> None:
+    with shards_of(alerts, Broken) as shards, pytest.raises(WorkerError, match="ArithmeticError: broken"):
+        shards.gradient(0)
+
+
+def test_a_run_in_processes_that_was_cut_off_goes_on(alerts: Alerts, curves: Alerts, tmp_path: Path) -> None:
+    recipe = Recipe(shards=2, steps=6, batch=32, seed=1)
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 4:
+            raise KeyboardInterrupt
+
+    checkpoint = Checkpoint(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        fit(alerts, CONFIG, recipe, checkpoint, every=2, report=stop, curves=curves)
+    history: list[Progress] = []
+    a = fit(alerts, CONFIG, recipe, checkpoint, every=2, report=history.append, curves=curves)
+    b = fit(alerts, CONFIG, recipe, curves=curves)
+    assert history[0].step == 3
+    for name, value in a.state_dict().items():
+        torch.testing.assert_close(value, b.state_dict()[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("settings", [["shards=0"], ["batch=1"], ["batch=513"]])
+def test_shards_and_batch_must_fit(settings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([part for setting in settings for part in ("--set", setting)])
+    assert "--set" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_an_episode_prefers_classes_together() -> None:

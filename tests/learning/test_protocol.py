@@ -250,13 +250,15 @@ def unit(x):  # type: ignore[no-untyped-def]
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def test_left_out_scores_are_those_of_the_others() -> None:
+@pytest.mark.parametrize(("stranger", "voice", "weight"), [(False, 1.0, 2.0), (True, 0.5, 4.0)])
+def test_left_out_scores_are_those_of_the_others(stranger: bool, voice: float, weight: float) -> None:
+    """And a class nobody simulated gives the examples more to say, the network less."""
     rng = np.random.default_rng(2)
     support = unit(rng.standard_normal((1, 12, 6)))
     label = np.eye(3)[np.repeat(np.arange(3), 4)]
     physics = Physics(0.4 * unit(rng.standard_normal((3, 6))), np.ones(3))
     spoken = np.log(rng.dirichlet(np.ones(3), (1, 12)))
-    got = fewshot.left_out(Examples(support, label, support, support, support), 4, physics, spoken)[0]
+    got = fewshot.left_out(Examples(support, label, support, support, support), 4, physics, spoken, stranger)[0]
     # The ridge keeps its centre when an example is left out; the prototypes and the voice do not depend on that.
     a = support[0] - support[0].mean(axis=0)
     strength = fewshot.RIDGE * np.trace(a @ a.T) / 12 + 1e-6
@@ -265,7 +267,7 @@ def test_left_out_scores_are_those_of_the_others() -> None:
         sums = label[rest].T @ support[0, rest] + fewshot.PULL / 4 * physics.anchor
         score = 10 * unit(sums) @ support[0, i]
         answer = a[i] @ a[rest].T @ np.linalg.solve(a[rest] @ a[rest].T + strength * np.eye(11), label[rest] - 1 / 3)
-        expected = score - np.log(np.exp(score).sum()) + 1.0 * spoken[0, i] + 2 * answer
+        expected = score - np.log(np.exp(score).sum()) + voice * spoken[0, i] + weight * answer
         np.testing.assert_allclose(got[i], expected, atol=1e-8)
 
 
@@ -276,19 +278,22 @@ def test_the_head_needs_no_simulation_and_follows_it_at_one_shot() -> None:
     query = unit(means[None, [0, 1, 2]] + 0.6 * rng.standard_normal((50, 3, 16)) / 4)
     e = Examples(support, np.eye(3), query, support, query)
     truth = np.arange(3)
-    alone = (fewshot.taught(e, 1, None, None).argmax(-1) == truth).mean()
-    helped = (fewshot.taught(e, 1, Physics(means, np.ones(3)), None).argmax(-1) == truth).mean()
+    alone = (fewshot.taught(e, 1, None, None, stranger=True).argmax(-1) == truth).mean()
+    helped = (fewshot.taught(e, 1, Physics(means, np.ones(3)), None, stranger=False).argmax(-1) == truth).mean()
     assert 0.6 < alone <= helped
 
 
-def test_a_class_nobody_simulated_gives_the_examples_more_to_say() -> None:
-    known, part = np.ones(3), np.array([1.0, 1.0, 0.0])
-    spoken = np.zeros((1, 1, 3))
-    anchor = np.zeros((3, 4))
-    assert fewshot.view_weights(4, Physics(anchor, known), spoken) == (1.0, 2.0)
-    assert fewshot.view_weights(4, None, spoken) == (1.0, 2.0)  # an ablation of the prototypes, not a stranger
-    assert fewshot.view_weights(4, Physics(anchor, part), spoken) == (0.5, 4.0)
-    assert fewshot.view_weights(4, None, None)[1] == 4.0
+def test_the_ridge_reads_the_named_features(small: tuple[Path, Path]) -> None:
+    curves, labels = tables.read_task(*small)
+    rng = np.random.default_rng(0)
+    named = np.asarray(comparable(features(curves.difference().batch())))
+    views = ours.Views(rng.standard_normal((len(curves), 4)), np.log(rng.dirichlet(np.ones(5), len(curves))), named)
+    e = make(labels, 1, 2, 0)
+    assert e is not None
+    read = ours.examples(views, e, np.zeros(4))
+    np.testing.assert_allclose(read.query_view[..., -COMPARABLE:], ours.NAMED * named[e.query])
+    np.testing.assert_allclose(read.support_view[..., -COMPARABLE:], ours.NAMED * named[e.support])
+    assert np.abs(named).max() > 0
 
 
 def test_typical_features_are_those_of_simulated_curves() -> None:

@@ -54,7 +54,7 @@ def run(tmp_path: Path, *arguments: str) -> dict[str, object]:
 def test_ablation_compares_with_the_whole(task: Path, tmp_path: Path) -> None:
     found = run(tmp_path, "ablation", "--task", str(task), "--shots", "1,5", "--episodes", "12", "--each", "12")
     rows = found["tasks"]["three"]  # type: ignore[index]
-    assert {"whole", "no folded view", "no ridge", "no zero-shot view", "8 tokens"} <= set(rows)
+    assert {"whole", "no folded view", "no ridge", "no zero-shot view", "8 tokens, no named features"} <= set(rows)
     assert rows["whole"]["5"]["difference"] == 0
     for name, row in rows.items():
         if "note" not in row:

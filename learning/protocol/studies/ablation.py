@@ -44,7 +44,7 @@ def variants() -> dict[str, Options]:
     }
     for n in TOKENS:
         if n < N_TOKENS:
-            out[f"{n} tokens"] = replace(base, blind=ours.Blind(tokens=n))
+            out[f"{n} tokens, no named features"] = replace(base, blind=ours.Blind(tokens=n))
     return out
 
 

@@ -56,7 +56,7 @@ def views_of(alerts: Alerts, session: Session, blind: ours.Blind = ours.SEEING) 
     return ours.Views(
         np.concatenate([h[0] for h in host]).astype(np.float64),
         raw - top - np.log(np.exp(raw - top).sum(axis=1, keepdims=True)),
-        np.concatenate([np.asarray(comparable(features(chunk.batch()))) for chunk in chunks]),
+        np.concatenate([np.asarray(comparable(features(chunk.batch()))) for chunk in chunks]) * (not blind.features),
     )
 
 
@@ -77,8 +77,8 @@ def _figures(
     spoken = np.log(np.clip(np.exp(seen.spoken) @ weight.T, 1e-9, None))
     centre = knowledge.middle
     read, anchor = ours.examples(seen, e, centre), ours.physics(e.classes, knowledge, centre)
-    score = ours.score(read, shots, anchor, spoken[e.query])
-    aside = np.asarray(fewshot.left_out(read, shots, anchor, spoken[e.support]))
+    score = ours.score(read, shots, anchor, spoken[e.query], stranger=False)
+    aside = ours.left_out(read, shots, anchor, spoken[e.support], stranger=False)
     temperature = confidence.temperatures(aside, e.support_class, confidence.NOTHING, len(e))
     probability = np.asarray(fewshot.softmax(score, temperature[:, None, None]))
     right = measures.hits(score, e.query_class)
