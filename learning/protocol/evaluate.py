@@ -34,8 +34,8 @@ BY_K = (
 """Keys of the report that hold one entry a K."""
 
 TUNED = (
-    "on the shared tasks: the head's weights (by prototypes/fewshot; those of the ridge and of the named features, and what an unsimulated "
-    "class changes in them, here), the centre (the bundle's, of three) and the offsets a class from five examples on. "
+    "on the shared tasks: the head's weights (by prototypes/fewshot; the ridge's, the named features' and their scale, and what an "
+    "unsimulated class changes in them, here), the centre (the bundle's, of three) and the offsets a class from five examples on. "
     "Both ways of making simulations look like a task were tried there: pattern is the default for its confidence"
 )
 
