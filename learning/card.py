@@ -252,8 +252,11 @@ def _studies(studies: Mapping[str, Report]) -> list[str]:
                 "",
             ]
             ways = [w for w in ("whole", "no stamps", "no surroundings", "light curve alone") if found.get(w)]
-            rows = [[c, *(percent(found[w]["purity"][c]["purity"]) for w in ways)] for c in whole["purity"]]
-            out += table(["class", *ways], rows)
+            rows = [
+                [c, *(percent(found[w]["purity"][c]["purity"]) for w in ways), percent(whole["purity"][c]["highest"])]
+                for c in whole["purity"]
+            ]
+            out += table(["class", *ways, "so many alerts can show"], rows)
         if found["study"] == "coverage":
             rows = [
                 [task, k, with_interval(sets["coverage"], sets["interval"]), f"{part['alike']['ece_above_null'][k]:+.3f}"]

@@ -79,7 +79,7 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
     if o.study == "rare":
         from learning.protocol.studies.rare import rare
 
-        return head | rare(bundle, session, max(shots), o.alerts, max(o.episodes // 10, 10), o.seed)
+        return head | rare(bundle, session, max(shots), o.alerts, o.episodes, o.seed)
     from learning.protocol.studies.coverage import coverage
 
     tables = {task.stem: read_task(task, task.with_suffix(".csv")) for task in o.task}
@@ -106,7 +106,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--left-out", action="append", metavar="KIND", help="novelty: kinds the bundle never saw")
     parser.add_argument("--strangers", type=int, default=240, help="novelty: simulated objects of each kind left out")
     parser.add_argument("--objects", type=int, default=60, help="coverage: simulated objects a class")
-    parser.add_argument("--alerts", type=int, default=4000, help="rare: simulated alerts of each population")
+    parser.add_argument("--alerts", type=int, default=24_000, help="rare: simulated alerts of each population")
     parser.add_argument("--shots", default="1,5,10", metavar="K,K,…")
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--each", type=int, default=200, help="simulated curves a class")

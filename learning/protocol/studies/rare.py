@@ -29,7 +29,7 @@ FIVE, FINAL = (5, 7), 15
 """Detections of an alert that has five, and from which an alert counts as final."""
 
 
-def rare(bundle: Bundle, session: Session, shots: int = 10, alerts: int = 4000, episodes: int = 40, seed: int = 0) -> dict[str, Any]:
+def rare(bundle: Bundle, session: Session, shots: int = 10, alerts: int = 24_000, episodes: int = 300, seed: int = 0) -> dict[str, Any]:
     """All figures of the study."""
     anchors, queries = (
         simulate(alerts, seed + 300, "train", 1, surveys={"ztf": 1.0}),
@@ -99,19 +99,22 @@ def _members(slug: str) -> set[str]:
 def purity(probability: F64, e: Episodes, c: int, prior: float = PRIOR, completeness: float = COMPLETENESS) -> dict[str, float]:
     """Purity of what is called class c at a completeness; the others as common among each other as in the stated stream.
 
-    One more false alert of each class is counted than there was: a rate below one in as many as were drawn cannot be seen.
+    One more false alert of each class is counted than there was: a rate below one in as many different alerts as were drawn cannot be seen.
+    ``highest`` is the purity had none been false: what so many alerts can show.
     """
     p = probability[..., c]
     own = np.sort(p[:, e.query_class == c].ravel())
     threshold = own[int(np.floor((1 - completeness) * len(own)))]
-    false, total = 0.0, 0.0
+    false, least, total = 0.0, 0.0, 0.0
     for o, name in enumerate(e.classes):
         if o != c:
-            rows = p[:, e.query_class == o].ravel()
-            false += STREAM_MIX[name] * ((rows >= threshold).sum() + 1) / (len(rows) + 1)
+            n = len(np.unique(e.query[:, e.query_class == o]))
+            false += STREAM_MIX[name] * ((p[:, e.query_class == o] >= threshold).mean() * n + 1) / (n + 1)
+            least += STREAM_MIX[name] / (n + 1)
             total += STREAM_MIX[name]
-    found, false = float((own >= threshold).mean()), false / total
-    return {"purity": float(prior * found / (prior * found + (1 - prior) * false)), "threshold": float(threshold), "false": float(false)}
+    found, false, least = float((own >= threshold).mean()), false / total, least / total
+    pure, highest = (float(prior * found / (prior * found + (1 - prior) * x)) for x in (false, least))
+    return {"purity": pure, "highest": highest, "threshold": float(threshold), "false": float(false)}
 
 
 def _early(right: F64, e: Episodes, five: Any, final: Any) -> dict[str, Any]:
