@@ -1,6 +1,6 @@
 """One command from a seed to a bundle: simulate, train, export, calibrate, evaluate, write.
 
-    python -m learning.train [--minutes 57] [--alerts 60000] [--curves 240000] [--seed 0] [--out artifacts/bundle]
+    python -m learning.train [--minutes 60] [--alerts 60000] [--curves 240000] [--seed 0] [--out artifacts/bundle]
 
 The number of steps follows from `--minutes` by a fixed rate, not from the clock, so that a seed gives the same network on a slow
 machine too. A run that was cut off goes on from its last checkpoint; `--fresh` starts anew.
@@ -40,7 +40,7 @@ from operators.types import F32
 from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
 from schemas.taxonomy import TAXONOMY
 
-STEPS_A_MINUTE = 570
+STEPS_A_MINUTE = 540
 """On two cores of a server; a constant, so that `--minutes` means the same network everywhere."""
 SIMULATED_A_MINUTE = 25_000
 """Alerts, on the same machine."""
@@ -268,7 +268,7 @@ def _work(out: str) -> Path:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m learning.train", description="Simulate, train, export and calibrate a bundle.")
-    parser.add_argument("--minutes", type=float, default=57.0, help="on two cores, all in all (default 57)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="on two cores, all in all (default 60)")
     parser.add_argument("--alerts", type=int, default=60_000, help="with images, to train on (default 60,000)")
     parser.add_argument("--curves", type=int, default=240_000, help="light curves without images, to train on (default 240,000; 0: none)")
     parser.add_argument("--without", action="append", default=[], metavar="KIND", choices=NAMES, help="leave a kind out; may be repeated")
