@@ -109,10 +109,8 @@ class Shards:
             else:
                 results.append(self._part(step, k))
                 total = total + _gathered(self._trainee)
-        at = 0
-        for p in self._trainee.parameters():
-            p.grad = total[at : at + p.numel()].view_as(p).clone()
-            at += p.numel()
+        for p, part in _pieces(self._trainee, total):
+            p.grad = part.clone()
         return results
 
     def _part(self, step: int, k: int) -> Result:
@@ -171,8 +169,13 @@ def _work(
 
 def _assign(trainee: Trainee, weights: Tensor) -> None:
     """Copies, not views of one vector: its rows are not aligned, and then products in float32 round differently."""
-    at = 0
     with torch.no_grad():
-        for p in trainee.parameters():
-            p.copy_(weights[at : at + p.numel()].view_as(p))
-            at += p.numel()
+        for p, part in _pieces(trainee, weights):
+            p.copy_(part)
+
+
+def _pieces(trainee: Trainee, vector: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Each parameter, and its part of a vector of all of them, in its shape."""
+    parameters = list(trainee.parameters())
+    parts = vector.split([p.numel() for p in parameters])  # type: ignore[no-untyped-call]
+    return [(p, part.view_as(p)) for p, part in zip(parameters, parts, strict=True)]

@@ -294,9 +294,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         options.recipe = recipe_numbers(options.recipe)
     except ValueError as error:
         parser.error(str(error))
-    shards, batch = (options.recipe.get(name, getattr(Recipe(steps=1), name)) for name in ("shards", "batch"))
-    if shards < 1 or batch < shards or batch % shards:
-        parser.error(f"--set batch= must be a multiple of the {shards} shards" if shards > 0 else "--set shards= must be 1 or more")
+    recipe = Recipe(steps=1, **options.recipe)
+    if recipe.shards < 1:
+        parser.error("--set shards= must be 1 or more")
+    if recipe.batch < recipe.shards or recipe.batch % recipe.shards:
+        parser.error(f"--set batch= must be a multiple of the {recipe.shards} shards")
     if not options.out.strip():
         parser.error("--out must name a folder")
     return options

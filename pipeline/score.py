@@ -58,8 +58,7 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
 def _judge(batch: AlertBatch, state: ScoringState) -> tuple[Judged, F32]:
     """Columns → what the head says, and the named features."""
     batch = state.place(batch)  # 2. to the engine's device: nothing to do on a CPU
-    embedded = state.session.run(
-        tokens(batch), stamps(batch), context(batch)
-    )  # 3. light curve; images; surroundings, folded view → 4. embeddings
+    inputs = tokens(batch), stamps(batch), context(batch)  # 3. light curve; images; surroundings, folded view
+    embedded = state.session.run(*inputs)  # 4. embeddings
     judged = judge(embedded.embedding, embedded.logits, state.heads)  # 5. embeddings → probabilities, novelty, conformal set
     return judged, np.asarray(state.fetch(features(batch)))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu.session import Session
-from learning.protocol import baselines, confidence, measures, novelty, ours, pictures, stages
+from learning.protocol import baselines, confidence, measures, ours, pictures, stages
 from learning.protocol.clock import Clock
 from learning.protocol.episodes import QUERIES, Episodes, make
 from learning.protocol.features import bookkeeping, hand_made
@@ -302,7 +302,7 @@ def _one_k(
 
 def judge(e: Episodes, task: Task, options: Options) -> tuple[F64, F64, F64, confidence.Calibration, F64 | None]:
     """Scores and probabilities (E, Q, k) of the queries, temperatures (E,), what simulations say, left-out scores of the examples."""
-    voice, centre, shots, stranger = task.voice(e.classes), task.known.centre, e.shots, novelty.stranger(e.classes, task.known)
+    voice, centre, shots, stranger = task.voice(e.classes), task.known.centre, e.shots, task.known.stranger(e.classes)
     anchor = ours.physics(e.classes, task.knowledge, centre)
     read = ours.examples(task.views, e, centre)
     score = ours.score(read, shots, anchor, None if voice is None else voice[e.query], stranger, options.head)
@@ -374,7 +374,7 @@ def _conformal(
 def _rivals(e: Episodes, task: Task, bundle: Bundle, rivals: _Rivals, options: Options, tell: Tell, clock: Clock) -> dict[str, F64]:
     """Scores of everything that is not the head, in the same episodes; (E, Q, k) by name."""
     shots, voice = e.shots, task.voice(e.classes)
-    own, strange = None if voice is None else voice[e.query], novelty.stranger(e.classes, task.known)
+    own, strange = None if voice is None else voice[e.query], task.known.stranger(e.classes)
     read = ours.examples(task.views, e, task.known.centre)
     out: dict[str, F64] = {"prototypes": fewshot.plain(read), "no_simulation": fewshot.taught(read, shots, None, None, stranger=True)}
     if own is not None:

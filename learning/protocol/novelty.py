@@ -36,6 +36,10 @@ class Known:
     rule: Rule
     centre: F64 | None
 
+    def stranger(self, names: tuple[str, ...]) -> bool:
+        """Whether the network cannot speak of every one of the classes."""
+        return not weights(names, self.kinds, self.rule).any(axis=1).all()
+
     def without(self, name: str, moved: bool) -> Known:
         """As if a class of the task had never been simulated. `moved`: the centre is the simulated classes' own."""
         if self.knowledge is None:
@@ -54,11 +58,6 @@ class Rating:
 
     def __call__(self, values: F64) -> F64:
         return np.asarray(((values - self.mean) / self.spread) @ self.weight)
-
-
-def stranger(names: tuple[str, ...], known: Known) -> bool:
-    """Whether the network cannot speak of every one of the classes."""
-    return not weights(names, known.kinds, known.rule).any(axis=1).all()
 
 
 def numbers(views: ours.Views, e: Episodes, known: Known, strange: bool) -> F64:

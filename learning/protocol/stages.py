@@ -45,8 +45,9 @@ def open_set(views: ours.Views, labels: Labels, shots: int, known: Known, option
     by_class: dict[str, dict[str, float]] = {}
     for c, name in enumerate(e.classes):
         inside, rest = without(e, c), known.without(name, options.centre == "simulated")
-        values = novelty.numbers(views, inside, rest, novelty.stranger(inside.classes, rest))
-        rule = novelty.learned(inside.classes, name, shots, rest, options.seed, novelty.stranger(inside.classes, rest))
+        strange = rest.stranger(inside.classes)
+        values = novelty.numbers(views, inside, rest, strange)
+        rule = novelty.learned(inside.classes, name, shots, rest, options.seed, strange)
         figures: dict[str, float] = {}
         for way, value in (("distance", values[..., 0]), ("learned", rule(values) if rule is not None else None)):
             if value is None:

@@ -198,7 +198,7 @@ def test_contrast_prefers_classes_together() -> None:
 
 
 def test_schedule_rises_and_falls() -> None:
-    recipe = Recipe(shards=1, steps=1000)
+    recipe = Recipe(steps=1000)
     rates = [schedule(step, recipe) for step in range(1000)]
     assert rates[0] < 0.1
     assert max(rates) == pytest.approx(1.0, abs=0.01)
@@ -206,12 +206,12 @@ def test_schedule_rises_and_falls() -> None:
 
 
 def test_a_second_cycle_begins_at_half_the_rate() -> None:
-    once, twice = Recipe(shards=1, steps=400, restart=0), Recipe(shards=1, steps=600, restart=400)
+    once, twice = Recipe(steps=400, restart=0), Recipe(steps=600, restart=400)
     assert [schedule(k, once) for k in range(400)] == [schedule(k, twice) for k in range(400)]
     again = [schedule(k, twice) for k in range(400, 600)]
     assert max(again) == pytest.approx(0.5, abs=0.02)
     assert again[-1] == pytest.approx(0.01, abs=0.001)
-    assert schedule(399, Recipe(shards=1, steps=400, restart=400)) == schedule(399, once)
+    assert schedule(399, Recipe(steps=400, restart=400)) == schedule(399, once)
 
 
 def head_inputs(n: int = 6000, k: int = 18) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
