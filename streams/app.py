@@ -24,7 +24,7 @@ from streams import metrics, topics
 from streams.deliver import Deliverer, producer_options
 from streams.detect import Detector, Doubles, EngineFailure, Incoming, Revisions, Scored, Scorer
 from streams.ingest import Batcher
-from streams.liveness import Stall
+from streams.liveness import Liveness
 from streams.telemetry import Tally, encode_summary
 from streams.transport import PromptTransport
 
@@ -38,7 +38,7 @@ ENGINE_FAILED = 70
 """Exit status: the engine failed on packets; what is not acknowledged comes again."""
 FLOW_FAILED = 75
 """Exit status: the broker, or the flow itself; the same."""
-STALL_EVERY = 5.0
+LOOK_EVERY = 5.0
 """How often the committed offsets are looked at [s]."""
 BUFFER = 512
 """Packets Faust fetches ahead of the batcher: 40 MB of ZTF's."""
@@ -232,8 +232,7 @@ def make_app(
     # One stream over all partitions, one batcher: acknowledgements stay in each partition's order.
     app.agent(app.topic(*topics.ALERTS, key_serializer="raw", value_serializer="raw"), name="detect", concurrency=1)(detect)
     app.timer(1.0, name="telemetry")(lambda: publish_telemetry(flow))
-    stall = Stall(settings.stall_s)
-    app.timer(STALL_EVERY, name="liveness")(lambda: watch_offsets(app, settings, stall, fatal))
+    app.timer(LOOK_EVERY, name="liveness")(Liveness(app, settings.stall_s, lambda why: fatal(FLOW_FAILED, why)).look)
     return app, flow
 
 
@@ -245,29 +244,6 @@ async def publish_telemetry(flow: Flow) -> None:
             await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=encode_summary(summary))
         for stratum in scores:
             await flow.producer.send(topics.TELEMETRY, key=stratum.worker.encode(), value=records.encode(stratum))
-
-
-async def watch_offsets(app: faust.App, settings: Settings, stall: Stall, on_fatal: Callable[[int, str], None]) -> None:
-    """Ask the broker how far this worker's partitions are committed; a worker that stands still ends."""
-    held = [tp for tp in app.consumer.assignment() if tp.topic in topics.ALERTS]
-    offsets = await committed_and_end(app, held)
-    for tp, (committed, end) in offsets.items():
-        metrics.LAG.labels(tp.topic, str(tp.partition)).set(max(0, end - committed))
-    stuck = stall.observe(time.monotonic(), offsets)
-    if stuck is not None:
-        on_fatal(
-            FLOW_FAILED, f"{stuck.topic}/{stuck.partition} has lag and its committed offset has not moved for {settings.stall_s:.0f} s"
-        )
-
-
-async def committed_and_end(app: faust.App, held: Sequence[Any]) -> dict[Any, tuple[int, int]]:
-    """Partition → (committed, end) as the broker has them; what retention has taken counts as committed: nobody can read it."""
-    if not held:
-        return {}
-    starts, ends = await app.consumer.earliest_offsets(*held), await app.consumer.highwaters(*held)
-    # Faust writes an offset down there when the broker has confirmed its commit; it has no public name for it.
-    confirmed = app.consumer._committed_offset  # type: ignore[attr-defined]
-    return {tp: (max(confirmed.get(tp) or 0, starts.get(tp) or 0), ends[tp]) for tp in held if ends.get(tp) is not None}
 
 
 def _credentials(settings: Settings) -> Any:

@@ -1,14 +1,17 @@
-"""Faust's Kafka transport, four things of it changed.
+"""Faust's Kafka transport, five things of it changed.
 
 **The wait in a fetch.** Faust has its consumer wait 1.5 s for new data, and a client has one fetch at a time to each broker, which leaves
 out the partitions whose last packets are still buffered. So a packet for such a partition waits until the fetch for the others ends: up to
 1.5 s on a quiet stream. With a short wait it is up to that, and an idle worker asks twenty-five times a second (0.5 % of a core).
 
 **The loop of the consumer's thread.** Faust takes asyncio's; uvloop reads a socket for less, and holds the lock of the interpreter, which
-the scoring and the main loop wait for, the less for it.
+the scoring and the main loop wait for, the less for it (`streams.loop` says what else it takes).
 
 **The way into that thread.** Faust's queue of calls wakes its takers by four tasks for every call; at a few packets a fetch that is most of
 what a packet costs there. A fetch goes straight onto the thread's loop instead; commits and the rest keep their queue.
+
+**Where partitions begin and end.** Faust asks for it through that queue, whose two takers serve the commits too, and waits for as long as
+any request may take. `spans` asks beside the queue, and gives up in time.
 
 **The hand-over of a message.** Faust hands each one to the streams by racing four tasks, against its own end among others. But a hand-over
 that need not wait is done at its first step; only one that waits (a full buffer, a rebalance) is raced.
@@ -18,20 +21,21 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Sequence
 from typing import Any
 
 import aiokafka
-import uvloop
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from mode.services import WaitResults
+
+from streams.loop import Loop
 
 FETCH_WAIT_MS = 40
 
 
 class _Thread(AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, thread_loop=uvloop.new_event_loop(), **options)
+        super().__init__(*args, thread_loop=Loop(), **options)
         self._close_thread_loop_on_stop = True  # it is the thread's own; a loop handed in is left open
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -45,10 +49,35 @@ class _Thread(AIOKafkaConsumerThread):
         fetch = self._fetch_records(consumer, active_partitions, timeout=timeout, max_records=consumer._max_poll_records)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch, self.thread_loop))
 
+    async def spans(self, partitions: Sequence[Any], within_s: float) -> dict[Any, tuple[int, int]]:
+        """As the consumer's; called on the main loop."""
+        consumer = self._ensure_consumer()
+
+        async def ask() -> dict[Any, tuple[int, int]]:
+            async with asyncio.timeout(within_s):
+                starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+            return {place: (starts[place], ends[place]) for place in partitions if place in starts and place in ends}
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ask(), self.thread_loop))
+
 
 class _Consumer(Consumer):
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def spans(self, partitions: Sequence[Any], within_s: float) -> dict[Any, tuple[int, int]]:
+        """Partition → (first offset, end offset), as the broker has them now.
+
+        Raises
+        ------
+        TimeoutError
+            It did not answer within `within_s` [s].
+        aiokafka.errors.KafkaError
+            It refused.
+        """
+        thread: Any = self._thread
+        found: dict[Any, tuple[int, int]] = await thread.spans(partitions, within_s)
+        return found
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> WaitResults:  # noqa: ASYNC109 - the same
         """The first of some to be done, or the end of the service; at once where the very first one need not wait.
@@ -93,6 +122,6 @@ def _resumed(coro: Coroutine[Any, Any, Any], awaited: Any) -> Generator[Any, Any
 
 
 class PromptTransport(Transport):
-    """Kafka, with the four changes."""
+    """Kafka, with the five changes."""
 
     Consumer = _Consumer

@@ -93,9 +93,9 @@ def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], 
         `streams.app.FLOW_FAILED`.
     """
     import prometheus_client
-    import uvloop
 
     from streams import metrics
+    from streams.loop import Loop
 
     keep_memory()
     configure_logging(settings.log_level)
@@ -108,7 +108,7 @@ def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], 
     except OSError as error:
         where = f"{settings.metrics_host}:{port}"
         raise SettingsError(f"the metrics cannot have {where} ({error.strerror or error}): set PROTONOVA_METRICS_PORT (0: any)") from None
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(_live(settings, scorer, slot, server.server_port))
 
 

@@ -53,7 +53,9 @@ def serve(settings: Settings) -> int:
     # The feed tries again by itself and says on the page what is wrong; the client library would fill the terminal.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     app = make_app(figures, subjects(), settings.status_host, Feed(settings, figures).run)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False))
+    # asyncio's loop: under uvloop the feed's clients do not outlive every end of the broker (`streams.loop`), and a page needs no speed.
+    config = uvicorn.Config(app, loop="asyncio", log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False)
+    server = uvicorn.Server(config)
     print(f"status page: {address(listener)}", flush=True)
     with listener:
         server.run(sockets=[listener])

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
 import time
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from console.kafka import LocalKafka
+from aiokafka.client import AIOKafkaClient
+
+from console.kafka import LocalKafka, answers
 from streams import topics
-from streams.app import ENGINE_FAILED
+from streams.app import ENGINE_FAILED, FLOW_FAILED
+from streams.loop import Loop
 from tests.flow.conftest import Bench, ids, until
 from tests.flow.stand_in import packet
 
@@ -68,6 +77,80 @@ async def test_kill_9_of_the_broker_in_mid_stream(bench: Bench, kafka: LocalKafk
     await bench.all_committed()
     found = ids((await bench.everything(topics.DETECTIONS))[topics.DETECTIONS])
     assert sorted(set(found)) == expected(1000)
+
+
+def test_a_client_outlives_a_connection_that_breaks_under_its_request(kafka: LocalKafka) -> None:
+    """What a kill does one time in some: a request is sent when the connection is lost and its reader has not been heard yet."""
+
+    async def breaks() -> list[bool]:
+        client = AIOKafkaClient(bootstrap_servers=kafka.bootstrap)
+        await client.bootstrap()
+        try:
+            (broker,) = client.cluster.brokers()
+            assert await client.ready(broker.nodeId)
+            connection = await client._get_conn(broker.nodeId)
+            connection._writer.transport.abort()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert connection._writer is not None, "the client has not heard of it"
+            updated = await client._metadata_update(client.cluster, [])  # on uvloop's own transport: RuntimeError, and nobody updates again
+            return [updated, await asyncio.wait_for(client.force_metadata_update(), 30)]
+        finally:
+            await client.close()
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        assert runner.run(breaks())[1]
+
+
+@asynccontextmanager
+async def frozen(kafka: LocalKafka) -> AsyncIterator[None]:
+    """The broker's port is open and nobody answers."""
+    assert kafka.pid is not None
+    os.kill(kafka.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(kafka.pid, signal.SIGCONT)
+        while not await asyncio.to_thread(answers, kafka.bootstrap):  # noqa: ASYNC110 - its controller took it for dead
+            await asyncio.sleep(0.1)
+
+
+async def test_a_broker_that_does_not_answer_for_a_while_is_waited_for(bench: Bench, kafka: LocalKafka) -> None:
+    worker = bench.start(PROTONOVA_STALL_S="6")
+    await bench.ready()
+    await bench.publish(packet(i) for i in range(100))
+    await bench.all_committed()
+    async with frozen(kafka):
+        await until(lambda: "does not say how far" in bench.log(), 60, bench.log)
+        await asyncio.sleep(7)  # nothing is to be done: it is no stall
+    await bench.publish(packet(i) for i in range(100, 200))
+    await bench.all_committed()
+    assert worker.poll() is None, bench.log()
+    found = ids((await bench.everything(topics.DETECTIONS))[topics.DETECTIONS])
+    assert sorted(set(found)) == expected(200)
+
+
+def lag(bench: Bench) -> float:
+    """Packets the worker knows to be behind, as its metrics say."""
+    port = json.loads((bench.settings.state / "run" / "worker-0.json").read_text())["metrics"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("protonova_worker_lag_packets{"))
+
+
+async def test_a_worker_with_work_ends_when_the_broker_answers_no_more(bench: Bench, kafka: LocalKafka) -> None:
+    worker = bench.start(seconds_a_packet=0.02, PROTONOVA_STALL_S="6")
+    await bench.ready()
+    await bench.publish(packet(i) for i in range(1500))  # 30 s of work
+    await until(lambda: lag(bench) > 0, 30, bench.log)
+    async with frozen(kafka):
+        await until(lambda: worker.poll() is not None, 60, bench.log)
+    assert worker.poll() == FLOW_FAILED, bench.log()
+    assert "the broker has not answered for" in bench.log(), bench.log()
+    bench.start()
+    await bench.all_committed()
+    found = ids((await bench.everything(topics.DETECTIONS))[topics.DETECTIONS])
+    assert sorted(set(found)) == expected(1500)
 
 
 async def test_a_worker_joins_in_mid_stream_and_takes_over(bench: Bench) -> None:
