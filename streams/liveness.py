@@ -18,6 +18,8 @@ from streams import metrics, topics
 if TYPE_CHECKING:
     import faust
 
+    from streams.transport import Span
+
 log = structlog.get_logger(__name__)
 
 ANSWER_WITHIN = 3.0
@@ -47,8 +49,8 @@ class Stall:
         now : float
             Monotonic time [s].
         offsets : mapping
-            Partition → (committed or, where that is later, the first that is there; end). A partition that is not named is not held:
-            its clock starts anew when it comes back.
+            Partition → (up to where nothing is left to be done, end). A partition that is not named is not held: its clock starts anew
+            when it comes back.
         """
         self._moved = {place: seen for place, seen in self._moved.items() if place in offsets}
         for place, (committed, end) in offsets.items():
@@ -76,7 +78,7 @@ class Liveness:
     def __init__(self, app: faust.App, limit_s: float, on_stall: Callable[[str], None]) -> None:
         self._app, self._limit_s, self._on_stall = app, limit_s, on_stall
         self._stall = Stall(limit_s)
-        self._spans: dict[Any, tuple[int, int]] = {}
+        self._spans: dict[Any, Span] = {}
         self._silent_since: float | None = None
 
     async def look(self) -> None:
@@ -104,9 +106,9 @@ class Liveness:
             )
 
     def _offsets(self, held: list[Any], confirmed: Mapping[Any, int | None]) -> dict[Any, tuple[int, int]]:
-        """Partition → (committed, end); what retention has taken counts as committed: nobody can read it.
+        """Partition → (done, end).
 
         `confirmed` is where Faust writes an offset down when the broker has confirmed its commit; it has no public name for it.
         """
         spans = {place: self._spans[place] for place in held if place in self._spans}
-        return {place: (max(confirmed.get(place) or 0, start), end) for place, (start, end) in spans.items()}
+        return {place: (span.done(confirmed.get(place)), span.end) for place, span in spans.items()}

@@ -11,7 +11,8 @@ the scoring and the main loop wait for, the less for it (`streams.loop` says wha
 what a packet costs there. A fetch goes straight onto the thread's loop instead; commits and the rest keep their queue.
 
 **Where partitions begin and end.** Faust asks for it through that queue, whose two takers serve the commits too, and waits for as long as
-any request may take. `spans` asks beside the queue, and gives up in time.
+any request may take. `spans` asks beside the queue, and gives up in time. It also tells what of a partition was read: the marks of
+transactions take offsets that are read over, never handed out and so never committed.
 
 **The hand-over of a message.** Faust hands each one to the streams by racing four tasks, against its own end among others. But a hand-over
 that need not wait is done at its first step; only one that waits (a full buffer, a rebalance) is raced.
@@ -22,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Coroutine, Generator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiokafka
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
@@ -33,9 +34,28 @@ from streams.loop import Loop
 FETCH_WAIT_MS = 40
 
 
+class Span(NamedTuple):
+    """Offsets of a partition; each is the first that does not belong to it any more."""
+
+    start: int
+    """What retention has taken."""
+    read: int | None
+    """What the consumer has read; None: it has no position yet."""
+    handed: int
+    """What it has handed out, packets only."""
+    end: int
+    """What is there."""
+
+    def done(self, confirmed: int | None) -> int:
+        """Up to where nothing is left to be done, where that commit is confirmed. What is gone, or was read and is no packet, is done."""
+        committed = max(confirmed or 0, self.start)
+        return committed if self.read is None or committed < self.handed else max(committed, self.read)
+
+
 class _Thread(AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, thread_loop=Loop(), **options)
+        self._handed: dict[Any, int] = {}
         self._close_thread_loop_on_stop = True  # it is the thread's own; a loop handed in is left open
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -46,27 +66,48 @@ class _Thread(AIOKafkaConsumerThread):
     async def getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - as Faust has it
         """Records that wait at the consumer, or come within `timeout` [s]; called on the main loop."""
         consumer = self._ensure_consumer()
-        fetch = self._fetch_records(consumer, active_partitions, timeout=timeout, max_records=consumer._max_poll_records)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch, self.thread_loop))
 
-    async def spans(self, partitions: Sequence[Any], within_s: float) -> dict[Any, tuple[int, int]]:
+        async def fetch() -> Any:
+            found = await self._fetch_records(consumer, active_partitions, timeout=timeout, max_records=consumer._max_poll_records)
+            self._handed.update({place: records[-1].offset + 1 for place, records in found.items() if records})
+            return found
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch(), self.thread_loop))
+
+    async def spans(self, partitions: Sequence[Any], within_s: float) -> dict[Any, Span]:
         """As the consumer's; called on the main loop."""
         consumer = self._ensure_consumer()
 
-        async def ask() -> dict[Any, tuple[int, int]]:
+        async def ask() -> dict[Any, Span]:
             async with asyncio.timeout(within_s):
                 starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-            return {place: (starts[place], ends[place]) for place in partitions if place in starts and place in ends}
+            # No await from here: position and what was handed out are of one moment.
+            return {
+                place: Span(starts[place], _position(consumer, place), self._handed.get(place, 0), ends[place])
+                for place in partitions
+                if place in starts and place in ends
+            }
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ask(), self.thread_loop))
+
+
+def _position(consumer: aiokafka.AIOKafkaConsumer, place: Any) -> int | None:
+    """The consumer's `position`, without the wait for one."""
+    subscription = consumer._subscription.subscription
+    assignment = None if subscription is None else subscription.assignment
+    if assignment is None or place not in assignment.tps:
+        return None
+    state = assignment.state_value(place)
+    position: int | None = state.position if state.has_valid_position else None
+    return position
 
 
 class _Consumer(Consumer):
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
-    async def spans(self, partitions: Sequence[Any], within_s: float) -> dict[Any, tuple[int, int]]:
-        """Partition → (first offset, end offset), as the broker has them now.
+    async def spans(self, partitions: Sequence[Any], within_s: float) -> dict[Any, Span]:
+        """Partition → where it begins, is read and ends, as broker and consumer have it now.
 
         Raises
         ------
@@ -76,7 +117,7 @@ class _Consumer(Consumer):
             It refused.
         """
         thread: Any = self._thread
-        found: dict[Any, tuple[int, int]] = await thread.spans(partitions, within_s)
+        found: dict[Any, Span] = await thread.spans(partitions, within_s)
         return found
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> WaitResults:  # noqa: ASYNC109 - the same

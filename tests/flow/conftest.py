@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -98,6 +100,13 @@ class Bench:
     def log(self, slot: int = 0) -> str:
         """What a worker said."""
         return (self.settings.state / "logs" / f"worker-{slot}.log").read_text()
+
+    def lag(self, slot: int = 0) -> float:
+        """Packets that a worker knows to be behind, as its metrics say."""
+        port = json.loads((self.settings.state / "run" / f"worker-{slot}.json").read_text())["metrics"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("protonova_worker_lag_packets{"))
 
     @asynccontextmanager
     async def producer(self) -> AsyncIterator[AIOKafkaProducer]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 
 from console.kafka import LocalKafka, answers
@@ -130,19 +129,11 @@ async def test_a_broker_that_does_not_answer_for_a_while_is_waited_for(bench: Be
     assert sorted(set(found)) == expected(200)
 
 
-def lag(bench: Bench) -> float:
-    """Packets the worker knows to be behind, as its metrics say."""
-    port = json.loads((bench.settings.state / "run" / "worker-0.json").read_text())["metrics"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("protonova_worker_lag_packets{"))
-
-
 async def test_a_worker_with_work_ends_when_the_broker_answers_no_more(bench: Bench, kafka: LocalKafka) -> None:
     worker = bench.start(seconds_a_packet=0.02, PROTONOVA_STALL_S="6")
     await bench.ready()
     await bench.publish(packet(i) for i in range(1500))  # 30 s of work
-    await until(lambda: lag(bench) > 0, 30, bench.log)
+    await until(lambda: bench.lag() > 0, 30, bench.log)
     async with frozen(kafka):
         await until(lambda: worker.poll() is not None, 60, bench.log)
     assert worker.poll() == FLOW_FAILED, bench.log()
@@ -205,3 +196,22 @@ async def test_resumes_from_the_committed_offset(bench: Bench) -> None:
     await bench.all_committed()
     found = ids((await bench.everything(topics.DETECTIONS))[topics.DETECTIONS])
     assert len(found) == 301, "nothing was read twice"
+
+
+async def test_the_marks_of_a_transaction_are_no_lag(bench: Bench) -> None:
+    """They take an offset that nobody reads, and so nobody commits."""
+    worker = bench.start(PROTONOVA_STALL_S="6")
+    await bench.ready()
+    producer = AIOKafkaProducer(**bench.settings.client_options(), transactional_id="observatory")
+    await producer.start()
+    try:
+        for first in (0, 10):
+            async with producer.transaction():
+                for i in range(first, first + 10):
+                    await producer.send("alerts.ztf", packet(i), partition=i % 4)
+    finally:
+        await producer.stop()
+    await bench.read(20, topics.DETECTIONS)
+    await asyncio.sleep(18)
+    assert worker.poll() is None, bench.log()
+    assert bench.lag() == 0

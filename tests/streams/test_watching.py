@@ -9,6 +9,7 @@ from schemas.records import Rejected
 from streams.drift import Alarm, Watch, observe
 from streams.liveness import Stall
 from streams.telemetry import FIRST_MS, GROWTH, Tally, decode_summary, encode_summary, latency_bin
+from streams.transport import Span
 from tests.flow.stand_in import StandIn, packet
 
 
@@ -17,6 +18,15 @@ def test_a_worker_with_lag_that_commits_nothing_is_stuck() -> None:
     assert stall.observe(0, {"p": (5, 9)}) is None
     assert stall.observe(9, {"p": (5, 9)}) is None
     assert stall.observe(11, {"p": (5, 12)}) == "p"
+
+
+def test_what_is_no_packet_is_done_when_it_was_read() -> None:
+    assert Span(start=0, read=12, handed=11, end=12).done(11) == 12, "a mark of a transaction at the end"
+    assert Span(start=0, read=12, handed=11, end=12).done(10) == 10, "the last packet is not committed"
+    assert Span(start=0, read=12, handed=0, end=12).done(11) == 12, "after a restart, nothing handed out yet"
+    assert Span(start=0, read=11, handed=0, end=12).done(11) == 11, "not read yet"
+    assert Span(start=0, read=None, handed=0, end=12).done(None) == 0
+    assert Span(start=7, read=None, handed=0, end=7).done(3) == 7, "retention took the rest"
 
 
 def test_packets_that_retention_took_are_no_stall() -> None:
