@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import fcntl
 import json
 import shutil
 import socket
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from console.child import Child, end_stray
+from console.claim import claim
 from console.errors import ConsoleError, one_line
 from console.jars import Progress, cache_folder, fetch
 
@@ -117,12 +117,12 @@ class LocalKafka:
         Raises
         ------
         KafkaError
-            Another run uses the folder, or the node does not come up.
+            The node does not come up.
         ConsoleError
-            The jars cannot be fetched.
+            Another run uses the folder, or the jars cannot be fetched.
         """
         self._folder = (state / "kafka").absolute()
-        self._lock(state)
+        self._guard = claim(self._folder, state)
         try:
             known = self._known()
             if "pid" in known:
@@ -156,22 +156,6 @@ class LocalKafka:
         """End the node as a power cut would (tests); `restart` brings it back."""
         if self._child is not None:
             self._child.kill()
-
-    def _lock(self, state: Path) -> None:
-        """One run a state folder: the lock goes with the process that holds it."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            guard = (self._folder / "lock").open("a")
-        except OSError as error:
-            raise KafkaError(f"the state folder {state} cannot be used: {error.strerror}") from None
-        try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            guard.close()
-            raise KafkaError(
-                f"another protonova run uses the state folder {state}: end it, or give this one a folder of its own (--state)"
-            ) from None
-        self._guard = guard
 
     def _known(self) -> dict[str, int]:
         """Ports and process id of the last run."""

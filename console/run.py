@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 import orjson
 from rich.console import Console
@@ -25,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from console.broker import ONE_NODE
 from console.child import Child
+from console.claim import claim
 from console.errors import ConsoleError, one_line, say
 from console.kafka import LocalKafka
 
@@ -83,6 +84,7 @@ class Supervisor:
         self._places: list[Place] = []
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
+        self._guard: IO[str] | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -121,6 +123,9 @@ class Supervisor:
         if self._kafka is not None:
             self._kafka.stop()
             self._kafka = None
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
 
     def end(self) -> None:
         """Let `wait` and `start` return; `stop` ends the processes."""
@@ -148,6 +153,8 @@ class Supervisor:
         from streams.topics import declare
 
         classes = load(self.settings.bundle).classes  # before anything is started: a damaged bundle is told at once
+        run = self.settings.state / "run"
+        self._guard = claim(run, self.settings.state)  # two on one folder would have workers of the same names, which throw each other out
         if self.settings.kafka is None:
             self._kafka = LocalKafka()
             with fetching() as progress:
@@ -157,8 +164,6 @@ class Supervisor:
             if not line.startswith("made "):
                 self._tell(line)
         python, logs = [sys.executable, "-m"], self.settings.state / "logs"
-        run = self.settings.state / "run"
-        run.mkdir(parents=True, exist_ok=True)
         for slot in range(self.settings.workers):
             self._places.append(Place(f"worker {slot}", [*python, "streams.worker", "--slot", str(slot)], logs / f"worker-{slot}.log"))
         self._places.append(Place("drift", [*python, "streams.drift"], logs / "drift.log"))

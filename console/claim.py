@@ -1,0 +1,39 @@
+"""A state folder → whether this process may use it: a lock that goes with the process that holds it."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import IO
+
+from console.errors import ConsoleError
+
+
+def claim(folder: Path, state: Path) -> IO[str]:
+    """Take a folder for this process; closing what is returned lets it go.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    state : Path
+        The state folder it belongs to, as the user knows it.
+
+    Raises
+    ------
+    ConsoleError
+        Another process holds it, or it cannot be used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        guard = (folder / "lock").open("a")
+    except OSError as error:
+        raise ConsoleError(f"the state folder {state} cannot be used: {error.strerror}") from None
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        guard.close()
+        raise ConsoleError(
+            f"another protonova run uses the state folder {state}: end it, or give this one a folder of its own (--state)"
+        ) from None
+    return guard
