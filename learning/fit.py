@@ -65,7 +65,7 @@ class Recipe:
     clip: float = 1.0
     """Largest norm of the gradient."""
     half: bool = True
-    """Compute in bfloat16 where the weights allow it: half the time on a processor that has it, the same network within noise."""
+    """Compute in bfloat16 where the weights allow it and the device has it: half the time there, the same network within noise."""
 
 
 @dataclass(frozen=True, slots=True)

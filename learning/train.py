@@ -34,6 +34,7 @@ from learning.dataset import NAMES, SLUG_OF, Alerts, kept, simulate, simulate_cu
 from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, Recipe, fit
+from learning.losses import has_bfloat16
 from learning.shards import WorkerError
 from operators.prototypes import judge
 from operators.types import F32
@@ -98,7 +99,8 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
             kept(_set(options, "curves", options.curves), lambda: simulate_curves(options.curves, seeds[0], processes=options.processes)),
             options.without,
         )
-    say(f"training {recipe.steps:,} steps of {recipe.batch}")
+    slow = recipe.half and not has_bfloat16("cpu")
+    say(f"training {recipe.steps:,} steps of {recipe.batch}{', in float32: this processor has no bfloat16' if slow else ''}")
     checkpoint = Checkpoint(_work(options.out))
     if options.fresh:
         checkpoint.clear()
