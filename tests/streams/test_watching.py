@@ -66,7 +66,7 @@ def test_a_tally_tells_what_happened_once_and_is_quiet_then() -> None:
     assert alive.total == 0
 
 
-def _seconds(tally: Tally, count: int, probability: float, start: int) -> list[bytes]:
+def seconds(tally: Tally, count: int, probability: float, start: int) -> list[bytes]:
     out = []
     for second in range(count):
         for i in range(25):
@@ -80,9 +80,9 @@ def _seconds(tally: Tally, count: int, probability: float, start: int) -> list[b
 
 def test_drift_raises_an_alarm_and_one_command_in_the_cool_down() -> None:
     watch, tally = Watch(3600.0), Tally("w", "id", "m", "e", 0.0)
-    quiet = [a for i, m in enumerate(_seconds(tally, 300, 0.9, 0)) for a in observe(watch, m, i)]
+    quiet = [a for i, m in enumerate(seconds(tally, 300, 0.9, 0)) for a in observe(watch, m, i)]
     assert quiet == []
-    alarms = [a for i, m in enumerate(_seconds(tally, 300, 0.4, 300)) for a in observe(watch, m, 1000 + i)]
+    alarms = [a for i, m in enumerate(seconds(tally, 300, 0.4, 300)) for a in observe(watch, m, 1000 + i)]
     assert {a.statistic for a in alarms} == {"top_probability"}
     assert alarms[0].before > alarms[0].after
     assert alarms[0].stratum.startswith("ztf/g/")

@@ -1,0 +1,46 @@
+"""The drift process against Apache Kafka: telemetry that changes raises an alarm and one command, and a restart does not repeat it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import orjson
+
+from console.child import Child
+from streams import topics
+from streams.telemetry import Tally
+from tests.flow.conftest import Bench, until
+from tests.streams.test_watching import seconds
+
+
+def watch(bench: Bench) -> Child:
+    """Start the process and wait until it watches."""
+    log = bench.settings.state / "logs" / "drift.log"
+    log.write_bytes(b"")
+    where = {"PYTHONPATH": str(Path(__file__).parents[2]), **bench.settings.environment()}
+    return Child([sys.executable, "-m", "streams.drift"], log, where)
+
+
+async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
+    log = bench.settings.state / "logs" / "drift.log"
+    process = watch(bench)
+    try:
+        await until(lambda: "watching" in log.read_text(), 60, log.read_text)
+        tally = Tally("w", "id", "m", "e", 0.0)
+        await bench.publish(seconds(tally, 300, 0.9, 0), topics.TELEMETRY)
+        await bench.publish(seconds(tally, 300, 0.4, 300), topics.TELEMETRY)
+        out = await bench.read(2, topics.ALARMS, topics.RETRAIN)
+        alarms = [orjson.loads(r.value) for r in out[topics.ALARMS]]
+        assert alarms[0]["statistic"] == "top_probability"
+        assert alarms[0]["before"] > alarms[0]["after"]
+        process.stop()
+        process = watch(bench)  # it reads its own command back
+        await until(lambda: "watching" in log.read_text(), 60, log.read_text)
+        known = len((await bench.everything(topics.ALARMS))[topics.ALARMS])
+        tally = Tally("w", "id", "m", "e", 0.0)
+        await bench.publish([*seconds(tally, 300, 0.9, 600), *seconds(tally, 300, 0.4, 900)], topics.TELEMETRY)
+        await bench.read(known + 1, topics.ALARMS)
+        assert len((await bench.everything(topics.RETRAIN))[topics.RETRAIN]) == 1, "the cool-down outlives the process"
+    finally:
+        process.stop()
