@@ -25,7 +25,7 @@ from typing import Any
 
 from gpu.buffers import BUCKETS, check, pad, plan
 from gpu.session import Embedded, EngineError, one_line
-from operators.types import Array
+from operators.types import N_TOKENS, Array
 
 PRECISION = "f32"
 WORKSPACE = 1 << 30
@@ -170,9 +170,13 @@ class TrtSession:
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
         config.clear_flag(trt.BuilderFlag.TF32)
-        shapes = {network.get_input(i).name: tuple(network.get_input(i).shape)[1:] for i in range(network.num_inputs)}
+        takes = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}
+        shapes = {name: tuple(tensor.shape)[1:] for name, tensor in takes.items()}
         if set(shapes) != set(INPUTS):
             raise EngineError(f"the model file has inputs {sorted(shapes)}: it is no encoder of ours")
+        # Light curves may be of any length in the file; here all are of the longest, a shape a bucket.
+        shapes["tokens"] = (N_TOKENS, shapes["tokens"][1])
+        takes["tokens"].shape = (-1, *shapes["tokens"])
         for bucket in self._buckets:
             profile = builder.create_optimization_profile()
             for name, shape in shapes.items():

@@ -34,7 +34,7 @@ def to_onnx(encoder: Encoder) -> bytes:
     Returns
     -------
     bytes
-        A model with inputs `INPUTS`, outputs `OUTPUTS`, a dynamic first axis and no external data.
+        A model with inputs `INPUTS`, outputs `OUTPUTS`, a dynamic first axis, light curves of up to `N_TOKENS`, and no external data.
     """
     encoder = encoder.eval().cpu()
     example = (
@@ -72,7 +72,11 @@ def to_onnx(encoder: Encoder) -> bytes:
         node.doc_string = ""
         del node.metadata_props[:]
     del model.metadata_props[:]
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+    # Light curves may be shorter than the longest: no operation asks for their length, only the exporter's notes of shapes hold it.
+    del model.graph.value_info[:]
+    (tokens,) = (value for value in model.graph.input if value.name == INPUTS[0])
+    tokens.type.tensor_type.shape.dim[1].dim_param = "length"
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
     onnx.helper.set_model_props(model, {CONFIG_KEY: encoder.config.to_json()})

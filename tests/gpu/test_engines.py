@@ -7,7 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from gpu.buffers import BUCKETS, frugal_plan, pad, plan
+from gpu.buffers import BUCKETS, pad, plan, thrifty_plan
 from gpu.choose import choose
 from gpu.ort import BUCKETS as CPU_BUCKETS
 from gpu.ort import OrtSession
@@ -15,6 +15,7 @@ from gpu.session import EngineError, Session
 from gpu.trt import cache_key
 
 torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
 
 from gpu.eager import EagerSession  # noqa: E402
 from learning.encoder import Encoder, EncoderConfig  # noqa: E402
@@ -102,15 +103,62 @@ def test_plan_covers_every_alert_once() -> None:
         assert all(part.stop - part.start <= rows and rows in BUCKETS for part, rows in parts)
 
 
-def test_a_frugal_plan_covers_every_alert_once_and_pads_little() -> None:
-    for n in range(300):
-        parts = list(frugal_plan(n, CPU_BUCKETS))
-        assert [i for part, _ in parts for i in range(part.start, part.stop)] == list(range(n))
-        assert all(part.stop - part.start <= rows and rows in CPU_BUCKETS for part, rows in parts)
-        assert sum(rows for _, rows in parts) - n <= 8
-    assert [rows for _, rows in frugal_plan(9, CPU_BUCKETS)] == [8, 4]
-    assert [rows for _, rows in frugal_plan(60, CPU_BUCKETS)] == [64]
-    assert [rows for _, rows in frugal_plan(1, (1,))] == [1]
+def test_a_thrifty_plan_covers_every_alert_once_and_pads_little() -> None:
+    random = np.random.default_rng(0)
+    for n in range(200):
+        lengths = sorted(random.integers(1, N_TOKENS + 1, n).tolist())
+        pieces = thrifty_plan(lengths, CPU_BUCKETS, N_TOKENS)
+        assert [i for p in pieces for i in range(p.part.start, p.part.stop)] == list(range(n))
+        assert all(p.part.stop - p.part.start <= p.rows and p.rows in CPU_BUCKETS for p in pieces)
+        assert all(max(lengths[p.part]) <= p.tokens <= N_TOKENS for p in pieces)
+        assert sum(p.rows for p in pieces) - n <= 16
+        whole = thrifty_plan(lengths, CPU_BUCKETS, N_TOKENS, N_TOKENS)
+        assert {p.tokens for p in whole} <= {N_TOKENS}
+        assert sum(p.rows * p.tokens for p in pieces) <= sum(p.rows * p.tokens for p in whole)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([11] * 64, [(64, 16)]),
+        ([11] * 9, [(4, 16), (8, 16)]),
+        ([11] * 60, [(64, 16)]),
+        ([12] * 32 + [40] * 32, [(32, 16), (32, 40)]),
+        ([1, 2, 3, 48], [(4, 48)]),  # another run costs more than the padding
+        ([0], [(4, 8)]),
+    ],
+)
+def test_a_thrifty_plan(lengths: list[int], expected: list[tuple[int, int]]) -> None:
+    assert sorted((p.rows, p.tokens) for p in thrifty_plan(lengths, CPU_BUCKETS, N_TOKENS)) == expected
+
+
+def test_padding_of_light_curves_may_be_cut(model: bytes) -> None:
+    session, whole = OrtSession(model), OrtSession(model)
+    whole._step = N_TOKENS
+    batch = inputs(150, seed=5)
+    for one, other in zip(session.run(*batch), whole.run(*batch), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_file_whose_light_curves_are_of_one_length(model: bytes) -> None:
+    fixed = onnx.load_from_string(model)
+    fixed.graph.input[0].type.tensor_type.shape.dim[1].dim_value = N_TOKENS
+    batch = inputs(20)
+    for one, other in zip(OrtSession(fixed.SerializeToString()).run(*batch), OrtSession(model).run(*batch), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_nothing_is_cut_where_it_would_change_a_bit() -> None:
+    """A network that takes the mean over all tokens, padding too."""
+    shapes = {"tokens": ["n", "length", N_FEATURES], "stamps": ["n", 4, STAMP, STAMP], "context": ["n", N_CONTEXT]}
+    takes = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    gives = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", N_FEATURES]) for name in ("embedding", "logits")]
+    axes = onnx.numpy_helper.from_array(np.array([1]), "axes")
+    means = [onnx.helper.make_node("ReduceMean", ["tokens", "axes"], [name], keepdims=0) for name in ("embedding", "logits")]
+    graph = onnx.helper.make_graph(means, "mean", takes, gives, [axes])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    batch = inputs(20)
+    np.testing.assert_allclose(OrtSession(model.SerializeToString()).run(*batch).embedding, batch[0].mean(axis=1), atol=1e-6)
 
 
 def test_padding_is_zeros() -> None:
