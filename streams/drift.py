@@ -184,8 +184,9 @@ async def _follow(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, watch:
 
     commands, telemetry = TopicPartition(topics.RETRAIN, 0), TopicPartition(topics.TELEMETRY, 0)
     consumer.assign([commands])
-    end = (await consumer.end_offsets([commands]))[commands]
-    await consumer.seek_to_beginning(commands)
+    start, end = (await consumer.beginning_offsets([commands]))[commands], (await consumer.end_offsets([commands]))[commands]
+    # Outright: `seek_to_beginning` is overtaken by the reset to the end that an assignment begins with, and nothing would be recalled.
+    consumer.seek(commands, start)
     while await consumer.position(commands) < end:
         for message in (await consumer.getmany(commands, timeout_ms=500)).get(commands, []):
             watch.recall(message.value)

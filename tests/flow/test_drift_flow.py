@@ -41,6 +41,7 @@ async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
         tally = Tally("w", "id", "m", "e", 0.0)
         await bench.publish([*seconds(tally, 300, 0.9, 600), *seconds(tally, 300, 0.4, 900)], topics.TELEMETRY)
         await bench.read(known + 1, topics.ALARMS)
-        assert len((await bench.everything(topics.RETRAIN))[topics.RETRAIN]) == 1, "the cool-down outlives the process"
+        commands = [r.value for r in (await bench.everything(topics.RETRAIN))[topics.RETRAIN]]
+        assert len(commands) == 1, f"the cool-down outlives the process: {commands} {log.read_text()}"
     finally:
         process.stop()
