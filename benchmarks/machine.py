@@ -35,6 +35,19 @@ def instruction_sets() -> list[str]:
     return sorted(flags & {"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16"})
 
 
+def stolen() -> tuple[float, float]:
+    """CPU time that was wanted so far, and of it what the host gave to other guests [s]; no system but Linux tells it (0)."""
+    times = psutil.cpu_times()
+    taken = float(getattr(times, "steal", 0.0))
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0)), taken
+
+
+def stolen_share(since: tuple[float, float]) -> float:
+    """Share of the CPU time wanted since then that other guests of the host had: what it does to latencies is none of our doing."""
+    wanted, taken = (now - then for now, then in zip(stolen(), since, strict=True))
+    return round(taken / wanted, 4) if wanted > 0 else 0.0
+
+
 def describe() -> dict[str, Any]:
     """CPU, cores, memory [GiB], load when asked, Python and the libraries that do the work."""
     versions = {}

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe
+from benchmarks.machine import describe, stolen, stolen_share
 from benchmarks.packets import Packets, take
 from console.errors import guarded
 from console.report import check_writable, write
@@ -61,7 +61,7 @@ def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: C
     from pipeline.state import load
     from registry.bundle import load as load_bundle
 
-    machine = describe()
+    machine, before = describe(), stolen()
     packets = take(QUICK_PACKETS if quick else STAGE_PACKETS)
     bundle = load_bundle(bundle_folder)
     state = load(bundle_folder, engine="onnxruntime")
@@ -96,6 +96,7 @@ def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: C
         ours = report["broker"]["ours"]
         report["packets"], report["rejected"] = ours["packets"], {"all": ours["rejected"]} if ours["rejected"] else {}
         report["detections"] = ours["packets"] - ours["rejected"]
+    machine["stolen_share"] = stolen_share(before)
     report["targets"] = judge(report)
     return report
 
@@ -159,6 +160,7 @@ def show(report: Mapping[str, Any], screen: Console) -> None:
         screen.print(broker_table(report["broker"]))
     if report["targets"]:
         screen.print(target_table(report["targets"]))
+    screen.print(f"{100 * report['machine']['stolen_share']:.1f} % of the CPU time went to other guests of the host")
     if report["quick"]:
         screen.print("a quick run: too short to quote")
 

@@ -90,8 +90,13 @@ class Listener:
     def __init__(self, settings: Settings) -> None:
         self.tally = Tally()
         self._settings = settings
+        # From the beginning by the setting: `seek_to_beginning` may be overtaken by the reset that an assignment begins with.
         self._consumer = AIOKafkaConsumer(
-            **settings.client_options(), group_id=None, enable_auto_commit=False, max_partition_fetch_bytes=2_097_152
+            **settings.client_options(),
+            group_id=None,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=2_097_152,
         )
         self._task: asyncio.Task[None] | None = None
 
@@ -100,7 +105,6 @@ class Listener:
             places = [place for found in (await partitions_of(admin, self.TOPICS)).values() for place in found]
         await self._consumer.start()
         self._consumer.assign(places)
-        await self._consumer.seek_to_beginning(*places)
         self._task = asyncio.create_task(self._read())
         return self
 

@@ -61,7 +61,7 @@ def test_a_report_is_written_where_asked(tmp_path, monkeypatch):
         "command", "date", "commit", "quick", "machine", "source", "real", "packets", "detections", "duplicates", "skipped", "rejected",
         "engine", "model", "scoring_id", "stages", "targets",
     } <= report.keys()  # fmt: skip
-    assert {"cpu", "cores", "memory_gib", "python", "libraries", "load_average_before"} <= report["machine"].keys()
+    assert {"cpu", "cores", "memory_gib", "python", "libraries", "load_average_before", "stolen_share"} <= report["machine"].keys()
     (written,) = (tmp_path / "results").glob("*-quick-stages-test.json")
     assert json.loads(written.read_text()) == report
 
