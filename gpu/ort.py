@@ -64,8 +64,9 @@ class OrtSession:
         self._widths = [o.shape[1] for o in self._session.get_outputs()]
         self._buckets = tuple(sorted(buckets))
         shapes = [i.shape[1:] for i in self._session.get_inputs()]
-        free = not isinstance(shapes[0][0], int)  # an older file's light curves are of one length
-        self._longest = N_TOKENS if free else shapes[0][0]
+        # An older file's light curves are of one length.
+        free = not isinstance(shapes[0][0], int) and all(isinstance(size, int) for size in (*shapes[0][1:], *shapes[1], *shapes[2]))
+        self._longest = shapes[0][0] if isinstance(shapes[0][0], int) else N_TOKENS
         self._step = STEP if free and self._same_when_cut([(self._longest, shapes[0][1]), *shapes[1:]]) else self._longest
 
     @property
