@@ -160,7 +160,8 @@ def show(report: Mapping[str, Any], screen: Console) -> None:
         screen.print(broker_table(report["broker"]))
     if report["targets"]:
         screen.print(target_table(report["targets"]))
-    screen.print(f"{100 * report['machine']['stolen_share']:.1f} % of the CPU time went to other guests of the host")
+    if "machine" in report:
+        screen.print(f"{100 * report['machine']['stolen_share']:.1f} % of the CPU time went to other guests of the host")
     if report["quick"]:
         screen.print("a quick run: too short to quote")
 
