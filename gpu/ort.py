@@ -63,11 +63,10 @@ class OrtSession:
             raise EngineError(f"the model file has inputs {names[0]} and outputs {names[1]}: it is no encoder of ours")
         self._widths = [o.shape[1] for o in self._session.get_outputs()]
         self._buckets = tuple(sorted(buckets))
-        shapes = [i.shape[1:] for i in self._session.get_inputs()]
-        # An older file's light curves are of one length.
-        free = not isinstance(shapes[0][0], int) and all(isinstance(size, int) for size in (*shapes[0][1:], *shapes[1], *shapes[2]))
-        self._longest = shapes[0][0] if isinstance(shapes[0][0], int) else N_TOKENS
-        self._step = STEP if free and self._same_when_cut([(self._longest, shapes[0][1]), *shapes[1:]]) else self._longest
+        (length, features), *others = (i.shape[1:] for i in self._session.get_inputs())
+        free = not isinstance(length, int)  # an older file's light curves are of one length
+        self._longest = N_TOKENS if free else length
+        self._step = STEP if free and self._same_when_cut([(self._longest, features), *others]) else self._longest
 
     @property
     def engine(self) -> str:
@@ -86,10 +85,10 @@ class OrtSession:
             if not isinstance(array, np.ndarray):
                 raise EngineError(f"{name} is a {type(array).__name__}: this engine takes NumPy arrays")
         n = check(tokens, stamps, context)
-        embedding = np.empty((n, self._widths[0]), dtype=np.float32)
-        logits = np.empty((n, self._widths[1]), dtype=np.float32)
         if tokens.ndim != 3 or tokens.shape[1] != self._longest:
             raise EngineError(f"tokens are {tokens.shape}, the encoder takes (n, {self._longest}, features)")
+        embedding = np.empty((n, self._widths[0]), dtype=np.float32)
+        logits = np.empty((n, self._widths[1]), dtype=np.float32)
         lengths = self._longest - np.argmax(tokens[:, ::-1, -1] != 0, axis=1)  # without any: the whole, which is as right
         order = np.argsort(lengths, kind="stable")
         for piece in thrifty_plan(lengths[order].tolist(), self._buckets, self._longest, self._step):
@@ -107,6 +106,8 @@ class OrtSession:
 
     def _same_when_cut(self, shapes: Sequence[Sequence[int]]) -> bool:
         """Whether light curves without their padding give the same bits here, in the smallest and the largest bucket."""
+        if not all(isinstance(size, int) for shape in shapes for size in shape):
+            return False
         random = np.random.default_rng(0)
         rows = self._buckets[-1]
         tokens, stamps, context = (random.normal(size=(rows, *shape)).astype(np.float32) for shape in shapes)

@@ -7,15 +7,16 @@ import itertools
 import json
 import sys
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from console.child import Child
 from console.errors import ConsoleError
@@ -104,9 +105,8 @@ class Bench:
     def lag(self, slot: int = 0) -> float:
         """Packets that a worker knows to be behind, as its metrics say."""
         port = json.loads((self.settings.state / "run" / f"worker-{slot}.json").read_text())["metrics"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("protonova_worker_lag_packets{"))
+        families = text_string_to_metric_families(httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text)
+        return sum(sample.value for family in families if family.name == "protonova_worker_lag_packets" for sample in family.samples)
 
     @asynccontextmanager
     async def producer(self) -> AsyncIterator[AIOKafkaProducer]:

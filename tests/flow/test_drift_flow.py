@@ -14,19 +14,20 @@ from tests.flow.conftest import Bench, until
 from tests.streams.test_watching import seconds
 
 
-def watch(bench: Bench) -> Child:
+async def watch(bench: Bench) -> Child:
     """Start the process and wait until it watches."""
     log = bench.settings.state / "logs" / "drift.log"
     log.write_bytes(b"")
     where = {"PYTHONPATH": str(Path(__file__).parents[2]), **bench.settings.environment()}
-    return Child([sys.executable, "-m", "streams.drift"], log, where)
+    process = Child([sys.executable, "-m", "streams.drift"], log, where)
+    await until(lambda: "watching" in log.read_text(), 60, log.read_text)
+    return process
 
 
 async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
     log = bench.settings.state / "logs" / "drift.log"
-    process = watch(bench)
+    process = await watch(bench)
     try:
-        await until(lambda: "watching" in log.read_text(), 60, log.read_text)
         tally = Tally("w", "id", "m", "e", 0.0)
         await bench.publish(seconds(tally, 300, 0.9, 0), topics.TELEMETRY)
         await bench.publish(seconds(tally, 300, 0.4, 300), topics.TELEMETRY)
@@ -35,8 +36,7 @@ async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
         assert alarms[0]["statistic"] == "top_probability"
         assert alarms[0]["before"] > alarms[0]["after"]
         process.stop()
-        process = watch(bench)  # it reads its own command back
-        await until(lambda: "watching" in log.read_text(), 60, log.read_text)
+        process = await watch(bench)  # it reads its own command back
         known = len((await bench.everything(topics.ALARMS))[topics.ALARMS])
         tally = Tally("w", "id", "m", "e", 0.0)
         await bench.publish([*seconds(tally, 300, 0.9, 600), *seconds(tally, 300, 0.4, 900)], topics.TELEMETRY)
