@@ -27,11 +27,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.packets import Packets, distinct
 from console.child import Child
-from console.errors import ConsoleError
-from console.kafka import LocalKafka, free_port, last_line
+from console.kafka_node.node import LocalKafka, free_port, last_line
 from console.report import percentile
+from errors import UserError
+from streams.kafka.topics import DETECTIONS, PRIVATE, REJECTED
 from streams.metrics import BATCH
-from streams.topics import DETECTIONS, PRIVATE, REJECTED
 
 ALERTS = "alerts.ztf"
 PARTITIONS = 4
@@ -43,7 +43,7 @@ POLL = 0.05
 OURS, NAIVE = "ours", "naive"
 
 
-class BenchError(ConsoleError):
+class BenchError(UserError):
     """The benchmark cannot go on; one line."""
 
 

@@ -33,7 +33,7 @@ from operators.tokens import BAND_CENTRES, BAND_WIDTH, N_FEATURES, PERIODS
 from operators.types import CONTEXT, F32, N_TOKENS, RAW_STAMP, STAMP
 from pipeline.state import ScoringState
 from registry.bundle import Bundle
-from schemas.subjects import DETECTION_ID, SUBJECTS
+from schemas.records.subjects import DETECTION_ID, SUBJECTS
 
 OTHER = "other"
 PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance")

@@ -1,6 +1,7 @@
 """A ZTF record of fastavro → light curve and context in canonical units, one alert at a time.
 
-The rules are those of `schemas/ztf.py` and `schemas/history.py` (which points count, what is missing, which unit), written the plain way.
+The rules are those of `schemas/surveys/ztf.py` and `schemas/surveys/history.py` (which points count, what is missing, which
+unit), written the plain way.
 """
 
 from __future__ import annotations

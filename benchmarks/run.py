@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.machine import describe, stolen, stolen_share
 from benchmarks.packets import Packets, take
-from console.errors import guarded
+from console.failures import guarded
 from console.report import check_writable, write
 
 RESULTS = Path(__file__).with_name("results")
@@ -104,7 +104,7 @@ def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: C
 def through_kafka(packets: Packets, quick: bool, bundle: Path | None, screen: Console) -> dict[str, Any]:
     """The half that needs a broker."""
     from benchmarks.broker import Bench, Plan
-    from console.kafka import LocalKafka
+    from console.kafka_node.node import LocalKafka
 
     with tempfile.TemporaryDirectory(prefix="protonova-bench-") as folder, screen.status("Kafka starts") as status:
         kafka = LocalKafka()

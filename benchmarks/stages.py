@@ -28,9 +28,9 @@ from pipeline.assemble import assemble
 from pipeline.score import score
 from pipeline.state import ScoringState
 from registry.bundle import Bundle
-from schemas import records
-from schemas.cutouts import Cutouts
-from schemas.decode import Decoder
+from schemas.records import codec
+from schemas.surveys.cutouts import Cutouts
+from schemas.surveys.decode import Decoder
 
 BATCH = 64
 WHOLE = "bytes to scored bytes"
@@ -159,8 +159,8 @@ def _our_pass(state: ScoringState, blind: Decoder, packets: Sequence[bytes], tim
     named = [np.asarray(x) for x in each("features", features, decoded)]
     embedded = each("network", state.session.run, read, seen, around)
     judged = each("head", lambda e: judge(e.embedding, e.logits, state.heads), embedded)
-    each("record out", lambda batch, j, f: [records.encode(d) for d in assemble(batch, j, f, state)], decoded, judged, named)
-    each(WHOLE, lambda batch: [records.encode(d) for d in score(batch, state) if isinstance(d, records.Detection)], batches)
+    each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, f, state)], decoded, judged, named)
+    each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, codec.Detection)], batches)
 
 
 def _stamp_bytes(packet: bytes) -> list[bytes]:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from console.errors import ConsoleError
+from errors import UserError
 
 if TYPE_CHECKING:
-    from aiokafka import TopicPartition
-    from aiokafka.admin import AIOKafkaAdminClient
-
-    from streams.settings import Settings
+    from settings.model import Settings
 
 
 ONE_NODE = {"replication": 1, "kafka_security_protocol": "PLAINTEXT"}
@@ -46,30 +42,16 @@ def with_broker(settings: Settings) -> Settings:
 
     Raises
     ------
-    ConsoleError
+    UserError
         There is none.
     """
     if settings.kafka is None:
         found = running(settings.state)
         if found is None:
-            raise ConsoleError(
-                f"no broker runs on the state folder {settings.state}: start `protonova run`, or set PROTONOVA_KAFKA=host:port"
-            )
+            raise UserError(f"no broker runs on the state folder {settings.state}: start `protonova run`, or set PROTONOVA_KAFKA=host:port")
         return settings.model_copy(update={"kafka": found, **ONE_NODE})
     # Asked here, once and shortly: a client library would try for a minute and say little.
     reasons = [f"{server}: {why}" for server in settings.kafka.split(",") if (why := reachable(server, 5.0))]
     if len(reasons) == len(settings.kafka.split(",")):
-        raise ConsoleError(f"no Kafka broker answers at {'; '.join(reasons)}: start it, or correct PROTONOVA_KAFKA=host:port")
+        raise UserError(f"no Kafka broker answers at {'; '.join(reasons)}: start it, or correct PROTONOVA_KAFKA=host:port")
     return settings
-
-
-async def partitions_of(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, list[TopicPartition]]:
-    """Topic → its partitions, for those of the topics that the broker has.
-
-    A consumer knows the partitions only of topics that it was assigned, hence not from there.
-    """
-    from aiokafka import TopicPartition
-
-    wanted = set(names)
-    found = {row["topic"]: sorted(p["partition"] for p in row["partitions"]) for row in await admin.describe_topics()}
-    return {name: [TopicPartition(name, p) for p in found[name]] for name in sorted(wanted & found.keys())}

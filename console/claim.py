@@ -6,7 +6,7 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
-from console.errors import ConsoleError
+from errors import UserError
 
 
 def claim(folder: Path, state: Path) -> IO[str]:
@@ -21,19 +21,19 @@ def claim(folder: Path, state: Path) -> IO[str]:
 
     Raises
     ------
-    ConsoleError
+    UserError
         Another process holds it, or it cannot be used.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         guard = (folder / "lock").open("a")
     except OSError as error:
-        raise ConsoleError(f"the state folder {state} cannot be used: {error.strerror}") from None
+        raise UserError(f"the state folder {state} cannot be used: {error.strerror}") from None
     try:
         fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         guard.close()
-        raise ConsoleError(
+        raise UserError(
             f"another protonova run uses the state folder {state}: end it, or give this one a folder of its own (--state)"
         ) from None
     return guard

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from console.broker import with_broker
-from console.errors import guarded, usage
+from console.failures import guarded
+from errors import usage
 
 if TYPE_CHECKING:
-    from streams.settings import Settings
+    from settings.model import Settings
 
 app = typer.Typer(
     name="protonova",
@@ -40,7 +41,7 @@ _state = Path(os.environ.get("PROTONOVA_STATE", "state"))
 def settings(**flags: Any) -> Settings:
     """The settings, with the flags that were given on top."""
     global _state
-    from streams.settings import Settings
+    from settings.model import Settings
 
     if flags.get("state") is not None:
         _state = Path(flags["state"])
@@ -59,7 +60,7 @@ def run(
     engine: Engine = None,
 ) -> None:
     """Kafka (if none is configured), workers, drift and the status page, under one supervisor."""
-    from console.run import run as supervise
+    from console.commands.run import run as supervise
 
     raise typer.Exit(supervise(settings(workers=workers, kafka=kafka, state=state, bundle=bundle, engine=engine), fresh=fresh))
 
@@ -74,7 +75,7 @@ def demo(
     engine: Engine = None,
 ) -> None:
     """A simulated night through Kafka, a worker and the status page to scored detections, with tables at the end."""
-    from console.demo import demo as show
+    from console.commands.demo import demo as show
 
     raise typer.Exit(show(settings(bundle=bundle, engine=engine), packets=packets, seed=seed, report=report, keep=keep))
 
@@ -92,8 +93,8 @@ def publish(
     state: State = None,
 ) -> None:
     """Put packets into the alert topics: recognised by content, the rest listed as skipped."""
-    from console.publish import Pace
-    from console.publish import publish as send
+    from console.commands.publish import Pace
+    from console.commands.publish import publish as send
 
     if sum((rate is not None, speed is not None, maximum)) > 1:
         raise usage("--rate, --speed and --max exclude each other: give one")
@@ -111,7 +112,7 @@ def watch(
     state: State = None,
 ) -> None:
     """Print detections as they come, as a subscriber that holds no group."""
-    from console.watch import watch as show
+    from console.commands.watch import watch as show
 
     raise typer.Exit(show(with_broker(settings(kafka=kafka, state=state)), klass, as_json=json, from_beginning=from_beginning, count=count))
 
@@ -131,7 +132,7 @@ def replay(
     engine: Engine = None,
 ) -> None:
     """Put archived packets through the worker's own function, without a broker, as fast as it goes."""
-    from console.replay import replay as score
+    from console.commands.replay import replay as score
 
     raise typer.Exit(
         score(settings(kafka=kafka, state=state, bundle=bundle, engine=engine), archives, out, labels_file=labels, report=report)
@@ -164,7 +165,7 @@ def evaluate(
     engine: Engine = None,
 ) -> None:
     """How good the few-shot engine is on a table of labelled light curves, beside every baseline in the same episodes."""
-    from console.evaluate import evaluate as run_protocol
+    from console.commands.evaluate import evaluate as run_protocol
 
     found = settings(bundle=bundle, engine=engine)
     raise typer.Exit(
@@ -201,7 +202,7 @@ def describe(
     engine: Engine = None,
 ) -> None:
     """A class from a physical description: check it, simulate it, and see what it is near to."""
-    from console.describe import describe as show
+    from console.commands.describe import describe as show
 
     found = settings(bundle=bundle, engine=engine)
     raise typer.Exit(
@@ -225,7 +226,7 @@ def topics(
     state: State = None,
 ) -> None:
     """Show the topics beside the wiring table, and repair them."""
-    from console.topics import topics as show
+    from console.commands.list_topics import topics as show
 
     raise typer.Exit(show(with_broker(settings(kafka=kafka, state=state)), repair=repair))
 
@@ -241,20 +242,20 @@ def status(
     state: State = None,
 ) -> None:
     """The status page: serve it, or print its figures."""
-    found = with_broker(settings(kafka=kafka, state=state, status_host=host, status_port=port))
+    found = settings(kafka=kafka, state=state, status_host=host, status_port=port)
     if serve:
-        from console.status.serve import serve as serve_page
+        from service.status.serve import serve as serve_page
 
-        raise typer.Exit(serve_page(found))
-    from console.status.terminal import show
+        raise typer.Exit(serve_page(found if found.kafka is not None else with_broker(found)))
+    from console.commands.show_status import show
 
-    raise typer.Exit(show(found, as_json=json, seconds=seconds))
+    raise typer.Exit(show(with_broker(found), as_json=json, seconds=seconds))
 
 
 @app.command()
 def doctor(kafka: Kafka = None, state: State = None, bundle: Bundle = None, engine: Engine = None) -> None:
     """What is installed, which engine and broker would be used, and why."""
-    from console.doctor import doctor as examine
+    from console.commands.doctor import doctor as examine
 
     raise typer.Exit(examine(settings(kafka=kafka, state=state, bundle=bundle, engine=engine)))
 
@@ -279,7 +280,7 @@ def worker(
 @app.command()
 def drift(kafka: Kafka = None, state: State = None) -> None:
     """The drift detectors alone, as production runs them."""
-    from streams.drift import main as follow
+    from streams.agents.drift import main as follow
 
     os.environ.update(with_broker(settings(kafka=kafka, state=state)).environment())  # from where it reads its settings
     raise typer.Exit(follow())

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from schemas import lsst, tess, ztf
-from schemas.wire import PacketError, SchemaStore, load_schema, read_header, read_long, sniff
+from schemas.avro.wire import PacketError, SchemaStore, load_schema, read_header, read_long, sniff
+from schemas.surveys import lsst, tess, ztf
 
 UNKNOWN_CONTAINER = "alerts.ztf"
 """Where a container of a survey we do not know goes: it ends there as a counted rejection."""

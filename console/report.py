@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from console.errors import ConsoleError
+from errors import UserError
 
 
 def write(path: Path | None, figures: Mapping[str, Any]) -> None:
@@ -30,7 +30,7 @@ def write(path: Path | None, figures: Mapping[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
     except OSError as error:
-        raise ConsoleError(f"the report could not be written to {path}: {error.strerror}") from error
+        raise UserError(f"the report could not be written to {path}: {error.strerror}") from error
 
 
 def check_writable(path: Path | None) -> None:
@@ -38,19 +38,19 @@ def check_writable(path: Path | None) -> None:
 
     Raises
     ------
-    ConsoleError
+    UserError
         It is a folder, or its folder cannot be made or written to.
     """
     if path is None:
         return
     if path.is_dir():
-        raise ConsoleError(f"{path} is a folder: name a file to write", 2)
+        raise UserError(f"{path} is a folder: name a file to write", 2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab"):
             pass
     except OSError as error:
-        raise ConsoleError(f"{path} cannot be written: {error.strerror}") from error
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaConsumer
 
 from console import report as reports
-from console.broker import partitions_of
-from schemas.records import Detection, decode_detection
-from streams import topics
+from schemas.records.codec import Detection, decode_detection
+from streams.kafka import topics
+from streams.kafka.topics import admin_client, places_of
 from streams.telemetry import decode_summary
-from streams.topics import admin_client
 
 if TYPE_CHECKING:
-    from streams.settings import Settings
+    from settings.model import Settings
 
 
 @dataclass(slots=True)
@@ -102,7 +101,7 @@ class Listener:
 
     async def __aenter__(self) -> Listener:
         async with admin_client(self._settings) as admin:
-            places = [place for found in (await partitions_of(admin, self.TOPICS)).values() for place in found]
+            places = [place for found in (await places_of(admin, self.TOPICS)).values() for place in found]
         await self._consumer.start()
         self._consumer.assign(places)
         self._task = asyncio.create_task(self._read())

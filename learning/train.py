@@ -27,7 +27,7 @@ from rich.progress import Progress as Bar
 from data.simulate.classes import SLUGS, STREAM_MIX
 from gpu.ort import OrtSession
 from gpu.session import one_line
-from learning import evaluate
+from learning import assessment
 from learning.augment import augment
 from learning.calibrate import ALERTS_A_NIGHT, calibrate
 from learning.dataset import NAMES, SLUG_OF, Alerts, kept, simulate, simulate_curves
@@ -119,13 +119,13 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     demo_size = min(6000, held_out_size)
     say(f"evaluating on {demo_size:,} alerts of the demo's population")
     demo = kept(_set(options, "demo", demo_size), lambda: simulate(demo_size, seeds[2], "demo", options.processes, surveys={"ztf": 1.0}))
-    judged, _ = evaluate.judge_alerts(demo, session, heads)
-    found: dict[str, Any] = {"demo": evaluate.figures(judged, SLUG_OF[demo.label], demo.number, SLUGS), "export": asdict(agreement)}
-    console.print(evaluate.show(found["demo"], SLUGS, "simulated alerts of the demo's population"))
+    judged, _ = assessment.judge_alerts(demo, session, heads)
+    found: dict[str, Any] = {"demo": assessment.figures(judged, SLUG_OF[demo.label], demo.number, SLUGS), "export": asdict(agreement)}
+    console.print(assessment.show(found["demo"], SLUGS, "simulated alerts of the demo's population"))
     labels = Path(options.real) / "LABELS.csv"
     if labels.is_file():
-        found["real"] = evaluate.real_packets(labels.parent, session, heads, SLUGS)
-        console.print(evaluate.show(found["real"], SLUGS, "labelled real ZTF packets"))
+        found["real"] = assessment.real_packets(labels.parent, session, heads, SLUGS)
+        console.print(assessment.show(found["real"], SLUGS, "labelled real ZTF packets"))
 
     tokens, stamps, context = (a[:GOLDEN] for a in inputs)
     answer = session.run(tokens, stamps, context)

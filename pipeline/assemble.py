@@ -15,7 +15,7 @@ import numpy as np
 from operators.features import FEATURES
 from operators.prototypes import Judged
 from operators.types import CONTEXT, F32, AlertBatch
-from schemas.records import ClassProbability, Detection, Feature
+from schemas.records.codec import ClassProbability, Detection, Feature
 
 if TYPE_CHECKING:
     from pipeline.state import ScoringState

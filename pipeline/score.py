@@ -20,7 +20,7 @@ from operators.tokens import tokens
 from operators.types import F32, AlertBatch
 from pipeline.assemble import assemble
 from pipeline.state import ScoringState
-from schemas.records import Detection, Rejected
+from schemas.records.codec import Detection, Rejected
 
 
 def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rejected]:

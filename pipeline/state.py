@@ -25,9 +25,9 @@ from operators.types import AlertBatch, Array
 from pipeline.verify import verify
 from registry.bundle import Bundle
 from registry.bundle import load as load_bundle
-from schemas.decode import Decoder
+from schemas.avro.wire import SchemaStore
+from schemas.surveys.decode import Decoder
 from schemas.taxonomy import TAXONOMY
-from schemas.wire import SchemaStore
 
 SCORING_RULES = "1"
 """Of the code between packet and detection: raised when the same model gives other scores because an operator changed."""

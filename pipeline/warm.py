@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pipeline.score import score
 from pipeline.state import ScoringState
-from schemas import decode, tess
-from schemas.records import Detection
+from schemas.records.codec import Detection
+from schemas.surveys import decode, tess
 
 _LIGHT_CURVE = [{"btjd": 3000.0 + 0.02 * k, "flux": 15000.0 + k, "flux_err": 10.0, "quality": 0} for k in range(8)]
 _PACKET = {"tic": 1, "sector": 1, "cadence": 8, "ra": 0.0, "dec": 0.0, "tmag": 10.0, "baseline": 14990.0, "light_curve": _LIGHT_CURVE}

@@ -68,7 +68,7 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     stream: dict[str, float]
     """What was assumed of a stream: `alerts_a_night`, and nothing that is not also in the arrays."""
     figures: dict[str, Any]
-    """What this model reached, as `learning.evaluate` found it."""
+    """What this model reached, as `learning.assessment` found it."""
     files: dict[str, FileRecord]
 
 

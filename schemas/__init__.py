@@ -1,7 +1,7 @@
 """What bytes mean.
 
-in → packets as a survey sends them (Avro containers, Confluent framing), our own records
+in → packets as a survey sends them (Avro containers, Confluent framing); records of ours
 out → columns of an `AlertBatch`, or a reason why not; the bytes of our own records
 
-`ztf.py`, `lsst.py` and `tess.py` are the only places that know a survey's field names.
+`avro/` reads and writes bytes without trusting one; `surveys/` are the only places that know a survey's field names; `records/` are ours.
 """

@@ -3,5 +3,5 @@
 in → packets on the alert topics, as the surveys send them
 out → detections, rejected packets and telemetry, acknowledged by the broker before the input is
 
-Read `app.py` first: it puts batcher, detector and deliverer together.
+Read `wiring.py` first: it puts batcher, detector and deliverer together.
 """

@@ -13,13 +13,13 @@ from typing import Any
 
 import fastavro
 
-from schemas.records import Detection, Rejected, ScoreSummary
-from schemas.times import galactic_latitude
+from schemas.records.codec import Detection, Rejected, ScoreSummary
+from schemas.surveys.times import galactic_latitude
 
-SCHEMA_TEXT = Path(__file__).with_name("worker.avsc").read_text()
+SCHEMA_TEXT = (Path(__file__).parents[1] / "schemas" / "records" / "worker.avsc").read_text()
 SCHEMA: Any = fastavro.parse_schema(json.loads(SCHEMA_TEXT))
 SCHEMA_ID = 1_000_005
-"""In Confluent's framing, beside those of `schemas.records`; fixed for good."""
+"""In Confluent's framing, beside those of `schemas.records.codec`; fixed for good."""
 GROWTH = 1.05
 FIRST_MS = 0.5
 LAST_BIN = 400

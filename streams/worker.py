@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from streams.settings import Settings, SettingsError
+from settings.model import Settings, SettingsError
 
 if TYPE_CHECKING:
     import faust
 
-    from streams.app import Flow
-    from streams.detect import Scorer
+    from streams.agents.detector import Scorer
+    from streams.wiring import Flow
 
 log = structlog.get_logger(__name__)
 
@@ -89,13 +89,13 @@ def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], 
     Returns
     -------
     int
-        Exit status 0: it was told to end. Where it has to end it leaves the process at once, with `streams.app.ENGINE_FAILED` or
-        `streams.app.FLOW_FAILED`.
+        Exit status 0: it was told to end. Where it has to end it leaves the process at once, with `streams.wiring.ENGINE_FAILED` or
+        `streams.wiring.FLOW_FAILED`.
     """
     import prometheus_client
 
     from streams import metrics
-    from streams.loop import Loop
+    from streams.kafka.loop import Loop
 
     keep_memory()
     configure_logging(settings.log_level)
@@ -116,8 +116,8 @@ def published(settings: Settings) -> Scorer:
     """The model that is configured, warm: its first batch must not wait for a compiler."""
     from pipeline.state import load
     from pipeline.warm import warm
-    from schemas.wire import SchemaStore
-    from streams.app import Pipeline
+    from schemas.avro.wire import SchemaStore
+    from streams.wiring import Pipeline
 
     store = SchemaStore([settings.rubin_schemas] if settings.rubin_schemas else [], settings.schema_registry)
     state = load(settings.bundle, settings.engine, store)
@@ -127,7 +127,7 @@ def published(settings: Settings) -> Scorer:
 
 
 async def _live(settings: Settings, scorer: Scorer, slot: int, metrics_port: int) -> int:
-    from streams.app import FLOW_FAILED, make_app
+    from streams.wiring import FLOW_FAILED, make_app
 
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -157,7 +157,7 @@ async def _live(settings: Settings, scorer: Scorer, slot: int, metrics_port: int
 
 async def _start(app: faust.App, end: Callable[[int, str], None]) -> None:
     """Start the application, and see its end: Faust's own services crash the application, not the process."""
-    from streams.app import FLOW_FAILED
+    from streams.wiring import FLOW_FAILED
 
     try:
         await app.start()
@@ -187,7 +187,7 @@ async def _say_ready(settings: Settings, app: faust.App, slot: int, metrics_port
 
 async def _finish(app: faust.App, flow: Flow) -> None:
     """Leave in order, but do not hang: what is not finished in time comes again."""
-    from streams.app import publish_telemetry
+    from streams.wiring import publish_telemetry
 
     # Faust's shutdown may wait for ever for packets nobody will acknowledge; a thread watches over it to the process's end.
     watchdog = threading.Timer(2 * DRAIN_WITHIN, os._exit, (0,))
@@ -223,7 +223,7 @@ def main() -> int:
         print(f"protonova: {error}", file=sys.stderr)
         return 2
     except EngineError as error:  # the model does not even load: as where it fails on packets, the supervisor gives up after some
-        from streams.app import ENGINE_FAILED
+        from streams.wiring import ENGINE_FAILED
 
         print(f"protonova: {error}", file=sys.stderr)
         return ENGINE_FAILED

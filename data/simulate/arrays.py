@@ -15,17 +15,17 @@ import numpy as np
 
 from data.simulate import sky
 from data.simulate.classes import SLUGS
-from data.simulate.context import NOTHING, PIXEL, band_of, context
 from data.simulate.draw import PopulationName, generator
+from data.simulate.images import stamps
 from data.simulate.observe import TAI_UTC, Alert, choose, observe, points
 from data.simulate.scene import Scene, scene
-from data.simulate.stamps import stamps
+from data.simulate.surroundings import NOTHING, PIXEL, band_of, context
 from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, STAMP, AlertBatch, Survey
 
 SURVEY_MIX: dict[Survey, float] = {"ztf": 0.78, "lsst": 0.18, "tess": 0.04}
 _TESS_CLASSES = ("sn-ia", "sn-ii", "sn-ibc", "afterglow", "m-dwarf-flare", "agn", "rr-lyrae", "eclipsing-binary", "cv", "yso", "bogus")
 REACH = 1.0
-"""[d]: a light curve that begins no later than this after the first detection reaches back to it (schemas/history.py)."""
+"""[d]: a light curve that begins no later than this after the first detection reaches back to it (schemas/surveys/history.py)."""
 _CHUNK = 500
 _TRIES = 1024  # objects tried for one alert: most kilonovae are never seen
 _CROP = slice(RAW_STAMP // 2 - STAMP // 2, RAW_STAMP // 2 - STAMP // 2 + STAMP)

@@ -15,7 +15,7 @@ from data.simulate.arrays import candid_of, object_name, pick
 from data.simulate.classes import STREAM_MIX
 from data.simulate.draw import POPULATIONS, PopulationName, generator
 from data.simulate.observe import Alert, later
-from data.simulate.packets import n_detections, packet
+from data.simulate.survey_packets import n_detections, packet
 
 _AGAIN = 23
 """An object that comes back does so this many alerts later."""

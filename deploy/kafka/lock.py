@@ -1,6 +1,6 @@
 """Write jgo.lock.toml anew: Kafka's jars with version and sha256.   python deploy/kafka/lock.py [KAFKA_VERSION]
 
-In → a Kafka version; out → the lock file beside this one. `console.kafka` fetches exactly these files and checks every sum.
+In → a Kafka version; out → the lock file beside this one. `console.kafka_node.node` fetches exactly these files and checks every sum.
 """
 
 import sys

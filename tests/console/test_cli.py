@@ -87,7 +87,7 @@ def test_a_failure_is_one_line(arguments: tuple[str, ...], environment: dict[str
 
 
 def test_an_unexpected_error_is_one_line_and_a_log(tmp_path: Path) -> None:
-    from console.errors import guarded
+    from console.failures import guarded
 
     def broken() -> int:
         raise ZeroDivisionError("oops\nand more")
@@ -101,7 +101,7 @@ def test_an_unexpected_error_is_one_line_and_a_log(tmp_path: Path) -> None:
 def test_what_the_broker_refuses_is_its_own_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from aiokafka.errors import InvalidReplicationFactorError
 
-    from console.errors import guarded
+    from console.failures import guarded
 
     def refused() -> int:
         raise InvalidReplicationFactorError("topic alerts.ztf: replication factor 3, brokers 1")
@@ -115,7 +115,7 @@ def test_what_the_broker_refuses_is_its_own_words(tmp_path: Path, capsys: pytest
 
 
 def test_an_interrupt_is_130(tmp_path: Path) -> None:
-    from console.errors import guarded
+    from console.failures import guarded
 
     def stopped() -> int:
         raise KeyboardInterrupt
@@ -125,7 +125,7 @@ def test_an_interrupt_is_130(tmp_path: Path) -> None:
 
 
 def test_what_a_packet_says_cannot_drive_a_terminal() -> None:
-    from console.errors import one_line
+    from errors import one_line
 
     assert one_line("a\x1b[2J\nb\tc") == "a [2J b c"
     assert len(one_line("x" * 9999)) == 500

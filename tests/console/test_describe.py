@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from learning import zeroshot
+from evaluation import zeroshot
 from registry.bundle import load
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import base64
 import os
 
-from console.kafka import cluster_id
+from console.kafka_node.node import cluster_id
 
 
 def test_a_clusters_name_is_no_option():

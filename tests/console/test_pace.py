@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from console.errors import ConsoleError
-from console.publish import Pace, Schedule
-from console.sources import Range
+from console.commands.publish import Pace, Schedule
+from console.inputs import Range
+from errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_paces(rate: str | None, speed: str | None, pace: Pace) -> None:
 
 @pytest.mark.parametrize(("rate", "speed"), [("0", None), ("-3", None), ("nan", None), (None, "fast"), ("1e99", None), ("", None)])
 def test_what_is_no_pace(rate: str | None, speed: str | None) -> None:
-    with pytest.raises(ConsoleError) as caught:
+    with pytest.raises(UserError) as caught:
         Pace.parse(rate, speed)
     assert caught.value.code == 2
 
@@ -42,5 +42,5 @@ def test_ranges() -> None:
         "a", None, None, 1_700_000_000_000, 1_700_000_000_000
     )
     for wrong in ("kafka://", "kafka://a?form=3", "kafka://a?from=yesterday", "kafka://a/b"):
-        with pytest.raises(ConsoleError):
+        with pytest.raises(UserError):
             Range.parse(wrong)

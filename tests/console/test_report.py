@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from console import report as reports
-from console.errors import ConsoleError
+from errors import UserError
 
 PAIRS = [("tde", "tde")] * 3 + [("tde", "agn")] + [("agn", "agn")] * 8 + [("agn", "tde")] * 2 + [("kilonova", "other")] * 2
 
@@ -51,8 +51,8 @@ def test_a_report_is_json_without_nan(tmp_path: Path) -> None:
 
 
 def test_a_report_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
-    with pytest.raises(ConsoleError, match="folder"):
+    with pytest.raises(UserError, match="folder"):
         reports.check_writable(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConsoleError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         reports.check_writable(tmp_path / "file" / "report.json")

@@ -8,15 +8,15 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from console.claim import claim
-from console.errors import ConsoleError
-from console.run import Supervisor
-from streams.settings import Settings
+from console.commands.run import Supervisor
+from errors import UserError
+from settings.model import Settings
 
 
 def test_two_runs_do_not_share_a_state_folder_at_a_cluster_either(tmp_path: Path) -> None:
     settings = Settings(kafka="127.0.0.1:1", state=tmp_path)  # nobody listens: it is refused before the broker is asked
     held = claim(tmp_path / "run", tmp_path)
-    with pytest.raises(ConsoleError, match="another protonova run uses the state folder"):
+    with pytest.raises(UserError, match="another protonova run uses the state folder"):
         Supervisor(settings).start()
     held.close()
     with pytest.raises(KafkaError, match="bootstrap"):
@@ -26,5 +26,5 @@ def test_two_runs_do_not_share_a_state_folder_at_a_cluster_either(tmp_path: Path
 
 def test_a_folder_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
-    with pytest.raises(ConsoleError, match=r"cannot be used: .*directory"):
+    with pytest.raises(UserError, match=r"cannot be used: .*directory"):
         claim(tmp_path / "state" / "run", tmp_path / "state")

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.archives import Packet, Skipped, packets_of
+from data.connectors.archives import Packet, Skipped, packets_of
 from data.simulate.night import night
-from schemas.decode import Decoder
-from schemas.packets import encode_ztf
+from schemas.avro.container import encode_ztf
+from schemas.surveys.decode import Decoder
 
 
 @pytest.fixture(scope="module")

@@ -25,12 +25,12 @@ from data.simulate.described import (
 from data.simulate.draw import Draw
 from data.simulate.lookup import LEAST, Lookup, find
 from data.simulate.observe import choose, observe
-from data.simulate.packets import packet
 from data.simulate.recipe import FAINTEST
 from data.simulate.sample import NeverSeenError, sample, summary
 from data.simulate.sky import modulus
 from data.simulate.source import PIVOT, Source
-from schemas.decode import Decoder
+from data.simulate.survey_packets import packet
+from schemas.surveys.decode import Decoder
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -10,7 +10,7 @@ import pytest
 
 from data.simulate.classes import SLUGS, STREAM_MIX
 from data.simulate.night import Truth, alert_at, night
-from schemas.decode import Decoder
+from schemas.surveys.decode import Decoder
 from schemas.taxonomy import CLASSES
 
 Stream = list[tuple[bytes, Truth]]

@@ -13,15 +13,15 @@ from data.simulate import classes
 from data.simulate.arrays import make, pick, to_batch
 from data.simulate.cadence import visits
 from data.simulate.cataclysmic import KINDS
-from data.simulate.context import NOTHING, context
 from data.simulate.draw import Draw, generator
+from data.simulate.images import stamps
 from data.simulate.observe import Alert, observe
-from data.simulate.packets import n_detections, packet
 from data.simulate.scene import scene
 from data.simulate.sky import dimming, ecliptic_latitude, from_ecliptic, from_galactic, galactic_latitude, modulus, redshift_at
-from data.simulate.stamps import stamps
+from data.simulate.surroundings import NOTHING, context
+from data.simulate.survey_packets import n_detections, packet
 from operators.types import CONTEXT, RAW_STAMP, STAMP
-from schemas.decode import Decoder
+from schemas.surveys.decode import Decoder
 
 pytestmark = pytest.mark.filterwarnings("error")
 REPOSITORY = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import yaml
 from typer.main import get_command
 
 from console.cli import app
-from streams.settings import Settings
+from settings.model import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

@@ -12,8 +12,8 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from console.status.exposition import exposition
-from console.status.figures import OUTCOMES
+from service.status.exposition import exposition
+from service.status.figures import OUTCOMES
 from streams import metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

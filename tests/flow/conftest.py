@@ -19,10 +19,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from console.child import Child
-from console.errors import ConsoleError
-from console.kafka import LocalKafka
-from streams import topics
-from streams.settings import Settings
+from console.kafka_node.node import LocalKafka
+from errors import UserError
+from settings.model import Settings
+from streams.kafka import topics
 from tests.flow import stand_in
 
 _count = itertools.count(1)
@@ -49,7 +49,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 def version() -> str:
     """Of the Kafka that is locked."""
-    from console.jars import locked
+    from console.kafka_node.jars import locked
 
     return next(jar.version for jar in locked() if jar.name == "kafka_2.13")
 
@@ -60,7 +60,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     node = LocalKafka()
     try:
         node.start(tmp_path_factory.mktemp("kafka"))
-    except ConsoleError as error:
+    except UserError as error:
         if "cannot be fetched" not in str(error):  # without a network there is no Kafka; every other failure is ours
             raise
         pytest.skip(str(error))
@@ -237,6 +237,6 @@ def header(record: ConsumerRecord, name: str) -> str | None:
 
 def ids(records: Sequence[ConsumerRecord]) -> list[str]:
     """The detections' ids."""
-    from schemas.records import decode_detection
+    from schemas.records.codec import decode_detection
 
     return [decode_detection(r.value).detection_id for r in records]

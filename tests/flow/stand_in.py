@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from schemas.records import ClassProbability, Detection, Rejected
+from schemas.records.codec import ClassProbability, Detection, Rejected
 
 SCORING_ID = "feedfacecafe0123"
 
@@ -25,7 +25,7 @@ def packet(candid: int, klass: str = "sn-ia", probability: float = 0.9, size: in
 
 
 class StandIn:
-    """What `streams.app.Pipeline` is, without a network."""
+    """What `streams.wiring.Pipeline` is, without a network."""
 
     classes = ("sn-ia", "tde", "bogus")
     thresholds = {"sn-ia": 0.5, "tde": 0.2}  # noqa: RUF012
@@ -83,7 +83,7 @@ class StandIn:
 
 
 if __name__ == "__main__":  # a worker process of its own: python tests/flow/stand_in.py SLOT [SECONDS_A_PACKET]
-    from streams.settings import Settings
+    from settings.model import Settings
     from streams.worker import run_worker
 
     cost = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0

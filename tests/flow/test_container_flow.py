@@ -6,7 +6,7 @@ import io
 
 import fastavro
 
-from streams import topics
+from streams.kafka import topics
 from tests.flow.conftest import Bench
 from tests.flow.stand_in import packet
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from console.child import Child
-from streams import topics
+from streams.kafka import topics
 from streams.telemetry import Tally
 from tests.flow.conftest import Bench, until
 from tests.streams.test_watching import seconds
@@ -19,7 +19,7 @@ async def watch(bench: Bench) -> Child:
     log = bench.settings.state / "logs" / "drift.log"
     log.write_bytes(b"")
     where = {"PYTHONPATH": str(Path(__file__).parents[2]), **bench.settings.environment()}
-    process = Child([sys.executable, "-m", "streams.drift"], log, where)
+    process = Child([sys.executable, "-m", "streams.agents.drift"], log, where)
     await until(lambda: "watching" in log.read_text(), 60, log.read_text)
     return process
 

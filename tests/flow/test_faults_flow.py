@@ -13,10 +13,10 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 
-from console.kafka import LocalKafka, answers
-from streams import topics
-from streams.app import ENGINE_FAILED, FLOW_FAILED
-from streams.loop import Loop
+from console.kafka_node.node import LocalKafka, answers
+from streams.kafka import topics
+from streams.kafka.loop import Loop
+from streams.wiring import ENGINE_FAILED, FLOW_FAILED
 from tests.flow.conftest import Bench, ids, until
 from tests.flow.stand_in import packet
 

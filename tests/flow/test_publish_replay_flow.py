@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from console.run import Supervisor
+from console.commands.run import Supervisor
 from console.tally import Listener
-from schemas.records import Detection
-from streams.settings import Settings
+from schemas.records.codec import Detection
+from settings.model import Settings
 
 EXPECTED: dict[str, Any] = {
     # Over everything in ztf_alerts and lsst_alerts: what is published where, what is skipped, what becomes of it.

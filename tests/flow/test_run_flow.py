@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from console.kafka import LocalKafka
+from console.kafka_node.node import LocalKafka
 
 
 def until(true: Callable[[], object], within: float = 150.0) -> None:
@@ -34,7 +34,7 @@ def worker_pid(state: Path) -> int:
 def test_run_brings_back_a_killed_worker_and_takes_its_children_along(kafka: LocalKafka, tmp_path: Path, how: signal.Signals) -> None:
     state = tmp_path / "state"
     code = (
-        "import sys; from console.run import run; from streams.settings import Settings; "
+        "import sys; from console.commands.run import run; from settings.model import Settings; "
         # A cluster's settings must not keep our own single node from starting.
         "sys.exit(run(Settings(state=sys.argv[1], status_port=0, replication=3)))"
     )

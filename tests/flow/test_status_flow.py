@@ -21,11 +21,11 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from console.kafka import LocalKafka
-from console.run import Supervisor
+from console.commands.run import Supervisor
+from console.kafka_node.node import LocalKafka
 from data.simulate.night import night
-from schemas.records import decode_detection
-from streams.settings import Settings
+from schemas.records.codec import decode_detection
+from settings.model import Settings
 from tests.flow.conftest import Bench, fresh, header
 from tests.flow.test_publish_replay_flow import essence
 

@@ -9,9 +9,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from console.errors import ConsoleError
-from console.kafka import LocalKafka
-from streams import topics
+from console.kafka_node.node import LocalKafka
+from errors import UserError
+from streams.kafka import topics
 from tests.flow.conftest import Bench
 
 CLASSES = ("sn-ia", "tde", "bogus")
@@ -78,7 +78,7 @@ async def test_a_compacted_topic_keeps_the_latest_of_each_key(bench: Bench) -> N
 
 def test_a_second_run_on_the_same_folder_is_one_line(kafka: LocalKafka) -> None:
     folder = Path(kafka._folder).parent
-    with pytest.raises(ConsoleError) as caught:
+    with pytest.raises(UserError) as caught:
         LocalKafka().start(folder)
     assert "another protonova run uses the state folder" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from schemas.records import decode_detection
-from streams import topics
+from schemas.records.codec import decode_detection
+from streams.kafka import topics
 from streams.telemetry import decode_summary
 from tests.flow.conftest import Bench, header, ids
 from tests.flow.stand_in import packet

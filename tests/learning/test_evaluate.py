@@ -12,7 +12,7 @@ from rich.console import Console
 pytest.importorskip("torch")
 
 from gpu.ort import OrtSession
-from learning import evaluate
+from learning import assessment
 from operators.prototypes import Judged
 from registry.bundle import load
 
@@ -31,7 +31,7 @@ def test_figures_by_hand() -> None:
     label = np.array([0] * 10 + [1] * 10 + [2] * 10)
     best = [0] * 10 + [1] * 5 + [0] * 5 + [2] * 10
     number = np.array([1] * 10 + [9] * 20)
-    found = evaluate.figures(judged(best), label, number, CLASSES)
+    found = assessment.figures(judged(best), label, number, CLASSES)
     assert found["n"] == {"1": 10, "2-4": 0, "5+": 20}
     assert found["accuracy"] == {"1": 1.0, "5+": 0.75}
     assert found["recall"]["5+"] == {"b": 0.5, "c": 1.0}
@@ -44,16 +44,16 @@ def test_figures_by_hand() -> None:
 
 def test_a_class_with_few_alerts_has_no_recall() -> None:
     label = np.array([0] * 10 + [1] * 3)
-    found = evaluate.figures(judged([0] * 13), label, np.full(13, 7), CLASSES)
+    found = assessment.figures(judged([0] * 13), label, np.full(13, 7), CLASSES)
     assert found["recall"]["5+"] == {"a": 1.0}
     assert found["macro"]["5+"] == 1.0
 
 
 def test_the_table_shows_every_class() -> None:
     label = np.arange(30) % 3
-    found = evaluate.figures(judged(label.tolist()), label, np.full(30, 2), CLASSES)
+    found = assessment.figures(judged(label.tolist()), label, np.full(30, 2), CLASSES)
     console = Console(record=True, width=120, file=io.StringIO())
-    console.print(evaluate.show(found, CLASSES, "title"))
+    console.print(assessment.show(found, CLASSES, "title"))
     text = console.export_text()
     assert all(name in text for name in CLASSES)
     assert "100%" in text
@@ -62,7 +62,7 @@ def test_the_table_shows_every_class() -> None:
 def test_real_packets(shared: Path) -> None:
     """Moving objects, by far the most labelled packets, are recognised; the rest is few and only reported."""
     bundle = load()
-    found = evaluate.real_packets(shared / "ztf_alerts", OrtSession(bundle.encoder), bundle.heads, bundle.classes)
+    found = assessment.real_packets(shared / "ztf_alerts", OrtSession(bundle.encoder), bundle.heads, bundle.classes)
     assert sum(found["n"].values()) >= 160
     assert found["recall"]["1"]["asteroid"] > 0.9
     assert 0.8 < found["coverage"] <= 1

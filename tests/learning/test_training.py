@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from data.simulate.classes import SLUGS, STREAM_MIX  # noqa: E402
 from gpu.ort import OrtSession  # noqa: E402
-from learning import evaluate  # noqa: E402
+from learning import assessment  # noqa: E402
 from learning.augment import Strength, augment  # noqa: E402
 from learning.calibrate import FLOOR, calibrate, prior, quantile, thresholds  # noqa: E402
 from learning.dataset import NAMES, SLUG_OF, Alerts, join, simulate  # noqa: E402
@@ -227,7 +227,7 @@ def test_calibration_is_calibrated() -> None:
     embedding, logits, label = head_inputs()
     heads, least = calibrate(embedding[:3000], logits[:3000], label[:3000], SLUGS, STREAM_MIX)
     judged = judge(embedding[3000:], logits[3000:], heads)
-    found = evaluate.figures(judged, label[3000:], np.full(3000, 9), SLUGS)
+    found = assessment.figures(judged, label[3000:], np.full(3000, 9), SLUGS)
     assert found["accuracy"]["5+"] > 0.9
     assert found["ece"] < 0.06  # a little unsure: some probability goes to `other`
     assert 0.87 < found["coverage"] <= 1.0
@@ -272,8 +272,8 @@ def test_calibration_error_of_a_perfect_and_of_a_boasting_model() -> None:
     rng = np.random.default_rng(2)
     confidence = rng.uniform(0.3, 1, 20_000)
     right = rng.random(20_000) < confidence
-    assert evaluate.calibration_error(confidence, right) < 0.02
-    assert evaluate.calibration_error(np.full(1000, 0.99), np.arange(1000) % 2 == 0) == pytest.approx(0.49, abs=0.01)
+    assert assessment.calibration_error(confidence, right) < 0.02
+    assert assessment.calibration_error(np.full(1000, 0.99), np.arange(1000) % 2 == 0) == pytest.approx(0.49, abs=0.01)
 
 
 @pytest.mark.parametrize("wrong", [["--steps", "0"], ["--minutes", "nan"], ["--seed", "-1"], ["--out", ""], ["--processes", "0"]])

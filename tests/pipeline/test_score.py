@@ -16,7 +16,7 @@ from pipeline.state import ScoringState, load, make_state
 from pipeline.verify import verify
 from pipeline.warm import warm
 from registry.bundle import load as load_bundle
-from schemas.records import Detection, Rejected, decode_detection, encode
+from schemas.records.codec import Detection, Rejected, decode_detection, encode
 from tests.schemas.test_units import rubin
 
 

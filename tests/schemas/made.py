@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from schemas.packets import varint
+from schemas.avro.container import varint
 
 CANDIDATE: dict[str, Any] = {"jd": "double", "fid": "int", "programid": "int", "candid": "long", "isdiffpos": "string", "magpsf": "float",
                              "sigmapsf": "float", "ra": "double", "dec": "double"}  # fmt: skip

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from operators.types import MAX_POINTS
-from schemas.columns import Columns
-from schemas.cutouts import Cutouts
-from schemas.history import DETECTION, FORCED, LIMIT, OWN, settle
-from schemas.packets import make_cutout, make_fits
-from schemas.times import ecliptic_latitude, galactic_latitude, utc_jd_to_mjd_tai
+from schemas.avro.container import make_cutout, make_fits
+from schemas.surveys.columns import Columns
+from schemas.surveys.cutouts import Cutouts
+from schemas.surveys.history import DETECTION, FORCED, LIMIT, OWN, settle
+from schemas.surveys.times import ecliptic_latitude, galactic_latitude, utc_jd_to_mjd_tai
 
 
 def settled(points: list[tuple[float, float, float, float, float, float]], first: float = np.nan, here: float = np.inf) -> Columns:

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import lsst, tess, ztf
-from schemas.cutouts import Cutouts
-from schemas.decode import Decoder, warm
-from schemas.machine import MAX_ROWS
-from schemas.packets import ZTF_SCHEMA, encode_rubin, encode_ztf, make_cutout, make_fits
-from schemas.wire import MAX_PACKET, SchemaStore
+from schemas.avro.container import ZTF_SCHEMA, encode_rubin, encode_ztf, make_cutout, make_fits
+from schemas.avro.machine import MAX_ROWS
+from schemas.avro.wire import MAX_PACKET, SchemaStore
+from schemas.surveys import lsst, tess, ztf
+from schemas.surveys.cutouts import Cutouts
+from schemas.surveys.decode import Decoder, warm
 from tests.schemas.made import CANDIDATE, container, tess_record, ztf_record
 
 DECODER = Decoder()

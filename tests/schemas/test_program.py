@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.machine import Scratch, run
-from schemas.program import Want, code, compile_schema, slots
-from schemas.wire import PacketError
+from schemas.avro.machine import Scratch, run
+from schemas.avro.program import Want, code, compile_schema, slots
+from schemas.avro.wire import PacketError
 
 WANT = Want(
     {"a": "number", "in.b": "number", "in.name": "text", "blob": "bytes", "id": "integer", "color": "text", "flag": "number"},

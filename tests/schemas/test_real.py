@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, WAVELENGTH
-from schemas.decode import Decoded, Decoder
-from schemas.wire import SchemaStore
+from schemas.avro.wire import SchemaStore
+from schemas.surveys.decode import Decoded, Decoder
 
 EXPECTED = {
     ("ztf_alerts/alerce_pipeline/early_classification_step", "ztf"): 1,

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 
 from data.simulate.classes import SLUGS as SIMULATED
-from schemas import records
-from schemas.records import ClassProbability, Detection, Feature, ScoreSummary
-from schemas.subjects import SUBJECTS
+from schemas.avro.wire import PacketError, SchemaStore
+from schemas.records import codec
+from schemas.records.codec import ClassProbability, Detection, Feature, ScoreSummary
+from schemas.records.subjects import SUBJECTS
 from schemas.taxonomy import CLASSES, SLUGS, slug_of
-from schemas.wire import PacketError, SchemaStore
 
 DETECTION = Detection(
     detection_id="ztf:-5:0123456789abcdef", survey="ztf", candid=-5, object_id="ZTF18abcdefg", programid=1, ra=1.5, dec=-2.5, mjd=60000.25,
@@ -42,32 +42,32 @@ def schema(subject: str) -> Any:
 
 @pytest.mark.parametrize("detection", [DETECTION, replace(DETECTION, features=(), conformal_set=(), candid=2**63 - 1, flux=None)])
 def test_a_detection_is_what_fastavro_reads(detection: Detection) -> None:
-    framed = records.encode(detection)
+    framed = codec.encode(detection)
     assert framed[:5] == b"\0" + (1_000_001).to_bytes(4, "big")
-    assert fastavro.schemaless_reader(io.BytesIO(framed[5:]), schema("detections-value"), None) == records.to_row(detection)
+    assert fastavro.schemaless_reader(io.BytesIO(framed[5:]), schema("detections-value"), None) == codec.to_row(detection)
     out = io.BytesIO()
-    fastavro.schemaless_writer(out, schema("detections-value"), records.to_row(detection))
+    fastavro.schemaless_writer(out, schema("detections-value"), codec.to_row(detection))
     assert out.getvalue() == framed[5:]
-    [back] = list(fastavro.reader(io.BytesIO(records.encode_container(detection))))
-    assert back == records.to_row(detection)
-    assert records.decode_detection(framed) == detection
-    assert records.decode_detection(records.encode_container(detection)) == detection
+    [back] = list(fastavro.reader(io.BytesIO(codec.encode_container(detection))))
+    assert back == codec.to_row(detection)
+    assert codec.decode_detection(framed) == detection
+    assert codec.decode_detection(codec.encode_container(detection)) == detection
 
 
 def test_a_row_goes_into_an_arrow_table() -> None:
-    table = pa.Table.from_pylist([records.to_row(DETECTION)] * 2)
+    table = pa.Table.from_pylist([codec.to_row(DETECTION)] * 2)
     assert table.num_rows == 2
     assert table["classes"][0].as_py()[0] == {"name": "sn-ia", "probability": 0.75, "prior_probability": 0.5}
 
 
 def test_summaries_come_back() -> None:
-    assert records.decode_summary(records.encode(SUMMARY)) == SUMMARY
+    assert codec.decode_summary(codec.encode(SUMMARY)) == SUMMARY
 
 
-@pytest.mark.parametrize("value", [b"", b"\0\0\0\0\1abc", b"Obj\x01", records.encode(DETECTION)[:-3], records.encode(SUMMARY), b"\0" * 40])
+@pytest.mark.parametrize("value", [b"", b"\0\0\0\0\1abc", b"Obj\x01", codec.encode(DETECTION)[:-3], codec.encode(SUMMARY), b"\0" * 40])
 def test_what_is_no_detection(value: bytes) -> None:
     with pytest.raises(PacketError):
-        records.decode_detection(value)
+        codec.decode_detection(value)
 
 
 def test_records_and_schemas_have_the_same_fields_in_the_same_order() -> None:
@@ -159,6 +159,6 @@ def test_labels_of_others(label: str, slug: str | None) -> None:
 
 
 def test_a_rejected_row_has_finite_numbers_only_where_it_says_so() -> None:
-    row = records.to_row(replace(DETECTION, flux=None))
+    row = codec.to_row(replace(DETECTION, flux=None))
     assert row["flux"] is None
     assert np.isfinite([row["ra"], row["dec"], row["mjd"], row["novelty"]]).all()

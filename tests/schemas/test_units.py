@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from operators.types import CONTEXT, MAX_POINTS
-from schemas import tess
-from schemas.decode import Decoder
-from schemas.packets import encode_rubin, encode_ztf, make_cutout, make_fits
-from schemas.wire import PacketError, SchemaStore
+from schemas.avro.container import encode_rubin, encode_ztf, make_cutout, make_fits
+from schemas.avro.wire import PacketError, SchemaStore
+from schemas.surveys import tess
+from schemas.surveys.decode import Decoder
 from tests.schemas.made import tess_record, ztf_record
 
 TAI = 37 / 86400

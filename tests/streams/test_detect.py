@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from schemas.records import Detection, Rejected
-from streams.detect import Detector, Doubles, EngineFailure, Incoming, Outcome, Revisions, score_in_halves
+from schemas.records.codec import Detection, Rejected
+from streams.agents.detector import Detector, Doubles, EngineFailure, Incoming, Outcome, Revisions, score_in_halves
 from tests.flow.stand_in import StandIn, packet
 
 

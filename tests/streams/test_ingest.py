@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.ingest import Batcher
+from streams.agents.batcher import Batcher
 
 
 class Stage:

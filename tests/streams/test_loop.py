@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from streams.loop import Loop
+from streams.kafka.loop import Loop
 
 
 def run(loop: Callable[[], asyncio.AbstractEventLoop], scenario: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> Any:
@@ -50,7 +50,7 @@ def test_a_write_after_the_end_is_dropped(loop: Callable[[], asyncio.AbstractEve
 
 
 def test_uvloop_itself_raises() -> None:
-    with pytest.raises(RuntimeError, match="closed"):  # once it does not, `streams.loop` has no purpose any more
+    with pytest.raises(RuntimeError, match="closed"):  # once it does not, `streams.kafka.loop` has no purpose any more
         run(uvloop.new_event_loop, late)
 
 

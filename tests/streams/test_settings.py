@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.settings import Settings, SettingsError
+from settings.model import Settings, SettingsError
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from typing import Any
 import faust
 import pytest
 
-from streams.transport import PromptTransport
+from streams.kafka.transport import PromptTransport
 
 
 def run(tmp_path: Path, scenario: Any) -> Any:

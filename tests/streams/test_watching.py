@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import orjson
 
-from schemas import records
-from schemas.records import Rejected
-from streams.drift import Alarm, Watch, observe
-from streams.liveness import Stall
+from schemas.records import codec
+from schemas.records.codec import Rejected
+from streams.agents.drift import Alarm, Watch, observe
+from streams.kafka.liveness import Stall
+from streams.kafka.transport import Span
 from streams.telemetry import FIRST_MS, GROWTH, Tally, decode_summary, encode_summary, latency_bin
-from streams.transport import Span
 from tests.flow.stand_in import StandIn, packet
 
 
@@ -59,7 +59,7 @@ def test_a_tally_tells_what_happened_once_and_is_quiet_then() -> None:
     assert decode_summary(encode_summary(summary)) == summary
     assert (summary.total, summary.packets, summary.surveys["ztf"].rejected) == (3, 3, {"bad_avro": 1})
     (stratum,) = scores
-    assert records.decode_summary(records.encode(stratum)).n == 1
+    assert codec.decode_summary(codec.encode(stratum)).n == 1
     assert tally.take(2.0) == (None, [])
     alive, _ = tally.take(6.5)
     assert alive is not None
@@ -74,7 +74,7 @@ def seconds(tally: Tally, count: int, probability: float, start: int) -> list[by
         tally.batch(25, 0.01)
         summary, scores = tally.take(float(start + second))
         assert summary is not None
-        out += [encode_summary(summary), *(records.encode(s) for s in scores)]
+        out += [encode_summary(summary), *(codec.encode(s) for s in scores)]
     return out
 
 

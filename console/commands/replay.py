@@ -1,0 +1,328 @@
+"""Archived packets → scores in a parquet file, through the worker's own function and without a broker (but for ranges of a topic).
+
+What happens to a packet is what happens to it on the stream: the same bytes seen again are a duplicate
+(`streams.agents.detector`), everything else goes to `pipeline.score.score` in batches. With a file of labels the scores are judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from console import report as reports
+from errors import UserError, one_line, say
+from schemas.records.codec import Detection, Rejected, to_row
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from settings.model import Settings
+    from streams.agents.detector import Scorer
+
+Named = tuple[str, bytes]
+"""Where a packet comes from, and the packet."""
+
+_PROBABILITY = pa.struct([("name", pa.string()), ("probability", pa.float32()), ("prior_probability", pa.float32())])
+_FIELDS: list[pa.Field[Any]] = [
+    pa.field("origin", pa.string(), nullable=False, metadata={"doc": "file, member of an archive, row, or topic[partition]@offset"}),
+    pa.field("kind", pa.string(), nullable=False, metadata={"doc": "detection, rejected or duplicate"}),
+    pa.field("detection_id", pa.string()),
+    pa.field("survey", pa.string()),
+    pa.field("candid", pa.int64()),
+    pa.field("object_id", pa.string()),
+    pa.field("ra", pa.float64(), metadata={"unit": "deg"}),
+    pa.field("dec", pa.float64(), metadata={"unit": "deg"}),
+    pa.field("mjd", pa.float64(), metadata={"unit": "d TAI"}),
+    pa.field("band", pa.string()),
+    pa.field("flux", pa.float32(), metadata={"unit": "uJy"}),
+    pa.field("flux_err", pa.float32(), metadata={"unit": "uJy"}),
+    pa.field("n_detections", pa.int32()),
+    pa.field("top_class", pa.string()),
+    pa.field("top_probability", pa.float32()),
+    pa.field("classes", pa.list_(_PROBABILITY)),
+    pa.field("conformal_set", pa.list_(pa.string())),
+    pa.field("novelty", pa.float32()),
+    pa.field("nearest_prototype", pa.string()),
+    pa.field("prototype_distance", pa.float32()),
+    pa.field("model", pa.string()),
+    pa.field("engine", pa.string()),
+    pa.field("scoring_id", pa.string()),
+    pa.field("error_class", pa.string(), metadata={"doc": "of a rejected packet"}),
+    pa.field("reason", pa.string(), metadata={"doc": "of a rejected packet"}),
+]
+SCHEMA = pa.schema(_FIELDS)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the packets."""
+
+    packets: int = 0
+    detections: int = 0
+    duplicates: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def figures(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "packets": self.packets,
+            "detections": self.detections,
+            "duplicates": self.duplicates,
+            "skipped": dict(self.skipped),
+            "rejected": dict(self.rejected),
+        }
+
+
+def row(origin: str, outcome: Detection | Rejected | None) -> dict[str, Any]:
+    """One row of the file; None is a double."""
+    if outcome is None:
+        return {"origin": origin, "kind": "duplicate"}
+    if isinstance(outcome, Rejected):
+        return {
+            "origin": origin,
+            "kind": "rejected",
+            "survey": outcome.survey,
+            "error_class": outcome.error_class,
+            "reason": outcome.reason,
+        }
+    return {"origin": origin, "kind": "detection", **to_row(outcome)}
+
+
+class Writer:
+    """Rows → a parquet file that appears under its name only when it is whole."""
+
+    ROWS = 4096
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._rows: list[dict[str, Any]] = []
+        try:
+            self._file = pq.ParquetWriter(self._part, SCHEMA, compression="zstd")
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+    def add(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Append rows."""
+        self._rows.extend(rows)
+        if len(self._rows) >= self.ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._file.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            self._rows = []
+
+    def close(self) -> None:
+        """Finish: the file is there from now on."""
+        self._flush()
+        self._file.close()
+        self._part.replace(self.path)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        with suppress(OSError, ValueError):
+            self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+def outcomes(
+    packets: Iterable[Named], scorer: Scorer, batch_size: int, remembered: int
+) -> Iterator[tuple[list[str], list[Detection | Rejected | None]]]:
+    """Score packets batch by batch, by the code that a worker runs.
+
+    Parameters
+    ----------
+    packets : iterable of (origin, packet)
+    scorer : Scorer
+        The pure function with its state.
+    batch_size : int
+        Packets a batch.
+    remembered : int
+        How many packets are remembered to tell doubles.
+
+    Yields
+    ------
+    (list of str, list)
+        Origins and what became of them; None is a double.
+    """
+    from streams.agents.detector import Detector, Doubles, Incoming, Revisions
+
+    source = iter(packets)
+    loop = asyncio.new_event_loop()
+    with ThreadPoolExecutor(1) as executor:
+        detector = Detector(scorer, Doubles(remembered), Revisions(remembered), executor)
+        try:
+            while batch := list(islice(source, batch_size)):
+                incoming = [Incoming(packet, "", 0, 0, 0, ()) for _, packet in batch]
+                scored = loop.run_until_complete(detector.compute(incoming))
+                yield [origin for origin, _ in batch], [outcome.result for outcome in scored.outcomes]
+        finally:
+            loop.close()
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """Label by object id or candid; empty labels are left out.
+
+    Raises
+    ------
+    UserError
+        The file is missing or lacks a column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            table = csv.DictReader(handle)
+            names = {n.lower().replace("_", ""): n for n in table.fieldnames or ()}
+            key = next((names[n] for n in ("candid", "objectid", "diaobjectid") if n in names), None)
+            value = next((names[n] for n in ("label", "klass", "class", "type") if n in names), None)
+            if key is None or value is None:
+                raise UserError(
+                    f"{path} has no column objectId or candid beside label or klass; it has {', '.join(table.fieldnames or ())}"
+                )
+            return {r[key].strip(): r[value].strip() for r in table if r[key] and r[value] and r[value].strip()}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a table of labels: {one_line(error, 200)}") from error
+
+
+@dataclass(slots=True)
+class Judge:
+    """Compares detections with labels."""
+
+    labels: dict[str, str]
+    compared: reports.Comparison = field(default_factory=reports.Comparison)
+    unmapped: Counter[str] = field(default_factory=Counter)
+    """Labels outside our classes."""
+    unlabelled: int = 0
+
+    def add(self, detection: Detection) -> None:
+        """Take one detection."""
+        from schemas.taxonomy import slug_of
+
+        label = self.labels.get(str(detection.candid)) or self.labels.get(detection.object_id)
+        if label is None:
+            self.unlabelled += 1
+            return
+        slug = slug_of(label) or slug_of(label.partition("/")[0])  # catalogues write LPV/AGB where they cannot tell
+        if slug is None:
+            self.unmapped[label] += 1
+        else:
+            self.compared.pairs.append((slug, detection.top_class, detection.n_detections))
+
+    def figures(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "labelled": len(self.compared.pairs),
+            "unlabelled": self.unlabelled,
+            "unmapped": dict(self.unmapped),
+            **self.compared.figures(),
+        }
+
+    def show(self, console: Console, title: str) -> None:
+        """Print the tables."""
+        if not self.compared.pairs:
+            console.print(f"{title}: no detection has a label that the taxonomy knows")
+            return
+        reports.show(console, f"{title}: by the number of detections", reports.strata_table(self.compared.strata()))
+        reports.show(console, f"{title}: by class", reports.class_table(self.compared.matrix()))
+        reports.show_confusion(console, self.compared.matrix(), f"{title}: confusion")
+        if self.unmapped:
+            some = ", ".join(f"{name} ({n})" for name, n in self.unmapped.most_common(5))
+            console.print(f"{self.unmapped.total():,} alerts have a label outside our classes, such as {some}", soft_wrap=True)
+
+
+def sources(settings: Settings, archives: Sequence[str], tally: Tally) -> Iterator[Named]:
+    """Packets of archives and of ranges of topics, in order; what is none is said and counted."""
+    from console.broker import with_broker
+    from console.inputs import topic_range
+    from data.connectors.archives import Skipped, packets_of
+
+    for archive in archives:
+        if archive.startswith("kafka://"):
+            yield from topic_range(with_broker(settings), archive)
+            continue
+        for item in packets_of([archive]):
+            if isinstance(item, Skipped):
+                tally.skipped[item.kind] += 1
+                say(f"skipped {item.origin}: {item.reason}")
+            else:
+                yield item.origin, item.packet
+
+
+def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_file: Path | None = None, report: Path | None = None) -> int:
+    """Run the command; returns the exit status."""
+    from console.progress import progress
+    from streams.worker import configure_logging, published
+
+    reports.check_writable(report)
+    labels = read_labels(labels_file) if labels_file is not None else {}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir():
+        raise UserError(f"{out} is a folder: name a parquet file to write", 2)
+    configure_logging("warning")
+    scorer = published(settings)
+    tally, judge = Tally(), Judge(labels)
+    writer = Writer(out)
+    started = time.perf_counter()
+    try:
+        with progress("replay", unit="packets") as bar:
+            for origins, results in outcomes(sources(settings, archives, tally), scorer, settings.batch_size, settings.remembered):
+                writer.add(map(row, origins, results))
+                for outcome in results:
+                    tally.packets += 1
+                    if outcome is None:
+                        tally.duplicates += 1
+                    elif isinstance(outcome, Rejected):
+                        tally.rejected[outcome.error_class] += 1
+                    else:
+                        tally.detections += 1
+                        if labels:
+                            judge.add(outcome)
+                bar.advance(len(results))
+        writer.close()
+    except BaseException:
+        writer.discard()
+        raise
+    seconds = time.perf_counter() - started
+    console = reports.output()
+    rejected = sum(tally.rejected.values())
+    per_second = tally.packets / seconds
+    console.print(
+        f"{tally.packets:,} packets = {tally.detections:,} detections + {rejected:,} rejected + {tally.duplicates:,} duplicates"
+        f" in {seconds:.1f} s ({per_second:,.0f}/s), scoring id {scorer.scoring_id}, {scorer.engine} → {out}",
+        soft_wrap=True,
+    )
+    if tally.rejected:
+        reports.show(console, "Rejected by reason", reports.count_table(tally.rejected))
+    if tally.skipped:
+        reports.show(console, "Skipped: no packets", reports.count_table(tally.skipped, "kind", "things"))
+    if labels:
+        judge.show(console, "Against the labels")
+    reports.write(
+        report,
+        {
+            "command": "replay",
+            **tally.figures(),
+            "seconds": seconds,
+            "packets_per_second": per_second,
+            "scoring_id": scorer.scoring_id,
+            "model": scorer.model,
+            "engine": scorer.engine,
+            "out": str(out),
+            **({"labels": judge.figures()} if labels else {}),
+        },
+    )
+    return 0 if tally.packets else 1

@@ -1,0 +1,101 @@
+"""The figures of the status page, on a terminal.
+
+A page that is served for the same broker is asked; where none is, we listen ourselves for some seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from errors import one_line
+from service.status.feed import Feed
+from service.status.figures import OUTCOMES, Figures
+from service.status.page import number, rate, span
+
+if TYPE_CHECKING:
+    from settings.model import Settings
+
+
+def ask(settings: Settings) -> dict[str, Any] | None:
+    """What a page on the configured port says; None: none is there for this broker."""
+    if settings.status_port == 0:
+        return None
+    host = f"[{settings.status_host}]" if ":" in settings.status_host else settings.status_host
+    try:
+        answer = httpx.get(f"http://{host}:{settings.status_port}/status.json", timeout=2.0, trust_env=False)
+        snapshot = answer.json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return snapshot if isinstance(snapshot, dict) and snapshot.get("broker") == settings.kafka else None
+
+
+async def listen(settings: Settings, seconds: float) -> dict[str, Any]:
+    """What the topics say within some seconds."""
+    figures = Figures(time.time, settings.kafka or "")
+    task = asyncio.ensure_future(Feed(settings, figures).run())
+    await asyncio.sleep(seconds)
+    snapshot = figures.snapshot()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    return snapshot
+
+
+def show(settings: Settings, *, as_json: bool, seconds: float) -> int:
+    """Run the command; 1 if the broker does not answer."""
+    snapshot = ask(settings)
+    if snapshot is None:
+        Console(stderr=True).print(f"no status page serves this broker: listening for {seconds:g} s", style="dim")
+        snapshot = asyncio.run(listen(settings, seconds))
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(snapshot, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    else:
+        render(Console(), snapshot)
+    return 1 if snapshot["state"] == "down" else 0
+
+
+def render(console: Console, s: dict[str, Any]) -> None:
+    """The figures as text."""
+    console.print(Text(f"Protonova: {s['state_text']}", "bold"), f"broker {s['broker']}, listening for {span(s['uptime_s'])}")
+    console.print(
+        f"model {s['model'] or '–'}, scoring id {s['scoring_id'] or '–'}, {s['engine'] or 'engine not heard yet'}", soft_wrap=True
+    )
+    flow = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "/s", "in all"):
+        flow.add_column(name, justify="left" if not name else "right")
+    for kind in OUTCOMES:
+        flow.add_row({"duplicates": "doubled"}.get(kind, kind), rate(s["rates"][kind]), number(s["totals"][kind]))
+    console.print(flow)
+    latency = s["latency_ms"]
+    console.print(f"latency p50 {number(latency['p50'])} ms, p90 {number(latency['p90'])} ms, p99 {number(latency['p99'])} ms")
+    console.print(f"lag {number(s['lag_total'])} packets, {s['workers_alive']} workers alive")
+    for title, columns, rows in (
+        ("Rejected by reason", ("reason", "packets"), [(k, number(v)) for k, v in s["rejected"].items()]),
+        (
+            "Lag by partition",
+            ("topic", "partition", "acknowledged", "end", "lag"),
+            [(r["topic"], str(r["partition"]), number(r["committed"]), number(r["end"]), number(r["lag"])) for r in s["lag"]],
+        ),
+        (
+            "Last detections",
+            ("object", "class", "probability", "novelty"),
+            [(d["object_id"], d["top_class"], number(d["top_probability"], 2), number(d["novelty"], 2)) for d in s["detections"][:10]],
+        ),
+    ):
+        if rows:
+            table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+            for i, column in enumerate(columns):
+                table.add_column(column, justify="left" if i == 0 or column == "class" else "right")
+            for cells in rows:
+                table.add_row(*(Text(one_line(c, 60)) for c in cells))
+            console.print(table)

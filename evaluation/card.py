@@ -1,0 +1,333 @@
+"""``python -m evaluation.card --reports DIR --out docs/model-card.md``: the model card and its pictures, from reports and nothing else.
+
+reports of `protonova evaluate` and of `evaluation.studies` (JSON), a bundle → a page in Markdown, pictures beside it
+
+Every figure of the card stands in a report; a report that is not there leaves a sentence that says so. Pictures need the extra ``plots``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.card_pictures import draw
+from registry.bundle import Bundle, BundleError, load
+
+Report = Mapping[str, Any]
+NEVER = (
+    "to announce a discovery or to point a telescope without a person: its probabilities are for a shortlist",
+    "on other bands than 3,000–10,500 Å, on spectra, or on magnitudes that were never difference or total fluxes",
+    "as a measurement of rates: its priors are stated assumptions by orders of magnitude",
+    "to tell classes apart that differ in spectra only (SN Ib from Ic, most SLSN-I from SLSN-II)",
+    "as an image classifier on real cut-outs by a few examples: that accuracy is claimed on simulations only",
+)
+
+
+class CardError(ValueError):
+    """The card cannot be made. One line."""
+
+
+def read(folder: Path) -> tuple[dict[str, Report], dict[str, Report]]:
+    """Reports of evaluations by task and of studies by name.
+
+    Raises
+    ------
+    CardError
+        The folder holds no evaluation.
+    """
+    tasks, studies = {}, {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+            raise CardError(f"{path} is no report that can be read") from None
+        if found.get("command") == "evaluate":
+            tasks[Path(found["task_file"]).stem] = found
+        elif "study" in found:
+            studies[f"{found['study']}{'' if found['study'] not in studies else ' ' + path.stem}"] = found
+    if not tasks:
+        raise CardError(f"{folder} holds no report of protonova evaluate: run it with --report {folder}/NAME.json")
+    return tasks, studies
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """0.7512 → "75"; a dash where there is nothing."""
+    return "–" if share is None or share != share else f"{100 * share:.{digits}f}"
+
+
+def with_interval(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
+    """ "75 [71, 79]"."""
+    if value is None:
+        return "–"
+    form = "+.0f" if signed else ".0f"
+    text = f"{100 * value:{form}}"
+    return text if interval is None else f"{text} [{100 * interval[0]:{form}}, {100 * interval[1]:{form}}]"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table, the first column to the left."""
+    line = "| " + " | ".join(head) + " |"
+    rule = "| --- |" + " ---: |" * (len(head) - 1)
+    return [line, rule, *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+def card(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Report], pictures: Mapping[str, str]) -> str:
+    """The page.
+
+    Parameters
+    ----------
+    pictures : dict
+        Name → path relative to the page, of those that were drawn.
+    """
+    out = _begin(bundle, tasks)
+    out += _accuracy(tasks)
+    out += _confidence(tasks)
+    out += _novelty(tasks, studies)
+    out += _time(tasks)
+    out += _studies(studies)
+    out += _packets(tasks)
+    out += _failures(tasks)
+    out += ["## What it must not be used for", "", *(f"- {use}." for use in NEVER), ""]
+    if pictures:
+        out += ["## Pictures", ""]
+        for name, path in pictures.items():
+            out += [f"![{name}]({path})", ""]
+    return "\n".join(out).rstrip() + "\n"
+
+
+def _begin(bundle: Bundle, tasks: Mapping[str, Report]) -> list[str]:
+    m = bundle.manifest
+    kinds = getattr(m, "kinds", None) or m.classes
+    first = next(iter(tasks.values()))
+    other = sorted({r["model"]["sha256"][:12] for r in tasks.values()} - {bundle.sha256[:12]})
+    lines = [
+        "# Model card",
+        "",
+        f"Made by `python -m evaluation.card` from the reports of `protonova evaluate`; bundle `{bundle.sha256[:12]}`, {m.created_on}, by",
+        f"`{m.command}`. {m.parameters:,} parameters.",
+        "",
+    ]
+    if other:
+        lines += [f"**Some reports are of other bundles: {', '.join(other)}.**", ""]
+    lines += [
+        "## What it is",
+        "",
+        "A recurrent network reads light curves of difference or total flux (upper limits too), cut-outs where there are any, the",
+        "surroundings and, for what varies for ever, a folded view. It was trained on simulations alone. A class is taught by examples:",
+        f"prototypes, what the network itself says of {len(kinds)} simulated kinds, and a ridge on the embedding and on named",
+        "features of the light curve, all in closed form.",
+        "",
+        f"Classes of the stream: {', '.join(m.classes)}.",
+        "",
+        f"**Tuned:** {first['protocol']['tuned']}.",
+        "Labels of the shared tables were used to check the simulation's physics (medians of rise times and colours). A figure on the",
+        "shared tasks is therefore a little kind; one on other tables of the same layout is not.",
+        "",
+    ]
+    return lines
+
+
+def _accuracy(tasks: Mapping[str, Report]) -> list[str]:
+    keys = sorted({k for r in tasks.values() for k in r["accuracy"]}, key=int)
+    out = ["## Accuracy on real light curves", "", "Macro accuracy in %, 95 % interval over objects (support not resampled).", ""]
+    rows = []
+    for name, r in tasks.items():
+        without = r["zero_shot"]["accuracy"] if r["zero_shot"] else None
+        rows.append([name, percent(without), *(with_interval(r["accuracy"].get(k), r["interval"].get(k)) for k in keys)])
+    out += table(["task", "no example", *(f"K = {k}" for k in keys)], rows)
+    out += ["Ours minus each baseline in the same episodes, paired, in points; bold where the interval's lower end is above 0.", ""]
+    rows = []
+    wanted = ("forest", "forest_with_simulations", "bookkeeping", "ridge", "nearest_centroid", "random_encoder", "no_simulation")
+    for name, r in tasks.items():
+        for rival in wanted:
+            cells = []
+            for k in keys:
+                gain = r["gains"].get(k, {}).get(rival)
+                text = with_interval(gain["gain"], gain["interval"], signed=True) if gain else "–"
+                cells.append(f"**{text}**" if gain and gain["interval"][0] > 0 else text)
+            if any(c != "–" for c in cells):
+                rows.append([name, rival.replace("_", " "), *cells])
+    out += table(["task", "over", *(f"K = {k}" for k in keys)], rows)
+    controls = {name: r["control"] for name, r in tasks.items() if r.get("control")}
+    for name, c in controls.items():
+        out.append(
+            f"Control of {name}: {c['curves']:,} curves of the same simulation, {c['trees']} trees, depth {c['depth'] or 'free'}, "
+            f"leaves of {c['leaf']}, weights {c['weight']}, all chosen on simulations."
+        )
+    return [*out, ""] if controls else out
+
+
+def _confidence(tasks: Mapping[str, Report]) -> list[str]:
+    out = [
+        "## Confidence",
+        "",
+        "ECE above its null (what a perfect model shows with these objects and episodes); what the 90 % sets hold, in %, and their size.",
+        "",
+    ]
+    rows = []
+    for name, r in tasks.items():
+        for k in r["accuracy"]:
+            sets = r["conformal"][k]
+            rows.append([
+                name, k, f"{r['ece_above_null'][k]:+.3f}", f"{r['brier'][k]:.3f}",
+                with_interval(sets["coverage"], sets["interval"]) if sets else "–", f"{sets['size']:.2f}" if sets else "–",
+            ])  # fmt: skip
+    return out + table(["task", "K", "ECE above null", "Brier", "90 % sets hold", "classes in a set"], rows)
+
+
+def _novelty(tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list[str]:
+    out = ["## What is new", "", "Each class left out of the examples in turn: AUROC of telling it from the others, and FPR at 95 %.", ""]
+    rows = []
+    for name, r in tasks.items():
+        for k, found in (r["open_set"] or {}).items():
+            if found and "learned" in found["mean"]:
+                hardest = min(found["left_out"].items(), key=lambda item: item[1]["learned"])
+                rows.append([
+                    name, k, f"{found['mean']['learned']:.2f}", f"{found['mean']['learned_fpr95']:.2f}",
+                    f"{hardest[0]} {hardest[1]['learned']:.2f}",
+                ])  # fmt: skip
+    out += table(["task", "K", "AUROC", "FPR at 95 %", "hardest"], rows)
+    found = studies.get("novelty")
+    if found is None:
+        return [*out, "No report on an encoder that never saw a kilonova.", ""]
+    out.append(
+        f"An encoder, prototypes and negatives that never saw {', '.join(found['left_out'])}: AUROC {found.get('auroc', float('nan')):.2f} "
+        f"against everything else, {found['simulated']['auroc']:.2f} on {found['simulated']['new']} simulated ones."
+    )
+    for name, described in found.get("described", {}).items():
+        out.append(f"With a description of them {name} is nearest to {described['nearest']}.")
+    return [*out, ""]
+
+
+def _time(tasks: Mapping[str, Report]) -> list[str]:
+    rows = []
+    for name, r in tasks.items():
+        early = r["over_time"]
+        if early:
+            final = r["accuracy"][str(early["shots"])]
+            cells = [percent(early["detections"].get(n, {}).get("accuracy")) for n in ("1", "2", "3", "5", "8")]
+            five = early["detections"].get("5", {}).get("accuracy")
+            rows.append([name, *cells, percent(final), percent(five / final) if five else "–"])
+    out = ["## How early", "", "Accuracy in % after so many detections (examples, queries and simulations cut alike).", ""]
+    return out + table(["task", "1", "2", "3", "5", "8", "all", "five, % of all"], rows) if rows else []
+
+
+def _studies(studies: Mapping[str, Report]) -> list[str]:
+    out: list[str] = []
+    if "ablation" in studies:
+        out += ["## What each part is worth", "", "Difference to the whole in points, paired, at inference.", ""]
+        for task, rows in studies["ablation"]["tasks"].items():
+            keys = [k for k in rows["whole"] if k.isdigit()]
+            out += table(
+                [task, "no example", *(f"K = {k}" for k in keys)],
+                [
+                    [name, percent(row["zero_shot"]), *(with_interval(row[k]["difference"], row[k]["interval"], True) for k in keys)]
+                    for name, row in rows.items()
+                    if "note" not in row
+                ],
+            )
+    for found in studies.values():
+        if found["study"] == "leave_out":
+            rows = [
+                [task, part["class"], k, f"{100 * row['recall_change']:+.1f}", f"{100 * row['macro_change']:+.1f}"]
+                for task, part in found["tasks"].items()
+                for k, by in part["by_k"].items()
+                for row in (by["without"],)
+            ]
+            out += ["## A class that nothing ever saw", "", "Neither encoder nor simulation, against with it, in points.", ""]
+            out += table(["task", "class", "K", "its recall", "macro"], rows)
+        if found["study"] == "rare":
+            whole = found["whole"]
+            out += [
+                "## Rare classes in a stream (simulated)",
+                "",
+                f"K = {found['shots']}; purity in % at half completeness where the class is {100 * found['prior']:g} % of the stream.",
+                "Images and surroundings are in it: **what a few examples reach with images is claimed on these simulations only.**",
+                "",
+            ]
+            ways = [w for w in ("whole", "no stamps", "no surroundings", "light curve alone") if found.get(w)]
+            rows = [
+                [c, *(percent(found[w]["purity"][c]["purity"]) for w in ways), percent(whole["purity"][c]["highest"])]
+                for c in whole["purity"]
+            ]
+            out += table(["class", *ways, "so many alerts can show"], rows)
+        if found["study"] == "coverage":
+            rows = [
+                [task, k, with_interval(sets["coverage"], sets["interval"]), f"{part['alike']['ece_above_null'][k]:+.3f}"]
+                for task, part in found["tasks"].items()
+                for k, sets in part["alike"]["conformal"].items()
+                if sets
+            ]
+            out += ["## Confidence where simulations are true", ""]
+            out += table(["looked at as", "K", "90 % sets hold", "ECE above null"], rows)
+    return out
+
+
+def _packets(tasks: Mapping[str, Report]) -> list[str]:
+    found = next((r["packets"] for r in tasks.values() if r.get("packets")), None)
+    if not found:
+        return ["## Labelled packets", "", "No report with `--packets`.", ""]
+    out = [
+        "## Labelled packets of the stream, from themselves alone",
+        "",
+        f"{percent(found['accuracy'])} % of the objects whose label is one of ours, from their latest packet; "
+        f"{percent(found['packets']['accuracy'])} % of {found['packets']['labelled']} packets.",
+        "",
+    ]
+    rows = [[c, str(n), percent(found["recall"][c])] for c, n in found["classes"].items()]
+    out += table(["class", "objects", "right, %"], rows)
+    rows = [
+        [o["object_id"], o["label"], str(o["detections"]), o["called"], percent(o["probability"]), percent(o["novelty"])]
+        for o in found["objects"]
+        if o["class"] != "asteroid"
+    ]
+    return out + table(["object", "label", "detections", "called", "probability, %", "new, %"], rows)
+
+
+def _failures(tasks: Mapping[str, Report]) -> list[str]:
+    """The largest confusions of each task, and its weakest class."""
+    out = ["## Where it fails", ""]
+    for name, r in tasks.items():
+        key = "5" if "5" in r["confusion"] else next(iter(r["confusion"]))
+        classes, rows = r["classes_by_k"][key], r["confusion"][key]
+        pairs = [(rows[i][j], classes[i], classes[j]) for i in range(len(classes)) for j in range(len(classes)) if i != j]
+        worst = ", ".join(f"{a} taken for {b} {100 * share:.0f} %" for share, a, b in sorted(pairs, reverse=True)[:3])
+        weak, recall = min(r["per_class"][key].items(), key=lambda item: item[1])
+        out.append(f"- {name} (K = {key}): weakest {weak} ({100 * recall:.0f} %); {worst}.")
+    return [*out, ""]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the card and its pictures; 0, or 2 with one line."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation.card", description="Reports → model card.")
+    parser.add_argument("--reports", type=Path, required=True, help="folder of JSON reports")
+    parser.add_argument("--bundle", type=Path, help="folder; the bundle that ships")
+    parser.add_argument("--out", type=Path, default=Path("docs/model-card.md"))
+    parser.add_argument("--figures", type=Path, help="folder of the pictures (default: figures beside the page)")
+    options = parser.parse_args(arguments)
+    folder = options.figures or options.out.parent / "figures"
+    try:
+        tasks, studies = read(options.reports)
+        bundle = load(options.bundle)
+        try:
+            plots = importlib.import_module("matplotlib")
+        except ImportError:
+            raise CardError("the card's pictures need matplotlib: pip install 'protonova[plots]'") from None
+        plots.use("Agg")
+        drawn = draw(tasks, folder)
+    except (CardError, BundleError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    beside = {name: Path(os.path.relpath(path, options.out.parent)).as_posix() for name, path in drawn.items()}
+    options.out.write_text(card(bundle, tasks, studies, beside), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,404 @@
+"""The protocol, in order: a task, a bundle → the report.
+
+Every figure of a task uses the same episodes, the same resampled objects and nothing that a user with K examples would not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from data.tables import Curves, TableError
+from evaluation import baselines, confidence, measures, report_pictures, stages, task_head
+from evaluation.clock import Clock
+from evaluation.drawn import KINDS
+from evaluation.episodes import QUERIES, Episodes, make
+from evaluation.handmade import bookkeeping, hand_made
+from evaluation.kinds import Rule, kinds_of
+from evaluation.measures import Resampling
+from evaluation.novelty import Known
+from evaluation.simulated import Looks, Mode
+from gpu.session import Session
+from operators import fewshot
+from operators.types import F64
+from registry.bundle import Bundle
+
+BY_K = (
+    "accuracy", "interval", "episode_error", "per_class", "by_physics", "ece", "ece_null", "ece_above_null", "brier", "temperature",
+    "conformal", "purity", "confusion", "reliability", "baselines", "baseline_intervals", "gains",
+)  # fmt: skip
+"""Keys of the report that hold one entry a K."""
+
+TUNED = (
+    "on the shared tasks: the head's weights (by prototypes/fewshot; the ridge's, the named features' and their scale, and what an "
+    "unsimulated class changes in them, here), the centre (the bundle's, of three) and the offsets a class from five examples on. "
+    "Both ways of making simulations look like a task were tried there: pattern is the default for its confidence"
+)
+
+LEAST_FOR_OFFSETS = 5
+"""Examples a class from which they say how much a class is preferred; with one each they say nothing of it."""
+Labels = npt.NDArray[np.str_]
+Which = Literal["fast", "all", "none"]
+Centre = Literal["bundle", "simulated", "table"]
+CENTRES: tuple[Centre, ...] = ("bundle", "simulated", "table")
+Tell = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to do; the defaults are the protocol."""
+
+    shots: tuple[int, ...] = (1, 5, 10, 20)
+    episodes: int = 500
+    baselines: Which = "fast"
+    """fast: features and the K-shot forest; all: the random encoder and the forest with simulations too."""
+    seed: int = 0
+    each: int = 300
+    """Simulated curves a class for prototypes; half as many of another population to calibrate on."""
+    simulations: int = 20_000
+    """Of the control."""
+    looks: Mode = "pattern"
+    """How simulated curves come to look like the task's: `evaluation.simulated`."""
+    processes: int = 1
+    """That simulate and make features for the control."""
+    head: task_head.Head = task_head.WHOLE
+    blind: task_head.Blind = task_head.SEEING
+    unseen: tuple[str, ...] = ()
+    """Kinds that neither the network nor the simulation may be taken to know: those of a class left out."""
+    centre: Centre = "bundle"
+    """bundle: frozen with the model, the one of the stream; simulated: of the simulated classes, looked at as the task is; table: of its
+    objects without their labels. The other two are reported beside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task seen by the encoder, once for all episodes."""
+
+    curves: Curves
+    """As the table has them."""
+    labels: Labels
+    looks: Looks
+    views: task_head.Views
+    made: task_head.Simulations | None
+    known: Known
+
+    @property
+    def knowledge(self) -> task_head.Knowledge | None:
+        return self.known.knowledge
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.labels.tolist())))
+
+    def simulated(self, name: str) -> bool:
+        """Whether a class has a simulated prototype."""
+        return self.knowledge is not None and bool((self.knowledge.anchors_label == name).any())
+
+    def voice(self, names: tuple[str, ...]) -> F64 | None:
+        """(n, k) zero-shot log-probability over some classes; None where the network speaks of none of them."""
+        spoken, known = task_head.speak(self.views, names, self.known.kinds, self.known.rule)
+        return spoken if known.any() else None
+
+
+def evaluate(
+    curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options, tell: Tell = lambda _, __: None
+) -> dict[str, Any]:
+    """Evaluate a bundle on a task.
+
+    Parameters
+    ----------
+    curves, labels : of n objects
+    bundle, session
+        The session runs the bundle's encoder.
+    options : Options
+    tell : callable
+        Told what is being done and how many steps are done.
+
+    Raises
+    ------
+    TableError
+        No K leaves two classes with enough objects.
+    """
+    clock = Clock()
+    planned = {k: make(labels, k, options.episodes, options.seed) for k in options.shots}
+    plans = {k: e for k, e in planned.items() if e is not None}
+    if not plans:
+        raise TableError(f"no two classes have {min(options.shots)} + 5 objects: give more labels or fewer --shots")
+    tell("embedding", 0)
+    task = see(curves, labels, bundle, session, options, clock)
+    tell("embedding", 1)
+    rivals = _Rivals.of(task, bundle, plans, options, tell, clock)
+    report = _head(task, bundle, session, options, plans) | {"missing_baselines": dict(rivals.missing)}
+    if rivals.control is not None:
+        report["control"] = rivals.control.chosen()
+    for k, e in plans.items():
+        tell(f"K = {k}", 0)
+        _one_k(report, str(k), e, task, bundle, rivals, options, tell, clock)
+        tell(f"K = {k}", 1)
+    k = 5 if 5 in plans else max(plans)
+    tell("novelty and time", 0)
+    with clock("novelty"):
+        report["open_set"] = {str(n): stages.open_set(task.views, labels, n, task.known, options) for n in plans if n <= 5}
+    with clock("over time"):
+        lasting = task.looks.persistent
+        report["over_time"] = None if lasting else stages.over_time(task.curves, plans[k], task.made, task.known, bundle, session, options)
+    tell("novelty and time", 1)
+    held = task.knowledge
+    report["map"] = report_pictures.embedding_map(
+        task.views, labels, stages.centre_of(bundle, held, options), None if held is None else held.anchors,
+        None if held is None else held.anchors_label, options.seed,
+    )  # fmt: skip
+    report["seconds"] = clock.seconds | {"all": clock.all()}
+    return report
+
+
+def see(
+    curves: Curves,
+    labels: Labels,
+    bundle: Bundle,
+    session: Session,
+    options: Options,
+    clock: Clock,
+    made: task_head.Simulations | None = None,
+) -> Task:
+    """Embed a task, simulate its classes as it was looked at, and embed those.
+
+    Parameters
+    ----------
+    made : Simulations, optional
+        Of this task by the same options, so that variants of a head or of an encoder need not simulate again.
+    """
+    with clock("embedding"):
+        difference = curves.difference()
+        persistent = bool((difference.flux != curves.flux).mean() > 0.5)
+        looks = Looks.of(curves, persistent)
+        views = task_head.embed(difference, session, blind=options.blind)
+    every = tuple(k for k in KINDS if k not in options.unseen)
+    kinds = tuple("" if k in options.unseen else k for k in bundle.kinds)
+    names = tuple(c for c in sorted(set(labels.tolist())) if kinds_of(c, every))
+    knowledge = None
+    if made is None and names and options.each:
+        with clock("simulation"):
+            made = task_head.Simulations.of(looks, names, options.each, options.seed, options.looks, options.processes, every)
+        if not len(made.anchors):
+            made = None
+    if made is not None:
+        with clock("embedding of simulations"):
+            knowledge = task_head.learn(
+                replace(made, aside=confidence.worse(made.aside, np.random.default_rng(options.seed))), session, options.blind
+            )
+    rule: Rule = task_head.rule_of(knowledge, kinds)
+    return Task(curves, labels, looks, views, made, Known(knowledge, kinds, rule, stages.centre_of(bundle, knowledge, options)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rivals:
+    """What the baselines need, once for all episodes; None where it was not asked for or cannot be had."""
+
+    features: F64 | None
+    bookkeeping: F64 | None
+    random: task_head.Views | None
+    control: baselines.Control | None
+    missing: Mapping[str, str]
+
+    @classmethod
+    def of(cls, task: Task, bundle: Bundle, plans: Mapping[int, Episodes], options: Options, tell: Tell, clock: Clock) -> _Rivals:
+        if options.baselines == "none":
+            return cls(None, None, None, None, {"all": "not asked for"})
+        tell("features", 0)
+        with clock("features"):
+            x = hand_made(task.curves)
+        tell("features", 1)
+        missing, random, control = {}, None, None
+        if options.baselines == "fast":
+            missing = dict.fromkeys(("random_encoder", "forest_with_simulations"), "only with --baselines all")
+        else:
+            try:
+                random = task_head.embed(task.curves.difference(), baselines.random_session(bundle, options.seed))
+            except ImportError as error:
+                missing["random_encoder"] = f"{error.name} is not installed"
+            tell("forest with simulations", 0)
+            with clock("forest with simulations"):
+                control = baselines.control(
+                    x, task.looks, task.names, tuple(plans), options.simulations, options.seed, options.looks, options.processes,
+                    lambda n: tell("forest with simulations", n),
+                )  # fmt: skip
+            if control is None:
+                missing["forest_with_simulations"] = "fewer than two of the task's classes are simulated"
+        return cls(x, bookkeeping(task.curves), random, control, missing)
+
+
+def _head(task: Task, bundle: Bundle, session: Session, options: Options, plans: Mapping[int, Episodes]) -> dict[str, Any]:
+    """What the report says before any figure."""
+    names, number = np.unique(task.labels, return_counts=True)
+    every = tuple(KINDS)
+    meant = {str(c): {"kinds": list(kinds_of(str(c), every)), "spoken": list(kinds_of(str(c), task.known.kinds))} for c in names}
+    cut = task.looks.cut
+    return {
+        "task": {
+            "objects": len(task.curves),
+            "classes": {str(c): int(n) for c, n in zip(names, number, strict=True)},
+            "simulated_as": meant,
+            "persistent": task.looks.persistent,
+            "cut": {name: getattr(cut, name) if np.isfinite(getattr(cut, name)) else None for name in cut.__slots__},
+        },
+        "protocol": {
+            "episodes": options.episodes,
+            "queries_a_class": QUERIES,
+            "seed": options.seed,
+            "simulated_curves_a_class": options.each,
+            "units": "accuracy, recall and errors are shares of 1",
+            "interval": "95 %, query objects resampled within their class, support not; episode_error: 1.96 standard errors over episodes",
+            "centre": options.centre,
+            "looks": options.looks,
+            "kinds_speak_by": task.known.rule,
+            "tuned": TUNED,
+        },
+        "model": {
+            "sha256": bundle.sha256,
+            "engine": session.engine,
+            "command": bundle.manifest.command,
+            "classes": list(bundle.classes),
+            "kinds": len(task.known.kinds),
+        },
+        "zero_shot": zero_shot(task),
+        "classes_by_k": {str(k): list(e.classes) for k, e in plans.items()},
+        "too_small": {str(k): list(e.left_out) for k, e in plans.items()} | {str(k): "all" for k in options.shots if k not in plans},
+        **{name: {} for name in BY_K},
+    }
+
+
+def zero_shot(task: Task) -> dict[str, Any] | None:
+    """Without any example, all objects once; None where no class is simulated."""
+    names = task.names
+    spoken, known = task_head.speak(task.views, names, task.known.kinds, task.known.rule)
+    if not known.any():
+        return None
+    right = measures.hits(spoken[:, None, :].swapaxes(0, 1), np.searchsorted(names, task.labels))[0]
+    recall = {c: float(right[task.labels == c].mean()) for c in names}
+    simulated = [recall[c] for c, k in zip(names, known, strict=True) if k]
+    return {"accuracy": float(np.mean(list(recall.values()))), "accuracy_simulated": float(np.mean(simulated)), "per_class": recall}
+
+
+def _one_k(
+    report: dict[str, Any], key: str, e: Episodes, task: Task, bundle: Bundle, rivals: _Rivals, options: Options, tell: Tell, clock: Clock
+) -> None:
+    """Every figure at one K."""
+    with clock("head"):
+        score, probability, temperature, calibration, aside = judge(e, task, options)
+        resampling = Resampling.of(e)
+        right = measures.hits(score, e.query_class)
+        known = np.array([task.simulated(c) for c in e.classes])
+        _figures(report, key, e, right, known, resampling)
+        _sureness(report, key, e, right, score, probability, temperature, calibration)
+        report["conformal"][key] = _conformal(probability, aside, temperature, calibration, e, resampling)
+    scores = _rivals(e, task, bundle, rivals, options, tell, clock)
+    values = {name: measures.hits(s, e.query_class) for name, s in scores.items()}
+    report["baselines"][key] = {name: float(measures.per_class(h, e).mean()) for name, h in values.items()}
+    report["baseline_intervals"][key] = {name: resampling.interval(h) for name, h in values.items()}
+    report["gains"][key] = {
+        name: {"gain": float(measures.per_class(right - h, e).mean()), "interval": resampling.interval(right - h)}
+        for name, h in values.items()
+    }
+
+
+def judge(e: Episodes, task: Task, options: Options) -> tuple[F64, F64, F64, confidence.Calibration, F64 | None]:
+    """Scores and probabilities (E, Q, k) of the queries, temperatures (E,), what simulations say, left-out scores of the examples."""
+    voice, centre, shots, stranger = task.voice(e.classes), task.known.centre, e.shots, task.known.stranger(e.classes)
+    anchor = task_head.physics(e.classes, task.knowledge, centre)
+    read = task_head.examples(task.views, e, centre)
+    score = task_head.score(read, shots, anchor, None if voice is None else voice[e.query], stranger, options.head)
+    # Confidence: what simulations say, moved by the K examples' own left-out scores.
+    known = task.known
+    calibration = confidence.calibrate(shots, known.knowledge, known.kinds, known.rule, options.seed, centre, options.head, stranger)
+    aside = None
+    if confidence.speaks_of_itself(shots, anchor):
+        aside = task_head.left_out(read, shots, anchor, None if voice is None else voice[e.support], stranger, options.head)
+    temperature = confidence.temperatures(aside, e.support_class, calibration, len(e))
+    if aside is not None and options.head.offsets and shots >= LEAST_FOR_OFFSETS:
+        by = temperature[:, None, None]
+        offset = np.asarray(fewshot.balance(aside / by, np.eye(len(e.classes))[e.support_class])) * by
+        score, aside = score + offset, aside + offset
+    probability = np.asarray(fewshot.softmax(score, temperature[:, None, None]))
+    return score, probability, temperature, calibration, aside
+
+
+def _figures(report: dict[str, Any], key: str, e: Episodes, right: F64, known: npt.NDArray[np.bool_], resampling: Resampling) -> None:
+    recall = measures.per_class(right, e)
+    report["accuracy"][key] = float(recall.mean())
+    report["interval"][key] = resampling.interval(right)
+    report["episode_error"][key] = measures.episode_error(right, e)
+    report["per_class"][key] = {c: float(r) for c, r in zip(e.classes, recall, strict=True)}
+    report["by_physics"][key] = {
+        name: float(recall[rows].mean()) if rows.any() else None for name, rows in (("simulated", known), ("not simulated", ~known))
+    }
+
+
+def _sureness(
+    report: dict[str, Any], key: str, e: Episodes, right: F64, score: F64, probability: F64, temperature: F64,
+    calibration: confidence.Calibration,
+) -> None:  # fmt: skip
+    truth, sure = e.query_class, probability.max(axis=-1)
+    error = measures.calibration_error(sure, right)
+    null = measures.calibration_null(sure, e.query)
+    report["ece"][key] = error
+    report["ece_null"][key] = {"mean": float(null.mean()), "95 %": float(np.percentile(null, 95))}
+    report["ece_above_null"][key] = error - float(null.mean())
+    report["brier"][key] = float(measures.per_class(measures.brier(probability, truth), e).mean())
+    report["temperature"][key] = {"simulations": calibration.temperature, "median": float(np.median(temperature))}
+    report["purity"][key] = {c: measures.purity(probability, truth, j) for j, c in enumerate(e.classes)}
+    report["confusion"][key] = report_pictures.confusion(score, e)
+    report["reliability"][key] = report_pictures.reliability(sure, right)
+
+
+def _conformal(
+    probability: F64, aside: F64 | None, temperature: F64, calibration: confidence.Calibration, e: Episodes, resampling: Resampling
+) -> dict[str, Any] | None:
+    """Coverage and size of the 90 % set; None at K = 1 where not every class is simulated."""
+    own = None
+    if aside is not None:
+        own = measures.own_scores(fewshot.softmax(aside, temperature[:, None, None]), e.support_class)
+    found = confidence.quantile(own, calibration, len(e.classes))
+    if found is None:
+        return None
+    quantile, how = found
+    inside, size = measures.conformal(probability, e.query_class, quantile)
+    finite = {"coverage": calibration.coverage, "size": calibration.size} if np.isfinite(calibration.coverage) else None
+    return {
+        "calibrated_on": how,
+        "coverage": float(measures.per_class(inside, e).mean()),
+        "interval": resampling.interval(inside),
+        "size": float(size.mean()),
+        "simulated": finite,
+    }
+
+
+def _rivals(e: Episodes, task: Task, bundle: Bundle, rivals: _Rivals, options: Options, tell: Tell, clock: Clock) -> dict[str, F64]:
+    """Scores of everything that is not the head, in the same episodes; (E, Q, k) by name."""
+    shots, voice = e.shots, task.voice(e.classes)
+    own, strange = None if voice is None else voice[e.query], task.known.stranger(e.classes)
+    read = task_head.examples(task.views, e, task.known.centre)
+    out: dict[str, F64] = {"prototypes": fewshot.plain(read), "no_simulation": fewshot.taught(read, shots, None, None, stranger=True)}
+    if own is not None:
+        out["zero_shot"] = own
+    for other in CENTRES:
+        if other != options.centre:
+            centre = stages.centre_of(bundle, task.knowledge, replace(options, centre=other))
+            anchor = task_head.physics(e.classes, task.knowledge, centre)
+            out[f"{other}_centre"] = task_head.score(task_head.examples(task.views, e, centre), shots, anchor, own, strange, options.head)
+    if rivals.random is not None:
+        out["random_encoder"] = fewshot.taught(task_head.examples(rivals.random, e, None), shots, None, None, stranger=True)
+    if rivals.features is not None and rivals.bookkeeping is not None:
+        with clock("forests of the examples"):
+            forest = baselines.k_shot_forest(rivals.features, e, lambda n: tell(f"K = {shots}: forest", n))
+            out["forest"] = forest
+            out["bookkeeping"] = baselines.k_shot_forest(rivals.bookkeeping, e, lambda n: tell(f"K = {shots}: bookkeeping", n))
+        with clock("ridge and centroids of features"):
+            out["ridge"], out["nearest_centroid"] = baselines.linear(rivals.features, e)
+        if rivals.control is not None:
+            out["forest_with_simulations"] = rivals.control.scores(forest, e)
+    return out

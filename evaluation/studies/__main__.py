@@ -1,0 +1,124 @@
+"""``python -m evaluation.studies NAME …``: run a study and write its JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.tables import TableError, read, read_labels, read_task
+from evaluation.protocol import Options
+from gpu.choose import choose
+from gpu.session import Session
+from registry.bundle import Bundle, BundleError, load
+
+NAMES = ("ablation", "leave_out", "novelty", "rare", "coverage")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one study; 0, or 2 with one line on standard error."""
+    options = _parse(arguments)
+    begun = time.perf_counter()
+    try:
+        found = _run(options)
+    except (TableError, BundleError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    found = {"study": options.study, "command": _command(options), **found, "seconds": round(time.perf_counter() - begun, 1)}
+    text = json.dumps(found, indent=1)
+    if options.out is None:
+        print(text)
+    else:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def _open(path: Path | None, engine: str) -> tuple[Bundle, Session]:
+    bundle = load(path)
+    return bundle, choose(bundle.encoder, engine)[0]
+
+
+def _run(o: argparse.Namespace) -> dict[str, Any]:
+    bundle, session = _open(o.bundle, o.engine)
+    shots = tuple(int(k) for k in o.shots.split(","))
+    settings = Options(shots=shots, episodes=o.episodes, baselines="none", seed=o.seed, each=o.each, processes=o.processes)
+    head = {"bundle": bundle.sha256, "trained_by": bundle.manifest.command}
+    if o.study == "ablation":
+        from evaluation.studies.ablation import ablation
+
+        others = {name: _open(Path(path), o.engine) for name, _, path in (text.partition("=") for text in o.other)}
+        tables = {task.stem: read_task(task, task.with_suffix(".csv")) for task in o.task}
+        return head | ablation(tables, (bundle, session), others, shots, o.episodes, o.each, lambda text: print(text, file=sys.stderr))
+    if o.study == "leave_out":
+        from evaluation.studies.leave_out import leave_out
+
+        if o.without is None or o.of is None:
+            raise TableError("leave_out needs --class NAME and --without BUNDLE, an encoder that never saw it")
+        unseen = _open(o.without, o.engine)
+        tables = {task.stem: read_task(task, task.with_suffix(".csv")) for task in o.task}
+        found = {name: leave_out(*table, o.of, (bundle, session), unseen, shots, settings) for name, table in tables.items()}
+        return head | {"without": unseen[0].sha256, "without_trained_by": unseen[0].manifest.command, "tasks": found}
+    if o.study == "novelty":
+        from evaluation.studies.novel import LEFT_OUT, novel
+
+        if o.table is None or o.labels is None:
+            raise TableError("novelty needs --table and --labels with the real objects, and --real ID of the new one")
+        known = read_labels(o.labels)
+        curves = read(o.table)
+        rows = np.flatnonzero(np.diff(curves.start) > 0)
+        curves = curves.take(rows)
+        forbidden = ("kilonova", "afterglow")
+        label = np.array([known.get(i, "") for i in curves.object_id])
+        label = np.where(np.isin(label, forbidden), "", label)
+        return head | novel(bundle, session, curves, label, tuple(o.real), tuple(o.left_out or LEFT_OUT), o.each, o.strangers, o.seed)
+    if o.study == "rare":
+        from evaluation.studies.rare import rare
+
+        return head | rare(bundle, session, max(shots), o.alerts, o.episodes, o.seed)
+    from evaluation.studies.coverage import coverage
+
+    tables = {task.stem: read_task(task, task.with_suffix(".csv")) for task in o.task}
+    return head | {"tasks": {name: coverage(*table, bundle, session, shots, o.objects, settings) for name, table in tables.items()}}
+
+
+def _command(o: argparse.Namespace) -> str:
+    plain = {k: v for k, v in vars(o).items() if isinstance(v, int | str) and k not in ("study", "engine")}
+    given = [f"--{k.replace('_', '-')} {v}" for k, v in sorted(plain.items())]
+    return f"python -m evaluation.studies {o.study} {' '.join(given)}"
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m evaluation.studies", description="One study of a bundle → JSON.")
+    parser.add_argument("study", choices=NAMES)
+    parser.add_argument("--bundle", type=Path, help="folder; the bundle that ships")
+    parser.add_argument("--without", type=Path, help="leave_out: a bundle of the same budget that never saw the class")
+    parser.add_argument("--class", dest="of", metavar="NAME", help="leave_out: the class, as the task calls it")
+    parser.add_argument("--other", action="append", default=[], metavar="NAME=BUNDLE", help="ablation: another training, as a row")
+    parser.add_argument("--task", type=Path, action="append", default=[], metavar="FILE.parquet", help="its labels lie beside it as .csv")
+    parser.add_argument("--table", type=Path, help="novelty: real light curves")
+    parser.add_argument("--labels", type=Path, help="novelty: their classes")
+    parser.add_argument("--real", action="append", default=[], metavar="ID", help="novelty: a real object of what was left out")
+    parser.add_argument("--left-out", action="append", metavar="KIND", help="novelty: kinds the bundle never saw")
+    parser.add_argument("--strangers", type=int, default=240, help="novelty: simulated objects of each kind left out")
+    parser.add_argument("--objects", type=int, default=60, help="coverage: simulated objects a class")
+    parser.add_argument("--alerts", type=int, default=24_000, help="rare: simulated alerts of each population")
+    parser.add_argument("--shots", default="1,5,10", metavar="K,K,…")
+    parser.add_argument("--episodes", type=int, default=300)
+    parser.add_argument("--each", type=int, default=200, help="simulated curves a class")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(arguments)
+    if options.study in ("ablation", "leave_out", "coverage") and not options.task:
+        parser.error(f"{options.study} needs --task")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

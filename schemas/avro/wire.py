@@ -1,0 +1,272 @@
+"""From bytes to one Avro body and its writer schema, without trusting a byte.
+
+in → a packet: an Avro object container, or Confluent framing
+out → where the body lies, inflated with a bound, and the schema it was written with; or a `PacketError`
+
+A container carries its own schema and says nothing of its inflated size, so everything is bounded: the packet, the header, the number of
+blocks, the inflated body. Containers whose codec is null, deflate or snappy are read (some archives are written with snappy).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cramjam
+import httpx
+
+from schemas.records.subjects import SUBJECTS
+
+MAX_PACKET = 8_000_000
+"""Bytes of a packet, and of its inflated body."""
+MAX_METADATA = 1_000_000
+"""Bytes of a container's header; the largest schema in the data has 70 kB."""
+MAX_ENTRIES = 64
+MAX_BLOCKS = 16
+RETRY = 30.0
+"""[s] between two questions to a schema registry that does not answer."""
+MAGIC = b"Obj\x01"
+SYNC = 16
+CODECS = ("null", "deflate", "snappy")
+RUBIN_SCHEMAS = Path(__file__).parents[1] / "surveys" / "rubin"
+
+
+class PacketError(ValueError):
+    """One packet's fault; the packet goes to the rejected ones with it.
+
+    Parameters
+    ----------
+    error_class : short name to count by: too_large, truncated, bad_avro, recursive_schema, unknown_codec, bad_schema_id, unknown_survey,
+        wrong_type, bad_value, not_avro, many_records
+    reason : one sentence a person can act on
+    survey : ztf, lsst or tess, where that much could be read
+    """
+
+    def __init__(self, error_class: str, reason: str, survey: str | None = None) -> None:
+        # names out of a packet may be in it: what is no text to a terminal or a header is taken out
+        self.reason = "".join(c if c.isprintable() else "?" for c in reason[:500])
+        self.error_class = error_class
+        self.survey = survey
+        super().__init__(self.reason)
+
+
+def sniff(packet: bytes) -> Literal["container", "framed"] | None:
+    """What the first bytes say: "container" (Obj 1), "framed" (0x00 and a schema id), or None."""
+    if packet[:4] == MAGIC:
+        return "container"
+    if len(packet) > 5 and packet[0] == 0:
+        return "framed"
+    return None
+
+
+def read_long(data: bytes, at: int) -> tuple[int, int]:
+    """Avro's zig-zag long: its value and where the next byte lies."""
+    value = shift = 0
+    while True:
+        if at >= len(data):
+            raise PacketError("truncated", "the packet ends inside a number")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 63:
+            raise PacketError("bad_avro", "a number has more than ten bytes")
+    if value >= 1 << 64:
+        raise PacketError("bad_avro", "a number has more than 64 bits")
+    return (value >> 1) ^ -(value & 1), at
+
+
+def read_header(packet: bytes) -> tuple[str, bytes, int]:
+    """A container's codec, the bytes of its schema, and where its sync marker begins."""
+    at, entries = 4, 0
+    metadata: dict[bytes, bytes] = {}
+    while True:
+        count, at = read_long(packet, at)
+        if count == 0:
+            break
+        if count < 0:  # a block that also says its size
+            count = -count
+            _, at = read_long(packet, at)
+        entries += count
+        if entries > MAX_ENTRIES:
+            raise PacketError("bad_avro", f"the container's header has more than {MAX_ENTRIES} entries")
+        for _ in range(count):
+            key, at = _read_bytes(packet, at)
+            value, at = _read_bytes(packet, at)
+            metadata[key] = value
+        if at > MAX_METADATA:
+            raise PacketError("too_large", f"the container's header is longer than {MAX_METADATA:,} bytes")
+    if at + SYNC > len(packet):
+        raise PacketError("truncated", "the packet ends inside the container's header")
+    if b"avro.schema" not in metadata:
+        raise PacketError("bad_avro", "the container's header has no avro.schema")
+    codec = metadata.get(b"avro.codec", b"null").decode("ascii", "replace") or "null"
+    if codec not in CODECS:
+        raise PacketError("unknown_codec", f"the container is compressed with {codec[:40]!r}; {', '.join(CODECS)} are read")
+    return codec, metadata[b"avro.schema"], at
+
+
+def read_body(packet: bytes, at: int, codec: str) -> tuple[bytes, int, int]:
+    """The one record of a container.
+
+    Parameters
+    ----------
+    packet : the whole container
+    at : where the sync marker of the header begins
+    codec : one of `CODECS`
+
+    Returns
+    -------
+    data, start, end : the record is ``data[start:end]``; with the null codec data is the packet itself, so that nothing is copied
+    """
+    sync = packet[at : at + SYNC]
+    at += SYNC
+    found: tuple[bytes, int, int] | None = None
+    for _ in range(MAX_BLOCKS):
+        if at == len(packet):
+            break
+        count, at = read_long(packet, at)
+        size, at = read_long(packet, at)
+        if size < 0 or count < 0:
+            raise PacketError("bad_avro", "a block of the container has a negative size")
+        end = at + size
+        if end + SYNC > len(packet):
+            raise PacketError("truncated", f"the packet ends inside a block: {len(packet):,} bytes, {end + SYNC:,} announced")
+        if packet[end : end + SYNC] != sync:
+            raise PacketError("bad_avro", "a block does not end with the container's sync marker")
+        if count > 1 or (count and found):
+            raise PacketError("many_records", "the container holds more than one record; a packet is one alert")
+        if count:
+            found = (packet, at, end) if codec == "null" else inflate(packet[at:end], codec)
+        at = end + SYNC
+    else:
+        if at != len(packet):
+            raise PacketError("bad_avro", f"the container has more than {MAX_BLOCKS} blocks")
+    if found is None:
+        raise PacketError("truncated" if at == len(packet) else "bad_avro", "the container holds no record")
+    return found
+
+
+def inflate(data: bytes, codec: str) -> tuple[bytes, int, int]:
+    """One block, inflated; never to more than `MAX_PACKET` bytes."""
+    too_large = PacketError("too_large", f"the record inflates to more than {MAX_PACKET:,} bytes")
+    if codec == "deflate":
+        stream = zlib.decompressobj(-15)
+        try:
+            plain = stream.decompress(data, MAX_PACKET + 1)
+        except zlib.error as error:
+            raise PacketError("bad_avro", f"the deflate block is broken ({error})") from None
+        if len(plain) > MAX_PACKET:
+            raise too_large
+        if not stream.eof:
+            raise PacketError("truncated", "the deflate block ends early")
+        return plain, 0, len(plain)
+    if len(data) < 5:
+        raise PacketError("truncated", "the snappy block is shorter than its checksum")
+    body, checksum = data[:-4], int.from_bytes(data[-4:], "big")
+    try:
+        if cramjam.snappy.decompress_raw_len(body) > MAX_PACKET:  # read before anything is allocated
+            raise too_large
+        plain = bytes(cramjam.snappy.decompress_raw(body))
+    except cramjam.DecompressionError as error:
+        raise PacketError("bad_avro", f"the snappy block is broken ({error})") from None
+    if zlib.crc32(plain) != checksum:
+        raise PacketError("bad_avro", "the snappy block's checksum is wrong")
+    return plain, 0, len(plain)
+
+
+def load_schema(text: bytes | str) -> Any:
+    """A schema's JSON, or a `PacketError`."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise PacketError("bad_avro", "the writer schema is not valid JSON") from None
+
+
+class SchemaStore:
+    """Writer schemas by Confluent id.
+
+    Parameters
+    ----------
+    directories : searched for ``<id>.json`` or ``<id>.avsc``, before the ones that ship (Rubin's, and our own records')
+    registry : address of a schema registry that speaks Confluent's API; asked last, each id once
+    timeout : [s] for the registry's answer
+
+    Notes
+    -----
+    What a registry does not know (404) is remembered for as long as the process lives. A registry that did not answer is left alone for
+    `RETRY` seconds, so that it cannot hold up the stream with a timeout a packet.
+    """
+
+    def __init__(self, directories: Sequence[Path] = (), registry: str | None = None, timeout: float = 5.0) -> None:
+        self._directories = (*directories, RUBIN_SCHEMAS)
+        self._registry = registry.rstrip("/") if registry else None
+        self._timeout = timeout
+        self._known: dict[int, dict[str, Any]] = {}
+        self._missing: set[int] = set()
+        self._silent_until = 0.0
+        self._lock = threading.Lock()
+
+    def get(self, schema_id: int) -> dict[str, Any]:
+        """The writer schema of an id; `PacketError` bad_schema_id, which names the id, where nobody knows it."""
+        known = self._known.get(schema_id)
+        if known is None:
+            with self._lock:
+                known = self._known.get(schema_id) or self._find(schema_id)
+                if len(self._known) < 10_000:
+                    self._known[schema_id] = known
+        return known
+
+    def _find(self, schema_id: int) -> dict[str, Any]:
+        for registered in SUBJECTS.values():
+            if registered.id == schema_id:
+                return _record(json.loads(registered.schema_text), schema_id)
+        for directory in self._directories:
+            for suffix in ("json", "avsc"):
+                path = directory / f"{schema_id}.{suffix}"
+                if path.is_file():
+                    return _record(load_schema(path.read_bytes()), schema_id)
+        if self._registry is not None and schema_id not in self._missing:
+            return _record(self._ask(schema_id), schema_id)
+        raise PacketError("bad_schema_id", f"no schema with id {schema_id} is known; put {schema_id}.json into the schema directory")
+
+    def _ask(self, schema_id: int) -> Any:
+        if time.monotonic() < self._silent_until:
+            raise PacketError(
+                "bad_schema_id", f"the schema registry did not answer; asked for id {schema_id} again in {RETRY:.0f} s at most"
+            )
+        try:
+            answer = httpx.get(f"{self._registry}/schemas/ids/{schema_id}", timeout=self._timeout)
+            if answer.status_code == 404 and len(self._missing) < 100_000:
+                self._missing.add(schema_id)
+            answer.raise_for_status()
+            return load_schema(answer.json()["schema"])
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, PacketError):
+                raise
+            if isinstance(error, httpx.TransportError):
+                self._silent_until = time.monotonic() + RETRY
+            reason = f"the schema registry gave no schema with id {schema_id} ({type(error).__name__})"
+            raise PacketError("bad_schema_id", reason) from None
+
+
+def _record(schema: Any, schema_id: int) -> dict[str, Any]:
+    if not isinstance(schema, dict):
+        raise PacketError("bad_schema_id", f"the schema with id {schema_id} is not a record")
+    return schema
+
+
+def _read_bytes(packet: bytes, at: int) -> tuple[bytes, int]:
+    size, at = read_long(packet, at)
+    if size < 0 or size > MAX_METADATA:
+        raise PacketError("bad_avro", "an entry of the container's header has an impossible size")
+    if at + size > len(packet):
+        raise PacketError("truncated", "the packet ends inside the container's header")
+    return packet[at : at + size], at + size

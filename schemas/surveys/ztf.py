@@ -1,0 +1,230 @@
+"""ZTF alert packets, versions 3.0 to 4.02 and later ones that keep the fields.
+
+Field meanings: https://zwickytransientfacility.github.io/ztf-avro-alert/schema.html ; forced photometry: Masci et al. 2023
+(arXiv:2305.16279). Magnitudes and zero points are AB: µJy = 10^((23.9 - m) / 2.5).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from operators.kernels.compiled import compiled
+from operators.types import WAVELENGTH, Survey
+from schemas.avro.program import Kind, Want, code, record_fields, slots
+from schemas.avro.wire import PacketError
+from schemas.surveys.columns import CONTEXT_INDEX, Columns, Record
+from schemas.surveys.cutouts import Cutouts
+from schemas.surveys.history import DETECTION, FORCED, LIMIT, OWN, put, settle
+from schemas.surveys.times import ecliptic_latitude, galactic_latitude, utc_jd_to_mjd_tai
+
+PIXEL_SCALE = 1.01
+"""[arcsec/pixel] (Bellm et al. 2019, PASP 131, 018002)."""
+COLUMNS_OF_QUADRANT, ROWS_OF_QUADRANT = 3072, 3080
+BANDS = {1: "g", 2: "r", 3: "i"}
+MAX_NAME = 64
+"""Characters of an object's name, which becomes the key of messages."""
+
+_NUMBERS = ("jd", "fid", "programid", "magpsf", "sigmapsf", "ra", "dec", "diffmaglim", "drb", "rb", "sgscore1", "distpsnr1", "sgmag1",
+            "srmag1", "simag1", "szmag1", "distnr", "magnr", "ssdistnr", "ssmagnr", "ndethist", "ncovhist", "jdstarthist", "fwhm", "elong",
+            "xpos", "ypos")  # fmt: skip
+_NUMBER: Kind = "number"
+_SCALARS: dict[str, Kind] = {f"candidate.{name}": _NUMBER for name in _NUMBERS}
+_SCALARS |= {"candidate.isdiffpos": "text", "candidate.drbversion": "text", "candidate.candid": "integer", "candid": "integer"}
+_SCALARS |= {
+    "objectId": "text",
+    "cutoutScience.stampData": "bytes",
+    "cutoutTemplate.stampData": "bytes",
+    "cutoutDifference.stampData": "bytes",
+}
+
+SURVEY: Survey = "ztf"
+
+WANT = Want(
+    _SCALARS,
+    {
+        "prv_candidates": {"jd": "number", "fid": "number", "magpsf": "number", "sigmapsf": "number", "diffmaglim": "number",
+                           "isdiffpos": "text"},
+        "fp_hists": {"jd": "number", "fid": "number", "forcediffimflux": "number", "forcediffimfluxunc": "number", "magzpsci": "number",
+                     "diffmaglim": "number", "procstatus": "text"},
+    },
+)  # fmt: skip
+
+_S, _A, _C = slots(WANT)
+_JD, _FID, _MAG, _SIGMA, _RA, _DEC = (_S[f"candidate.{k}"] for k in ("jd", "fid", "magpsf", "sigmapsf", "ra", "dec"))
+_SIGN, _DRB, _DRBVERSION, _RB = (_S[f"candidate.{k}"] for k in ("isdiffpos", "drb", "drbversion", "rb"))
+_SGSCORE, _DISTPS, _SGMAG, _SRMAG, _SIMAG, _SZMAG = (
+    _S[f"candidate.{k}"] for k in ("sgscore1", "distpsnr1", "sgmag1", "srmag1", "simag1", "szmag1")
+)
+_DISTNR, _MAGNR, _SSDIST, _SSMAG = (_S[f"candidate.{k}"] for k in ("distnr", "magnr", "ssdistnr", "ssmagnr"))
+_NDET, _NCOV, _START, _FWHM, _ELONG = (_S[f"candidate.{k}"] for k in ("ndethist", "ncovhist", "jdstarthist", "fwhm", "elong"))
+_PROGRAMID, _XPOS, _YPOS = (_S[f"candidate.{k}"] for k in ("programid", "xpos", "ypos"))
+_CANDID, _INNER_CANDID, _OBJECT = _S["candid"], _S["candidate.candid"], _S["objectId"]
+_CUTOUTS = tuple(_S[f"cutout{k}.stampData"] for k in ("Science", "Template", "Difference"))
+_PRV, _FP = _A["prv_candidates"], _A["fp_hists"]
+_P_JD, _P_FID, _P_MAG, _P_SIGMA, _P_LIM, _P_SIGN = (_C[f"prv_candidates.{k}"] for k in WANT.arrays["prv_candidates"])
+_F_JD, _F_FID, _F_FLUX, _F_ERR, _F_ZP, _F_LIM, _F_STATUS = (_C[f"fp_hists.{k}"] for k in WANT.arrays["fp_hists"])
+
+_FALSE, _LETTER_F, _CAPITAL_F = code("0"), code("f"), code("F")
+_GOOD = code("0")
+_WAVELENGTHS = np.array([np.nan, WAVELENGTH["ztf"]["g"], WAVELENGTH["ztf"]["r"], WAVELENGTH["ztf"]["i"]])
+_K = CONTEXT_INDEX
+_K_RB, _K_SG, _K_SDIST, _K_SFLUX, _K_RDIST, _K_RFLUX = (
+    _K[k] for k in ("real_bogus", "star_galaxy", "source_distance", "source_flux", "reference_distance", "reference_flux")
+)
+_K_SSDIST, _K_SSFLUX, _K_POSITIVE, _K_NDET, _K_NVISIT, _K_HISTORY = (
+    _K[k] for k in ("solar_system_distance", "solar_system_flux", "positive", "n_detections", "n_visits", "history")
+)
+_K_GAL, _K_ECL, _K_FWHM, _K_ELONG, _K_FLUX, _K_SNR = (
+    _K[k] for k in ("galactic_latitude", "ecliptic_latitude", "fwhm", "elongation", "flux", "signal_to_noise")
+)
+
+OK, NO_TIME, NO_PLACE, NO_FLUX = range(4)
+_MISSING = {NO_TIME: "candidate.jd is missing or no Julian date", NO_PLACE: "candidate.ra or dec is missing or not on the sky",
+            NO_FLUX: "candidate.magpsf or sigmapsf is missing or no magnitude"}  # fmt: skip
+_REQUIRED = {"jd", "fid", "programid", "isdiffpos", "magpsf", "sigmapsf", "ra", "dec"}
+
+
+def claims(schema: Any) -> bool:
+    """By the fields: ZTF's object name and a candidate with ZTF's photometry. The object's own name is looked at in `fill`."""
+    return "objectId" in record_fields(schema) and record_fields(schema, "candidate").keys() >= _REQUIRED
+
+
+def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
+    """Write row i."""
+    object_id = record.text(_OBJECT, "objectId")
+    if not object_id.startswith("ZTF"):
+        raise PacketError("unknown_survey", f"the packet has ZTF's fields, but its objectId {object_id[:40]!r} is not ZTF's")
+    if len(object_id) > MAX_NAME or not object_id.isalnum():
+        raise PacketError("bad_value", f"objectId {object_id[:40]!r} is no name: letters and digits, {MAX_NAME} at most")
+    candid = record.long(_CANDID, _INNER_CANDID)
+    if candid is None:
+        raise PacketError("bad_value", "neither candid nor candidate.candid is there")
+    values = record.values
+    number = values.number
+    status = fill_row(number, values.table, values.count, i, *columns.light_curve, *columns.sky, columns.context)
+    if status != OK:
+        raise PacketError("bad_value", _MISSING[status])
+    images = [record.bytes(slot) for slot in _CUTOUTS]
+    # a stamp cut by the quadrant's edge is smaller: which edge, the pixel position says
+    columns.put_stamps(
+        i, images, cutouts, PIXEL_SCALE,
+        right=bool(number[_XPOS] < COLUMNS_OF_QUADRANT / 2) if number[_XPOS] == number[_XPOS] else None,
+        top=bool(number[_YPOS] < ROWS_OF_QUADRANT / 2) if number[_YPOS] == number[_YPOS] else None,
+    )  # fmt: skip
+    programid = number[_PROGRAMID]
+    columns.identify(
+        SURVEY,
+        candid,
+        object_id,
+        int(programid) if 0 <= programid < 100 else 0,  # unknown is not public
+        BANDS.get(number[_FID], ""),
+    )
+
+
+@compiled
+def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra, dec, mjd, context):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Everything of row i but identity and stamps; OK or why not."""
+    if not (number[_JD] > 2_400_000.5 and number[_JD] < 2_600_000.0):
+        return NO_TIME
+    if not (number[_RA] >= 0 and number[_RA] <= 360 and number[_DEC] >= -90 and number[_DEC] <= 90):
+        return NO_PLACE
+    if not (is_magnitude(number[_MAG]) and number[_SIGMA] >= 0 and number[_SIGMA] < 100):
+        return NO_FLUX
+    points = np.empty((6, 1 + count[_PRV] + count[_FP]))
+    here = utc_jd_to_mjd_tai(number[_JD])
+    own = sign_of(number[_SIGN]) * to_flux(number[_MAG])
+    own_err = abs(own) * max(number[_SIGMA], 1e-4) * 0.4 * np.log(10.0)
+    m = 0
+    band = wavelength_of(number[_FID])
+    if band == band:
+        m = put(points, m, here, band, own, own_err, np.nan, OWN)
+    for j in range(count[_PRV]):
+        t, band = table[_P_JD, j], wavelength_of(table[_P_FID, j])
+        if not (t > 2_400_000.5 and t < 2_600_000.0 and band == band):
+            continue
+        t = utc_jd_to_mjd_tai(t)
+        if is_magnitude(table[_P_MAG, j]) and table[_P_SIGMA, j] >= 0 and table[_P_SIGMA, j] < 100:
+            f = sign_of(table[_P_SIGN, j]) * to_flux(table[_P_MAG, j])
+            m = put(points, m, t, band, f, abs(f) * max(table[_P_SIGMA, j], 1e-4) * 0.4 * np.log(10.0), np.nan, DETECTION)
+        elif is_magnitude(table[_P_LIM, j]):
+            m = put(points, m, t, band, np.nan, np.nan, to_flux(table[_P_LIM, j]), LIMIT)
+    for j in range(count[_FP]):
+        t, band, zero = table[_F_JD, j], wavelength_of(table[_F_FID, j]), table[_F_ZP, j]
+        if not (t > 2_400_000.5 and t < 2_600_000.0 and band == band):
+            continue
+        t = utc_jd_to_mjd_tai(t)
+        status = table[_F_STATUS, j]
+        good = status == _GOOD or status != status
+        f, e = table[_F_FLUX, j], table[_F_ERR, j]
+        if good and abs(f) < 1e9 and f != -99999.0 and e > 0 and e < 1e9 and is_magnitude(zero):  # -99999: none was measured
+            unit = to_flux(zero)
+            m = put(points, m, t, band, f * unit, e * unit, np.nan, FORCED)
+        elif is_magnitude(table[_F_LIM, j]):
+            m = put(points, m, t, band, np.nan, np.nan, to_flux(table[_F_LIM, j]), LIMIT)
+    start = utc_jd_to_mjd_tai(number[_START]) if number[_START] > 2_400_000.5 and number[_START] < 2_600_000.0 else np.nan
+    settle(points, m, i, start, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
+    if first[i] != first[i] or first[i] > here:
+        first[i] = here
+    ra[i] = number[_RA]
+    dec[i] = number[_DEC]
+    mjd[i] = here
+    row = context[i]
+    row[:] = np.nan
+    has_drb = number[_DRB] > 0 or (number[_DRB] == 0 and number[_DRBVERSION] > 0)  # before version 3.3 some archives wrote 0 and ""
+    row[_K_RB] = number[_DRB] if has_drb else number[_RB]
+    row[_K_SG] = known(number[_SGSCORE])
+    row[_K_SDIST] = known(number[_DISTPS])
+    for slot in (_SRMAG, _SGMAG, _SIMAG, _SZMAG):
+        if is_magnitude(number[slot]):
+            row[_K_SFLUX] = to_flux(number[slot])
+            break
+    row[_K_RDIST] = known(number[_DISTNR]) * PIXEL_SCALE  # pixels: against ranr, decnr in 184 packets 1.0127 " each
+    if is_magnitude(number[_MAGNR]):
+        row[_K_RFLUX] = to_flux(number[_MAGNR])
+    row[_K_SSDIST] = known(number[_SSDIST])
+    if number[_SSDIST] >= 0 and is_magnitude(number[_SSMAG]):
+        row[_K_SSFLUX] = to_flux(number[_SSMAG])
+    row[_K_POSITIVE] = 1.0 if own > 0 else 0.0
+    row[_K_NDET] = known(number[_NDET])
+    row[_K_NVISIT] = known(number[_NCOV])
+    row[_K_HISTORY] = here - start
+    row[_K_GAL] = abs(galactic_latitude(number[_RA], number[_DEC]))
+    row[_K_ECL] = abs(ecliptic_latitude(number[_RA], number[_DEC]))
+    row[_K_FWHM] = number[_FWHM] * PIXEL_SCALE if number[_FWHM] > 0 else np.nan
+    row[_K_ELONG] = number[_ELONG] if number[_ELONG] >= 1 else np.nan
+    row[_K_FLUX] = own
+    row[_K_SNR] = abs(own) / own_err
+    return OK
+
+
+@compiled
+def to_flux(magnitude):  # type: ignore[no-untyped-def] # pragma: no cover
+    """AB magnitude → µJy."""
+    return 10.0 ** (0.4 * (23.9 - magnitude))
+
+
+@compiled
+def is_magnitude(value):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Not NaN, nor one of the survey's marks for "none" (-999, 0)."""
+    return value > 0.0 and value < 50.0
+
+
+@compiled
+def known(value):  # type: ignore[no-untyped-def] # pragma: no cover
+    """A quantity that is never negative: -999 and its like mean that there is none."""
+    return value if value >= 0 else np.nan
+
+
+@compiled
+def sign_of(isdiffpos):  # type: ignore[no-untyped-def] # pragma: no cover
+    """-1 where the source faded against the reference ("f", "0"), else 1."""
+    letter = isdiffpos % 256.0
+    return -1.0 if letter in (_LETTER_F, _FALSE, _CAPITAL_F) else 1.0
+
+
+@compiled
+def wavelength_of(fid):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Effective wavelength of a filter number [Å], NaN for an unknown one."""
+    return _WAVELENGTHS[int(fid)] if fid >= 1 and fid <= 3 else np.nan

@@ -1,0 +1,125 @@
+"""Our schemas by the API of Confluent's schema registry, read-only: any Avro client decodes what we publish.
+
+Ids are fixed in the repository (`schemas.records.subjects.SUBJECTS`), so the same packet decodes against every status page there is.
+Paths, media type and error codes: Confluent's Schema Registry API reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from schemas.records.subjects import RegisteredSchema
+
+MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+COMPATIBILITY = "FULL_TRANSITIVE"
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+
+
+def answer(value: object, status: int = 200) -> Response:
+    """JSON as the registry's clients expect it."""
+    return Response(orjson.dumps(value), status_code=status, media_type=MEDIA_TYPE)
+
+
+def fault(code: int, message: str) -> Response:
+    """An error: the first three digits of Confluent's code are the HTTP status."""
+    return answer({"error_code": code, "message": message}, int(str(code)[:3]))
+
+
+def routes(subjects: Mapping[str, RegisteredSchema]) -> list[Route]:
+    """The read-only part of the API over one table of schemas.
+
+    Parameters
+    ----------
+    subjects : mapping
+        Subject → its one registered schema.
+    """
+    by_id = {schema.id: schema for schema in subjects.values()}
+
+    def full(schema: RegisteredSchema) -> dict[str, object]:
+        return {"subject": schema.subject, "version": schema.version, "id": schema.id, "schemaType": "AVRO", "schema": schema.schema_text}
+
+    def find(request: Request) -> RegisteredSchema | Response:
+        subject = subjects.get(request.path_params["subject"])
+        if subject is None:
+            return fault(40401, f"Subject '{request.path_params['subject']}' not found.")
+        version = request.path_params.get("version", "latest")
+        if version in ("latest", "-1", str(subject.version)):
+            return subject
+        if not version.isdecimal() or int(version) < 1:
+            return fault(42202, f"The specified version '{version}' is not a valid version id: a positive integer or 'latest'.")
+        return fault(40402, f"Version {version} not found.")
+
+    def find_id(request: Request) -> RegisteredSchema | Response:
+        number = request.path_params["id"]
+        schema = by_id.get(int(number)) if number.isdecimal() and len(number) < 11 else None
+        return schema if schema is not None else fault(40403, f"Schema {number} not found")
+
+    async def list_subjects(request: Request) -> Response:
+        prefix = request.query_params.get("subjectPrefix", "")
+        return answer(sorted(name for name in subjects if name.startswith(prefix.removeprefix(":*:"))))
+
+    async def list_versions(request: Request) -> Response:
+        found = find(request)
+        return found if isinstance(found, Response) else answer([found.version])
+
+    async def one_version(request: Request) -> Response:
+        found = find(request)
+        return found if isinstance(found, Response) else answer(full(found))
+
+    async def version_schema(request: Request) -> Response:
+        found = find(request)
+        return found if isinstance(found, Response) else Response(found.schema_text, media_type=MEDIA_TYPE)
+
+    async def one_id(request: Request) -> Response:
+        found = find_id(request)
+        return found if isinstance(found, Response) else answer({"schemaType": "AVRO", "schema": found.schema_text})
+
+    async def id_schema(request: Request) -> Response:
+        found = find_id(request)
+        return found if isinstance(found, Response) else Response(found.schema_text, media_type=MEDIA_TYPE)
+
+    async def id_versions(request: Request) -> Response:
+        found = find_id(request)
+        return found if isinstance(found, Response) else answer([{"subject": found.subject, "version": found.version}])
+
+    async def types(request: Request) -> Response:
+        return answer(["AVRO"])
+
+    async def config(request: Request) -> Response:
+        return answer({"compatibilityLevel": COMPATIBILITY})
+
+    async def mode(request: Request) -> Response:
+        return answer({"mode": "READONLY"})
+
+    async def subject_config(request: Request) -> Response:
+        found = find(request)
+        return found if isinstance(found, Response) else answer({"compatibilityLevel": COMPATIBILITY})
+
+    endpoints = {
+        "/subjects": list_subjects,
+        "/subjects/{subject}/versions": list_versions,
+        "/subjects/{subject}/versions/{version}": one_version,
+        "/subjects/{subject}/versions/{version}/schema": version_schema,
+        "/schemas/types": types,
+        "/schemas/ids/{id}": one_id,
+        "/schemas/ids/{id}/schema": id_schema,
+        "/schemas/ids/{id}/versions": id_versions,
+        "/config": config,
+        "/config/{subject}": subject_config,
+        "/mode": mode,
+    }
+
+    async def read_only(request: Request) -> Response:
+        response = fault(405, "This registry is read-only: its schemas come with the release. Only GET is answered.")
+        response.headers["Allow"] = "GET, HEAD"
+        return response
+
+    # A path answers GET; every other method on the same path, and on the two that exist only for writing, is 405 in JSON.
+    table = [Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()]
+    refused = [*endpoints, "/subjects/{subject}", "/compatibility/{rest:path}"]
+    return table + [Route(path, read_only, methods=METHODS) for path in refused]

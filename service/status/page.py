@@ -1,0 +1,232 @@
+"""A snapshot of the figures → the page, whole or only its live part. Readable without JavaScript: everything is in the HTML.
+
+`static/live.js` fetches the live part each second and puts it in place; without it the page reloads itself every five seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from service.status.chart import line_chart
+
+Snapshot = dict[str, Any]
+"""What `Figures.snapshot` returns and ``/status.json`` serves."""
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A number as a reader wants it: thin spaces between thousands, a dash for nothing."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:,.{digits}f}".replace(",", "\u2009").replace("-", "−")
+
+
+def rate(value: float | None) -> str:
+    """A rate [1/s]: one decimal below 100."""
+    return number(value, 0 if value is not None and abs(value) >= 99.95 else 1)
+
+
+def span(seconds: float | None) -> str:
+    """A length of time: 12 s, 4 min 10 s, 3 h 05 min, 2 d 4 h."""
+    if seconds is None:
+        return "–"
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def clock(timestamp: float | None) -> str:
+    """Time of day [UTC]."""
+    return "–" if timestamp is None else time.strftime("%H:%M:%S", time.gmtime(timestamp))
+
+
+def table(name: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]], empty: str) -> str:
+    """An HTML table; a column's kind is ``text`` or ``num``. Cells are HTML already."""
+    body = "".join(
+        "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for (_, kind), cell in zip(columns, row, strict=True)) + "</tr>" for row in rows
+    )
+    if not body:
+        return f'<p class="empty">{escape(empty)}</p>'
+    head = "".join(f'<th scope="col" class="{kind}">{escape(title)}</th>' for title, kind in columns)
+    return f'<div class="scroll"><table aria-label="{escape(name)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _readout(label: str, value: str, unit: str, note: str = "", series: str = "") -> str:
+    swatch = f'<i class="swatch fill-{series}"></i>' if series else ""
+    return (
+        f'<div class="readout"><dt>{swatch}{escape(label)}</dt><dd><b>{value}</b> <span class="unit">{escape(unit)}</span>'
+        f'<span class="note">{note}</span></dd></div>'
+    )
+
+
+def _readouts(s: Snapshot) -> str:
+    rates, totals, latency = s["rates"], s["totals"], s["latency_ms"]
+    parts = [
+        _readout("in", rate(rates["in"]), "/s", f"{number(totals['in'])} in all", "in"),
+        _readout("detections", rate(rates["detections"]), "/s", f"{number(totals['detections'])} in all", "detections"),
+        _readout("rejected", rate(rates["rejected"]), "/s", f"{number(totals['rejected'])} in all", "rejected"),
+        _readout("doubled", rate(rates["duplicates"]), "/s", f"{number(totals['duplicates'])} in all", "duplicates"),
+        _readout("lag", number(s["lag_total"]), "packets", "not yet acknowledged"),
+        _readout("latency p50", number(latency["p50"]), "ms", f"p90 {number(latency['p90'])} ms", "p50"),
+        _readout("latency p99", number(latency["p99"]), "ms", f"of {number(latency['n'])} in {span(s['window_s'])}", "p99"),
+    ]
+    return f'<dl class="readouts">{"".join(parts)}</dl>'
+
+
+def _balance(s: Snapshot) -> str:
+    t = s["totals"]
+    out = t["detections"] + t["rejected"] + t["duplicates"]
+    sign, word = ("=", "balanced") if t["in"] == out else ("≠", "in flight")
+    return (
+        f'<p class="balance {"ok" if t["in"] == out else "wait"}">{number(t["in"])} in {sign} {number(t["detections"])} detections + '
+        f"{number(t['rejected'])} rejected + {number(t['duplicates'])} doubled <span>{word}</span></p>"
+    )
+
+
+def _legend(*names: str) -> str:
+    shown = {"duplicates": "doubled"}
+    return '<span class="legend">' + "".join(f'<i class="swatch fill-{n}"></i>{shown.get(n, n)}' for n in names) + "</span>"
+
+
+def _charts(s: Snapshot) -> str:
+    h = s["history"]
+    seconds = h["step_s"] * max(len(h["in"]) - 1, 1)
+    flow = line_chart("Packets a second", "1/s", {k: h[k] for k in ("in", "detections", "rejected", "duplicates")}, seconds)
+    late = line_chart("Latency from a packet's append to its output's acknowledgement", "ms", {k: h[k] for k in ("p50", "p99")}, seconds)
+    return (
+        f'<section class="panel wide"><h2>Packets a second{_legend("in", "detections", "rejected", "duplicates")}</h2>{flow}</section>'
+        f'<section class="panel wide"><h2>Latency, append to acknowledgement [ms]{_legend("p50", "p99")}</h2>{late}</section>'
+    )
+
+
+def _lag(s: Snapshot) -> str:
+    rows = [
+        (escape(r["topic"]), str(r["partition"]), number(r["committed"]), number(r["end"]), f"<b>{number(r['lag'])}</b>") for r in s["lag"]
+    ]
+    columns = [("topic", "text"), ("partition", "num"), ("acknowledged", "num"), ("end", "num"), ("lag", "num")]
+    quiet = f'<p class="empty">{s["lag_idle"]} more partitions hold nothing.</p>' if s["lag_idle"] else ""
+    return (
+        f'<section class="panel"><h2>Lag by partition</h2>{table("Lag", columns, rows, "No input topic holds a packet.")}{quiet}</section>'
+    )
+
+
+def _rejected(s: Snapshot) -> str:
+    rows = [(f"<code>{escape(k)}</code>", f"<b>{number(v)}</b>") for k, v in sorted(s["rejected"].items(), key=lambda kv: -kv[1])]
+    columns = [("reason", "text"), ("packets", "num")]
+    return f'<section class="panel"><h2>Rejected by reason</h2>{table("Rejected by reason", columns, rows, "None so far.")}</section>'
+
+
+def _workers(s: Snapshot) -> str:
+    rows = [
+        (
+            f'<i class="dot {"ok" if w["alive"] else "bad"}"></i>{escape(w["worker"])}',
+            span(w["age_s"]) + " ago",
+            rate(w["rate"]),
+            number(w["total"]),
+        )
+        for w in s["workers"]
+    ]
+    columns = [("worker", "text"), ("heard", "text"), ("in /s", "num"), ("in, all", "num")]
+    title = f"Workers <small>{s['workers_alive']} alive</small>"
+    body = table("Workers", columns, rows, "None heard yet: start one with `protonova worker`.")
+    return f'<section class="panel"><h2>{title}</h2>{body}</section>'
+
+
+def _alarms(s: Snapshot) -> str:
+    rows = [
+        (
+            clock(a["time"]),
+            escape(str(a.get("statistic", ""))),
+            escape(str(a.get("stratum", ""))),
+            f"{number(a.get('before'), 3)} → {number(a.get('after'), 3)}",
+        )
+        for a in s["alarms"]
+    ]
+    columns = [("UTC", "text"), ("statistic", "text"), ("stratum", "text"), ("moved", "num")]
+    body = table("Drift alarms", columns, rows, "None since this page began to listen.")
+    return f'<section class="panel"><h2>Drift alarms</h2>{body}</section>'
+
+
+def _classes(s: Snapshot) -> str:
+    most = max(s["classes"].values(), default=0)
+    rows = [
+        (escape(k), f'<meter min="0" max="{most}" value="{v}">{v}</meter>', number(v))
+        for k, v in sorted(s["classes"].items(), key=lambda kv: (-kv[1], kv[0]))
+    ]
+    columns = [("top class", "text"), ("", "bar"), ("detections", "num")]
+    return f'<section class="panel"><h2>Classes</h2>{table("Detections by top class", columns, rows, "No detection yet.")}</section>'
+
+
+def _detections(s: Snapshot) -> str:
+    rows = [
+        (
+            clock(d["time"]),
+            escape(d["survey"]),
+            escape(d["object_id"]),
+            f"<b>{escape(d['top_class'])}</b>",
+            number(d["top_probability"], 2),
+            number(d["novelty"], 2),
+            escape(", ".join(d["conformal_set"])) or "–",
+            escape(d["band"]) or "–",
+            number(d["flux"], 1),
+            number(d["n_detections"]),
+        )
+        for d in s["detections"]
+    ]
+    columns = [
+        ("UTC", "text"),
+        ("survey", "text"),
+        ("object", "text"),
+        ("top class", "text"),
+        ("probability", "num"),
+        ("novelty", "num"),
+        ("90 % set", "text"),
+        ("band", "text"),
+        ("flux µJy", "num"),
+        ("points", "num"),
+    ]
+    return f'<section class="panel full"><h2>Last detections</h2>{table("Last detections", columns, rows, "No detection yet.")}</section>'
+
+
+def live(s: Snapshot) -> str:
+    """The part of the page that changes."""
+    identity = "".join(
+        f"<div><dt>{escape(k)}</dt><dd>{escape(str(v)) or '–'}</dd></div>"
+        for k, v in (
+            ("model", s["model"]),
+            ("scoring id", s["scoring_id"]),
+            ("engine", s["engine"]),
+            ("broker", s["broker"]),
+            ("listening for", span(s["uptime_s"])),
+            ("as of", clock(s["time"]) + " UTC"),
+        )
+    )
+    return (
+        f'<header><h1>Protonova</h1><p class="state {escape(s["state"])}"><i class="dot"></i>{escape(s["state_text"])}</p>'
+        f'<dl class="identity">{identity}</dl></header>'
+        f"{_readouts(s)}{_balance(s)}"
+        f'<div class="panels">{_charts(s)}<div class="column">{_lag(s)}{_rejected(s)}</div>'
+        f'<div class="column">{_workers(s)}{_alarms(s)}</div><div class="column">{_classes(s)}</div>{_detections(s)}</div>'
+    )
+
+
+def page(s: Snapshot) -> str:
+    """The whole page."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Protonova: status</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+        '<link rel="icon" href="/static/icon.svg" type="image/svg+xml"><link rel="stylesheet" href="/static/status.css">'
+        '<script src="/static/live.js" defer></script></head>'
+        f'<body><main id="live">{live(s)}</main><footer><a href="/status.json">status.json</a> <a href="/metrics">metrics</a> '
+        '<a href="/readyz">readyz</a> <a href="/subjects">schema registry</a> '
+        '<span id="link">reloads every 5 s; live with JavaScript</span>'
+        "</footer></body></html>"
+    )

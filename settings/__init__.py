@@ -1,0 +1,5 @@
+"""Every setting there is.
+
+in → flags, environment (``PROTONOVA_…``), ``protonova.toml``
+out → one frozen `settings.model.Settings`, or one line that says which setting is wrong
+"""

@@ -1,0 +1,115 @@
+"""Committed and end offsets over time → the lag as a metric, and whether a worker that has work does none of it.
+
+`Stall` decides, and is pure: the clock is handed in. `Liveness` asks the broker. One that does not answer stops nobody: what it said last
+goes on counting, so a worker that waits for it with work in hand still ends, and one without work waits on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from streams import metrics
+from streams.kafka import topics
+
+if TYPE_CHECKING:
+    import faust
+
+    from streams.kafka.transport import Span
+
+log = structlog.get_logger(__name__)
+
+ANSWER_WITHIN = 3.0
+"""How long the broker may take to say where the partitions begin and end [s]."""
+
+Place = TypeVar("Place")
+
+
+class Stall:
+    """Watches the partitions a worker holds.
+
+    Parameters
+    ----------
+    limit_s : float
+        How long committed offsets may stand still while there is lag [s].
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._moved: dict[object, tuple[int, float]] = {}
+
+    def observe(self, now: float, offsets: Mapping[Place, tuple[int, int]]) -> Place | None:
+        """A partition that stands still, if there is one.
+
+        Parameters
+        ----------
+        now : float
+            Monotonic time [s].
+        offsets : mapping
+            Partition → (up to where nothing is left to be done, end). A partition that is not named is not held: its clock starts anew
+            when it comes back.
+        """
+        self._moved = {place: seen for place, seen in self._moved.items() if place in offsets}
+        for place, (committed, end) in offsets.items():
+            before, since = self._moved.get(place, (None, now))
+            if committed != before or committed >= end:
+                self._moved[place] = (committed, now)
+            elif now - since > self._limit_s:
+                return place
+        return None
+
+
+class Liveness:
+    """Watches the partitions that a worker holds.
+
+    Parameters
+    ----------
+    app : faust.App
+        With `streams.kafka.transport.PromptTransport`.
+    limit_s : float
+        How long committed offsets may stand still while there is lag [s].
+    on_stall : callable
+        Told why, when they did.
+    """
+
+    def __init__(self, app: faust.App, limit_s: float, on_stall: Callable[[str], None]) -> None:
+        self._app, self._limit_s, self._on_stall = app, limit_s, on_stall
+        self._stall = Stall(limit_s)
+        self._spans: dict[Any, Span] = {}
+        self._silent_since: float | None = None
+
+    async def look(self) -> None:
+        """Ask once; called on a timer."""
+        consumer: Any = self._app.consumer
+        held = [place for place in consumer.assignment() if place.topic in topics.ALERTS]
+        asked = time.monotonic()
+        try:
+            self._spans = await consumer.spans(held, ANSWER_WITHIN) if held else {}
+            self._silent_since = None
+        except (KafkaError, TimeoutError) as error:
+            if self._silent_since is None:
+                self._silent_since = asked
+                log.warning("the broker does not say how far the partitions are", why=repr(error))
+        offsets = self._offsets(held, consumer._committed_offset)
+        for place, (committed, end) in offsets.items():
+            metrics.LAG.labels(place.topic, str(place.partition)).set(max(0, end - committed))
+        stuck = self._stall.observe(time.monotonic(), offsets)
+        if stuck is not None:
+            silent = (
+                "" if self._silent_since is None else f"; the broker has not answered for {time.monotonic() - self._silent_since:.0f} s"
+            )
+            self._on_stall(
+                f"{stuck.topic}/{stuck.partition} has lag and its committed offset has not moved for {self._limit_s:.0f} s{silent}"
+            )
+
+    def _offsets(self, held: list[Any], confirmed: Mapping[Any, int | None]) -> dict[Any, tuple[int, int]]:
+        """Partition → (done, end).
+
+        `confirmed` is where Faust writes an offset down when the broker has confirmed its commit; it has no public name for it.
+        """
+        spans = {place: self._spans[place] for place in held if place in self._spans}
+        return {place: (span.done(confirmed.get(place)), span.end) for place, span in spans.items()}

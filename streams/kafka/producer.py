@@ -1,0 +1,191 @@
+"""Outcomes → records on topics, a batch of them for each partition, and the acknowledgements to await.
+
+A detection goes to `detections` and to the topic of every class above its threshold; one of a packet that is not public goes to
+`detections.private` alone. A rejected packet goes to `alerts.rejected` with its bytes. A double goes nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiokafka.partitioner import murmur2
+
+from schemas.avro.wire import MAX_PACKET
+from schemas.records.codec import Detection, Rejected
+from streams.agents.detector import Incoming, Outcome, Scored
+from streams.kafka import topics
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+PUBLIC = 1
+"""The programid of public alerts; every other one is not, an unknown one too."""
+WHOLE_BYTES = MAX_PACKET
+"""A larger rejected packet is kept as its sha256 and its beginning [bytes]."""
+BEGINNING = 65_536
+"""[bytes]"""
+BATCH_BYTES = 900_000
+"""Records sent to a partition at once, below the topics' max.message.bytes, which bounds a batch and not a record [bytes]."""
+REQUEST_BYTES = 9_500_000
+"""Largest request: a rejected packet with its headers [bytes]."""
+
+PASSED_ON = ("_test", "alert_tense")
+"""Headers of a packet that its outputs carry too: they mark tests and replays."""
+LONGEST_MARK = 256
+"""A longer value of such a header is left out: it could make an output larger than its topic allows [bytes]."""
+
+Headers = list[tuple[str, bytes]]
+
+
+class Record(NamedTuple):
+    """What is sent."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+def trace(headers: Mapping[str, bytes]) -> bytes:
+    """The W3C trace context of an output: the input's trace with a span of ours, or a new trace."""
+    parts = headers.get("traceparent", b"").split(b"-")
+    if len(parts) == 4 and len(parts[1]) == 32:
+        return b"-".join((parts[0], parts[1], os.urandom(8).hex().encode(), parts[3]))
+    new = os.urandom(24).hex().encode()
+    return b"00-" + new[:32] + b"-" + new[32:] + b"-01"
+
+
+def passed_on(sent: Mapping[str, bytes]) -> Headers:
+    """The marks of a packet that its outputs carry too."""
+    return [(name, value) for name in PASSED_ON if (value := sent.get(name)) is not None and len(value) <= LONGEST_MARK]
+
+
+def detection_records(
+    packet: Incoming, outcome: Outcome, detection: Detection, scored_ms: int, thresholds: Mapping[str, float], value: bytes
+) -> Iterator[Record]:
+    """The records of a detection.
+
+    Parameters
+    ----------
+    packet : Incoming
+    outcome : Outcome
+    detection : Detection
+        The outcome's.
+    scored_ms : int
+        When it was scored [ms since 1970].
+    thresholds : mapping
+        Class → least probability under the stream prior.
+    value : bytes
+        The detection, encoded.
+    """
+    sent = dict(packet.headers)
+    headers: Headers = [
+        ("traceparent", trace(sent)),
+        ("ingested_at", b"%d" % packet.appended_ms),
+        ("scored_at", b"%d" % scored_ms),
+        ("survey", detection.survey.encode()),
+        ("candid", b"%d" % detection.candid),
+        ("programid", b"%d" % detection.programid),
+    ]
+    headers += passed_on(sent)
+    if outcome.revision:
+        headers.append(("revision", b"1"))
+    key = detection.object_id.encode()
+    if detection.programid != PUBLIC:
+        yield Record(topics.PRIVATE, key, value, headers)
+        return
+    yield Record(topics.DETECTIONS, key, value, headers)
+    for entry in detection.classes:
+        if entry.prior_probability >= thresholds.get(entry.name, 2.0):
+            yield Record(topics.class_topic(entry.name), key, value, headers)
+
+
+def rejected_record(packet: Incoming, rejected: Rejected, scored_ms: int) -> Record:
+    """The record of a rejected packet; ``rejected.avsc`` documents its headers."""
+    sent = dict(packet.headers)
+    attempt = sent.get("attempt", b"0")
+    headers: Headers = [
+        ("traceparent", trace(sent)),
+        ("ingested_at", b"%d" % packet.appended_ms),
+        ("scored_at", b"%d" % scored_ms),
+        ("error_class", rejected.error_class.encode()),
+        ("reason", rejected.reason.encode()[:2000]),
+        ("topic", packet.topic.encode()),
+        ("partition", b"%d" % packet.partition),
+        ("offset", b"%d" % packet.offset),
+        ("attempt", b"%d" % (int(attempt) + 1 if attempt.isdigit() and len(attempt) < 10 else 1)),
+    ]
+    if rejected.survey is not None:
+        headers.append(("survey", rejected.survey.encode()))
+    headers += passed_on(sent)
+    value = packet.value
+    complete = len(value) <= WHOLE_BYTES
+    headers += [("size", b"%d" % len(value)), ("complete", b"true" if complete else b"false")]
+    if not complete:
+        value = hashlib.sha256(value).digest() + value[:BEGINNING]
+    return Record(topics.REJECTED, f"{packet.topic}:{packet.partition}:{packet.offset}".encode(), value, headers)
+
+
+class Deliverer:
+    """Sends the outcomes of a batch.
+
+    Parameters
+    ----------
+    producer : aiokafka.AIOKafkaProducer
+        Started, made with `producer_options`.
+    thresholds : callable
+        The thresholds in force, by class.
+    encode : callable
+        Detection → bytes.
+    """
+
+    def __init__(
+        self, producer: AIOKafkaProducer, thresholds: Callable[[], Mapping[str, float]], encode: Callable[[Detection], bytes]
+    ) -> None:
+        self._producer, self._thresholds, self._encode = producer, thresholds, encode
+
+    async def send(self, packets: Sequence[Incoming], scored: Scored) -> list[Awaitable[object]]:
+        """Start the sends of a batch, in its order; the broker's acknowledgements are what is returned to await."""
+        by_place: dict[tuple[str, int], list[Record]] = {}
+        partitions: dict[str, int] = {}
+        for record in self._records(packets, scored):
+            count = partitions.get(record.topic)
+            if count is None:
+                count = partitions[record.topic] = len(await self._producer.partitions_for(record.topic))
+            # As Kafka's own clients choose: an object's detections stay in one partition, whoever sends them.
+            by_place.setdefault((record.topic, (murmur2(record.key) & 0x7FFFFFFF) % count), []).append(record)
+        waits: list[Awaitable[object]] = []
+        for (topic, partition), records in by_place.items():
+            batch = self._producer.create_batch()
+            for record in records:
+                if batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:  # it is full
+                    waits.append(await self._producer.send_batch(batch, topic, partition=partition))
+                    batch = self._producer.create_batch()
+                    batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
+            batch.close()
+            waits.append(await self._producer.send_batch(batch, topic, partition=partition))
+        return waits
+
+    def _records(self, packets: Sequence[Incoming], scored: Scored) -> Iterator[Record]:
+        thresholds = self._thresholds()
+        for packet, outcome in zip(packets, scored.outcomes, strict=True):
+            if isinstance(outcome.result, Rejected):
+                yield rejected_record(packet, outcome.result, scored.scored_ms)
+            elif outcome.result is not None:
+                value = self._encode(outcome.result)
+                yield from detection_records(packet, outcome, outcome.result, scored.scored_ms, thresholds, value)
+
+
+def producer_options() -> dict[str, object]:
+    """How the worker's producer differs from the defaults."""
+    return {
+        "acks": "all",
+        "enable_idempotence": True,  # a retried send neither doubles nor reorders
+        "linger_ms": 0,  # the micro-batch is the batch
+        "max_batch_size": BATCH_BYTES,
+        "max_request_size": REQUEST_BYTES,
+        "request_timeout_ms": 30_000,
+    }

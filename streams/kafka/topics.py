@@ -1,0 +1,242 @@
+"""The wiring table → topics on the broker.
+
+Topics are declared before a worker starts: Faust ignores a missing source topic with a warning and then waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from aiokafka import TopicPartition
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from settings.model import Settings
+
+HOUR = 3_600_000
+"""[ms]"""
+DAY = 24 * HOUR
+PACKET_BYTES = 8_300_000
+"""Largest record of an alert topic: 8 MB of packet and some headers [bytes]."""
+REJECTED_BYTES = 9_000_000
+"""Largest record of `alerts.rejected`: the same with the reason in its headers [bytes]."""
+RECORD_BYTES = 1_000_000
+"""Largest record of everything else [bytes]."""
+
+
+class Topic(NamedTuple):
+    """A row of the wiring table."""
+
+    name: str
+    key: str
+    value: str
+    retention_ms: int
+    """How long a record is kept [ms]; of a compacted topic: how long a tombstone is."""
+    max_bytes: int = RECORD_BYTES
+    partitions: int | None = 1
+    """None: as many as the setting says."""
+    cleanup: str = "delete"
+
+    def configs(self) -> dict[str, str]:
+        """What the broker is to be told."""
+        kept = "delete.retention.ms" if self.cleanup == "compact" else "retention.ms"
+        return {
+            "cleanup.policy": self.cleanup,
+            kept: str(self.retention_ms),
+            "max.message.bytes": str(self.max_bytes),
+            "message.timestamp.type": "LogAppendTime",
+        }
+
+
+ALERTS = ("alerts.ztf", "alerts.lsst", "alerts.tess")
+REJECTED = "alerts.rejected"
+DETECTIONS = "detections"
+PRIVATE = "detections.private"
+TELEMETRY = "telemetry.scores"
+ALARMS = "drift.alarms"
+RETRAIN = "commands.retrain"
+
+TOPICS = (
+    Topic("alerts.ztf", "as sent", "ZTF's Avro object container, as sent", 7 * DAY, PACKET_BYTES, None),
+    Topic("alerts.lsst", "as sent", "Rubin's Avro in Confluent framing or as a container, as sent", 7 * DAY, PACKET_BYTES, None),
+    Topic("alerts.tess", "as sent", "our TESS light-curve packet", 7 * DAY, PACKET_BYTES, None),
+    Topic(REJECTED, "topic:partition:offset", "the original bytes (over 8 MB: a part); why in the headers", 14 * DAY, REJECTED_BYTES),
+    Topic(DETECTIONS, "object id", "Detection", 30 * DAY, RECORD_BYTES, None),
+    Topic(PRIVATE, "object id", "Detection of a packet that is not public (ZTF programid 2, 3): restrict who may read it", 30 * DAY),
+    Topic(TELEMETRY, "worker", "WorkerSummary: a second's counts and latencies; ScoreSummary: its scores by stratum; both add up", DAY),
+    Topic(ALARMS, "detector", "DriftAlarm: which statistic moved, from what to what", 90 * DAY),
+    Topic(RETRAIN, "model", "RetrainCommand: why, since when; idempotent by its id", 90 * DAY),
+)
+
+
+def class_topic(slug: str) -> str:
+    """The topic of a class's detections above its threshold."""
+    return f"{DETECTIONS}.{slug}"
+
+
+def wiring(classes: Iterable[str]) -> list[Topic]:
+    """The table with a topic for each class."""
+    return [*TOPICS, *(Topic(class_topic(c), "object id", f"Detection whose {c} is above its threshold", 30 * DAY) for c in classes)]
+
+
+class Row(NamedTuple):
+    """A topic beside the wiring table."""
+
+    name: str
+    partitions: int
+    """0: it is not there."""
+    records: int
+    """Between its start and its end offsets, all partitions."""
+    problems: tuple[str, ...]
+    topic: Topic
+
+
+@asynccontextmanager
+async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client for administration, closed at the end."""
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    admin = AIOKafkaAdminClient(**settings.client_options(), client_id="protonova-topics")
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def declare(settings: Settings, classes: Iterable[str]) -> list[str]:
+    """Make the topics that are missing and correct those that differ from the table.
+
+    Parameters
+    ----------
+    settings : Settings
+    classes : iterable of str
+        Slugs that get a topic of their own.
+
+    Returns
+    -------
+    list of str
+        One line for each thing done; empty: all was well.
+    """
+    async with admin_client(settings) as admin:
+        return await ensure(admin, wiring(classes), settings.partitions, settings.replication)
+
+
+async def check(settings: Settings, classes: Iterable[str]) -> list[Row]:
+    """The topics of the table as they are on the broker."""
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    table = wiring(classes)
+    async with admin_client(settings) as admin:
+        found = await partitions_of(admin)
+        configs = await _configs(admin, [t.name for t in table if t.name in found])
+    consumer = AIOKafkaConsumer(**settings.client_options())
+    await consumer.start()
+    try:
+        places = [TopicPartition(t.name, p) for t in table for p in range(found.get(t.name, 0))]
+        starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    finally:
+        await consumer.stop()
+    rows = []
+    for topic in table:
+        records = sum(ends[place] - starts[place] for place in places if place.topic == topic.name)
+        problems = tuple(_problems(topic, found.get(topic.name, 0), configs.get(topic.name, {}), topic.partitions or settings.partitions))
+        rows.append(Row(topic.name, found.get(topic.name, 0), records, problems, topic))
+    return rows
+
+
+async def ensure(admin: AIOKafkaAdminClient, table: Sequence[Topic], partitions: int, replication: int) -> list[str]:
+    """Bring the broker to a table; see `declare`."""
+    from aiokafka.admin import NewPartitions, NewTopic
+    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+    from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+    done = []
+    found = await partitions_of(admin)
+    missing = [t for t in table if t.name not in found]
+    if missing:
+        made = await admin.create_topics(
+            [NewTopic(t.name, t.partitions or partitions, replication, topic_configs=t.configs()) for t in missing]
+        )
+        for name, code, *message in made.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:  # another worker may have been quicker
+                raise for_code(code)(f"topic {name}: {message[0] if message else code}")
+            done.append(f"made {name}")
+        await _until_known(admin, {t.name for t in missing})
+    kept = [t for t in table if t.name in found]
+    configs = await _configs(admin, [t.name for t in kept])
+    for topic in kept:
+        wanted, now = topic.configs(), configs[topic.name]
+        different = {k: v for k, v in wanted.items() if now[k][0] != v}
+        if different:
+            # The request replaces all that was set on the topic: what somebody else set there must be said again.
+            others = {k: value for k, (value, ours) in now.items() if ours and k not in wanted}
+            answers = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name, {**others, **wanted})])
+            for code, message, *_ in (row for answer in answers for row in answer.resources):
+                if code:
+                    raise for_code(code)(f"topic {topic.name}: {message}")
+            done.append(f"corrected {topic.name}: {', '.join(f'{k} {now[k][0]} to {v}' for k, v in different.items())}")
+        count = topic.partitions or partitions
+        if found[topic.name] < count:
+            await admin.create_partitions({topic.name: NewPartitions(count)})
+            done.append(f"{topic.name}: {found[topic.name]} partitions to {count}")
+    return done
+
+
+def _problems(topic: Topic, found: int, configs: dict[str, tuple[str | None, bool]], partitions: int) -> Iterable[str]:
+    if not found:
+        yield "missing"
+        return
+    if found < partitions:
+        yield f"{found} partitions, not {partitions}"
+    for key, value in topic.configs().items():
+        if configs[key][0] != value:
+            yield f"{key} is {configs[key][0]}, not {value}"
+
+
+async def partitions_of(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    """Topic → number of partitions."""
+    return {row["topic"]: len(row["partitions"]) for row in await admin.describe_topics()}
+
+
+async def places_of(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, list[TopicPartition]]:
+    """Topic → its partitions, for those of the topics that the broker has.
+
+    A consumer knows the partitions only of topics that it was assigned, hence not from there.
+    """
+    from aiokafka import TopicPartition
+
+    wanted = set(names)
+    found = {row["topic"]: sorted(p["partition"] for p in row["partitions"]) for row in await admin.describe_topics()}
+    return {name: [TopicPartition(name, p) for p in found[name]] for name in sorted(wanted & found.keys())}
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, tuple[str | None, bool]]]:
+    """Topic → setting → (value, whether it was set on the topic itself)."""
+    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+    from aiokafka.errors import for_code
+
+    on_topic = 1  # the protocol's source DYNAMIC_TOPIC_CONFIG
+    out: dict[str, dict[str, tuple[str | None, bool]]] = {}
+    if not names:
+        return out
+    answers: list[Any] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    for answer in answers:
+        for code, message, _, name, entries in answer.resources:
+            if code:
+                raise for_code(code)(f"topic {name}: {message}")
+            out[name] = {entry[0]: (entry[1], entry[3] == on_topic) for entry in entries}
+    return out
+
+
+async def _until_known(admin: AIOKafkaAdminClient, names: set[str], within: float = 30.0) -> None:
+    """A topic just made needs a moment until the broker serves it."""
+    deadline = time.monotonic() + within
+    while not names <= (await partitions_of(admin)).keys():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the broker did not make {', '.join(sorted(names))} within {within:.0f} s")
+        await asyncio.sleep(0.05)

@@ -1,0 +1,266 @@
+"""Settings and a scorer → the Faust application of a worker. The one composition root.
+
+alerts.* ──► Batcher (ingest) ──► Detector (detect) ──► Deliverer (deliver) ──► acknowledgement, Tally (telemetry)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import faust
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from pipeline.score import score
+from schemas.records import codec
+from schemas.records.codec import Detection, Rejected
+from streams import metrics
+from streams.agents.batcher import Batcher
+from streams.agents.detector import Detector, Doubles, EngineFailure, Incoming, Revisions, Scored, Scorer
+from streams.kafka import topics
+from streams.kafka.liveness import Liveness
+from streams.kafka.producer import Deliverer, producer_options
+from streams.kafka.transport import PromptTransport
+from streams.telemetry import Tally, encode_summary
+
+if TYPE_CHECKING:
+    from pipeline.state import ScoringState
+    from settings.model import Settings
+
+log = structlog.get_logger(__name__)
+
+ENGINE_FAILED = 70
+"""Exit status: the engine failed on packets; what is not acknowledged comes again."""
+FLOW_FAILED = 75
+"""Exit status: the broker, or the flow itself; the same."""
+LOOK_EVERY = 5.0
+"""How often the committed offsets are looked at [s]."""
+BUFFER = 512
+"""Packets Faust fetches ahead of the batcher: 40 MB of ZTF's."""
+FETCH_BYTES = 2 * 1024 * 1024
+"""Of a partition at once; 16 MB cost half as much again in copies [bytes]."""
+
+
+class Pipeline:
+    """The pure function with its state, as the detector wants it."""
+
+    def __init__(self, state: ScoringState) -> None:
+        self.state = state
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Slugs of the classes."""
+        return self.state.classes
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Class → least probability under the stream prior for the class's topic."""
+        return self.state.thresholds
+
+    @property
+    def scoring_id(self) -> str:
+        """What the scores depend on besides the packet."""
+        return self.state.scoring_id
+
+    @property
+    def model(self) -> str:
+        """The bundle's sha256, its beginning."""
+        return self.state.model
+
+    @property
+    def engine(self) -> str:
+        """Which engine runs the network."""
+        return self.state.engine
+
+    def __call__(self, packets: Sequence[bytes]) -> Sequence[Detection | Rejected]:
+        """Score packets."""
+        return score(packets, self.state)
+
+
+class Flow:
+    """What happens to packets between the stream and the acknowledgement.
+
+    Parameters
+    ----------
+    settings : Settings
+    scorer : Scorer
+    worker : str
+        Name of this worker.
+    on_fatal : callable
+        Told the exit status and why, when the process has to end.
+    """
+
+    def __init__(self, settings: Settings, scorer: Scorer, worker: str, on_fatal: Callable[[int, str], None]) -> None:
+        self._settings, self._scorer, self._on_fatal = settings, scorer, on_fatal
+        self.tally = Tally(worker, scorer.scoring_id, scorer.model, scorer.engine, time.time())
+        # One thread: batches are scored in their order, and the network's own threads are its engine's affair.
+        self._executor = ThreadPoolExecutor(1, "score")
+        self._detector = Detector(scorer, Doubles(settings.remembered), Revisions(settings.remembered), self._executor)
+        self.producer: AIOKafkaProducer | None = None
+        self._batcher: Batcher[Incoming, Scored] | None = None
+
+    async def start(self) -> None:
+        """Connect the producer."""
+        if self.producer is None:
+            producer = AIOKafkaProducer(**self._settings.client_options(), **producer_options())
+            await producer.start()
+            self.producer = producer
+            deliverer = Deliverer(producer, lambda: self._scorer.thresholds, self._encode)
+            self._batcher = Batcher(
+                self._settings.batch_size,
+                self._settings.batch_wait_ms / 1000,
+                self._detector.compute,
+                deliverer.send,
+                self._acknowledge,
+                self._failed,
+            )
+
+    def _encode(self, detection: Detection) -> bytes:
+        return (codec.encode_container if self._settings.container_output else codec.encode)(detection)
+
+    async def run(self, stream: Any) -> None:
+        """Take packets off the stream for as long as it lasts."""
+        await self.start()
+        batcher = self._batcher
+        assert batcher is not None
+        async for event in stream.noack().events():
+            message = event.message
+            # Kafka allows records and headers without a value. A record without one is an empty packet: rejected, and not the worker's end.
+            headers = [(name, value) for name, value in message.headers or () if value is not None]
+            appended_ms = round(message.timestamp * 1000)
+            await batcher.put(Incoming(event.value or b"", message.topic, message.partition, message.offset, appended_ms, headers, event))
+
+    async def drain(self) -> None:
+        """Finish what was taken."""
+        if self._batcher is not None:
+            await self._batcher.drain()
+
+    async def stop(self) -> None:
+        """Let the producer go."""
+        if self.producer is not None:
+            await self.producer.stop()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _acknowledge(self, packets: list[Incoming], scored: Scored) -> None:
+        now_ms = time.time() * 1000
+        metrics.BATCH.observe(len(packets))
+        metrics.COMPUTE.observe(scored.compute_s)
+        self.tally.batch(len(packets), scored.compute_s)
+        for packet, outcome in zip(packets, scored.outcomes, strict=True):
+            packet.event.ack()
+            survey = packet.topic.rpartition(".")[2]
+            latency_ms = max(0.0, now_ms - packet.appended_ms)
+            self.tally.packet(survey, outcome.result, latency_ms)
+            metrics.LATENCY.observe(latency_ms / 1000)
+            if isinstance(outcome.result, Rejected):
+                metrics.PACKETS.labels(survey, "rejected").inc()
+                metrics.REJECTED.labels(survey, outcome.result.error_class).inc()
+            elif outcome.result is None:
+                metrics.PACKETS.labels(survey, "duplicate").inc()
+            else:
+                metrics.PACKETS.labels(survey, "detection").inc()
+                metrics.NOVELTY.observe(outcome.result.novelty)
+
+    def _failed(self, error: BaseException) -> None:
+        self._on_fatal(ENGINE_FAILED if isinstance(error, EngineFailure) else FLOW_FAILED, f"{type(error).__name__}: {error}")
+
+
+def make_app(
+    settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callable[[int, str], None] | None = None
+) -> tuple[faust.App, Flow]:
+    """The application of a worker.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a broker.
+    scorer : Scorer
+    slot : int
+        Number of this worker on this machine: a restarted worker of the same slot takes its partitions back at once.
+    on_fatal : callable, optional
+        Told the exit status and why, when the process has to end.
+
+    Returns
+    -------
+    (faust.App, Flow)
+        The application, not started, and what its agent runs.
+    """
+    options = settings.client_options()
+    name = member(settings, slot)
+    folder = settings.state / "faust" / str(slot)
+    folder.mkdir(parents=True, exist_ok=True)
+    app = faust.App(
+        settings.app_id,
+        broker=[f"kafka://{server}" for server in options["bootstrap_servers"]],
+        broker_credentials=_credentials(settings),
+        datadir=str(folder),
+        autodiscover=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        broker_client_id=name,
+        # A static member: its restart is no rebalance, and after a kill its place is free after ten seconds and not after sixty.
+        consumer_group_instance_id=name,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.0,
+        broker_commit_interval=0.5,
+        broker_check_crcs=False,  # TCP and the broker have checked; it costs 45 µs a packet
+        consumer_max_fetch_size=FETCH_BYTES,
+        consumer_auto_offset_reset="earliest",
+        producer_max_request_size=9_500_000,
+        stream_buffer_maxsize=BUFFER,
+        topic_disable_leader=True,
+        topic_allow_declare=False,  # `streams.kafka.topics` does
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+
+    def end(status: int, why: str) -> None:
+        log.error("worker ends", status=status, why=why)
+
+    app.transport = PromptTransport(app.conf.broker_consumer, app)
+    fatal = on_fatal or end
+    flow = Flow(settings, scorer, name, fatal)
+
+    async def detect(stream: Any) -> None:
+        await flow.run(stream)
+
+    # One stream over all partitions, one batcher: acknowledgements stay in each partition's order.
+    app.agent(app.topic(*topics.ALERTS, key_serializer="raw", value_serializer="raw"), name="detect", concurrency=1)(detect)
+    app.timer(1.0, name="telemetry")(lambda: publish_telemetry(flow))
+    app.timer(LOOK_EVERY, name="liveness")(Liveness(app, settings.stall_s, lambda why: fatal(FLOW_FAILED, why)).look)
+    return app, flow
+
+
+async def publish_telemetry(flow: Flow) -> None:
+    """Send the tally of the last second, if there is something to say."""
+    if flow.producer is not None:
+        summary, scores = flow.tally.take(time.time())
+        if summary is not None:
+            await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=encode_summary(summary))
+        for stratum in scores:
+            await flow.producer.send(topics.TELEMETRY, key=stratum.worker.encode(), value=codec.encode(stratum))
+
+
+def _credentials(settings: Settings) -> Any:
+    """What Faust's own consumer needs to reach the broker."""
+    context = settings.ssl_context()
+    if settings.kafka_security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=settings.sasl_password(),
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    return None if context is None else faust.SSLCredentials(context=context)
+
+
+def member(settings: Settings, slot: int) -> str:
+    """A name that is the same after a restart, and another one for another machine or state folder."""
+    place = hashlib.sha256(str(settings.state.absolute()).encode()).hexdigest()[:6]
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"{settings.app_id}-{socket.gethostname()}-{place}-{slot}")

@@ -1,0 +1,171 @@
+"""Our schemas by Confluent's registry API: what its own client makes of them, and every error as it expects it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from schemas.records.codec import ClassProbability, Detection, Feature, encode
+from service.schema_registry.served import subjects
+from service.status.app import make_app
+from service.status.figures import Figures
+from service.status.serve import address, bound
+
+DETECTION = Detection(
+    detection_id="ztf:1234567890123456789:0123456789abcdef",
+    survey="ztf",
+    candid=1234567890123456789,
+    object_id="ZTF20aaaaaaa",
+    programid=1,
+    ra=123.456789,
+    dec=-12.25,
+    mjd=59000.125,
+    band="g",
+    flux=-12.5,
+    flux_err=0.5,
+    n_detections=3,
+    classes=(ClassProbability("tde", 0.75, 0.25), ClassProbability("other", 0.25, 0.75)),
+    top_class="tde",
+    top_probability=0.75,
+    conformal_set=("tde", "other"),
+    novelty=0.125,
+    nearest_prototype="tde",
+    prototype_distance=0.5,
+    real_bogus=None,
+    star_galaxy=0.5,
+    solar_system_distance=None,
+    features=(Feature("g_amplitude", 1.5),),
+    model="m",
+    engine="e",
+    scoring_id="0123456789abcdef",
+    taxonomy="protonova-1",
+)
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[str]:
+    """The status service on a free port, without a broker."""
+    listener = bound("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(make_app(Figures(time.time, ""), subjects(), "127.0.0.1"), log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.started
+    yield address(listener).rstrip("/")
+    server.should_exit = True
+    thread.join(10)
+    listener.close()
+
+
+def test_confluents_client_decodes_a_detection(base: str) -> None:
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+    from confluent_kafka.schema_registry.avro import AvroDeserializer
+    from confluent_kafka.serialization import MessageField, SerializationContext
+
+    client = SchemaRegistryClient({"url": base})
+    decode = AvroDeserializer(client)
+    got: Any = decode(encode(DETECTION), SerializationContext("detections", MessageField.VALUE))
+    assert got["detection_id"] == DETECTION.detection_id
+    assert (got["candid"], got["ra"], got["flux"], got["real_bogus"]) == (DETECTION.candid, DETECTION.ra, -12.5, None)
+    assert got["classes"] == [
+        {"name": "tde", "probability": 0.75, "prior_probability": 0.25},
+        {"name": "other", "probability": 0.25, "prior_probability": 0.75},
+    ]
+    assert got["conformal_set"] == ["tde", "other"]
+
+
+def test_confluents_client_walks_the_subjects(base: str) -> None:
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+
+    client = SchemaRegistryClient({"url": base})
+    names = client.get_subjects()
+    assert names == sorted(subjects())
+    for name in names:
+        latest = client.get_latest_version(name)
+        assert client.get_versions(name) == [latest.version]
+        assert client.get_schema(latest.schema_id).schema_str == subjects()[name].schema_text
+        assert latest.schema_id == subjects()[name].id
+        assert client.get_version(name, 1).schema_id == latest.schema_id
+    assert client.get_compatibility() == "FULL_TRANSITIVE"
+
+
+def test_every_field_of_every_schema_has_a_doc() -> None:
+    for schema in subjects().values():
+        record = json.loads(schema.schema_text)
+        assert record.get("doc"), schema.subject
+        assert [f["name"] for f in record["fields"] if not f.get("doc")] == [], schema.subject
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/subjects/nobody/versions", 404, 40401),
+        ("/subjects/nobody/versions/1", 404, 40401),
+        ("/subjects/detections-value/versions/99", 404, 40402),
+        ("/subjects/detections-value/versions/first", 422, 42202),
+        ("/subjects/detections-value/versions/0", 422, 42202),
+        ("/schemas/ids/99999", 404, 40403),
+        ("/schemas/ids/" + "9" * 400, 404, 40403),
+        ("/schemas/ids/x", 404, 40403),
+    ],
+)
+def test_errors_are_json_with_the_registrys_codes(base: str, path: str, status: int, code: int) -> None:
+    answer = httpx.get(base + path)
+    assert (answer.status_code, answer.json()["error_code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/vnd.schemaregistry.v1+json"
+    assert answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/subjects/detections-value/versions"),
+        ("POST", "/subjects/detections-value"),
+        ("DELETE", "/subjects/detections-value"),
+        ("DELETE", "/subjects/detections-value/versions/1"),
+        ("PUT", "/config"),
+        ("PUT", "/mode"),
+        ("POST", "/compatibility/subjects/detections-value/versions/latest"),
+        ("POST", "/schemas/ids/1000001"),
+    ],
+)
+def test_it_is_read_only(base: str, method: str, path: str) -> None:
+    answer = httpx.request(method, base + path, content=b"{}")
+    assert (answer.status_code, answer.json()["error_code"]) == (405, 405)
+    assert "read-only" in answer.json()["message"]
+
+
+def test_what_else_is_served(base: str) -> None:
+    assert httpx.get(base + "/schemas/types").json() == ["AVRO"]
+    assert httpx.get(base + "/mode").json() == {"mode": "READONLY"}
+    assert httpx.get(base + "/healthz").text == "ok\n"
+    assert httpx.get(base + "/readyz").status_code == 503  # no broker
+    assert httpx.get(base + "/status.json").json()["state"] == "down"
+    assert "protonova_status_connected 0.0" in httpx.get(base + "/metrics").text
+    page = httpx.get(base + "/")
+    assert page.status_code == 200
+    assert "no broker" in page.text
+    for name in ("status.css", "live.js", "icon.svg"):
+        assert httpx.get(f"{base}/static/{name}").status_code == 200
+    assert httpx.get(base + "/nowhere").status_code == 404
+    assert httpx.get(base + "/static/../app.py").status_code == 404
+    assert httpx.post(base + "/").status_code == 405
+
+
+def test_security_headers_on_everything_and_no_foreign_host(base: str) -> None:
+    for path in ("/", "/status.json", "/static/live.js", "/nowhere", "/subjects"):
+        headers = httpx.get(base + path).headers
+        assert "script-src 'self'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "server" not in headers or "uvicorn" in headers["server"]
+    assert httpx.get(base + "/", headers={"Host": "evil.example"}).status_code == 400

@@ -1,0 +1,120 @@
+"""The tables of `docs/` out of the code that they describe: `python tools/docs/tables_of_docs.py` writes them, a test holds them equal.
+
+settings, the wiring table, the schemas, the taxonomy → settings.md, topics.md, detection.md, classes.md
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas.taxonomy import CLASSES, TAXONOMY
+from service.schema_registry.served import subjects
+from settings.model import Settings
+from streams.kafka.topics import DAY, class_topic, wiring
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines) + "\n"
+
+
+def settings() -> str:
+    """docs/settings.md"""
+    rows = [(f"`{name}`", f"`{variable}`", f"`{default}`" if default else "–", doc) for name, variable, default, doc in Settings.table()]
+    return (
+        "# Settings\n\nA flag of a command beats the environment, the environment beats `protonova.toml` in the working folder (the\n"
+        "same names, without the prefix). A wrong one is one line of error. Passwords come from the environment or from a file and are\n"
+        "never logged.\n\n" + grid(("setting", "environment", "default", "meaning"), rows)
+    )
+
+
+def topics() -> str:
+    """docs/topics.md"""
+
+    def kept(topic: Any) -> str:
+        return "compacted" if topic.cleanup == "compact" else f"{topic.retention_ms / DAY:g} d"
+
+    rows = [
+        (f"`{t.name}`", t.key, t.value, "as set" if t.partitions is None else t.partitions, kept(t), f"{t.max_bytes:,}") for t in wiring(())
+    ]
+    example = wiring(["kilonova"])[-1]
+    rows.append(
+        (f"`{class_topic('<class>')}`", example.key, example.value, example.partitions or "as set", kept(example), f"{example.max_bytes:,}")
+    )
+    return (
+        "# Topics\n\nDeclared before a worker starts; `protonova topics` shows what the broker has, `--repair` mends it. All use the\n"
+        "broker's append time.\n\n"
+        + grid(("topic", "key", "value", "partitions", "kept", "largest record [bytes]"), rows)
+        + "\n## Headers of every output\n\n"
+        + grid(
+            ("header", "meaning"),
+            (
+                ("`traceparent`", "W3C trace context: the input's trace, a span of ours"),
+                ("`ingested_at`", "the input's append time [ms since 1970]; the output's own append time minus this is the latency"),
+                ("`scored_at`", "when it was scored [ms since 1970]"),
+                ("`survey`", "of the packet; on `alerts.rejected` only where it was recognised"),
+                ("`candid`, `programid`", "of the packet; not on `alerts.rejected`"),
+                ("`revision`", "`1`: the same candid came before with other bytes"),
+                ("`_test`, `alert_tense`", "passed on from the input: not of the sky, or of another night"),
+                (
+                    "`reason`, `error_class`, `topic`, `partition`, `offset`, `attempt`",
+                    "on `alerts.rejected`: why, and where it came from",
+                ),
+                (
+                    "`size`, `complete`",
+                    "on `alerts.rejected`: bytes of the packet, and whether the value is all of them; `false`: it is "
+                    "their sha256 (32 bytes) and the first 65,536",
+                ),
+            ),
+        )
+    )
+
+
+def detection() -> str:
+    """docs/detection.md"""
+    schema = json.loads(subjects()["detections-value"].schema_text)
+    rows = [(f"`{field['name']}`", f"`{_type(field['type'])}`", field.get("doc", "")) for field in schema["fields"]]
+    ids = [(f"`{s.subject}`", s.id, s.version) for s in subjects().values()]
+    return (
+        f"# The Detection\n\n{schema.get('doc', '')}\n\nAvro in Confluent's framing (0x00, schema id, body), or an object container with "
+        "`PROTONOVA_CONTAINER_OUTPUT=true`.\n\n"
+        + grid(("field", "type", "meaning, unit"), rows)
+        + "\n## Schema ids\n\nFixed for ever; the status service answers them by Confluent's registry API, read-only.\n\n"
+        + grid(("subject", "id", "version"), ids)
+    )
+
+
+def _type(declared: Any) -> str:
+    if isinstance(declared, str):
+        return declared
+    if isinstance(declared, list):
+        return " or ".join(_type(branch) for branch in declared)
+    if declared["type"] == "array":
+        return f"array of {_type(declared['items'])}"
+    if declared["type"] == "record":
+        return str(declared["name"]) + " {" + ", ".join(f"{f['name']}: {_type(f['type'])}" for f in declared["fields"]) + "}"
+    return str(declared["type"])
+
+
+def classes() -> str:
+    """docs/classes.md"""
+    rows = [(f"`{c.slug}`", c.title, *(("–" if name is None else name) for name in (c.alerce, c.fink, c.tns, c.elasticc))) for c in CLASSES]
+    return (
+        f"# Classes\n\nTaxonomy `{TAXONOMY}`, with what other brokers call the same; the next wider name where a broker has none so "
+        "narrow. `other` takes the probability that belongs to none.\n\n"
+        + grid(("class", "meaning", "ALeRCE", "Fink", "TNS", "ELAsTiCC"), rows)
+    )
+
+
+PAGES = {"settings.md": settings, "topics.md": topics, "detection.md": detection, "classes.md": classes}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
+        print(f"docs/{name}")
