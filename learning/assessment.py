@@ -20,12 +20,10 @@ from rich.table import Table
 
 from data.connectors.archives import Packet, packets_of
 from gpu.session import Session
-from learning.dataset import I64, Alerts, Bools
-from operators.context import context
+from learning.dataset import I64, Alerts, Bools, embed_alerts
 from operators.prototypes import Heads, Judged, judge
-from operators.stamps import stamps
-from operators.tokens import tokens
 from operators.types import F32, AlertBatch
+from pipeline.embed import embed, gather
 from schemas.surveys.decode import Decoder
 
 BINS: dict[str, tuple[int, int]] = {"1": (0, 1), "2-4": (2, 4), "5+": (5, 10**9)}
@@ -51,9 +49,8 @@ REAL_LABELS: dict[str, str] = {
 
 def judge_alerts(alerts: Alerts, session: Session, heads: Heads) -> tuple[Judged, F32]:
     """Run encoder and head; returns what they say and the embeddings."""
-    parts = [session.run(*chunk.inputs()) for chunk in alerts.chunks(512)]
-    embedding = np.concatenate([p.embedding for p in parts])
-    return judge(embedding, np.concatenate([p.logits for p in parts]), heads), embedding
+    seen = embed_alerts(alerts, session)
+    return judge(seen.embedding, seen.logits, heads), seen.embedding
 
 
 def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str], least: int = 10) -> dict[str, Any]:
@@ -136,8 +133,8 @@ def real_packets(folder: Path, session: Session, heads: Heads, classes: Sequence
     """
     judged, label, number = [], [], []
     for batch, truth in _labelled(folder, classes):
-        embedded = session.run(tokens(batch), stamps(batch), context(batch))
-        judged.append(judge(embedded.embedding, embedded.logits, heads))
+        seen = gather([embed(batch, session)])
+        judged.append(judge(seen.embedding, seen.logits, heads))
         label.append(truth)
         number.append((batch.detected & batch.valid).sum(axis=1))
     if not judged:

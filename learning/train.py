@@ -30,7 +30,7 @@ from gpu.session import one_line
 from learning import assessment
 from learning.augment import augment
 from learning.calibrate import ALERTS_A_NIGHT, calibrate
-from learning.dataset import NAMES, SLUG_OF, Alerts, kept, simulate, simulate_curves
+from learning.dataset import NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
 from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, Recipe, fit
@@ -38,6 +38,7 @@ from learning.losses import has_bfloat16
 from learning.shards import WorkerError
 from operators.prototypes import judge
 from operators.types import F32
+from pipeline.embed import Inputs, gather, run
 from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
 from schemas.taxonomy import TAXONOMY
 
@@ -127,10 +128,10 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
         found["real"] = assessment.real_packets(labels.parent, session, heads, SLUGS)
         console.print(assessment.show(found["real"], SLUGS, "labelled real ZTF packets"))
 
-    tokens, stamps, context = (a[:GOLDEN] for a in inputs)
-    answer = session.run(tokens, stamps, context)
+    shown = Inputs(*(array[:GOLDEN] for array in inputs))
+    answer = run(shown, session)
     probability = judge(answer.embedding, answer.logits, heads).probability
-    golden = Golden(tokens, stamps, context, answer.embedding, answer.logits, probability)
+    golden = Golden(*shown, answer.embedding, answer.logits, probability)
     command = f"python -m learning.train --steps {recipe.steps} --alerts {options.alerts} --curves {options.curves} --seed {options.seed}"
     command += "".join(f" --without {kind}" for kind in options.without)
     command += "".join(f" --set {name}={value}" for name, value in options.recipe.items())
@@ -183,11 +184,10 @@ def _calibrate(held_out: Alerts, session: OrtSession) -> tuple[Any, Any]:
     rng = np.random.default_rng(len(held_out))
     rows = rng.permutation(len(held_out))
     worse = augment(held_out.take(rows[::2]), rng)
-    parts = [session.run(*chunk.inputs()) for chosen in (worse, held_out.take(rows[1::2])) for chunk in chosen.chunks(512)]
+    seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2])))
     label = SLUG_OF[held_out.label[np.concatenate([rows[::2], rows[1::2]])]]
-    embedding, logits = np.concatenate([p.embedding for p in parts]), np.concatenate([p.logits for p in parts])
     order = rng.permutation(len(label))
-    return calibrate(embedding[order], logits[order], label[order], SLUGS, STREAM_MIX, class_of_kinds())
+    return calibrate(seen.embedding[order], seen.logits[order], label[order], SLUGS, STREAM_MIX, class_of_kinds())
 
 
 def _log(uri: str, bundle: Bundle, recipe: Recipe) -> None:
