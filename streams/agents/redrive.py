@@ -74,7 +74,7 @@ def parse(message: Any) -> RejectedPacket:
     headers = {name: value for name, value in message.headers or () if value is not None}
 
     def text(name: str, default: str = "") -> str:
-        return headers.get(name, default.encode()).decode("utf-8", "replace")
+        return str(headers.get(name, default.encode()), "utf-8", "replace")
 
     def number(name: str, default: int) -> int:
         raw = text(name)
