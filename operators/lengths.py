@@ -3,8 +3,8 @@
 tokens (n, L, F) → how many each alert has; lengths (n,) ascending → pieces that are run at once, each cut to what its longest needs
 
 One rule for training and for every engine: alerts are sorted by length, and a piece of them is run at the least multiple of a step that
-holds its longest. Where the pieces end is a matter of cost: training takes equal parts, for few shapes; an engine of fixed batch sizes takes
-the cheapest cover.
+holds its longest. Where the pieces end is a matter of cost: training takes equal parts, for few shapes; an engine of fixed batch sizes
+takes the cheapest cover.
 """
 
 from __future__ import annotations
