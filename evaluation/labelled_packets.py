@@ -16,7 +16,7 @@ import numpy as np
 from data.connectors.archives import Packet, packets_of
 from gpu.session import Session
 from learning.assessment import REAL_LABELS
-from operators.prototypes import judge
+from operators.head import judge
 from operators.types import AlertBatch
 from pipeline.embed import embed, gather
 from registry.bundle import Bundle
@@ -74,8 +74,7 @@ def score(folder: Path, bundle: Bundle, session: Session) -> dict[str, Any]:
         if not rows:
             continue
         counted_once.update(batch.candid[i] for i in rows)
-        seen = gather([embed(batch, session)])
-        judged = judge(seen.embedding, seen.logits, bundle.heads)
+        judged = judge(gather([embed(batch, session)]).views, bundle.head)
         number = (batch.detected & batch.valid).sum(axis=1)
         for i in rows:
             row = _row(batch.object_id[i], known[batch.object_id[i]], int(number[i]), judged, i, classes)

@@ -19,7 +19,7 @@ from gpu.session import Session
 from operators import fewshot
 from operators.features import COMPARABLE, comparable
 from operators.fewshot import Examples, Physics
-from operators.prototypes import centred
+from operators.head import centred
 from operators.tokens import tokens
 from operators.types import CONTEXT, F32, F64, N_TOKENS, AlertBatch
 from pipeline.embed import Embeddings, Inputs, gather, inputs_of
@@ -89,7 +89,7 @@ class Blind:
     def views(self, seen: Embeddings) -> Views:
         """What the head reads of embeddings on the host."""
         raw = seen.logits.astype(np.float64)
-        named = np.asarray(comparable(seen.named)) * (not self.features and self.tokens == N_TOKENS)
+        named = np.asarray(comparable(seen.named), dtype=np.float64) * (not self.features and self.tokens == N_TOKENS)
         return Views(seen.embedding.astype(np.float64), raw - _logsumexp(raw), named)
 
 

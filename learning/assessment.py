@@ -21,7 +21,7 @@ from rich.table import Table
 from data.connectors.archives import Packet, packets_of
 from gpu.session import Session
 from learning.dataset import I64, Alerts, Bools, embed_alerts
-from operators.prototypes import Heads, Judged, judge
+from operators.head import Head, Judged, judge
 from operators.types import F32, AlertBatch
 from pipeline.embed import embed, gather
 from schemas.surveys.decode import Decoder
@@ -47,10 +47,10 @@ REAL_LABELS: dict[str, str] = {
 """Labels of the shared real packets that are one of our classes."""
 
 
-def judge_alerts(alerts: Alerts, session: Session, heads: Heads) -> tuple[Judged, F32]:
+def judge_alerts(alerts: Alerts, session: Session, head: Head) -> tuple[Judged, F32]:
     """Run encoder and head; returns what they say and the embeddings."""
     seen = embed_alerts(alerts, session)
-    return judge(seen.embedding, seen.logits, heads), seen.embedding
+    return judge(seen.views, head), seen.embedding
 
 
 def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str], least: int = 10) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.0%}"
 
 
-def real_packets(folder: Path, session: Session, heads: Heads, classes: Sequence[str]) -> dict[str, Any]:
+def real_packets(folder: Path, session: Session, head: Head, classes: Sequence[str]) -> dict[str, Any]:
     """Figures on labelled real ZTF packets.
 
     Parameters
@@ -133,8 +133,7 @@ def real_packets(folder: Path, session: Session, heads: Heads, classes: Sequence
     """
     judged, label, number = [], [], []
     for batch, truth in _labelled(folder, classes):
-        seen = gather([embed(batch, session)])
-        judged.append(judge(seen.embedding, seen.logits, heads))
+        judged.append(judge(gather([embed(batch, session)]).views, head))
         label.append(truth)
         number.append((batch.detected & batch.valid).sum(axis=1))
     if not judged:

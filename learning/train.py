@@ -36,9 +36,9 @@ from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, Recipe, fit
 from learning.losses import has_bfloat16
 from learning.shards import WorkerError
-from operators.prototypes import judge
+from operators.head import Head, Views, judge
 from operators.types import F32
-from pipeline.embed import Inputs, gather, run
+from pipeline.embed import Inputs, embed, gather
 from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
 from schemas.taxonomy import TAXONOMY
 
@@ -115,23 +115,22 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     if agreement.cosine < 0.999 or agreement.same_label < 0.999:
         raise BundleError(f"the exported network is not the trained one: {agreement}")
     session = OrtSession(model)
-    heads, thresholds = _calibrate(held_out, session)
+    head = _calibrate(held_out, session)
 
     demo_size = min(6000, held_out_size)
     say(f"evaluating on {demo_size:,} alerts of the demo's population")
     demo = kept(_set(options, "demo", demo_size), lambda: simulate(demo_size, seeds[2], "demo", options.processes, surveys={"ztf": 1.0}))
-    judged, _ = assessment.judge_alerts(demo, session, heads)
+    judged, _ = assessment.judge_alerts(demo, session, head)
     found: dict[str, Any] = {"demo": assessment.figures(judged, SLUG_OF[demo.label], demo.number, SLUGS), "export": asdict(agreement)}
     console.print(assessment.show(found["demo"], SLUGS, "simulated alerts of the demo's population"))
     labels = Path(options.real) / "LABELS.csv"
     if labels.is_file():
-        found["real"] = assessment.real_packets(labels.parent, session, heads, SLUGS)
+        found["real"] = assessment.real_packets(labels.parent, session, head, SLUGS)
         console.print(assessment.show(found["real"], SLUGS, "labelled real ZTF packets"))
 
     shown = Inputs(*(array[:GOLDEN] for array in inputs))
-    answer = run(shown, session)
-    probability = judge(answer.embedding, answer.logits, heads).probability
-    golden = Golden(*shown, answer.embedding, answer.logits, probability)
+    seen = embed(held_out.take(slice(0, GOLDEN)).batch(), session, inputs=shown)
+    golden = Golden(*shown, seen.views.named, seen.embedding, seen.logits, judge(seen.views, head).probability)
     command = f"python -m learning.train --steps {recipe.steps} --alerts {options.alerts} --curves {options.curves} --seed {options.seed}"
     command += "".join(f" --without {kind}" for kind in options.without)
     command += "".join(f" --set {name}={value}" for name, value in options.recipe.items())
@@ -148,7 +147,7 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
         "stream": {"alerts_a_night": ALERTS_A_NIGHT},
         "figures": found | {"recipe": asdict(recipe)},
     }
-    bundle = save(Path(options.out), Parts(manifest, model, heads, thresholds, golden))
+    bundle = save(Path(options.out), Parts(manifest, model, head, golden))
     if options.mlflow:
         try:
             _log(options.mlflow, bundle, recipe)
@@ -179,15 +178,15 @@ def class_of_kinds() -> F32:
     return np.asarray(SLUG_OF[:, None] == np.arange(len(SLUGS)), dtype=np.float32)
 
 
-def _calibrate(held_out: Alerts, session: OrtSession) -> tuple[Any, Any]:
+def _calibrate(held_out: Alerts, session: OrtSession) -> Head:
     """Fit the head on alerts half of which are seen as badly as in training: the sky is not the simulation, and confidence should know."""
     rng = np.random.default_rng(len(held_out))
     rows = rng.permutation(len(held_out))
     worse = augment(held_out.take(rows[::2]), rng)
-    seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2])))
+    seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2]))).views
     label = SLUG_OF[held_out.label[np.concatenate([rows[::2], rows[1::2]])]]
     order = rng.permutation(len(label))
-    return calibrate(seen.embedding[order], seen.logits[order], label[order], SLUGS, STREAM_MIX, class_of_kinds())
+    return calibrate(Views(*(column[order] for column in seen)), label[order], SLUGS, STREAM_MIX, class_of_kinds())
 
 
 def _log(uri: str, bundle: Bundle, recipe: Recipe) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 
 from gpu.session import Embedded, Session
 from operators.context import context
-from operators.features import features
+from operators.features import comparable, features
+from operators.head import Views
 from operators.namespace import array_namespace, to_host
 from operators.stamps import stamps
 from operators.tokens import tokens
@@ -31,11 +32,16 @@ class Inputs(NamedTuple):
 
 
 class Embeddings(NamedTuple):
-    """What the head reads of n alerts."""
+    """What is known of n alerts before the head."""
 
     embedding: Array  # (n, E) float32, not normalised
     logits: Array  # (n, K) float32: log-odds over the kinds of the simulation
     named: Array  # (n, len(FEATURES)) float32, NaN where a feature is not defined
+
+    @property
+    def views(self) -> Views:
+        """The same as the head reads it."""
+        return Views(self.embedding, self.logits, comparable(self.named))
 
 
 def place(batch: AlertBatch, namespace: Any) -> AlertBatch:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from gpu.session import EngineError, Session
+from operators.head import Views, judge
 from operators.namespace import to_host
-from operators.prototypes import Heads, judge
 from pipeline.embed import Inputs, run
 from registry.bundle import Bundle
 
@@ -34,8 +34,8 @@ def verify(bundle: Bundle, session: Session) -> float:
     """
     xp, golden = session.namespace, bundle.golden
     embedded = run(Inputs(golden.tokens, golden.stamps, golden.context), session)
-    heads = Heads(**{name: xp.asarray(getattr(bundle.heads, name)) for name in Heads.__slots__})
-    probability = judge(embedded.embedding, embedded.logits, heads).probability
+    views = Views(embedded.embedding, embedded.logits, xp.asarray(golden.named))
+    probability = judge(views, bundle.head.map(xp.asarray)).probability
     off = float(np.max(np.abs(to_host(probability) - golden.probability)))
     if not off <= TOLERANCE:
         raise EngineError(
