@@ -2,8 +2,8 @@
 
 FILE.yaml → `Description`, checked: what is wrong is one line that names the field and its range. `described_source.source` draws objects of
 it, as any class of `classes.py` does. Times are rest-frame days, light is that of g (4750 Å, at rest); the other bands follow from the
-colour. A number may be fixed (``3``), a range (``[2, 5]``, even, in the logarithm for times and temperatures) or a middle with a spread (``{median: 3, spread:
-0.3}``, in e-folds for times and temperatures, in its own unit otherwise). docs/descriptions.md has the table of fields.
+colour. A number may be fixed (``3``), a range (``[2, 5]``, even, in the logarithm for times and temperatures) or a middle with a spread
+(``{median: 3, spread: 0.3}``, in e-folds for times and temperatures, in its own unit otherwise). docs/descriptions.md has the fields.
 """
 
 from __future__ import annotations
