@@ -11,9 +11,9 @@ FLOW = '"""A room.\n\nin → something\nout → something else\n"""\n'
 
 
 def house(root: Path, **files: str) -> Path:
-    """Write modules under `root`; ``upper__a`` is upper/a.py, and every package says in and out unless a file says otherwise."""
+    """Write modules under `root`; ``upper__a`` is upper/a.py, ``upper__INIT`` its package's code, which says in and out unless given."""
     for name, text in files.items():
-        path = root / f"{name.replace('__', '/')}.py"
+        path = root / f"{name.replace('__', '/').replace('INIT', '__init__')}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         for folder in path.relative_to(root).parents:
@@ -62,7 +62,7 @@ def test_two_circles_are_two_and_an_import_inside_a_function_is_none(tmp_path: P
 
 
 def test_a_package_and_its_module_are_a_circle(tmp_path: Path) -> None:
-    root = house(tmp_path, room__part="from room import NUMBER\n", room____init__=FLOW + "from room.part import thing\n\nNUMBER = 1\n")
+    root = house(tmp_path, room__part="from room import NUMBER\n", room__INIT=FLOW + "from room.part import thing\n\nNUMBER = 1\n")
     assert check_house.check(root).circles == [["room", "room.part"]]
     assert not check_house.check(house(tmp_path / "other", room__part="from room import other\n", room__other="")).circles
 
@@ -74,7 +74,7 @@ def test_a_name_that_stands_twice_is_found_but_not_a_kernels(tmp_path: Path) -> 
 
 
 def test_a_long_file_and_a_package_that_does_not_say_in_and_out_are_found(tmp_path: Path) -> None:
-    root = house(tmp_path, one__long="x = 1\n" * 421, one__fits="x = 1\n" * 420, two__a="", two____init__='"""in → only."""\n')
+    root = house(tmp_path, one__long="x = 1\n" * 421, one__fits="x = 1\n" * 420, two__a="", two__INIT='"""in → only."""\n')
     found = check_house.check(root)
     assert found.long_files == {"one/long.py": 421}
     assert found.silent_packages == ["two"]
