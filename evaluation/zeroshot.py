@@ -22,6 +22,7 @@ import safetensors.numpy
 
 from data.simulate import arrays
 from data.simulate.described import Description
+from data.simulate.described_source import source
 from data.simulate.draw import Draw, PopulationName, generator
 from data.simulate.observe import choose
 from data.simulate.sample import TRIES, NeverSeenError, Sampled, sample
@@ -87,7 +88,7 @@ def curves(description: Description, patterns: Patterns, n: int, seed: int, popu
     while len(parts) < n and tried < TRIES * n and (parts or tried < 20 * TRIES):
         rng = generator(population, seed, tried, 33)
         tried += 1
-        part = look(description.draw(Draw(rng, population, description.name, float(rng.uniform(-1.0, 2.0)))), patterns, rng)
+        part = look(source(description, Draw(rng, population, description.name, float(rng.uniform(-1.0, 2.0)))), patterns, rng)
         if part is not None:
             parts.append(part)
     if not parts:
@@ -152,7 +153,7 @@ def under(draw: Drawn, scope: str, pattern: Curves, n: int, seed: int, populatio
     Parameters
     ----------
     draw : callable
-        A `Draw` → a `Source`: `Description.draw`, or a class of `classes.CLASSES`.
+        A `Draw` → a `Source`: `described_source.source` of a description, or a class of `classes.CLASSES`.
     scope : str
         Its name.
     pattern : Curves

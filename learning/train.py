@@ -33,9 +33,10 @@ from learning.calibrate import ALERTS_A_NIGHT, calibrate
 from learning.dataset import NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
 from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
-from learning.fit import Checkpoint, Progress, Recipe, fit
+from learning.fit import Checkpoint, Progress, fit
 from learning.losses import has_bfloat16
 from learning.shards import WorkerError
+from learning.trainee import Hyperparameters
 from operators.head import Head, Views, judge
 from operators.types import F32
 from pipeline.embed import Inputs, embed, gather
@@ -82,7 +83,7 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     refuse(Path(options.out))  # now, not after twenty minutes
     _work(options.out).mkdir(parents=True, exist_ok=True)
     steps = options.steps or steps_for(options.minutes, options.alerts, options.curves)
-    recipe = Recipe(steps=steps, seed=options.seed, **options.recipe)
+    recipe = Hyperparameters(steps=steps, seed=options.seed, **options.recipe)
     config = EncoderConfig(classes=len(NAMES))
     held_out_size = min(HELD_OUT, max(options.alerts // 4, 60 * len(SLUGS)))
     seeds = [3 * options.seed + i for i in range(3)]  # training, calibration and evaluation never share an alert
@@ -189,7 +190,7 @@ def _calibrate(held_out: Alerts, session: OrtSession) -> Head:
     return calibrate(Views(*(column[order] for column in seen)), label[order], SLUGS, STREAM_MIX, class_of_kinds())
 
 
-def _log(uri: str, bundle: Bundle, recipe: Recipe) -> None:
+def _log(uri: str, bundle: Bundle, recipe: Hyperparameters) -> None:
     """Write the run into the ledger of an MLflow server."""
     mlflow = importlib.import_module("mlflow")  # 1.4 s to import, and wanted by few
     mlflow.set_tracking_uri(uri)
@@ -240,14 +241,14 @@ class _bar:
 
 
 def recipe_numbers(settings: Sequence[str]) -> dict[str, Any]:
-    """``["contrast=0", "half=0"]`` → fields of `Recipe` with their types.
+    """``["contrast=0", "half=0"]`` → fields of `Hyperparameters` with their types.
 
     Raises
     ------
     ValueError
         A name is none of the recipe's numbers, or the value is no number.
     """
-    known = {f.name: f for f in fields(Recipe) if f.name not in ("steps", "seed")}
+    known = {f.name: f for f in fields(Hyperparameters) if f.name not in ("steps", "seed")}
     found: dict[str, Any] = {}
     for setting in settings:
         name, _, value = setting.partition("=")
@@ -257,7 +258,7 @@ def recipe_numbers(settings: Sequence[str]) -> dict[str, Any]:
             number = float(value)
         except ValueError:
             raise ValueError(f"--set {name}= takes a number, not {value!r}") from None
-        kind = type(getattr(Recipe(steps=1), name))
+        kind = type(getattr(Hyperparameters(steps=1), name))
         found[name] = kind(number)
     return found
 
@@ -295,7 +296,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         options.recipe = recipe_numbers(options.recipe)
     except ValueError as error:
         parser.error(str(error))
-    recipe = Recipe(steps=1, **options.recipe)
+    recipe = Hyperparameters(steps=1, **options.recipe)
     if recipe.shards < 1:
         parser.error("--set shards= must be 1 or more")
     if recipe.batch < recipe.shards or recipe.batch % recipe.shards:
