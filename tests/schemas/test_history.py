@@ -12,7 +12,7 @@ from operators.types import MAX_POINTS
 from schemas.avro.container import make_cutout, make_fits
 from schemas.surveys.columns import Columns
 from schemas.surveys.cutouts import Cutouts
-from schemas.surveys.history import DETECTION, FORCED, LIMIT, OWN, ROWS, in_time, put, settle
+from schemas.surveys.history import DETECTION, FORCED, LIMIT, OWN, ROWS, put, settle
 from schemas.surveys.times import ecliptic_latitude, galactic_latitude, utc_to_tai
 
 

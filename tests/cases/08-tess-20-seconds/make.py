@@ -9,7 +9,6 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_lib"))
 
 import numpy as np
-
 from case import check, done, rejected, score
 
 from schemas.surveys import tess
