@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
+from errors import RetryableError
 from learning.losses import Sets, loss
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Result = tuple[float, float]
 ENDED = "a training process ended before its time; too little memory?"
 
 
-class WorkerError(RuntimeError):
+class WorkerError(RetryableError):
     """A training process ended without an answer."""
 
 
