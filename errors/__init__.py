@@ -3,6 +3,9 @@
 in → what went wrong
 out → an exception of the tree, or one line for a person
 
+in → what went wrong
+out → an exception whose type says who can mend it, and a line of text
+
 `UserError`       a person can mend it: the message is one line that says what is wrong and what to do
 `RetryableError`  it may pass by itself: nothing is rejected or acknowledged, and the work comes again
 `InternalError`   a fault of ours

@@ -16,7 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import SettingsError, nearest, one_line
-from settings.broker import PREFIX, BrokerSettings
+from settings.connection import PREFIX, BrokerSettings
+from settings.rejection import RejectionSettings
 from settings.scoring import ScoringSettings
 from settings.storage import StorageSettings
 from settings.surfaces import SurfaceSettings
@@ -28,11 +29,18 @@ NOT_OURS = frozenset({"PROTONOVA_ALLOW_NO_REAL"})
 """Variables of the same prefix that belong to CI."""
 TESTS = "PROTONOVA_TEST_"
 """Prefix of variables by which tests speak to processes that they start."""
-SECTIONS: tuple[type[BaseModel], ...] = (BrokerSettings, StorageSettings, ScoringSettings, WorkerSettings, SurfaceSettings)
+SECTIONS: tuple[type[BaseModel], ...] = (
+    BrokerSettings,
+    StorageSettings,
+    ScoringSettings,
+    RejectionSettings,
+    WorkerSettings,
+    SurfaceSettings,
+)
 """In the order of docs/settings.md; the first line of a section's docstring is its title there."""
 
 
-class Settings(BrokerSettings, StorageSettings, ScoringSettings, WorkerSettings, SurfaceSettings, BaseSettings):
+class Settings(BrokerSettings, StorageSettings, ScoringSettings, RejectionSettings, WorkerSettings, SurfaceSettings, BaseSettings):
     """Every setting there is; see `Settings.table`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=FILE, extra="forbid", frozen=True, env_ignore_empty=True)

@@ -16,7 +16,7 @@ from console.report import check_writable, write
 from errors import usage
 
 if TYPE_CHECKING:
-    from evaluation.protocol import Which
+    from evaluation.options import Which
     from evaluation.simulated import Mode
 
 LEAST_EPISODES = 10
@@ -62,7 +62,7 @@ def evaluate(
     """Run the protocol, print its tables and write its report; `each` curves a class are simulated for the head."""
     from data.tables import read, read_task
     from evaluation.labelled_packets import score
-    from evaluation.protocol import Options
+    from evaluation.options import Options
     from evaluation.protocol import evaluate as run
     from gpu.choose import choose
     from registry.bundle import load as load_bundle
