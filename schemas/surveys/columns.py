@@ -106,13 +106,10 @@ class Columns:
     def batch(self) -> AlertBatch:
         """The filled rows."""
         n = len(self.candid)
-        arrays: list[Any] = [
-            a[:n]
-            for a in (self.ra, self.dec, self.mjd, self.first_detection, self.truncated, self.time, self.wavelength, self.flux,
-                      self.flux_err, self.limit, self.detected, self.valid, self.stamps, self.pixel_scale, self.context)
-        ]  # fmt: skip
-        identity = (tuple(self.survey), tuple(self.candid), tuple(self.object_id), tuple(self.programid), tuple(self.band))
-        return AlertBatch(*identity, *arrays, own_err=self.own_err[:n], n_detected=self.n_detected[:n], n_dropped=self.n_dropped[:n])
+        names = ("ra", "dec", "mjd", "first_detection", "truncated", "time", "wavelength", "flux", "flux_err", "limit", "detected", "valid",
+                 "stamps", "pixel_scale", "context", "own_err", "n_detected", "n_dropped")  # fmt: skip
+        arrays: dict[str, Any] = {name: getattr(self, name)[:n] for name in names}
+        return AlertBatch(tuple(self.survey), tuple(self.candid), tuple(self.object_id), tuple(self.programid), tuple(self.band), **arrays)
 
 
 class Reader(Protocol):

@@ -112,10 +112,10 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
 
 
 @compiled
-def fill_row(
+def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     number, table, count, i, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra, dec, mjd, own_err, n_detected,
     n_dropped, context,
-):  # type: ignore[no-untyped-def] # fmt: skip # pragma: no cover
+):  # fmt: skip
     """Everything of row i but identity and stamps; OK or why not."""
     blank(number, table, count, _SPANS, _OF_SCALARS, _OF_COLUMNS)
     if not (number[_RA] >= 0 and number[_RA] <= 360 and number[_DEC] >= -90 and number[_DEC] <= 90):
