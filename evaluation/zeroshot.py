@@ -31,7 +31,7 @@ from evaluation import task_head
 from evaluation.pattern import Patterns, look
 from gpu.session import Session
 from operators import fewshot
-from operators import prototypes as heads
+from operators import head as heads
 from operators.context import context
 from operators.stamps import stamps
 from operators.tokens import tokens
@@ -114,7 +114,7 @@ def prototype(
     Parameters
     ----------
     centre : (E,)
-        Of the model (`Heads.centre`) or of the table.
+        Of the model (`Head.centre`) or of the table.
     patterns : Patterns, optional
         Light curves looked at like that table's; default: alerts of `survey`, with images and surroundings.
 
@@ -138,7 +138,7 @@ def update(prior: F64, examples: F64) -> F64:
     prior : (E,)
         Of length 1.
     examples : (K, E)
-        Centred embeddings of length 1 (`operators.prototypes.centred`); with none the prior stays.
+        Centred embeddings of length 1 (`operators.head.centred`); with none the prior stays.
 
     Returns
     -------

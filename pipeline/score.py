@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from operators.context import context
-from operators.features import features
-from operators.prototypes import Judged, judge
+from operators.features import comparable, features
+from operators.head import Judged, Views, judge
 from operators.stamps import stamps
 from operators.tokens import tokens
 from operators.types import F32, AlertBatch, Array
@@ -48,7 +48,7 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
         results[position] = Rejected(error_class=fault.error_class, reason=fault.reason, survey=fault.survey)
     if decoded.index:
         judged, named, embedding = _judge(decoded.batch, state)
-        detections = assemble(decoded.batch, judged, named, state, embedding=embedding)  # 6. → records
+        detections = assemble(decoded.batch, judged, named, state, embedding=embedding)  # 7. → records
         for position, detection in zip(decoded.index, detections, strict=True):
             results[position] = detection
     missing = results.count(None)
@@ -61,6 +61,7 @@ def _judge(batch: AlertBatch, state: ScoringState) -> tuple[Judged, F32, Array]:
     """Columns → what the head says, the named features, the embeddings."""
     batch = state.place(batch)  # 2. to the engine's device: nothing to do on a CPU
     inputs = tokens(batch), stamps(batch), context(batch)  # 3. light curve; images; surroundings, folded view
-    embedded = state.session.run(*inputs)  # 4. embeddings
-    judged = judge(embedded.embedding, embedded.logits, state.heads)  # 5. embeddings → probabilities, novelty, conformal set
-    return judged, np.asarray(state.fetch(features(batch))), embedded.embedding
+    named = features(batch)  # 4. named features of the light curve
+    embedded = state.session.run(*inputs)  # 5. embeddings
+    judged = judge(Views(embedded.embedding, embedded.logits, comparable(named)), state.head)  # 6. → probabilities, novelty, conformal set
+    return judged, np.asarray(state.fetch(named)), embedded.embedding

@@ -18,6 +18,7 @@ import structlog
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from schemas.surveys.identity import packet_digest
+from streams.agents.reject_limits import RejectLimits
 
 log = structlog.get_logger(__name__)
 
@@ -180,6 +181,8 @@ class Detector:
     scorer: Scorer
     duplicates: Duplicates
     executor: Executor
+    limits: RejectLimits | None = None
+    """Halts the flow where too much is rejected."""
     clock: Callable[[], float] = time.time
 
     async def compute(self, packets: Sequence[Incoming]) -> Scored:
@@ -189,6 +192,8 @@ class Detector:
         ------
         EngineFailure
             The scorer failed.
+        RejectLimitError
+            Too much is rejected: the batch is neither delivered nor acknowledged.
         """
         looks = [glance(packet.value) for packet in packets]
         alike = Counter(looks)
@@ -218,6 +223,9 @@ class Detector:
                 outcomes.append(Outcome(None))
             else:
                 outcomes.append(Outcome(result, self.duplicates.add(looks[i], result)))
+        if self.limits is not None:
+            results_of = (outcome.result for outcome in outcomes)
+            self.limits.observe(result.error_class if isinstance(result, Rejected) else None for result in results_of)
         return Scored(outcomes, int(self.clock() * 1000), compute_s, len(fresh))
 
 

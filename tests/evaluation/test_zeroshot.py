@@ -17,8 +17,8 @@ from evaluation import task_head, zeroshot
 from evaluation.pattern import Patterns
 from gpu.ort import OrtSession
 from operators.fewshot import PULL
-from operators.prototypes import centred
-from operators.prototypes import prototype as mean_of
+from operators.head import centred
+from operators.head import prototype as mean_of
 from registry.bundle import Bundle, load
 
 DESCRIPTIONS = shipped()
@@ -53,14 +53,14 @@ def patterns(points: int = 12, spacing: float = 6.0) -> Patterns:
     [("kilonova", "kilonova"), ("tde", "tde"), ("slsn-i", "slsn"), ("microlensing", "microlensing"), ("mira", "lpv"), ("dwarf-nova", "cv")],
 )
 def test_a_description_lands_on_the_class_it_describes(name: str, slug: str, bundle: Bundle, session: OrtSession) -> None:
-    own = zeroshot.prototype(DESCRIPTIONS[name], session, bundle.heads.centre, n=40, seed=1)
+    own = zeroshot.prototype(DESCRIPTIONS[name], session, bundle.head.centre, n=40, seed=1)
     assert np.linalg.norm(own) == pytest.approx(1)
-    cosine = np.asarray(bundle.heads.prototypes) @ own
+    cosine = np.asarray(bundle.head.prototypes) @ own
     assert bundle.classes[int(np.argmax(cosine))] == slug
 
 
 def test_a_prototype_depends_on_its_seed_alone(bundle: Bundle, session: OrtSession) -> None:
-    first, again, other = (zeroshot.prototype(DESCRIPTIONS["fbot"], session, bundle.heads.centre, n=12, seed=s) for s in (1, 1, 2))
+    first, again, other = (zeroshot.prototype(DESCRIPTIONS["fbot"], session, bundle.head.centre, n=12, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0
 
@@ -189,7 +189,7 @@ def test_a_described_class_needs_no_network_that_knows_it(bundle: Bundle, sessio
         "name: blue-bump\ntext: x\nsky: extragalactic\nenvironment: nuclear\nrise: 4\ndecline: {rate: 0.25}\nduration: 40\n"
         "colour: {temperature: 25000}\npeak: {absolute: -19}\n"
     )
-    own = zeroshot.prototype(invented, session, bundle.heads.centre, 60, 1)
+    own = zeroshot.prototype(invented, session, bundle.head.centre, 60, 1)
     other, _ = zeroshot.alerts(DESCRIPTIONS["sn-iib"], session, 60, 5)
     same, _ = zeroshot.alerts(invented, session, 60, 6)
-    assert np.median(centred(same, bundle.heads.centre) @ own) > np.median(centred(other, bundle.heads.centre) @ own) + 0.1
+    assert np.median(centred(same, bundle.head.centre) @ own) > np.median(centred(other, bundle.head.centre) @ own) + 0.1
