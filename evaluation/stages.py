@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from data.tables import Curves
 from evaluation import measures, novelty, task_head
 from evaluation.episodes import Episodes, make
 from evaluation.novelty import Known
+from evaluation.options import Labels, Options
 from gpu.session import Session
 from operators.types import F64
 from registry.bundle import Bundle
 
-if TYPE_CHECKING:
-    from evaluation.protocol import Options
-
-Labels = npt.NDArray[np.str_]
 NO_ROWS = np.zeros(0, dtype=np.int64)
 DAYS = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 80.0, 150.0)
 DETECTIONS = (1, 2, 3, 5, 8, 12, 20)

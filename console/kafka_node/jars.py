@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from errors import UserError, one_line
 
-LOCK = Path(__file__).parents[1] / "deploy" / "kafka" / "jgo.lock.toml"
+LOCK = Path(__file__).parents[2] / "deploy" / "kafka" / "jgo.lock.toml"
 AT_ONCE = 6
 
 Progress = Callable[[str, int, int], None]
