@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import pairwise
 
 import orjson
 
@@ -43,7 +44,7 @@ def main() -> int:
         return 1
     loops = [item for module in list(sys.modules.values()) for item in vars(module).values() if isinstance(item, Dispatcher)]
     loops = list({id(loop): loop for loop in loops}.values())
-    figures = {name: now - before for (_, before), (name, now) in zip(marks, marks[1:], strict=False)}
+    figures = {name: now - before for (_, before), (name, now) in pairwise(marks)}
     read = sum(sum(loop.stats.cache_hits.values()) for loop in loops)
     compiled = sum(len(loop.signatures) for loop in loops if not sum(loop.stats.cache_hits.values()))
     sys.stdout.buffer.write(orjson.dumps({"seconds": figures, "loops_read": read, "loops_compiled": compiled}))

@@ -138,7 +138,9 @@ def startup(settings: Settings) -> Iterator[Finding]:
     slow = figures["loops_compiled"] > 0
     todo = ""
     if slow:
-        todo = "python -m tools.compile_kernels compiles them once" if folder is not None else "set NUMBA_CACHE_DIR to a folder of yours alone"
+        todo = (
+            "python -m tools.compile_kernels compiles them once" if folder is not None else "set NUMBA_CACHE_DIR to a folder of yours alone"
+        )
     yield Finding("warn" if slow else "ok", "start-up", f"{total:.1f} s: {parts}; {loops}", todo)
 
 

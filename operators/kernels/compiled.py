@@ -11,6 +11,7 @@ version and the processor: whatever changes, the next process compiles anew.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import pickle
 import platform
@@ -29,8 +30,11 @@ import llvmlite
 import llvmlite.binding
 import numba
 import numpy as np
-from numba.core import caching, config
 from numba.core.dispatcher import Dispatcher
+
+# Half typed, and against itself.
+caching: Any = importlib.import_module("numba.core.caching")
+config: Any = importlib.import_module("numba.core.config")
 
 ROOT = Path(__file__).parents[2]
 """Where the packages lie."""
@@ -49,7 +53,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     Where there is none (a read-only install whose user has no cache folder, or one that others may write) it is compiled at every start:
     machine code is run as it is read, so it is read from nowhere that somebody else could have filled.
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     folder = cache_folder()
     if folder is not None:
         dispatcher._cache = _Cache(function, folder)
