@@ -122,7 +122,9 @@ def watch(
 def replay(
     archives: Annotated[
         list[str],
-        typer.Argument(metavar="ARCHIVE…", help="Files, folders, tar, zip, parquet, compressed or not, - for stdin, or kafka://topic?from=…&to=…"),
+        typer.Argument(
+            metavar="ARCHIVE…", help="Files, folders, tar, zip, parquet, compressed or not, - for stdin, or kafka://topic?from=…&to=…"
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet to write: one row an outcome.")],
     labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="CSV of labels: objectId or candid, and klass.")] = None,

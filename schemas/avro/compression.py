@@ -100,7 +100,7 @@ def _arrow(kind: str) -> Callable[[IO[bytes]], IO[bytes]]:
     def opened(file: IO[bytes]) -> IO[bytes]:
         import pyarrow as pa
 
-        return cast("IO[bytes]", pa.CompressedInputStream(pa.PythonFile(file, mode="r"), kind))
+        return cast("IO[bytes]", pa.CompressedInputStream(pa.PythonFile(cast(Any, file), mode="r"), cast(Any, kind)))
 
     return opened
 

@@ -91,7 +91,11 @@ def test_where_it_lay_is_told(packets: list[bytes], tmp_path: Path) -> None:
     fastavro.writer(out, fastavro.reader(io.BytesIO(packets[0])).writer_schema, rows, codec="deflate")  # type: ignore[arg-type]
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, data in (("n/many.avro.gz", gzip.compress(out.getvalue())), ("one.avro", packets[0]), ("read.me.gz", gzip.compress(b"hi"))):
+        for name, data in (
+            ("n/many.avro.gz", gzip.compress(out.getvalue())),
+            ("one.avro", packets[0]),
+            ("read.me.gz", gzip.compress(b"hi")),
+        ):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))

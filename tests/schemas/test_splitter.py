@@ -95,10 +95,9 @@ def test_each_packet_reads_as_the_record_it_was() -> None:
 
 def test_a_container_cut_short_gives_what_is_whole() -> None:
     data, bodies = written("string", ["x" * 500] * 20, interval=1000)
-    found = []
+    found: list[bytes] = []
     with pytest.raises(PacketError) as error:
-        for body in bodies_of(data[: len(data) // 2]):
-            found.append(body)
+        found.extend(bodies_of(data[: len(data) // 2]))
     assert error.value.error_class == "truncated"
     assert 0 < len(found) < 20
     assert found == bodies[: len(found)]
