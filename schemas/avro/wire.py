@@ -20,8 +20,6 @@ from typing import Any, Literal
 import cramjam
 import httpx
 
-from schemas.records.subjects import SUBJECTS
-
 MAX_PACKET = 8_000_000
 """Bytes of a packet, and of its inflated body."""
 MAX_METADATA = 1_000_000
@@ -34,6 +32,10 @@ MAGIC = b"Obj\x01"
 SYNC = 16
 CODECS = ("null", "deflate", "snappy")
 RUBIN_SCHEMAS = Path(__file__).parents[1] / "surveys" / "rubin"
+TESS_ID = 1_000_004
+"""Of our TESS packets in Confluent framing, fixed for ever."""
+SHIPPED = {TESS_ID: RUBIN_SCHEMAS.parent / "tess.avsc"}
+"""Schemas of survey packets that are our own, by id."""
 
 
 class PacketError(ValueError):
@@ -83,8 +85,8 @@ def read_long(data: bytes, at: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), at
 
 
-def read_header(packet: bytes) -> tuple[str, bytes, int]:
-    """A container's codec, the bytes of its schema, and where its sync marker begins."""
+def read_header(packet: bytes, codecs: Sequence[str] = CODECS) -> tuple[str, bytes, int]:
+    """A container's codec (one of `codecs`), the bytes of its schema, and where its sync marker begins."""
     at, entries = 4, 0
     metadata: dict[bytes, bytes] = {}
     while True:
@@ -108,8 +110,8 @@ def read_header(packet: bytes) -> tuple[str, bytes, int]:
     if b"avro.schema" not in metadata:
         raise PacketError("bad_avro", "the container's header has no avro.schema")
     codec = metadata.get(b"avro.codec", b"null").decode("ascii", "replace") or "null"
-    if codec not in CODECS:
-        raise PacketError("unknown_codec", f"the container is compressed with {codec[:40]!r}; {', '.join(CODECS)} are read")
+    if codec not in codecs:
+        raise PacketError("unknown_codec", f"the container is compressed with {codec[:40]!r}; {', '.join(codecs)} are read")
     return codec, metadata[b"avro.schema"], at
 
 
@@ -154,16 +156,16 @@ def read_body(packet: bytes, at: int, codec: str) -> tuple[bytes, int, int]:
     return found
 
 
-def inflate(data: bytes, codec: str) -> tuple[bytes, int, int]:
-    """One block, inflated; never to more than `MAX_PACKET` bytes."""
-    too_large = PacketError("too_large", f"the record inflates to more than {MAX_PACKET:,} bytes")
+def inflate(data: bytes, codec: str, most: int = MAX_PACKET) -> tuple[bytes, int, int]:
+    """One block, inflated; never to more than `most` bytes."""
+    too_large = PacketError("too_large", f"the record inflates to more than {most:,} bytes")
     if codec == "deflate":
         stream = zlib.decompressobj(-15)
         try:
-            plain = stream.decompress(data, MAX_PACKET + 1)
+            plain = stream.decompress(data, most + 1)
         except zlib.error as error:
             raise PacketError("bad_avro", f"the deflate block is broken ({error})") from None
-        if len(plain) > MAX_PACKET:
+        if len(plain) > most:
             raise too_large
         if not stream.eof:
             raise PacketError("truncated", "the deflate block ends early")
@@ -172,7 +174,7 @@ def inflate(data: bytes, codec: str) -> tuple[bytes, int, int]:
         raise PacketError("truncated", "the snappy block is shorter than its checksum")
     body, checksum = data[:-4], int.from_bytes(data[-4:], "big")
     try:
-        if cramjam.snappy.decompress_raw_len(body) > MAX_PACKET:  # read before anything is allocated
+        if cramjam.snappy.decompress_raw_len(body) > most:  # read before anything is allocated
             raise too_large
         plain = bytes(cramjam.snappy.decompress_raw(body))
     except cramjam.DecompressionError as error:
@@ -195,7 +197,7 @@ class SchemaStore:
 
     Parameters
     ----------
-    directories : searched for ``<id>.json`` or ``<id>.avsc``, before the ones that ship (Rubin's, and our own records')
+    directories : searched for ``<id>.json`` or ``<id>.avsc``, before the ones that ship (Rubin's, and our own of TESS)
     registry : address of a schema registry that speaks Confluent's API; asked last, each id once
     timeout : [s] for the registry's answer
 
@@ -225,9 +227,8 @@ class SchemaStore:
         return known
 
     def _find(self, schema_id: int) -> dict[str, Any]:
-        for registered in SUBJECTS.values():
-            if registered.id == schema_id:
-                return _record(json.loads(registered.schema_text), schema_id)
+        if schema_id in SHIPPED:
+            return _record(load_schema(SHIPPED[schema_id].read_bytes()), schema_id)
         for directory in self._directories:
             for suffix in ("json", "avsc"):
                 path = directory / f"{schema_id}.{suffix}"

@@ -60,6 +60,8 @@ class Columns:
         self.object_id: list[str] = []
         self.programid: list[int] = []
         self.band: list[str] = []
+        self.digest: list[str] = []
+        """Of each counted row's record; the decoder's."""
         self.ra = np.empty(n)
         self.dec = np.empty(n)
         self.mjd = np.empty(n)
@@ -109,7 +111,15 @@ class Columns:
         names = ("ra", "dec", "mjd", "first_detection", "truncated", "time", "wavelength", "flux", "flux_err", "limit", "detected", "valid",
                  "stamps", "pixel_scale", "context", "own_err", "n_detected", "n_dropped")  # fmt: skip
         arrays: dict[str, Any] = {name: getattr(self, name)[:n] for name in names}
-        return AlertBatch(tuple(self.survey), tuple(self.candid), tuple(self.object_id), tuple(self.programid), tuple(self.band), **arrays)
+        return AlertBatch(
+            tuple(self.survey),
+            tuple(self.candid),
+            tuple(self.object_id),
+            tuple(self.programid),
+            tuple(self.band),
+            **arrays,
+            digest=tuple(self.digest),
+        )
 
 
 class Reader(Protocol):

@@ -16,7 +16,7 @@ from pipeline.assemble import assemble
 from pipeline.score import score
 from pipeline.state import ScoringState, load
 from schemas.avro.container import encode_ztf
-from schemas.records.codec import Detection
+from schemas.records.detection import Detection
 from schemas.surveys import tess
 from tests.schemas.made import tess_record, ztf_record
 from tests.schemas.test_survey_values import POINT, SOURCE, rubin
