@@ -30,8 +30,8 @@ from data.tables import SEEN, Curves, from_arrays
 from evaluation import task_head
 from evaluation.pattern import Patterns, look
 from gpu.session import Session
-from operators import fewshot
 from operators import head as heads
+from operators import support
 from operators.context import context
 from operators.stamps import stamps
 from operators.tokens import tokens
@@ -131,7 +131,7 @@ def prototype(
 
 
 def update(prior: F64, examples: F64) -> F64:
-    """Real examples pull a prior toward the truth, as `operators.fewshot` weighs simulation against K examples: `PULL / K`.
+    """Real examples pull a prior toward the truth, as `operators.support` weighs simulation against K examples: `PULL / K`.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def update(prior: F64, examples: F64) -> F64:
     """
     if not len(examples):
         return prior
-    total = examples.sum(axis=0) + fewshot.PULL / len(examples) * prior
+    total = examples.sum(axis=0) + support.PULL / len(examples) * prior
     return np.asarray(total / max(float(np.linalg.norm(total)), 1e-6))
 
 

@@ -29,13 +29,14 @@ from gpu.ort import OrtSession
 from gpu.session import one_line
 from learning import assessment
 from learning.augment import augment
-from learning.calibrate import ALERTS_A_NIGHT, calibrate
+from learning.calibrate import calibrate
 from learning.dataset import NAMES, SLUG_OF, Alerts, kept, simulate, simulate_curves
 from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, Recipe, fit
 from learning.losses import has_bfloat16
 from learning.shards import WorkerError
+from operators.budget import ALERTS_A_NIGHT
 from operators.features import comparable, features
 from operators.head import Head, Views, judge
 from operators.types import F32

@@ -276,7 +276,7 @@ def _check(folder: Path, bundle: Bundle) -> None:
         "taught_prototypes": (0, width),
         "taught_weights": (0, view),
         "taught_location": (0,),
-        "taught_scale": (0,),
+        **dict.fromkeys(("taught_scale", "taught_prior", "taught_thresholds", "taught_conformal"), (0,)),
         **dict.fromkeys(numbers, ()),
     }
     expected = {

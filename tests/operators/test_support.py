@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.fewshot import OFFSET, balance
+from operators.support import OFFSET, balance
 
 
 def test_offsets_undo_a_bias_and_stay_zero_without_one() -> None:
