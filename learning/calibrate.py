@@ -2,8 +2,8 @@
 
 `Views` of n alerts, label (n,) → `Head`
 
-Three disjoint thirds: prototypes and ridge from the first, the weights of the three views from the second, what has a guarantee (conformal quantile,
-thresholds, novelty) from the third.
+Three disjoint thirds: prototypes and ridge from the first, the weights of the three views from the second, what has a guarantee (conformal
+quantile, thresholds, novelty) from the third.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from data.simulate import classes
 from data.simulate.described import parse, shipped
+from data.simulate.described_source import source
 from data.simulate.sample import NeverSeenError
 from data.tables import Curves, from_arrays, read
 from evaluation import task_head, zeroshot
@@ -116,7 +118,7 @@ def pattern() -> Curves:
 
 def test_a_pattern_is_kept() -> None:
     query = pattern()
-    made = zeroshot.under(DESCRIPTIONS["sn-ia"].draw, "sn-ia", query, 30, 0)
+    made = zeroshot.under(partial(source, DESCRIPTIONS["sn-ia"]), "sn-ia", query, 30, 0)
     assert len(made) == 30
     assert set(made.wavelength.tolist()) == {4770.0, 6230.0}
     assert set(np.round(made.time, 6).tolist()) <= {0.0, 1.0, 2.0, 4.0}
@@ -124,12 +126,12 @@ def test_a_pattern_is_kept() -> None:
     assert (made.flux >= 3 * made.flux_err).all()
     top = np.maximum.reduceat(made.flux, made.start[:-1])
     assert 270 < np.median(top) < 330
-    again = zeroshot.under(DESCRIPTIONS["sn-ia"].draw, "sn-ia", query, 30, 0)
+    again = zeroshot.under(partial(source, DESCRIPTIONS["sn-ia"]), "sn-ia", query, 30, 0)
     np.testing.assert_array_equal(made.flux, again.flux)
 
 
 def test_a_fast_red_fader_is_ranked_a_kilonova_and_not_a_supernova(session: OrtSession) -> None:
-    rivals = {name: DESCRIPTIONS[name].draw for name in ("kilonova", "sn-ia", "tde", "sn-ii-plateau", "slsn-i")}
+    rivals = {name: partial(source, DESCRIPTIONS[name]) for name in ("kilonova", "sn-ia", "tde", "sn-ii-plateau", "slsn-i")}
     found = zeroshot.ranked(pattern(), rivals, session, each=40)
     assert found.names[0] == "kilonova"
     assert list(found.cosine) == sorted(found.cosine, reverse=True)
@@ -142,7 +144,7 @@ def test_at2017gfo_is_nearest_to_the_description_of_a_kilonova(shared: Path, ses
     rivals = {name: draw for name, draw in classes.CLASSES.items() if name not in ("kilonova", "bogus", "asteroid")}
     both = query.keep(np.isin(query.wavelength, np.float32([4770.0, 6230.0])))
     for curves in (query, both):
-        found = zeroshot.ranked(curves, {**rivals, "described": DESCRIPTIONS["kilonova"].draw}, session, each=60)
+        found = zeroshot.ranked(curves, {**rivals, "described": partial(source, DESCRIPTIONS["kilonova"])}, session, each=60)
         assert found.names[0] == "described", list(zip(found.names, found.cosine, strict=True))[:4]
 
 

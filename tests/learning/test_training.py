@@ -18,9 +18,10 @@ from learning.calibrate import calibrate, prior, thresholds  # noqa: E402
 from learning.dataset import NAMES, SLUG_OF, Alerts, join, simulate  # noqa: E402
 from learning.encoder import Encoder, EncoderConfig  # noqa: E402
 from learning.export import compare, restore, to_onnx  # noqa: E402
-from learning.fit import Checkpoint, Progress, Recipe, fit, schedule  # noqa: E402
+from learning.fit import Checkpoint, Progress, fit, schedule  # noqa: E402
 from learning.losses import contrast  # noqa: E402
 from learning.train import main, steps_for  # noqa: E402
+from learning.trainee import Hyperparameters  # noqa: E402
 from operators.budget import FLOOR, quantile  # noqa: E402
 from operators.head import Views, judge  # noqa: E402
 from operators.types import CONTEXT  # noqa: E402
@@ -47,7 +48,7 @@ def weights(encoder: Encoder) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def trained(alerts: Alerts) -> tuple[Encoder, list[Progress]]:
     history: list[Progress] = []
-    return fit(alerts, CONFIG, Recipe(shards=1, steps=60, batch=64, seed=3), report=history.append), history
+    return fit(alerts, CONFIG, Hyperparameters(shards=1, steps=60, batch=64, seed=3), report=history.append), history
 
 
 def test_the_loss_falls(trained: tuple[Encoder, list[Progress]]) -> None:
@@ -67,7 +68,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(alerts: Alerts, trained: tu
         if progress.step == 45:
             raise Stop
 
-    recipe = Recipe(shards=1, steps=60, batch=64, seed=3)
+    recipe = Hyperparameters(shards=1, steps=60, batch=64, seed=3)
     with pytest.raises(Stop):
         fit(alerts, CONFIG, recipe, checkpoint, every=20, report=stop)
     history: list[Progress] = []
@@ -80,14 +81,14 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(alerts: Alerts, trained: tu
 
 def test_a_checkpoint_of_another_run_is_not_taken(alerts: Alerts, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path)
-    fit(alerts, CONFIG, Recipe(shards=1, steps=2, batch=32), checkpoint, every=1)
+    fit(alerts, CONFIG, Hyperparameters(shards=1, steps=2, batch=32), checkpoint, every=1)
     history: list[Progress] = []
-    fit(alerts, CONFIG, Recipe(shards=1, steps=2, batch=32, seed=1), checkpoint, report=history.append)
+    fit(alerts, CONFIG, Hyperparameters(shards=1, steps=2, batch=32, seed=1), checkpoint, report=history.append)
     assert len(history) == 2
 
 
 def test_the_checkpoint_holds_no_pickle(alerts: Alerts, tmp_path: Path) -> None:
-    fit(alerts, CONFIG, Recipe(shards=1, steps=1, batch=32), Checkpoint(tmp_path))
+    fit(alerts, CONFIG, Hyperparameters(shards=1, steps=1, batch=32), Checkpoint(tmp_path))
     assert {p.name for p in tmp_path.iterdir()} == {"training.safetensors", "training.json"}
 
 
@@ -199,7 +200,7 @@ def test_contrast_prefers_classes_together() -> None:
 
 
 def test_schedule_rises_and_falls() -> None:
-    recipe = Recipe(steps=1000)
+    recipe = Hyperparameters(steps=1000)
     rates = [schedule(step, recipe) for step in range(1000)]
     assert rates[0] < 0.1
     assert max(rates) == pytest.approx(1.0, abs=0.01)
@@ -207,12 +208,12 @@ def test_schedule_rises_and_falls() -> None:
 
 
 def test_a_second_cycle_begins_at_half_the_rate() -> None:
-    once, twice = Recipe(steps=400, restart=0), Recipe(steps=600, restart=400)
+    once, twice = Hyperparameters(steps=400, restart=0), Hyperparameters(steps=600, restart=400)
     assert [schedule(k, once) for k in range(400)] == [schedule(k, twice) for k in range(400)]
     again = [schedule(k, twice) for k in range(400, 600)]
     assert max(again) == pytest.approx(0.5, abs=0.02)
     assert again[-1] == pytest.approx(0.01, abs=0.001)
-    assert schedule(399, Recipe(steps=400, restart=400)) == schedule(399, once)
+    assert schedule(399, Hyperparameters(steps=400, restart=400)) == schedule(399, once)
 
 
 def head_inputs(n: int = 6000, k: int = 18) -> tuple[Views, np.ndarray]:
