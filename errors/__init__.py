@@ -1,5 +1,8 @@
 """One exception tree, told apart by what the caller can do about it, and how a failure is said in one line.
 
+in → what went wrong
+out → an exception whose type says who can mend it, and a line of text
+
 `UserError`       a person can mend it: the message is one line that says what is wrong and what to do
 `RetryableError`  it may pass by itself: nothing is rejected or acknowledged, and the work comes again
 `InternalError`   a fault of ours

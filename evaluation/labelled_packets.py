@@ -17,7 +17,8 @@ from data.connectors.archives import Packet, packets_of
 from gpu.session import Session
 from learning.assessment import REAL_LABELS
 from operators.context import context
-from operators.prototypes import judge
+from operators.features import comparable, features
+from operators.head import Views, judge
 from operators.stamps import stamps
 from operators.tokens import tokens
 from operators.types import AlertBatch
@@ -79,7 +80,7 @@ def score(folder: Path, bundle: Bundle, session: Session) -> dict[str, Any]:
         xp = session.namespace
         answer = session.run(*(xp.asarray(x) for x in (tokens(batch), stamps(batch), context(batch))))
         host = [x if xp is np else xp.asnumpy(x) for x in answer]
-        judged = judge(host[0], host[1], bundle.heads)
+        judged = judge(Views(host[0], host[1], comparable(features(batch))), bundle.head)
         number = (batch.detected & batch.valid).sum(axis=1)
         for i in rows:
             row = _row(batch.object_id[i], known[batch.object_id[i]], int(number[i]), judged, i, classes)

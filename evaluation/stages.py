@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from data.tables import Curves
 from evaluation import measures, novelty, task_head
 from evaluation.episodes import Episodes, make
 from evaluation.novelty import Known
+from evaluation.options import Labels, Options
 from gpu.session import Session
 from operators.types import F64
 from registry.bundle import Bundle
 
-if TYPE_CHECKING:
-    from evaluation.protocol import Options
-
-Labels = npt.NDArray[np.str_]
 NO_ROWS = np.zeros(0, dtype=np.int64)
 DAYS = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 80.0, 150.0)
 DETECTIONS = (1, 2, 3, 5, 8, 12, 20)
@@ -30,7 +26,7 @@ def centre_of(bundle: Bundle, knowledge: task_head.Knowledge | None, options: Op
         return None
     if options.centre == "simulated" and knowledge is not None and knowledge.ways > 1:
         return knowledge.middle
-    return np.asarray(bundle.heads.centre, dtype=np.float64)
+    return np.asarray(bundle.head.centre, dtype=np.float64)
 
 
 def open_set(views: task_head.Views, labels: Labels, shots: int, known: Known, options: Options) -> dict[str, Any] | None:

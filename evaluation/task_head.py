@@ -20,7 +20,7 @@ from operators import fewshot
 from operators.context import context
 from operators.features import COMPARABLE, comparable, features
 from operators.fewshot import Examples, Physics
-from operators.prototypes import centred
+from operators.head import centred
 from operators.tokens import tokens
 from operators.types import CONTEXT, F32, F64, N_TOKENS, STAMP
 
@@ -93,7 +93,7 @@ def embed(curves: Curves, session: Session, chunk: int = 512, blind: Blind = SEE
         host = [x if xp is np else xp.asnumpy(x) for x in answer]
         embedding.append(host[0].astype(np.float64))
         logits.append(host[1].astype(np.float64))
-        named.append(np.asarray(comparable(features(batch))) * (not blind.features and blind.tokens == N_TOKENS))
+        named.append(np.asarray(comparable(features(batch)), dtype=np.float64) * (not blind.features and blind.tokens == N_TOKENS))
     z = np.concatenate(embedding[1:]) if len(curves) else embedding[0]
     raw = np.concatenate(logits[1:]) if len(curves) else logits[0]
     return Views(z, raw - _logsumexp(raw), np.concatenate(named))

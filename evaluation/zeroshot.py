@@ -22,6 +22,7 @@ import safetensors.numpy
 
 from data.simulate import arrays
 from data.simulate.described import Description
+from data.simulate.described_source import source
 from data.simulate.draw import Draw, PopulationName, generator
 from data.simulate.observe import choose
 from data.simulate.sample import TRIES, NeverSeenError, Sampled, sample
@@ -31,7 +32,7 @@ from evaluation import task_head
 from evaluation.pattern import Patterns, look
 from gpu.session import Session
 from operators import fewshot
-from operators import prototypes as heads
+from operators import head as heads
 from operators.context import context
 from operators.stamps import stamps
 from operators.tokens import tokens
@@ -91,7 +92,7 @@ def curves(description: Description, patterns: Patterns, n: int, seed: int, popu
     while len(parts) < n and tried < TRIES * n and (parts or tried < 20 * TRIES):
         rng = generator(population, seed, tried, 33)
         tried += 1
-        part = look(description.draw(Draw(rng, population, description.name, float(rng.uniform(-1.0, 2.0)))), patterns, rng)
+        part = look(source(description, Draw(rng, population, description.name, float(rng.uniform(-1.0, 2.0)))), patterns, rng)
         if part is not None:
             parts.append(part)
     if not parts:
@@ -114,7 +115,7 @@ def prototype(
     Parameters
     ----------
     centre : (E,)
-        Of the model (`Heads.centre`) or of the table.
+        Of the model (`Head.centre`) or of the table.
     patterns : Patterns, optional
         Light curves looked at like that table's; default: alerts of `survey`, with images and surroundings.
 
@@ -138,7 +139,7 @@ def update(prior: F64, examples: F64) -> F64:
     prior : (E,)
         Of length 1.
     examples : (K, E)
-        Centred embeddings of length 1 (`operators.prototypes.centred`); with none the prior stays.
+        Centred embeddings of length 1 (`operators.head.centred`); with none the prior stays.
 
     Returns
     -------
@@ -156,7 +157,7 @@ def under(draw: Drawn, scope: str, pattern: Curves, n: int, seed: int, populatio
     Parameters
     ----------
     draw : callable
-        A `Draw` → a `Source`: `Description.draw`, or a class of `classes.CLASSES`.
+        A `Draw` → a `Source`: `described_source.source` of a description, or a class of `classes.CLASSES`.
     scope : str
         Its name.
     pattern : Curves

@@ -22,7 +22,8 @@ from data.connectors.archives import Packet, packets_of
 from gpu.session import Session
 from learning.dataset import I64, Alerts, Bools
 from operators.context import context
-from operators.prototypes import Heads, Judged, judge
+from operators.features import comparable, features
+from operators.head import Head, Judged, Views, judge
 from operators.stamps import stamps
 from operators.tokens import tokens
 from operators.types import F32, AlertBatch
@@ -49,11 +50,19 @@ REAL_LABELS: dict[str, str] = {
 """Labels of the shared real packets that are one of our classes."""
 
 
-def judge_alerts(alerts: Alerts, session: Session, heads: Heads) -> tuple[Judged, F32]:
+def views_of(alerts: Alerts, session: Session) -> Views:
+    """What the head reads of simulated alerts, by the operators and the engine of the stream."""
+    parts = []
+    for chunk in alerts.chunks(512):
+        embedded = session.run(*chunk.inputs())
+        parts.append(Views(embedded.embedding, embedded.logits, comparable(features(chunk.batch()))))
+    return Views(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def judge_alerts(alerts: Alerts, session: Session, head: Head) -> tuple[Judged, F32]:
     """Run encoder and head; returns what they say and the embeddings."""
-    parts = [session.run(*chunk.inputs()) for chunk in alerts.chunks(512)]
-    embedding = np.concatenate([p.embedding for p in parts])
-    return judge(embedding, np.concatenate([p.logits for p in parts]), heads), embedding
+    views = views_of(alerts, session)
+    return judge(views, head), views.embedding
 
 
 def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str], least: int = 10) -> dict[str, Any]:
@@ -126,7 +135,7 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.0%}"
 
 
-def real_packets(folder: Path, session: Session, heads: Heads, classes: Sequence[str]) -> dict[str, Any]:
+def real_packets(folder: Path, session: Session, head: Head, classes: Sequence[str]) -> dict[str, Any]:
     """Figures on labelled real ZTF packets.
 
     Parameters
@@ -137,7 +146,7 @@ def real_packets(folder: Path, session: Session, heads: Heads, classes: Sequence
     judged, label, number = [], [], []
     for batch, truth in _labelled(folder, classes):
         embedded = session.run(tokens(batch), stamps(batch), context(batch))
-        judged.append(judge(embedded.embedding, embedded.logits, heads))
+        judged.append(judge(Views(embedded.embedding, embedded.logits, comparable(features(batch))), head))
         label.append(truth)
         number.append((batch.detected & batch.valid).sum(axis=1))
     if not judged:

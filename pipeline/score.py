@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from operators.context import context
-from operators.features import features
-from operators.prototypes import Judged, judge
+from operators.features import comparable, features
+from operators.head import Judged, Views, judge
 from operators.stamps import stamps
 from operators.tokens import tokens
 from operators.types import F32, AlertBatch
@@ -47,7 +47,7 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
         results[position] = Rejected(error_class=fault.error_class, reason=fault.reason, survey=fault.survey)
     if decoded.index:
         judged, named = _judge(decoded.batch, state)
-        for position, detection in zip(decoded.index, assemble(decoded.batch, judged, named, state), strict=True):  # 6. → records
+        for position, detection in zip(decoded.index, assemble(decoded.batch, judged, named, state), strict=True):  # 7. → records
             results[position] = detection
     missing = results.count(None)
     if missing:
@@ -59,6 +59,7 @@ def _judge(batch: AlertBatch, state: ScoringState) -> tuple[Judged, F32]:
     """Columns → what the head says, and the named features."""
     batch = state.place(batch)  # 2. to the engine's device: nothing to do on a CPU
     inputs = tokens(batch), stamps(batch), context(batch)  # 3. light curve; images; surroundings, folded view
-    embedded = state.session.run(*inputs)  # 4. embeddings
-    judged = judge(embedded.embedding, embedded.logits, state.heads)  # 5. embeddings → probabilities, novelty, conformal set
-    return judged, np.asarray(state.fetch(features(batch)))
+    named = features(batch)  # 4. named features of the light curve
+    embedded = state.session.run(*inputs)  # 5. embeddings
+    judged = judge(Views(embedded.embedding, embedded.logits, comparable(named)), state.head)  # 6. → probabilities, novelty, conformal set
+    return judged, np.asarray(state.fetch(named))

@@ -19,8 +19,8 @@ import numpy as np
 
 from gpu.choose import choose
 from gpu.session import Session
+from operators.head import Head
 from operators.namespace import to_host
-from operators.prototypes import Heads
 from operators.types import AlertBatch, Array
 from pipeline.verify import verify
 from registry.bundle import Bundle
@@ -39,7 +39,7 @@ class ScoringState:
 
     decoder: Decoder
     session: Session
-    heads: Heads
+    head: Head
     classes: tuple[str, ...]
     """Slugs in the order of the prototypes; `other` is not among them."""
     thresholds: Mapping[str, float]
@@ -99,15 +99,14 @@ def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | 
 def make_state(bundle: Bundle, session: Session, why: str, decoder: Decoder) -> ScoringState:
     """Put a bundle and a session together."""
     namespace = session.namespace
-    heads = Heads(**{name: namespace.asarray(getattr(bundle.heads, name)) for name in Heads.__slots__})
     # The manifest's hash stands for every file of the bundle.
     parts = "\0".join((bundle.sha256, SCORING_RULES, TAXONOMY))
     return ScoringState(
         decoder=decoder,
         session=session,
-        heads=heads,
+        head=bundle.head.map(namespace.asarray),
         classes=bundle.classes,
-        thresholds={name: float(least) for name, least in zip(bundle.classes, bundle.thresholds, strict=True)},
+        thresholds={name: float(least) for name, least in zip(bundle.classes, bundle.head.thresholds, strict=True)},
         model=bundle.sha256[:16],
         scoring_id=hashlib.sha256(parts.encode()).hexdigest()[:16],
         taxonomy=TAXONOMY,

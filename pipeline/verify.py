@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from gpu.session import EngineError, Session
+from operators.head import Views, judge
 from operators.namespace import to_host
-from operators.prototypes import Heads, judge
 from registry.bundle import Bundle
 
 TOLERANCE = 1e-3
@@ -33,8 +33,8 @@ def verify(bundle: Bundle, session: Session) -> float:
     """
     xp, golden = session.namespace, bundle.golden
     embedded = session.run(xp.asarray(golden.tokens), xp.asarray(golden.stamps), xp.asarray(golden.context))
-    heads = Heads(**{name: xp.asarray(getattr(bundle.heads, name)) for name in Heads.__slots__})
-    probability = judge(embedded.embedding, embedded.logits, heads).probability
+    views = Views(embedded.embedding, embedded.logits, xp.asarray(golden.named))
+    probability = judge(views, bundle.head.map(xp.asarray)).probability
     off = float(np.max(np.abs(to_host(probability) - golden.probability)))
     if not off <= TOLERANCE:
         raise EngineError(

@@ -67,6 +67,11 @@ class Settings(BaseSettings):
     batch_wait_ms: float = Field(20.0, ge=0, le=60_000, description="A batch closes at the latest this long after its first packet [ms]")
     container_output: bool = Field(False, description="Detections as Avro object containers instead of Confluent framing")
 
+    # --- rejected packets
+    reject_consecutive: int = Field(2_000, ge=0, description="Rejected packets in a row at which a worker halts; 0: it never does")
+    reject_ratio: float = Field(0.95, ge=0, le=1, description="Share of rejected packets at which a worker halts; 0: it never does")
+    reject_window: int = Field(5_000, ge=1, description="Packets that this share is of")
+
     # --- workers
     app_id: str = Field("protonova", pattern=r"^[A-Za-z0-9._-]+$", description="Consumer group of the workers")
     workers: int = Field(1, ge=0, le=256, description="Worker processes of `protonova run`; 0: broker, drift and status page only")

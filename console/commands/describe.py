@@ -65,7 +65,7 @@ def describe(
     from data.tables import TableError
     from evaluation import zeroshot
     from gpu.choose import choose
-    from operators.prototypes import prototype
+    from operators.head import prototype
     from registry.bundle import load as load_bundle
 
     description, score = find_description(what)
@@ -75,7 +75,7 @@ def describe(
     check_writable(report)
     loaded = load_bundle(bundle)
     session, why = choose(loaded.encoder, engine)
-    centre = np.asarray(loaded.heads.centre, dtype=np.float64)
+    centre = np.asarray(loaded.head.centre, dtype=np.float64)
     try:
         with progress("describe", "steps", 2 + len(against)) as bar:
             bar.describe("looks")
@@ -85,7 +85,7 @@ def describe(
             z, sampled = zeroshot.alerts(description, session, count, seed)
             bar.advance()
             own = prototype(z, centre)
-            cosine = {name: float(own @ row) for name, row in zip(loaded.classes, loaded.heads.prototypes, strict=True)}
+            cosine = {name: float(own @ row) for name, row in zip(loaded.classes, loaded.head.prototypes, strict=True)}
             tables = {}
             for path in against:
                 bar.describe(path.name)
@@ -120,7 +120,7 @@ def _against(path: Path, description: Description, session: Any, count: int, see
     from data.tables import TableError, read
     from evaluation import task_head, zeroshot
     from evaluation.pattern import Patterns
-    from operators.prototypes import centred
+    from operators.head import centred
 
     held = read(path)
     held = held.take(np.flatnonzero(np.diff(held.start) > 0)).difference()

@@ -16,7 +16,7 @@ from console.report import check_writable, write
 from errors import UserError, usage
 
 if TYPE_CHECKING:
-    from evaluation.protocol import Which
+    from evaluation.options import Which
     from evaluation.simulated import Mode
 
 LEAST_EPISODES = 10
@@ -63,7 +63,7 @@ def evaluate(
     from data.tables import TableError, read, read_task
     from evaluation.handmade import FeaturesError
     from evaluation.labelled_packets import PacketsError, score
-    from evaluation.protocol import Options
+    from evaluation.options import Options
     from evaluation.protocol import evaluate as run
     from gpu.choose import choose
     from gpu.session import EngineError

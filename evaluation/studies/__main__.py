@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from data.tables import TableError, read, read_labels, read_task
-from evaluation.protocol import Options
+from evaluation.options import Options
 from gpu.choose import choose
 from gpu.session import Session
 from registry.bundle import Bundle, BundleError, load

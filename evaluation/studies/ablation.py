@@ -19,7 +19,8 @@ from evaluation import measures, task_head
 from evaluation.clock import Clock
 from evaluation.episodes import Episodes, make
 from evaluation.measures import Resampling
-from evaluation.protocol import Labels, Options, judge, see, zero_shot
+from evaluation.options import Labels, Options
+from evaluation.protocol import judge, see, zero_shot
 from gpu.session import Session
 from operators.types import F64, N_TOKENS
 from registry.bundle import Bundle

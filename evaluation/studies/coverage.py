@@ -14,7 +14,8 @@ from data.tables import Curves
 from evaluation import confidence
 from evaluation.drawn import KINDS
 from evaluation.kinds import kinds_of
-from evaluation.protocol import Labels, Options, evaluate
+from evaluation.options import Labels, Options
+from evaluation.protocol import evaluate
 from evaluation.simulated import Looks, simulate
 from gpu.session import Session
 from registry.bundle import Bundle

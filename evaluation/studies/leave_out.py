@@ -17,7 +17,8 @@ from evaluation.drawn import KINDS
 from evaluation.episodes import make
 from evaluation.kinds import kinds_of
 from evaluation.measures import Resampling
-from evaluation.protocol import Labels, Options, judge, see
+from evaluation.options import Labels, Options
+from evaluation.protocol import judge, see
 from gpu.session import Session
 from operators.types import F64
 from registry.bundle import Bundle

@@ -18,12 +18,12 @@ from data.tables import Curves, from_arrays
 from evaluation import drawn, measures, pattern, task_head
 from evaluation.drawn import KINDS
 from evaluation.novelty import logistic
+from evaluation.options import Labels
 from evaluation.pattern import Patterns
-from evaluation.protocol import Labels
 from evaluation.simulated import DEEPER
 from gpu.session import Session
 from operators.fewshot import SHARPNESS
-from operators.prototypes import centred
+from operators.head import centred
 from operators.types import F64
 from registry.bundle import Bundle
 

@@ -436,7 +436,8 @@ def test_the_command_on_a_small_table(small: tuple[Path, Path], tmp_path: Path, 
 
 def test_labels_that_mean_nothing_get_chance(small: tuple[Path, Path]) -> None:
     """No label of a query reaches its own answer, by whatever way."""
-    from evaluation.protocol import Options, evaluate
+    from evaluation.options import Options
+    from evaluation.protocol import evaluate
     from gpu.choose import choose
     from registry.bundle import load
 

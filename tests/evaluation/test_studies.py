@@ -95,7 +95,8 @@ def test_a_class_left_out_is_known_to_nobody(task: Path, tmp_path: Path) -> None
 def test_a_kind_that_may_not_be_known_is_nowhere(task: Path) -> None:
     from data.tables import read_task
     from evaluation.clock import Clock
-    from evaluation.protocol import Options, see
+    from evaluation.options import Options
+    from evaluation.protocol import see
     from gpu.choose import choose
     from registry.bundle import load
 
