@@ -17,10 +17,11 @@ from operators.features import comparable, features
 from operators.head import Judged, Views, judge
 from operators.stamps import stamps
 from operators.tokens import tokens
-from operators.types import F32, AlertBatch
+from operators.types import F32, AlertBatch, Array
 from pipeline.assemble import assemble
 from pipeline.state import ScoringState
-from schemas.records.codec import Detection, Rejected
+from schemas.records.detection import Detection
+from schemas.records.rejected import Rejected
 
 
 def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rejected]:
@@ -46,8 +47,9 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
     for position, fault in decoded.rejected:
         results[position] = Rejected(error_class=fault.error_class, reason=fault.reason, survey=fault.survey)
     if decoded.index:
-        judged, named = _judge(decoded.batch, state)
-        for position, detection in zip(decoded.index, assemble(decoded.batch, judged, named, state), strict=True):  # 7. → records
+        judged, named, embedding = _judge(decoded.batch, state)
+        detections = assemble(decoded.batch, judged, named, state, embedding=embedding)  # 7. → records
+        for position, detection in zip(decoded.index, detections, strict=True):
             results[position] = detection
     missing = results.count(None)
     if missing:
@@ -55,11 +57,11 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
     return [result for result in results if result is not None]
 
 
-def _judge(batch: AlertBatch, state: ScoringState) -> tuple[Judged, F32]:
-    """Columns → what the head says, and the named features."""
+def _judge(batch: AlertBatch, state: ScoringState) -> tuple[Judged, F32, Array]:
+    """Columns → what the head says, the named features, the embeddings."""
     batch = state.place(batch)  # 2. to the engine's device: nothing to do on a CPU
     inputs = tokens(batch), stamps(batch), context(batch)  # 3. light curve; images; surroundings, folded view
     named = features(batch)  # 4. named features of the light curve
     embedded = state.session.run(*inputs)  # 5. embeddings
     judged = judge(Views(embedded.embedding, embedded.logits, comparable(named)), state.head)  # 6. → probabilities, novelty, conformal set
-    return judged, np.asarray(state.fetch(named))
+    return judged, np.asarray(state.fetch(named)), embedded.embedding

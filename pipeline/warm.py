@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pipeline.score import score
 from pipeline.state import ScoringState
-from schemas.records.codec import Detection
+from schemas.records.detection import Detection
 from schemas.surveys import decode, tess
 
 _LIGHT_CURVE = [{"btjd": 3000.0 + 0.02 * k, "flux": 15000.0 + k, "flux_err": 10.0, "quality": 0} for k in range(8)]

@@ -21,7 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from errors import UserError, one_line, say
-from schemas.records.codec import Detection, decode_detection, to_row
+from schemas.records.detection import Detection, to_row
+from streams.bad_records import BadRecords
 from streams.kafka.topics import PRIVATE, admin_client
 
 if TYPE_CHECKING:
@@ -56,15 +57,15 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
     consumer = AIOKafkaConsumer(
         topic, **settings.client_options(), group_id=None, auto_offset_reset="earliest" if from_beginning else "latest"
     )
+    bad = BadRecords(say)
     try:
         await consumer.start()
         while True:
             for messages in (await consumer.getmany(timeout_ms=250, max_records=500)).values():
                 for m in messages:
-                    try:
-                        yield m.timestamp / 1000, decode_detection(m.value)
-                    except ValueError as error:
-                        say(f"{topic}[{m.partition}]@{m.offset} is no detection of ours: {error}")
+                    if (detection := bad.read(m, Detection)) is not None:
+                        yield m.timestamp / 1000, detection
+            bad.report()
     finally:
         await consumer.stop()
 
