@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import USAGE, UserError
+from settings.sources import Source
 
 PREFIX = "PROTONOVA_"
 FILE = "protonova.toml"
@@ -79,6 +80,11 @@ class Settings(BaseSettings):
     stall_s: float = Field(60.0, gt=0, description="A worker with lag whose committed offsets have not moved for this long exits [s]")
     max_engine_failures: int = Field(3, ge=1, description="Workers that fail on the engine in a row before `protonova run` gives up")
 
+    # --- other clusters
+    source: tuple[Source, ...] = Field(
+        (), description="Topics of other clusters that are mirrored into ours: `[[source]]` in protonova.toml (docs/sources.md)"
+    )
+
     # --- what is seen from outside
     status_host: str = Field("127.0.0.1", description="Address of the status page")
     status_port: int = Field(8580, ge=0, le=65_535, description="Port of the status page; 0: a free one")
@@ -119,6 +125,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        names = [source.name for source in self.source]
+        if len(set(names)) < len(names):
+            raise ValueError(f"source: the name {max(names, key=names.count)!r} stands twice")
         if self.kafka is not None:
             for server in self.kafka.split(","):
                 host, _, port = server.rpartition(":")
@@ -157,6 +166,8 @@ class Settings(BaseSettings):
         out = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
+            if name == "source":  # a child reads them where we did: they may hold secrets
+                continue
             if value is not None and not isinstance(value, SecretStr):
                 out[PREFIX + name.upper()] = str(value)
         return out

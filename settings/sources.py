@@ -20,9 +20,13 @@ class Source(BaseModel):
 
     name: str = Field(pattern=NAME, description="Name of the source, in headers, positions and `protonova sources`")
     bootstrap: str = Field(description="Its bootstrap servers, host:port[,host:port]")
-    topics: tuple[str, ...] = Field(min_length=1, description=r"Names of topics, or patterns that begin with ^, such as ^ztf_\d{8}_programid1$")
+    topics: tuple[str, ...] = Field(
+        min_length=1, description=r"Names of topics, or patterns that begin with ^, such as ^ztf_\d{8}_programid1$"
+    )
     survey: Literal["ztf", "lsst", "tess"] = Field(description="Which alert topic the packets go to")
-    start: str = Field("earliest", alias="from", description="Where a topic begins that was never read: earliest, latest, or a time (ISO 8601)")
+    start: str = Field(
+        "earliest", alias="from", description="Where a topic begins that was never read: earliest, latest, or a time (ISO 8601)"
+    )
     group: str | None = Field(None, description="Consumer group to name, where the cluster asks for one; offsets are not committed there")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field("PLAINTEXT", description="How clients talk to it")
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field("SCRAM-SHA-512", description="SASL mechanism")

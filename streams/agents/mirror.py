@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.partitioner import murmur2
 
-from schemas.records.codec import Rejected
-from schemas.records.source import SourcePosition, SourceState
+from schemas.records import codec
+from schemas.records.rejected import Rejected
+from schemas.records.source_position import SourcePosition
+from schemas.records.source_state import SourceState
 from streams.agents.detector import Incoming
 from streams.kafka import topics
 from streams.kafka.producer import rejected_record
@@ -65,10 +68,10 @@ def origin_headers(source: str, message: Any) -> list[tuple[str, bytes]]:
 
 
 def partition_of(message: Any, count: int) -> int:
-    """Partition of a mirrored record: by its key as Kafka's clients choose, without one by the partition it came from, so that order stays."""
+    """Partition of a mirrored record: by its key as Kafka's clients choose, else by where it came from, so that order stays."""
     if message.key is None:
         return int(message.partition) % count
-    return topics.partition_by_key(message.key, count)
+    return int(murmur2(message.key) & 0x7FFFFFFF) % count
 
 
 class Mirror:
@@ -93,7 +96,7 @@ class Mirror:
     def state(self) -> SourceState:
         """What is published of the source."""
         return SourceState(
-            source=self._source.name, state=self._state, error=self._error, topics=sorted(self._topics), copied=self.copied,
+            source=self._source.name, state=self._state, error=self._error, topics=tuple(sorted(self._topics)), copied=self.copied,
             rejected=self.rejected, lost=self.lost, lag=self._lag, updated_ms=int(self._clock() * 1000),
         )  # fmt: skip
 
@@ -130,7 +133,7 @@ class Mirror:
             positions = await read_positions(self._settings, self._source.name)
             consumer = AIOKafkaConsumer(
                 **source_options(self._source), group_id=self._source.group, enable_auto_commit=False, isolation_level="read_committed",
-                auto_offset_reset="earliest", max_partition_fetch_bytes=topics.PACKET_BYTES, fetch_max_wait_ms=200, max_poll_records=AT_ONCE,
+                auto_offset_reset="earliest", fetch_max_wait_ms=200, max_partition_fetch_bytes=topics.PACKET_BYTES,
             )  # fmt: skip
             stack.push_async_callback(consumer.stop)
             await consumer.start()
@@ -188,7 +191,9 @@ class Mirror:
             async with producer.transaction():
                 await _sent([await self._position(producer, place, offset) for place, offset in chosen.items()])
             positions.update({(place.topic, place.partition): offset for place, offset in chosen.items()})
-            log.info("partitions taken up", source=self._source.name, partitions=[f"{p.topic}/{p.partition}@{o}" for p, o in chosen.items()])
+            log.info(
+                "partitions taken up", source=self._source.name, partitions=[f"{p.topic}/{p.partition}@{o}" for p, o in chosen.items()]
+            )
         for gone in held.keys() - places:
             del held[gone]
         held.update(chosen)
@@ -199,7 +204,9 @@ class Mirror:
     def _resume(self, place: TopicPartition, known: int, start: int, end: int) -> int:
         """Where to go on: behind the last record copied, or at the start of what is left."""
         if known > end:
-            log.warning("the topic was made anew: read from its start", source=self._source.name, topic=place.topic, partition=place.partition)
+            log.warning(
+                "the topic was made anew: read from its start", source=self._source.name, topic=place.topic, partition=place.partition
+            )
             return start
         if known < start:
             self.lost += start - known
@@ -215,7 +222,9 @@ class Mirror:
             last: dict[TopicPartition, int] = {}
             for message in records:
                 headers = origin_headers(self._source.name, message)
-                size = len(message.value or b"") + len(message.key or b"") + sum(len(name) + len(value or b"") + 16 for name, value in headers)
+                size = (
+                    len(message.value or b"") + len(message.key or b"") + sum(len(name) + len(value or b"") + 16 for name, value in headers)
+                )
                 if size + HEADROOM > topics.PACKET_BYTES:
                     rejected += 1
                     waits.append(await self._reject(producer, message, headers, size))
@@ -241,7 +250,7 @@ class Mirror:
 
     async def _position(self, producer: AIOKafkaProducer, place: TopicPartition, offset: int) -> Any:
         record = SourcePosition(self._source.name, place.topic, place.partition, offset)
-        return await producer.send(topics.POSITIONS, record.encode(), key=record.key)
+        return await producer.send(topics.POSITIONS, codec.encode(record), key=record.key)
 
 
 async def _sent(waits: Sequence[Any]) -> None:
@@ -276,8 +285,8 @@ async def read_positions(settings: Settings, source: str) -> dict[tuple[str, int
         found: dict[tuple[str, int], int] = {}
         while await consumer.position(place) < end:
             for message in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
-                record = SourcePosition.read(message.value)
-                if record is not None and record.source == source:
+                record = codec.decode(message.value)
+                if isinstance(record, SourcePosition) and record.source == source:
                     found[record.topic, record.partition] = record.offset
         return found
 
@@ -299,7 +308,7 @@ async def _publish_states(settings: Settings, mirrors: Sequence[Mirror]) -> None
             while True:
                 for mirror in mirrors:
                     state = mirror.state()
-                    await producer.send_and_wait(topics.SOURCES, state.encode(), key=state.source.encode())
+                    await producer.send_and_wait(topics.SOURCES, codec.encode(state), key=state.source.encode())
                 await asyncio.sleep(STATE_S)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("the states of the sources cannot be published, trying again", why=repr(error))

@@ -103,32 +103,37 @@ async def arrived(bench: Bench, count: int, within: float = 60.0) -> list[Any]:
 async def test_nightly_topics_arrive_once_each_through_kills(observatory: LocalKafka, bench: Bench) -> None:
     await night(observatory, "ztf_20261128_programid1")
     await night(observatory, "ztf_20261128_programid2")  # not public: no pattern names it
-    await observe(observatory, "ztf_20261128_programid1", range(2000))
+    await observe(observatory, "ztf_20261128_programid1", range(6000))
     await observe(observatory, "ztf_20261128_programid2", range(50))
     child = mirror(bench, ("ztf", observatory.bootstrap), ("gone", "127.0.0.1:9"))
-    for _ in range(3):  # killed in the middle of its work, again and again
-        await asyncio.sleep(1.2)
+    for k in range(4):  # killed in the middle of its work, again and again
+        await until(lambda wanted=k + 1: log(bench).count("partitions taken up") >= wanted, 60, lambda: log(bench))  # type: ignore[misc]
+        await asyncio.sleep(0.05 + 0.1 * k)
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         child = mirror(bench, ("ztf", observatory.bootstrap), ("gone", "127.0.0.1:9"))
     try:
-        await arrived(bench, 2000)
+        await arrived(bench, 6000)
         await night(observatory, "ztf_20261129_programid1")
-        await observe(observatory, "ztf_20261129_programid1", range(2000, 2300))
+        await observe(observatory, "ztf_20261129_programid1", range(6000, 6300))
         await observe(observatory, "ztf_20261129_programid1", range(9000, 9010), transactional_id="aborted")
-        found = await arrived(bench, 2300, 45.0)
+        found = await arrived(bench, 6300, 45.0)
     finally:
         child.kill()
-    assert Counter(m.value for m in found) == Counter(b"packet %d" % i for i in range(2300))
+    assert Counter(m.value for m in found) == Counter(b"packet %d" % i for i in range(6300))
     for message in found:
         assert header(message, "night") == message.value.decode().removeprefix("packet ")
         assert header(message, "origin_cluster") == "ztf"
-        assert header(message, "origin_topic") == f"ztf_2026112{8 if int(header(message, 'night') or 0) < 2000 else 9}_programid1"
+        assert header(message, "origin_topic") == f"ztf_2026112{8 if int(header(message, 'night') or 0) < 6000 else 9}_programid1"
         assert {name for name, _ in message.headers} == {"night", *ORIGIN}
     # Order within each of the source's partitions is kept.
     for topic in ("ztf_20261128_programid1", "ztf_20261129_programid1"):
         for partition in ("0", "1"):
-            offsets = [int(header(m, "origin_offset") or 0) for m in found if (header(m, "origin_topic"), header(m, "origin_partition")) == (topic, partition)]
+            offsets = [
+                int(header(m, "origin_offset") or 0)
+                for m in found
+                if (header(m, "origin_topic"), header(m, "origin_partition")) == (topic, partition)
+            ]
             assert offsets == sorted(offsets)
             assert len(offsets) >= 150
 
