@@ -28,15 +28,14 @@ from data.simulate.observe import choose
 from data.simulate.sample import TRIES, NeverSeenError, Sampled, sample
 from data.simulate.source import Source
 from data.tables import SEEN, Curves, from_arrays
+from errors import UserError
 from evaluation import task_head
 from evaluation.pattern import Patterns, look
 from gpu.session import Session
 from operators import fewshot
 from operators import head as heads
-from operators.context import context
-from operators.stamps import stamps
-from operators.tokens import tokens
 from operators.types import F32, F64, Survey
+from pipeline.embed import embed, gather
 
 Drawn: TypeAlias = Callable[[Draw], Source]
 FORMAT = "protonova-prototype-1"
@@ -47,7 +46,7 @@ AFTER = 1.3
 _CHUNK = 256  # raw frames of all alerts at once would be gigabytes
 
 
-class PriorError(ValueError):
+class PriorError(UserError):
     """The file is no prototype, or one of another model. One line."""
 
 
@@ -68,10 +67,8 @@ def alerts(description: Description, session: Session, n: int, seed: int, survey
     parts = []
     for start in range(0, len(found.objects), _CHUNK):
         batch = arrays.to_batch(arrays.columns(choose(o) for o in found.objects[start : start + _CHUNK]))
-        xp = session.namespace
-        answer = session.run(*(xp.asarray(x) for x in (tokens(batch), stamps(batch), context(batch)))).embedding
-        parts.append((answer if xp is np else xp.asnumpy(answer)).astype(np.float64))
-    return np.concatenate(parts), found
+        parts.append(embed(batch, session))
+    return gather(parts).embedding.astype(np.float64), found
 
 
 def curves(description: Description, patterns: Patterns, n: int, seed: int, population: PopulationName = "train") -> tuple[Curves, int]:

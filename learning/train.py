@@ -30,16 +30,16 @@ from gpu.session import one_line
 from learning import assessment
 from learning.augment import augment
 from learning.calibrate import ALERTS_A_NIGHT, calibrate
-from learning.dataset import NAMES, SLUG_OF, Alerts, kept, simulate, simulate_curves
+from learning.dataset import NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
 from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, fit
 from learning.losses import has_bfloat16
 from learning.shards import WorkerError
 from learning.trainee import Hyperparameters
-from operators.features import comparable, features
 from operators.head import Head, Views, judge
 from operators.types import F32
+from pipeline.embed import Inputs, embed, gather
 from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
 from schemas.taxonomy import TAXONOMY
 
@@ -129,11 +129,9 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
         found["real"] = assessment.real_packets(labels.parent, session, head, SLUGS)
         console.print(assessment.show(found["real"], SLUGS, "labelled real ZTF packets"))
 
-    tokens, stamps, context = (a[:GOLDEN] for a in inputs)
-    answer = session.run(tokens, stamps, context)
-    named = np.asarray(comparable(features(held_out.take(slice(0, GOLDEN)).batch())), dtype=np.float32)
-    probability = judge(Views(answer.embedding, answer.logits, named), head).probability
-    golden = Golden(tokens, stamps, context, named, answer.embedding, answer.logits, probability)
+    shown = Inputs(*(array[:GOLDEN] for array in inputs))
+    seen = embed(held_out.take(slice(0, GOLDEN)).batch(), session, inputs=shown)
+    golden = Golden(*shown, seen.views.named, seen.embedding, seen.logits, judge(seen.views, head).probability)
     command = f"python -m learning.train --steps {recipe.steps} --alerts {options.alerts} --curves {options.curves} --seed {options.seed}"
     command += "".join(f" --without {kind}" for kind in options.without)
     command += "".join(f" --set {name}={value}" for name, value in options.recipe.items())
@@ -186,11 +184,10 @@ def _calibrate(held_out: Alerts, session: OrtSession) -> Head:
     rng = np.random.default_rng(len(held_out))
     rows = rng.permutation(len(held_out))
     worse = augment(held_out.take(rows[::2]), rng)
-    parts = [assessment.views_of(chosen, session) for chosen in (worse, held_out.take(rows[1::2]))]
+    seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2]))).views
     label = SLUG_OF[held_out.label[np.concatenate([rows[::2], rows[1::2]])]]
     order = rng.permutation(len(label))
-    views = Views(*(np.concatenate(columns)[order] for columns in zip(*parts, strict=True)))
-    return calibrate(views, label[order], SLUGS, STREAM_MIX, class_of_kinds())
+    return calibrate(Views(*(column[order] for column in seen)), label[order], SLUGS, STREAM_MIX, class_of_kinds())
 
 
 def _log(uri: str, bundle: Bundle, recipe: Hyperparameters) -> None:

@@ -90,3 +90,18 @@ class Source(BaseModel):
         if not self.security_protocol.endswith("SSL"):
             return None
         return ssl.create_default_context(cafile=None if self.cafile is None else str(self.cafile))
+
+
+class SourceSettings(BaseModel):
+    """Other clusters."""
+
+    source: tuple[Source, ...] = Field(
+        (), description="Topics of other clusters that are mirrored into ours: `[[source]]` in protonova.toml (docs/sources.md)"
+    )
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        names = [source.name for source in self.source]
+        if len(set(names)) < len(names):
+            raise ValueError(f"source: the name {max(names, key=names.count)!r} stands twice")
+        return self

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
+from errors import RetryableError
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from schemas.surveys.identity import packet_digest
@@ -77,8 +78,10 @@ class Scorer(Protocol):
         """One outcome a packet, in order."""
 
 
-class EngineFailure(Exception):
+class EngineFailure(RetryableError):
     """The scorer failed on a batch and on one of its halves: never a packet's fault, so nothing of it is acknowledged."""
+
+    hint = "`protonova doctor` shows which model and engine would be used"
 
 
 class Bounded(OrderedDict[Any, Any]):

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from errors import SettingsError
 from schemas.records.codec import encode
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.retrain_command import RetrainCommand
 from schemas.records.score_summary import ScoreSummary
 from schemas.records.worker_summary import WorkerSummary
-from settings.model import Settings, SettingsError
+from settings.model import Settings
 from streams.bad_records import BadRecords
 from streams.kafka import topics
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from errors import SettingsError
+from settings.model import Settings
 from settings.sources import Source
 
 GOOD: dict[str, Any] = {"name": "ztf", "bootstrap": "h:9092", "topics": [r"^ztf_\d{8}_programid1$", "extra"], "survey": "ztf"}
@@ -61,3 +63,14 @@ def test_a_secret_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:
     )
     assert source.secret() == "hunter2"
     assert "hunter" not in repr(source)
+
+
+def test_a_fault_of_a_source_is_one_line_without_its_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    entry = '[[source]]\nname = "a"\nbootstrap = "h:1"\ntopics = ["t"]\nsurvey = "ztf"\npassword = "hunter2"\n'
+    for text, words in ((entry + 'from = "when"\n', "earliest, latest"), (entry + entry, "stands twice"), (entry + "topik = 1\n", "topik")):
+        (tmp_path / "protonova.toml").write_text(text)
+        with pytest.raises(SettingsError, match=words) as caught:
+            Settings()
+        assert "hunter2" not in str(caught.value)
+        assert "\n" not in str(caught.value)
