@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from data.simulate.classes import SLUGS as SIMULATED
-from schemas.avro.wire import PacketError, SchemaStore
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import PacketError
 from schemas.records import codec
 from schemas.records.codec import ClassProbability, Detection, Feature, ScoreSummary
 from schemas.records.subjects import SUBJECTS
