@@ -18,9 +18,12 @@ import httpx
 
 from errors import RetryableError, SettingsError
 from schemas.avro.wire import PacketError, load_schema
-from schemas.records.subjects import SUBJECTS
 
 RUBIN_SCHEMAS = Path(__file__).parents[1] / "surveys" / "rubin"
+TESS_ID = 1_000_004
+"""Of our TESS packets in Confluent framing, fixed for ever."""
+SHIPPED = {TESS_ID: RUBIN_SCHEMAS.parent / "tess.avsc"}
+"""Schemas of survey packets that are our own, by id."""
 MAX_ANSWER = 4_000_000
 """Bytes of a registry's answer; the largest schema in the data has 70 kB."""
 REMEMBERED = 300.0
@@ -57,7 +60,7 @@ class SchemaStore:
 
     Parameters
     ----------
-    directories : searched for ``<id>.json`` or ``<id>.avsc``, before the ones that ship (Rubin's, and our own records')
+    directories : searched for ``<id>.json`` or ``<id>.avsc``, before the ones that ship (Rubin's, and our own of TESS)
     registry : address of a schema registry that speaks Confluent's API; asked last, one question at a time
     timeout : [s] for the registry's whole answer
     clock : monotonic time [s]
@@ -108,9 +111,8 @@ class SchemaStore:
         return known
 
     def _find(self, schema_id: int) -> dict[str, Any]:
-        for registered in SUBJECTS.values():
-            if registered.id == schema_id:
-                return _record(json.loads(registered.schema_text), schema_id)
+        if schema_id in SHIPPED:
+            return _record(load_schema(SHIPPED[schema_id].read_bytes()), schema_id)
         for directory in self._directories:
             for suffix in ("json", "avsc"):
                 path = directory / f"{schema_id}.{suffix}"

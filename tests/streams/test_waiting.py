@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from schemas.avro.schema_store import RegistryError
-from schemas.records.codec import Detection, Rejected
+from schemas.records.detection import Detection
+from schemas.records.rejected import Rejected
 from streams.agents.batcher import Batcher
-from streams.agents.detector import Detector, Doubles, Incoming, Revisions, Scored
+from streams.agents.detector import Detector, Duplicates, Incoming, Scored
 from streams.kafka.liveness import Liveness
 from tests.flow.stand_in import StandIn, packet
 
@@ -34,7 +35,7 @@ class Waits(StandIn):
 
 
 def detector_of(scorer: StandIn, **options: Any) -> Detector:
-    return Detector(scorer, Doubles(100), Revisions(100), ThreadPoolExecutor(1), **options)
+    return Detector(scorer, Duplicates(100), ThreadPoolExecutor(1), **options)
 
 
 def incoming(*values: bytes) -> list[Incoming]:
