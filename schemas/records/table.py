@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from schemas.avro.wire import TESS_ID
+from schemas.avro.schema_store import TESS_ID
 
 _HERE = Path(__file__).parent
 _SURVEYS = _HERE.parent / "surveys"
