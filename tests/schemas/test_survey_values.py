@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from operators.types import CONTEXT, MAX_POINTS, AlertBatch
 from schemas.avro.container import encode_ztf
-from schemas.avro.wire import SchemaStore
+from schemas.avro.schema_store import SchemaStore
 from schemas.surveys import lsst, tess, ztf
 from schemas.surveys.decode import Decoder
 from schemas.surveys.history import in_time
