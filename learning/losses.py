@@ -19,7 +19,8 @@ from learning.augment import Strength, augment
 from learning.augment_curves import augment_curves
 from learning.dataset import I64, SLUG_OF, Alerts
 from learning.encoder import Encoder
-from learning.trainee import Hyperparameters, Trainee
+from learning.hyperparameters import Hyperparameters
+from learning.trainee import Trainee
 from operators.types import STAMP
 
 GROUP_OF: I64 = np.unique([f"{k:03d}" if slug < 0 else f"class {slug:02d}" for k, slug in enumerate(SLUG_OF)], return_inverse=True)[

@@ -70,6 +70,8 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """What was assumed of a stream: `alerts_a_night`, and nothing that is not also in the arrays."""
     figures: dict[str, Any]
     """What this model reached, as `learning.assessment` found it."""
+    plan: dict[str, Any] | None = None
+    """What it was trained by: `learning.plan.Plan.record`; None: before there were plans."""
     files: dict[str, FileRecord]
 
 

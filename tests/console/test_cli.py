@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe")
+COMMANDS = ("run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe", "train")
 
 
 def protonova(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
