@@ -33,10 +33,8 @@ from evaluation.pattern import Patterns, look
 from gpu.session import Session
 from operators import fewshot
 from operators import head as heads
-from operators.context import context
-from operators.stamps import stamps
-from operators.tokens import tokens
 from operators.types import F32, F64, Survey
+from pipeline.embed import embed, gather
 
 Drawn: TypeAlias = Callable[[Draw], Source]
 FORMAT = "protonova-prototype-1"
@@ -68,10 +66,8 @@ def alerts(description: Description, session: Session, n: int, seed: int, survey
     parts = []
     for start in range(0, len(found.objects), _CHUNK):
         batch = arrays.to_batch(arrays.columns(choose(o) for o in found.objects[start : start + _CHUNK]))
-        xp = session.namespace
-        answer = session.run(*(xp.asarray(x) for x in (tokens(batch), stamps(batch), context(batch)))).embedding
-        parts.append((answer if xp is np else xp.asnumpy(answer)).astype(np.float64))
-    return np.concatenate(parts), found
+        parts.append(embed(batch, session))
+    return gather(parts).embedding.astype(np.float64), found
 
 
 def curves(description: Description, patterns: Patterns, n: int, seed: int, population: PopulationName = "train") -> tuple[Curves, int]:

@@ -19,13 +19,10 @@ import numpy as np
 
 from data.connectors.archives import Packet, packets_of
 from gpu.session import Session
-from learning.dataset import I64, Alerts, Bools
-from operators.context import context
-from operators.features import comparable, features
-from operators.head import Head, Judged, Views, judge
-from operators.stamps import stamps
-from operators.tokens import tokens
+from learning.dataset import I64, Alerts, Bools, embed_alerts
+from operators.head import Head, Judged, judge
 from operators.types import F32, AlertBatch
+from pipeline.embed import embed, gather
 from schemas.surveys.decode import Decoder
 
 BINS: dict[str, tuple[int, int]] = {"1": (0, 1), "2-4": (2, 4), "5+": (5, 10**9)}
@@ -49,19 +46,10 @@ REAL_LABELS: dict[str, str] = {
 """Labels of the shared real packets that are one of our classes."""
 
 
-def views_of(alerts: Alerts, session: Session) -> Views:
-    """What the head reads of simulated alerts, by the operators and the engine of the stream."""
-    parts = []
-    for chunk in alerts.chunks(512):
-        embedded = session.run(*chunk.inputs())
-        parts.append(Views(embedded.embedding, embedded.logits, comparable(features(chunk.batch()))))
-    return Views(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
 def judge_alerts(alerts: Alerts, session: Session, head: Head) -> tuple[Judged, F32]:
     """Run encoder and head; returns what they say and the embeddings."""
-    views = views_of(alerts, session)
-    return judge(views, head), views.embedding
+    seen = embed_alerts(alerts, session)
+    return judge(seen.views, head), seen.embedding
 
 
 def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str], least: int = 10) -> dict[str, Any]:
@@ -120,8 +108,7 @@ def real_packets(folder: Path, session: Session, head: Head, classes: Sequence[s
     """
     judged, label, number = [], [], []
     for batch, truth in _labelled(folder, classes):
-        embedded = session.run(tokens(batch), stamps(batch), context(batch))
-        judged.append(judge(Views(embedded.embedding, embedded.logits, comparable(features(batch))), head))
+        judged.append(judge(gather([embed(batch, session)]).views, head))
         label.append(truth)
         number.append((batch.detected & batch.valid).sum(axis=1))
     if not judged:

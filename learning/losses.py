@@ -21,15 +21,15 @@ from learning.dataset import I64, SLUG_OF, Alerts
 from learning.encoder import Encoder
 from learning.hyperparameters import Hyperparameters
 from learning.trainee import Trainee
+from operators.lengths import equal_pieces, lengths
 from operators.types import STAMP
 
 GROUP_OF: I64 = np.unique([f"{k:03d}" if slug < 0 else f"class {slug:02d}" for k, slug in enumerate(SLUG_OF)], return_inverse=True)[
     1
 ].astype(np.int64)
 """(K,) the group of each kind: its class of the stream, else itself."""
-PARTS, STEP = 4, 12
-"""A shard is run in so many parts of equal size, short light curves together, each as long as a multiple of so many tokens: padding changes
-nothing and costs as much as tokens do. Few shapes, because the library compiles its products anew for every shape."""
+PARTS = 4
+"""A shard is run in so many parts of equal size, short light curves together (`operators.lengths`)."""
 
 
 class Sets:
@@ -110,7 +110,8 @@ def forward(encoder: Encoder, sets: list[Alerts], device: torch.device, half: bo
     tokens, context = (np.concatenate([x[i] for x in inputs]) for i in (0, 2))
     label = np.concatenate([part.label for part in sets]) if label is None else label
     target = np.concatenate([part.target for part in sets])
-    number = tokens[..., -1].sum(axis=1)
+    length = lengths(tokens)
+    order = np.argsort(length, kind="stable")
     answers = []
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half and has_bfloat16(device.type)):
         images = []
@@ -120,11 +121,9 @@ def forward(encoder: Encoder, sets: list[Alerts], device: torch.device, half: bo
             else:  # one image of nothing serves them all
                 images.append(encoder.image(torch.zeros(1, 4, STAMP, STAMP, device=device)).expand(len(part), -1))
         image = torch.cat(images)
-        for rows in np.array_split(np.argsort(number, kind="stable"), PARTS):
-            if not len(rows):
-                continue
-            length = int(min(np.ceil(max(number[rows].max(), 1) / STEP) * STEP, tokens.shape[1]))
-            curve, around = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (tokens[rows, :length], context[rows]))
+        for piece in equal_pieces(length[order].tolist(), PARTS, tokens.shape[1]):
+            rows = order[piece.part]
+            curve, around = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (tokens[rows, : piece.tokens], context[rows]))
             embedding, logits = encoder.embed(curve, image[torch.from_numpy(rows).to(device)], around)
             rest = [torch.from_numpy(a[rows]).to(device) for a in (label, target)]
             answers.append((embedding.float(), logits.float(), *rest))

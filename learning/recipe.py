@@ -24,16 +24,16 @@ from gpu.session import Session
 from learning import assessment
 from learning.augment import augment
 from learning.calibrate import ALERTS_A_NIGHT, calibrate
-from learning.dataset import NAMES, SLUG_OF, Alerts, kept, simulate, simulate_curves
+from learning.dataset import NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
 from learning.encoder import Encoder
 from learning.export import Agreement, compare, restore, to_onnx
 from learning.fit import Checkpoint, Initial, Step, fit
 from learning.hyperparameters import EncoderConfig
 from learning.losses import has_bfloat16
 from learning.plan import BY_THE_INPUTS, SHA256, Plan, PlanError
-from operators.features import comparable, features
 from operators.head import Head, Views, judge
 from operators.types import F32
+from pipeline.embed import embed, gather
 from registry.bundle import PUBLISHED, Bundle, BundleError, Golden, Parts, load, refuse, save
 from schemas.taxonomy import TAXONOMY
 
@@ -190,11 +190,10 @@ def calibrated(held_out: Alerts, session: Session) -> Head:
     rng = np.random.default_rng(len(held_out))
     rows = rng.permutation(len(held_out))
     worse = augment(held_out.take(rows[::2]), rng)
-    parts = [assessment.views_of(chosen, session) for chosen in (worse, held_out.take(rows[1::2]))]
+    seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2]))).views
     label = SLUG_OF[held_out.label[np.concatenate([rows[::2], rows[1::2]])]]
     order = rng.permutation(len(label))
-    views = Views(*(np.concatenate(columns)[order] for columns in zip(*parts, strict=True)))
-    return calibrate(views, label[order], SLUGS, STREAM_MIX, class_of_kinds())
+    return calibrate(Views(*(column[order] for column in seen)), label[order], SLUGS, STREAM_MIX, class_of_kinds())
 
 
 def _initial(plan: Plan) -> Initial | None:
@@ -303,8 +302,6 @@ def _figures(plan: Plan, workplace: Workplace, session: Session, head: Head, agr
 def _golden(held_out: Alerts, session: Session, head: Head) -> Golden:
     """A few alerts, and what encoder and head answer."""
     few = held_out.take(slice(0, GOLDEN))
-    tokens, stamps, context = few.inputs()
-    answer = session.run(tokens, stamps, context)
-    named = np.asarray(comparable(features(few.batch())), dtype=np.float32)
-    probability = judge(Views(answer.embedding, answer.logits, named), head).probability
-    return Golden(tokens, stamps, context, named, answer.embedding, answer.logits, probability)
+    inputs = few.inputs()
+    seen = embed(few.batch(), session, inputs=inputs)
+    return Golden(*inputs, seen.views.named, seen.embedding, seen.logits, judge(seen.views, head).probability)

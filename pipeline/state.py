@@ -8,7 +8,6 @@ two engines give one model's scores within a stated bound.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from gpu.choose import choose
 from gpu.session import Session
 from operators.head import Head
 from operators.namespace import to_host
-from operators.types import AlertBatch, Array
+from operators.types import Array
 from pipeline.verify import verify
 from registry.bundle import Bundle
 from registry.bundle import load as load_bundle
@@ -55,17 +54,6 @@ class ScoringState:
     @property
     def engine(self) -> str:
         return self.session.engine
-
-    def place(self, batch: AlertBatch) -> AlertBatch:
-        """Bring a decoded batch to the engine's namespace."""
-        if self.namespace is np:
-            return batch
-        arrays = {
-            f.name: self.namespace.asarray(value)
-            for f in dataclasses.fields(batch)
-            if isinstance(value := getattr(batch, f.name), np.ndarray)
-        }
-        return dataclasses.replace(batch, **arrays)
 
     def fetch(self, array: Array) -> Array:
         """Bring an array back to the host."""

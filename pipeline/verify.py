@@ -12,6 +12,7 @@ import numpy as np
 from gpu.session import EngineError, Session
 from operators.head import Views, judge
 from operators.namespace import to_host
+from pipeline.embed import Inputs, run
 from registry.bundle import Bundle
 
 TOLERANCE = 1e-3
@@ -32,7 +33,7 @@ def verify(bundle: Bundle, session: Session) -> float:
         It is above `TOLERANCE`, or the engine failed.
     """
     xp, golden = session.namespace, bundle.golden
-    embedded = session.run(xp.asarray(golden.tokens), xp.asarray(golden.stamps), xp.asarray(golden.context))
+    embedded = run(Inputs(golden.tokens, golden.stamps, golden.context), session)
     views = Views(embedded.embedding, embedded.logits, xp.asarray(golden.named))
     probability = judge(views, bundle.head.map(xp.asarray)).probability
     off = float(np.max(np.abs(to_host(probability) - golden.probability)))
