@@ -111,7 +111,6 @@ def train(plan: Plan, flags: Flags) -> int:
     try:
         from learning.recipe import Workplace
         from learning.recipe import train as make
-        from learning.shards import WorkerError
     except ImportError as error:
         raise UserError(f"training needs {error.name}: pip install 'protonova[train]'") from None
     workplace = Workplace(
@@ -129,7 +128,7 @@ def train(plan: Plan, flags: Flags) -> int:
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on from {workplace.checkpoint}")
         return INTERRUPTED
-    except (FloatingPointError, WorkerError) as error:
+    except FloatingPointError as error:
         raise UserError(f"training ended: {error}") from error
     if flags.mlflow:
         from registry.ledger import log

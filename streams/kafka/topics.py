@@ -82,7 +82,10 @@ def class_topic(slug: str) -> str:
 
 def wiring(classes: Iterable[str]) -> list[Topic]:
     """The table with a topic for each class."""
-    return [*TOPICS, *(Topic(class_topic(c), "object id", f"Detection whose {c} is above its threshold", 30 * DAY) for c in classes)]
+    return [
+        *TOPICS,
+        *(Topic(class_topic(c), "object id", "Detection above the threshold of the class", 30 * DAY) for c in classes),
+    ]
 
 
 class Row(NamedTuple):

@@ -27,7 +27,6 @@ SMALL: dict[str, Any] = {
     "width": 16, "channels": (4, 8, 8, 8), "image": 16, "context": 16, "fold": 16, "hidden": 32, "embedding": 32,
 }  # fmt: skip
 PLAN = Plan(alerts=360, curves=0, steps=30, seed=2, without=("TDE-slow",), hyperparameters={"batch": 32, "shards": 1}, encoder=SMALL)
-TIME = pytest.mark.timeout(600)  # of a fixture that simulates, trains and exports
 
 
 class Notes:
@@ -69,7 +68,8 @@ def continued(place: Workplace, plan: Plan, name: str) -> tuple[Bundle, Notes]:
         return train(plan, replace(place, out=place.out.with_name(name)), notes), notes
 
 
-@TIME
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # of a fixture that simulates, trains and exports
 def test_a_plan_becomes_a_bundle_that_holds_it(made: tuple[Bundle, Notes], place: Workplace) -> None:
     bundle, notes = made
     assert bundle.classes == SLUGS
@@ -86,14 +86,16 @@ def test_a_plan_becomes_a_bundle_that_holds_it(made: tuple[Bundle, Notes], place
     assert any("training 30 steps of 32" in text for text in notes.stages)
 
 
-@TIME
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # of a fixture that simulates, trains and exports
 def test_the_same_plan_gives_the_same_bundle(made: tuple[Bundle, Notes], place: Workplace) -> None:
     again, _ = continued(place, PLAN, "again")
     assert again.encoder == made[0].encoder
     assert again.sha256 == made[0].sha256
 
 
-@TIME
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # of a fixture that simulates, trains and exports
 def test_a_plan_goes_on_from_a_bundle(made: tuple[Bundle, Notes], place: Workplace) -> None:
     plan = Plan(alerts=360, curves=0, steps=4, seed=2, start_from=str(place.out), trainable=LAST_LAYERS, hyperparameters={"batch": 32})
     bundle, notes = continued(place, plan, "tuned")
