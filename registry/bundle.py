@@ -192,7 +192,8 @@ def save(path: Path, parts: Parts) -> Bundle:
         manifest = Manifest(format=FORMAT, files=files, **parts.manifest)
         for name, blob in blobs.items():
             (staging / name).write_bytes(blob)
-        (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        text = manifest.model_dump_json(indent=1, exclude={"plan"} if manifest.plan is None else None)
+        (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
         load(staging)
         if path.exists():
             shutil.rmtree(path)

@@ -15,7 +15,9 @@ from errors import UserError
 from schemas.taxonomy import SLUGS
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe", "rejects")
+COMMANDS = (
+    "train", "run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe", "rejects",
+)  # fmt: skip
 
 
 def protonova(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
