@@ -29,17 +29,7 @@ from learning.hyperparameters import EncoderConfig, Hyperparameters
 from learning.losses import Sets
 from learning.shards import Shards
 from learning.trainee import Trainee
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a step reports."""
-
-    step: int
-    steps: int
-    loss: float
-    """Cross-entropy of this batch."""
-    accuracy: float
+from learning.workplace import Step
 
 
 @dataclass(frozen=True, slots=True)

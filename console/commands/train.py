@@ -23,7 +23,7 @@ from errors import RetryableError, UserError, one_line, say, usage
 from learning.plan import Plan, PlanError
 
 if TYPE_CHECKING:
-    from learning.fit import Step
+    from learning.workplace import Step
 
 INTERRUPTED = 130
 NUMBERS = {"hyperparameters": "set", "augmentation": "augment", "missing": "missing", "encoder": "size"}
@@ -109,8 +109,8 @@ def train(plan: Plan, flags: Flags) -> int:
         console.print(f"{plan.numbers().steps:,} steps of {plan.numbers().batch}", highlight=False)
         return 0
     try:
-        from learning.recipe import Workplace
         from learning.recipe import train as make
+        from learning.workplace import Workplace
     except ImportError as error:
         raise UserError(f"training needs {error.name}: pip install 'protonova[train]'") from None
     workplace = Workplace(

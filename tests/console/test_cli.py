@@ -16,7 +16,8 @@ from schemas.taxonomy import SLUGS
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    "train", "run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe", "rejects",
+    "run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe",
+    "rejects", "train",
 )  # fmt: skip
 
 

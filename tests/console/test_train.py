@@ -18,6 +18,7 @@ from console import cli
 from console.commands.train import Followed, plan_of, table_of
 from errors import UserError
 from learning.plan import Plan
+from learning.workplace import Step
 
 WITHOUT: dict[str, Any] = {}
 
@@ -97,12 +98,11 @@ def test_flags_go_on_top_of_a_file(tmp_path: Path) -> None:
 
 
 def test_what_is_followed_is_printed() -> None:
-    fit = pytest.importorskip("learning.fit", exc_type=ImportError)
     out = io.StringIO()
     with Followed(Console(file=out, width=140), 20) as followed:
         followed.stage("simulating [red]")
         for k in range(20):
-            followed.step(fit.Step(k + 1, 20, 2.0, 0.5))
+            followed.step(Step(k + 1, 20, 2.0, 0.5))
     lines = out.getvalue().splitlines()
     assert lines[0].endswith("s] simulating [red]")
     assert [line for line in lines if "step 20 of 20: loss 2.000, 50% right" in line]

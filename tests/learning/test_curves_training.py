@@ -19,11 +19,12 @@ from learning.train import main, recipe_numbers, without  # noqa: E402
 from learning.augment import Strength as Augmentation  # noqa: E402
 from learning.augment_curves import Strength, augment_curves  # noqa: E402
 from learning.dataset import NAMES, REFERENCE, Alerts, simulate, simulate_curves, thinned  # noqa: E402
-from learning.fit import Checkpoint, Step, fit  # noqa: E402
+from learning.fit import Checkpoint, fit  # noqa: E402
 from learning.hyperparameters import EncoderConfig, Hyperparameters  # noqa: E402
 from learning.losses import Sets, episode  # noqa: E402
 from learning.shards import Shards, WorkerError  # noqa: E402
 from learning.trainee import Trainee  # noqa: E402
+from learning.workplace import Step  # noqa: E402
 
 CONFIG = EncoderConfig(classes=len(NAMES), width=16, channels=(4, 8, 8, 8), image=16, context=16, fold=16, hidden=32, embedding=16)
 

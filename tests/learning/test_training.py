@@ -16,13 +16,15 @@ from data.simulate.classes import SLUGS, STREAM_MIX  # noqa: E402
 from gpu.ort import OrtSession  # noqa: E402
 from learning import assessment  # noqa: E402
 from learning.augment import Strength, augment  # noqa: E402
-from learning.calibrate import FLOOR, calibrate, prior, quantile, thresholds  # noqa: E402
+from learning.calibrate import calibrate, prior, thresholds  # noqa: E402
 from learning.dataset import NAMES, Alerts, join, simulate  # noqa: E402
 from learning.encoder import Encoder  # noqa: E402
 from learning.export import compare, restore, to_onnx  # noqa: E402
-from learning.fit import Checkpoint, Initial, Step, fit, schedule  # noqa: E402
+from learning.fit import Checkpoint, Initial, fit, schedule  # noqa: E402
 from learning.hyperparameters import LAST_LAYERS, PARTS, EncoderConfig, Hyperparameters  # noqa: E402
 from learning.losses import contrast  # noqa: E402
+from learning.workplace import Step  # noqa: E402
+from operators.budget import FLOOR, quantile  # noqa: E402
 from operators.head import Views, judge  # noqa: E402
 from operators.types import CONTEXT  # noqa: E402
 

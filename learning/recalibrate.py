@@ -1,0 +1,166 @@
+"""The head of a bundle made anew, its encoder as it is.
+
+bundle, newly simulated held-out alerts → bundle with the same `encoder.onnx`
+
+`learning.recipe` makes its head by the same functions. The seeds are those of the training: calibration and evaluation share no alert
+with it. The command (`python -m tools.remake_head`) stands in the manifest as `head_command`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.simulate.classes import SLUGS, STREAM_MIX
+from gpu.ort import OrtSession
+from gpu.session import Session
+from learning import assessment
+from learning.augment import augment
+from learning.calibrate import calibrate
+from learning.dataset import I64, NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
+from learning.workplace import Progress, Workplace
+from operators.head import Head, Views, judge
+from operators.taught import Reference
+from operators.types import F32
+from pipeline.embed import Inputs, embed, gather
+from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
+
+HELD_OUT = 12_000
+"""Alerts for calibration, at most."""
+HELD_CURVES = 8_000
+"""Light curves without images for the reference."""
+DEMO = 6_000
+"""Alerts of the demo's population to report on, at most."""
+EACH = 1_500
+"""Reference alerts of each stratum."""
+GOLDEN = 8
+
+
+def class_of_kinds() -> F32:
+    """(K, k) 1 where a kind belongs to a class of the stream."""
+    return np.asarray(SLUG_OF[:, None] == np.arange(len(SLUGS)), dtype=np.float32)
+
+
+def fit_head(held_out: Alerts, curves: Alerts, session: Session) -> tuple[Head, Reference]:
+    """Fit the head on alerts half of which are seen as badly as in training: the sky is not the simulation, and confidence should know.
+
+    Parameters
+    ----------
+    held_out, curves : Alerts
+        With and without images; no weight of the encoder has seen them.
+    """
+    rng = np.random.default_rng(len(held_out))
+    rows = rng.permutation(len(held_out))
+    worse = augment(held_out.take(rows[::2]), rng)
+    seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2]))).views
+    label = SLUG_OF[held_out.label[np.concatenate([rows[::2], rows[1::2]])]]
+    order = rng.permutation(len(label))
+    views, label = Views(*(column[order] for column in seen)), label[order]
+    head = calibrate(views, label, SLUGS, STREAM_MIX, class_of_kinds())
+    apart = np.arange(len(label)) % 3 == 2  # what neither prototypes, ridge nor weights were made of
+    return head, _reference(Views(*(column[apart] for column in views)), label[apart], curves, session)
+
+
+def _reference(views: Views, label: I64, curves: Alerts, session: Session) -> Reference:
+    """As many alerts with images as without."""
+    bare = curves.take(SLUG_OF[curves.label] >= 0)
+    bare = bare.take(slice(0, EACH))
+    parts = [Views(*(column[:EACH] for column in views))]
+    labels, images = [label[:EACH]], [np.ones(len(label[:EACH]), dtype=bool)]
+    if len(bare):
+        parts.append(embed_alerts(bare, session).views)
+        labels.append(SLUG_OF[bare.label])
+        images.append(np.zeros(len(bare), dtype=bool))
+    joined = Views(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    halves = Views(*(np.asarray(np.clip(column, -6e4, 6e4), dtype=np.float16) for column in joined))
+    return Reference(halves, np.concatenate(labels), np.concatenate(images))
+
+
+def golden_of(held_out: Alerts, session: Session, head: Head) -> Golden:
+    """A few inputs and what encoder and head answer."""
+    few = held_out.take(slice(0, GOLDEN))
+    shown = Inputs(*few.inputs())
+    seen = embed(few.batch(), session, inputs=shown)
+    return Golden(*shown, seen.views.named, seen.embedding, seen.logits, judge(seen.views, head).probability)
+
+
+def assess(demo: Alerts, session: Session, head: Head, real: Path | None, progress: Progress) -> dict[str, Any]:
+    """Figures for the manifest: simulated alerts of the demo's population, and labelled real packets where they are."""
+    judged, _ = assessment.judge_alerts(demo, session, head)
+    found = {"demo": assessment.figures(judged, SLUG_OF[demo.label], demo.number, SLUGS)}
+    progress.figures("simulated alerts of the demo's population", found["demo"])
+    if real is not None and (real / "LABELS.csv").is_file():
+        found["real"] = assessment.real_packets(real, session, head, SLUGS)
+        progress.figures("labelled real ZTF packets", found["real"])
+    return found
+
+
+class Part(IntEnum):
+    """What a seed of a bundle is drawn for; no two share an alert."""
+
+    TRAINING = 0
+    CALIBRATION = 1
+    EVALUATION = 2
+
+    def of(self, seed: int) -> int:
+        """The simulator's seed."""
+        return len(Part) * seed + self
+
+
+TRAINING, CALIBRATION, EVALUATION = Part
+
+
+def held_out_alerts(number: int, seed: int, workplace: Workplace) -> Alerts:
+    """Alerts that calibrate the head, made or read."""
+    return kept(workplace.file("held-out", number, seed), lambda: simulate(number, CALIBRATION.of(seed), processes=workplace.processes))
+
+
+def held_out_curves(number: int, seed: int, workplace: Workplace) -> Alerts:
+    """Light curves without images for the reference, made or read."""
+    return kept(
+        workplace.file("held-curves", number, seed), lambda: simulate_curves(number, CALIBRATION.of(seed), processes=workplace.processes)
+    )
+
+
+def demo_alerts(number: int, seed: int, workplace: Workplace) -> Alerts:
+    """Alerts of the demo's population to report on, made or read."""
+    return kept(
+        workplace.file("demo", number, seed),
+        lambda: simulate(number, EVALUATION.of(seed), "demo", workplace.processes, surveys={"ztf": 1.0}),
+    )
+
+
+def recalibrate(bundle: Bundle, workplace: Workplace, progress: Progress, *, command: str) -> Bundle:
+    """Make a bundle's head anew.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Whose encoder stays as it is, and whose seed says which alerts it has not seen.
+    workplace : Workplace
+    progress : Progress
+    command : str
+        For the manifest's `head_command`.
+
+    Raises
+    ------
+    BundleError
+        The bundle is of other classes or kinds than the simulator's, or `Workplace.out` holds something else than a bundle.
+    """
+    if bundle.classes != SLUGS or bundle.kinds != NAMES:
+        raise BundleError(f"{bundle.path} is of other classes or kinds than the simulator's: train anew")
+    refuse(workplace.out)
+    seed = bundle.manifest.seed
+    progress.stage(f"simulating {HELD_OUT:,} alerts and {HELD_CURVES:,} light curves to calibrate with, {DEMO:,} alerts to report on")
+    held_out, curves = held_out_alerts(HELD_OUT, seed, workplace), held_out_curves(HELD_CURVES, seed, workplace)
+    demo = demo_alerts(DEMO, seed, workplace)
+    session = OrtSession(bundle.encoder)
+    progress.stage("fitting the head")
+    head, reference = fit_head(held_out, curves, session)
+    manifest = bundle.manifest.model_dump(exclude={"format", "files"})
+    manifest["figures"] = {**manifest["figures"], **assess(demo, session, head, workplace.real, progress)}
+    manifest["head_command"] = command
+    return save(workplace.out, Parts(manifest, bundle.encoder, head, reference, golden_of(held_out, session, head)))
