@@ -19,6 +19,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from console import report as reports
+from data.simulate.classes import SLUGS
 from errors import RetryableError, UserError, one_line, say, usage
 from learning.plan import Plan, PlanError
 
@@ -189,10 +190,10 @@ class Followed:
     def figures(self, title: str, found: Mapping[str, Any]) -> None:
         """Print recall by class."""
         if found:
-            self._console.print(table_of(title, found))
+            self._console.print(table_of(title, found, SLUGS))
 
 
-def table_of(title: str, found: Mapping[str, Any]) -> Table:
+def table_of(title: str, found: Mapping[str, Any], classes: Sequence[str]) -> Table:
     """Recall by class and number of detections, and where each class's late alerts go instead.
 
     Parameters
@@ -200,17 +201,18 @@ def table_of(title: str, found: Mapping[str, Any]) -> Table:
     title : str
     found : mapping
         Of `learning.assessment.figures`.
+    classes : sequence of str
+        Slugs, as the figures count them.
     """
-    from data.simulate.classes import SLUGS
     from learning.assessment import BINS
 
     table = Table(title=title)
     for column in ("class", *(f"{name} det." for name in BINS), "taken for, at 5+"):
         table.add_column(column, justify="left" if column in ("class", "taken for, at 5+") else "right")
-    for i, name in enumerate(SLUGS):
+    for i, name in enumerate(classes):
         row = np.array(found["confusion"][i])
         wrong = [j for j in np.argsort(-row, kind="stable") if j != i and row[j] > 0][:3]
-        taken = ", ".join(f"{SLUGS[j]} {row[j] / row.sum():.0%}" for j in wrong)
+        taken = ", ".join(f"{classes[j]} {row[j] / row.sum():.0%}" for j in wrong)
         table.add_row(name, *(_percent(found["recall"][b].get(name)) for b in BINS), taken)
     table.add_section()
     table.add_row("macro", *(_percent(found["macro"].get(b)) for b in BINS), f"accuracy {_percent(found['accuracy'].get('5+'))}")
