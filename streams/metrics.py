@@ -30,3 +30,5 @@ NOVELTY = Histogram(
 LAG = Gauge("protonova_worker_lag_packets", "Packets not yet committed, of the partitions this worker holds", ["topic", "partition"])
 # Which state scores.
 SCORING = Info("protonova_worker_scoring", "What the scores depend on: scoring_id, model, engine")
+# How often another state took over: after each, scores may differ for a reason.
+SWAPS = Counter("protonova_worker_swaps", "How often another state took over from the next batch on")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from settings.model import Settings
-    from streams.agents.detector import Scorer
+    from streams.scorer import Scorer
 
 Named = tuple[str, bytes]
 """Where a packet comes from, and the packet."""
@@ -161,11 +161,12 @@ def outcomes(
         Origins and what became of them; None is a double.
     """
     from streams.agents.detector import Detector, Doubles, Incoming, Revisions
+    from streams.scorer import StateHolder
 
     source = iter(packets)
     loop = asyncio.new_event_loop()
     with ThreadPoolExecutor(1) as executor:
-        detector = Detector(scorer, Doubles(remembered), Revisions(remembered), executor)
+        detector = Detector(StateHolder(scorer), Doubles(remembered), Revisions(remembered), executor)
         try:
             while batch := list(islice(source, batch_size)):
                 incoming = [Incoming(packet, "", 0, 0, 0, ()) for _, packet in batch]

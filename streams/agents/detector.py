@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from deflate import adler32, crc32
 
 from schemas.records.codec import Detection, Rejected
 from streams.agents.reject_limits import RejectLimits
+
+if TYPE_CHECKING:
+    from streams.scorer import Scorer, StateHolder
 
 log = structlog.get_logger(__name__)
 
@@ -45,33 +48,6 @@ class Outcome(NamedTuple):
     """None: a double."""
     revision: bool = False
     """The same candid came before, with other bytes."""
-
-
-class Scorer(Protocol):
-    """The pure function with its state; `streams.wiring.Pipeline` is the real one."""
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Slugs of the classes."""
-
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        """Class → least probability under the stream prior at which a detection goes to the class's topic."""
-
-    @property
-    def scoring_id(self) -> str:
-        """What the scores depend on besides the packet."""
-
-    @property
-    def model(self) -> str:
-        """The bundle's name."""
-
-    @property
-    def engine(self) -> str:
-        """Name and version of what runs the network."""
-
-    def __call__(self, packets: Sequence[bytes]) -> Sequence[Detection | Rejected]:
-        """One outcome a packet, in order."""
 
 
 class EngineFailure(Exception):
@@ -142,6 +118,8 @@ class Scored(NamedTuple):
     """How long scoring took [s]."""
     fresh: int
     """Packets that were really scored."""
+    scorer: Scorer
+    """Of all of them: what is delivered and counted of the batch goes by it."""
 
 
 @dataclass(slots=True)
@@ -152,7 +130,7 @@ class Detector:
     the worker ends and its memory with it. A rejected packet is not remembered, so a repeat of it is rejected again.
     """
 
-    scorer: Scorer
+    states: StateHolder
     doubles: Doubles
     revisions: Revisions
     executor: Executor
@@ -170,6 +148,7 @@ class Detector:
         RejectLimitError
             Too much is rejected: the batch is neither delivered nor acknowledged.
         """
+        scorer = self.states.current  # of this batch to its end, whatever is swapped meanwhile
         digests = [Doubles.digest(packet.value) for packet in packets]
         first: dict[Digest, int] = {}
         for i, digest in enumerate(digests):
@@ -178,7 +157,7 @@ class Detector:
         started = time.perf_counter()
         fresh = [packets[i].value for i in first.values()]
         loop = asyncio.get_running_loop()
-        results = await loop.run_in_executor(self.executor, score_in_halves, self.scorer, fresh) if fresh else []
+        results = await loop.run_in_executor(self.executor, score_in_halves, scorer, fresh) if fresh else []
         compute_s = time.perf_counter() - started
         scored = dict(zip(first, results, strict=True))
         outcomes = []
@@ -194,7 +173,7 @@ class Detector:
         if self.limits is not None:
             results_of = (outcome.result for outcome in outcomes)
             self.limits.observe(result.error_class if isinstance(result, Rejected) else None for result in results_of)
-        return Scored(outcomes, int(self.clock() * 1000), compute_s, len(fresh))
+        return Scored(outcomes, int(self.clock() * 1000), compute_s, len(fresh), scorer)
 
 
 def score_in_halves(scorer: Scorer, packets: Sequence[bytes]) -> Sequence[Detection | Rejected]:

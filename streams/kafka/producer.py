@@ -136,16 +136,12 @@ class Deliverer:
     ----------
     producer : aiokafka.AIOKafkaProducer
         Started, made with `producer_options`.
-    thresholds : callable
-        The thresholds in force, by class.
     encode : callable
         Detection → bytes.
     """
 
-    def __init__(
-        self, producer: AIOKafkaProducer, thresholds: Callable[[], Mapping[str, float]], encode: Callable[[Detection], bytes]
-    ) -> None:
-        self._producer, self._thresholds, self._encode = producer, thresholds, encode
+    def __init__(self, producer: AIOKafkaProducer, encode: Callable[[Detection], bytes]) -> None:
+        self._producer, self._encode = producer, encode
 
     async def send(self, packets: Sequence[Incoming], scored: Scored) -> list[Awaitable[object]]:
         """Start the sends of a batch, in its order; the broker's acknowledgements are what is returned to await."""
@@ -170,7 +166,7 @@ class Deliverer:
         return waits
 
     def _records(self, packets: Sequence[Incoming], scored: Scored) -> Iterator[Record]:
-        thresholds = self._thresholds()
+        thresholds = scored.scorer.thresholds
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             if isinstance(outcome.result, Rejected):
                 yield rejected_record(packet, outcome.result, scored.scored_ms)

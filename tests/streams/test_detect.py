@@ -11,6 +11,7 @@ import pytest
 
 from schemas.records.codec import Detection, Rejected
 from streams.agents.detector import Detector, Doubles, EngineFailure, Incoming, Outcome, Revisions, score_in_halves
+from streams.scorer import StateHolder
 from tests.flow.stand_in import StandIn, packet
 
 
@@ -20,7 +21,7 @@ def incoming(*values: bytes) -> list[Incoming]:
 
 @pytest.fixture
 def detector() -> Detector:
-    return Detector(StandIn(), Doubles(100), Revisions(100), ThreadPoolExecutor(1))
+    return Detector(StateHolder(StandIn()), Doubles(100), Revisions(100), ThreadPoolExecutor(1))
 
 
 def kinds(outcomes: Sequence[Outcome]) -> list[str]:
@@ -32,7 +33,7 @@ async def test_doubles_within_and_across_batches_are_not_scored(detector: Detect
     second = await detector.compute(incoming(packet(2), packet(3)))
     assert kinds(first.outcomes) == ["Detection", "Detection", "duplicate"]
     assert kinds(second.outcomes) == ["duplicate", "Detection"]
-    assert detector.scorer.calls == [2, 1]  # type: ignore[attr-defined]
+    assert detector.states.current.calls == [2, 1]  # type: ignore[attr-defined]
     assert (first.fresh, second.fresh) == (2, 1)
 
 
