@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from data.connectors.archives import Packet, packets_of
+from errors import UserError
 from gpu.session import Session
 from learning.assessment import REAL_LABELS
 from operators.head import judge
@@ -27,7 +28,7 @@ CHUNK = 256
 UNKNOWN_COLUMNS = f"{TABLE} needs the columns objectId and klass"
 
 
-class PacketsError(ValueError):
+class PacketsError(UserError):
     """The folder cannot be used. One line."""
 
 

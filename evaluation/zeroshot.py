@@ -28,6 +28,7 @@ from data.simulate.observe import choose
 from data.simulate.sample import TRIES, NeverSeenError, Sampled, sample
 from data.simulate.source import Source
 from data.tables import SEEN, Curves, from_arrays
+from errors import UserError
 from evaluation import task_head
 from evaluation.pattern import Patterns, look
 from gpu.session import Session
@@ -45,7 +46,7 @@ AFTER = 1.3
 _CHUNK = 256  # raw frames of all alerts at once would be gigabytes
 
 
-class PriorError(ValueError):
+class PriorError(UserError):
     """The file is no prototype, or one of another model. One line."""
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
+from errors import RetryableError
 from learning.encoder import EncoderConfig
 from learning.losses import Sets, loss
 from learning.trainee import Hyperparameters, Trainee
@@ -26,7 +27,7 @@ Result = tuple[float, float]
 ENDED = "a training process ended before its time; too little memory?"
 
 
-class WorkerError(RuntimeError):
+class WorkerError(RetryableError):
     """A training process ended without an answer."""
 
 

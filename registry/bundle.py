@@ -24,6 +24,7 @@ import pydantic
 import safetensors
 import safetensors.numpy
 
+from errors import UserError
 from operators.features import COMPARABLE
 from operators.head import ARRAYS, Head, head_of
 
@@ -37,8 +38,10 @@ LIMITS = {MANIFEST: 1_000_000, "encoder.onnx": 8_000_000, "arrays.safetensors": 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-class BundleError(ValueError):
-    """The folder is no bundle, is damaged, or is of another format. One line."""
+class BundleError(UserError):
+    """The folder is not a bundle, is damaged, or is of another format. One line."""
+
+    hint = "`protonova doctor` shows which model and engine would be used"
 
 
 class FileRecord(pydantic.BaseModel, frozen=True, extra="forbid"):

@@ -20,6 +20,7 @@ import yaml
 
 from data.simulate.draw import Draw
 from data.simulate.source import SkyKind
+from errors import USAGE, UserError
 
 SHIPPED = Path(__file__).parent / "descriptions"
 """The descriptions that come with us."""
@@ -27,8 +28,11 @@ LARGEST = 100_000
 """Bytes of a description; a page of text has 3,000."""
 
 
-class DescriptionError(ValueError):
-    """The file is no description that can be used. One line."""
+class DescriptionError(UserError):
+    """The file is not a description that can be used. One line."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message, USAGE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from data.simulate.described_source import source
 from data.simulate.draw import Draw, PopulationName, generator
 from data.simulate.observe import Observed, observe
 from data.simulate.source import PIVOT, Source
+from errors import UserError
 from operators.types import F64, Survey
 
 R = 6200.0
@@ -22,7 +23,7 @@ TRIES = 60
 """Objects tried for one that a survey detects: most short or distant events are missed."""
 
 
-class NeverSeenError(ValueError):
+class NeverSeenError(UserError):
     """The survey detects no such object. One line."""
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 from deflate import adler32, crc32
 
+from errors import RetryableError
 from schemas.records.codec import Detection, Rejected
 from streams.agents.reject_limits import RejectLimits
 
@@ -50,8 +51,10 @@ class Outcome(NamedTuple):
     """The same candid came before, with other bytes."""
 
 
-class EngineFailure(Exception):
+class EngineFailure(RetryableError):
     """The scorer failed on a batch and on one of its halves: never a packet's fault, so nothing of it is acknowledged."""
+
+    hint = "`protonova doctor` shows which model and engine would be used"
 
 
 class Doubles:

@@ -86,7 +86,7 @@ def wiring(classes: Iterable[str]) -> list[Topic]:
 
 
 def _of_class(slug: str) -> Topic:
-    return Topic(class_topic(slug), "object id", f"Detection whose {slug} is above its threshold", 30 * DAY)
+    return Topic(class_topic(slug), "object id", "Detection above the threshold of the class", 30 * DAY)
 
 
 class Row(NamedTuple):

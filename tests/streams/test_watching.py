@@ -9,6 +9,7 @@ from schemas.records.codec import Rejected
 from streams.agents.drift import Alarm, Watch, observe
 from streams.kafka.liveness import Stall
 from streams.kafka.transport import Span
+from streams.scorer import StateHolder
 from streams.telemetry import FIRST_MS, GROWTH, Tally, decode_summary, encode_summary, latency_bin
 from tests.flow.stand_in import StandIn, packet
 
@@ -49,37 +50,36 @@ def test_latency_bins_end_where_they_say() -> None:
 
 
 def test_a_tally_tells_what_happened_once_and_is_quiet_then() -> None:
-    tally = Tally("w", "id", "m", "e", 0.0)
+    tally = Tally("w", StateHolder(StandIn()), 0.0)
     detection = StandIn().one(packet(1))
-    tally.batch(3, 0.01)
+    window = tally.of(StandIn())
+    window.batch(3, 0.01)
     for result in (detection, None, Rejected("bad_avro", "no")):
-        tally.packet("ztf", result, 12.0)
-    summary, scores = tally.take(1.0)
-    assert summary is not None
+        window.packet("ztf", result, 12.0)
+    (summary,), scores = tally.take(1.0)
     assert decode_summary(encode_summary(summary)) == summary
     assert (summary.total, summary.packets, summary.surveys["ztf"].rejected) == (3, 3, {"bad_avro": 1})
     (stratum,) = scores
     assert codec.decode_summary(codec.encode(stratum)).n == 1
-    assert tally.take(2.0) == (None, [])
-    alive, _ = tally.take(6.5)
-    assert alive is not None
+    assert tally.take(2.0) == ([], [])
+    (alive,), _ = tally.take(6.5)
     assert alive.total == 0
 
 
 def seconds(tally: Tally, count: int, probability: float, start: int) -> list[bytes]:
     out = []
     for second in range(count):
+        window = tally.of(StandIn())
         for i in range(25):
-            tally.packet("ztf", StandIn().one(packet(i, probability=probability + 0.002 * (i % 5))), 5.0)
-        tally.batch(25, 0.01)
-        summary, scores = tally.take(float(start + second))
-        assert summary is not None
+            window.packet("ztf", StandIn().one(packet(i, probability=probability + 0.002 * (i % 5))), 5.0)
+        window.batch(25, 0.01)
+        (summary,), scores = tally.take(float(start + second))
         out += [encode_summary(summary), *(codec.encode(s) for s in scores)]
     return out
 
 
 def test_drift_raises_an_alarm_and_one_command_in_the_cool_down() -> None:
-    watch, tally = Watch(3600.0), Tally("w", "id", "m", "e", 0.0)
+    watch, tally = Watch(3600.0), Tally("w", StateHolder(StandIn()), 0.0)
     quiet = [a for i, m in enumerate(seconds(tally, 300, 0.9, 0)) for a in observe(watch, m, i)]
     assert quiet == []
     alarms = [a for i, m in enumerate(seconds(tally, 300, 0.4, 300)) for a in observe(watch, m, 1000 + i)]
@@ -101,11 +101,10 @@ def test_rejected_packets_alarm_but_do_not_train() -> None:
 def test_foreign_messages_are_passed_over() -> None:
     assert observe(Watch(0.0), b"\0\0\0\0\x07anything", 0) == []
     assert observe(Watch(0.0), b"", 0) == []
-    tally = Tally("w", "id", "m", "e", 0.0)
-    tally.packet("ztf", None, 1.0)
-    tally.batch(1, 0.1)
-    summary, _ = tally.take(1.0)
-    assert summary is not None
+    tally = Tally("w", StateHolder(StandIn()), 0.0)
+    tally.of(StandIn()).packet("ztf", None, 1.0)
+    tally.of(StandIn()).batch(1, 0.1)
+    (summary,), _ = tally.take(1.0)
     whole = encode_summary(summary)
     for size in range(len(whole)):
         assert observe(Watch(0.0), whole[:size], 0) == []
