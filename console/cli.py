@@ -30,7 +30,7 @@ Kafka = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT", help=
 State = Annotated[Path | None, typer.Option("--state", metavar="FOLDER", help="State folder (default ./state).")]
 Bundle = Annotated[Path | None, typer.Option("--bundle", metavar="FOLDER", help="Model bundle (default: the one that ships).")]
 Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write every figure printed as JSON.")]
-Paths = Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders, tar(.gz), parquet of packets, or - for stdin.")]
+Paths = Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders, tar, zip, parquet, compressed or not, or - for stdin.")]
 
 
 Engine = Annotated[str | None, typer.Option("--engine", help="Which engine runs the network: auto, onnxruntime, tensorrt.")]
@@ -122,7 +122,9 @@ def watch(
 def replay(
     archives: Annotated[
         list[str],
-        typer.Argument(metavar="ARCHIVE…", help="Files, folders, tar(.gz), parquet, - for stdin, or kafka://topic?from=…&to=…"),
+        typer.Argument(
+            metavar="ARCHIVE…", help="Files, folders, tar, zip, parquet, compressed or not, - for stdin, or kafka://topic?from=…&to=…"
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet to write: one row an outcome.")],
     labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="CSV of labels: objectId or candid, and klass.")] = None,

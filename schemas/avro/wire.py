@@ -83,8 +83,8 @@ def read_long(data: bytes, at: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), at
 
 
-def read_header(packet: bytes) -> tuple[str, bytes, int]:
-    """A container's codec, the bytes of its schema, and where its sync marker begins."""
+def read_header(packet: bytes, codecs: Sequence[str] = CODECS) -> tuple[str, bytes, int]:
+    """A container's codec (one of `codecs`), the bytes of its schema, and where its sync marker begins."""
     at, entries = 4, 0
     metadata: dict[bytes, bytes] = {}
     while True:
@@ -108,8 +108,8 @@ def read_header(packet: bytes) -> tuple[str, bytes, int]:
     if b"avro.schema" not in metadata:
         raise PacketError("bad_avro", "the container's header has no avro.schema")
     codec = metadata.get(b"avro.codec", b"null").decode("ascii", "replace") or "null"
-    if codec not in CODECS:
-        raise PacketError("unknown_codec", f"the container is compressed with {codec[:40]!r}; {', '.join(CODECS)} are read")
+    if codec not in codecs:
+        raise PacketError("unknown_codec", f"the container is compressed with {codec[:40]!r}; {', '.join(codecs)} are read")
     return codec, metadata[b"avro.schema"], at
 
 
@@ -154,16 +154,16 @@ def read_body(packet: bytes, at: int, codec: str) -> tuple[bytes, int, int]:
     return found
 
 
-def inflate(data: bytes, codec: str) -> tuple[bytes, int, int]:
-    """One block, inflated; never to more than `MAX_PACKET` bytes."""
-    too_large = PacketError("too_large", f"the record inflates to more than {MAX_PACKET:,} bytes")
+def inflate(data: bytes, codec: str, most: int = MAX_PACKET) -> tuple[bytes, int, int]:
+    """One block, inflated; never to more than `most` bytes."""
+    too_large = PacketError("too_large", f"the record inflates to more than {most:,} bytes")
     if codec == "deflate":
         stream = zlib.decompressobj(-15)
         try:
-            plain = stream.decompress(data, MAX_PACKET + 1)
+            plain = stream.decompress(data, most + 1)
         except zlib.error as error:
             raise PacketError("bad_avro", f"the deflate block is broken ({error})") from None
-        if len(plain) > MAX_PACKET:
+        if len(plain) > most:
             raise too_large
         if not stream.eof:
             raise PacketError("truncated", "the deflate block ends early")
@@ -172,7 +172,7 @@ def inflate(data: bytes, codec: str) -> tuple[bytes, int, int]:
         raise PacketError("truncated", "the snappy block is shorter than its checksum")
     body, checksum = data[:-4], int.from_bytes(data[-4:], "big")
     try:
-        if cramjam.snappy.decompress_raw_len(body) > MAX_PACKET:  # read before anything is allocated
+        if cramjam.snappy.decompress_raw_len(body) > most:  # read before anything is allocated
             raise too_large
         plain = bytes(cramjam.snappy.decompress_raw(body))
     except cramjam.DecompressionError as error:
