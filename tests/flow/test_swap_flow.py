@@ -1,4 +1,4 @@
-"""The worker's own code against Apache Kafka, its state swapped while packets flow; a taught class has its topic before its first detection."""
+"""The worker's own code against Apache Kafka, its state swapped while packets flow: a taught class has its topic before a detection."""
 
 from __future__ import annotations
 
