@@ -49,7 +49,7 @@ class EncoderPart:
 
     session: Session
     id: str
-    """sha256 of the model file, its beginning."""
+    """sha256 of the model file and the scoring rules, its beginning."""
     bundle: str
     """sha256 of the bundle that it came in, its beginning: a detection's `model`."""
     why: str
@@ -184,7 +184,9 @@ def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | 
 
 def make_state(bundle: Bundle, session: Session, why: str, decoder: Decoder) -> ScoringState:
     """Put a bundle and a session together."""
-    encoder = EncoderPart(session, hashlib.sha256(bundle.encoder).hexdigest()[:ID_DIGITS], bundle.sha256[:ID_DIGITS], why)
+    # What the network is shown is as much a part of an embedding as the network.
+    encoder_id = id_of((hashlib.sha256(bundle.encoder).hexdigest(), SCORING_RULES))
+    encoder = EncoderPart(session, encoder_id, bundle.sha256[:ID_DIGITS], why)
     return ScoringState(decoder, encoder, HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes))
 
 

@@ -9,7 +9,7 @@ import math
 
 from pipeline.score import score
 from pipeline.state import ScoringState
-from schemas.records.codec import Detection
+from schemas.records.detection import Detection
 from schemas.surveys import decode, tess
 
 # Long enough that its period is looked for: those loops are compiled too.

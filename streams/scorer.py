@@ -17,7 +17,8 @@ import structlog
 from pipeline.score import score
 from pipeline.state import ScoringState
 from pipeline.warm import warm
-from schemas.records.codec import Detection, Rejected
+from schemas.records.detection import Detection
+from schemas.records.rejected import Rejected
 from streams import metrics
 
 log = structlog.get_logger(__name__)

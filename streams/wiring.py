@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import faust
@@ -19,17 +20,17 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from schemas.records import codec
-from schemas.records.codec import Detection, Rejected
+from schemas.records.rejected import Rejected
 from streams import metrics
 from streams.agents.batcher import Batcher
-from streams.agents.detector import Detector, Doubles, EngineFailure, Incoming, Revisions, Scored
+from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Scored
 from streams.agents.reject_limits import RejectLimitError, RejectLimits
 from streams.kafka import topics
 from streams.kafka.liveness import Liveness
 from streams.kafka.producer import Deliverer, producer_options
 from streams.kafka.transport import PromptTransport
 from streams.scorer import Scorer, StateHolder
-from streams.telemetry import Tally, encode_summary
+from streams.telemetry import Tally
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -71,7 +72,7 @@ class Flow:
         # One thread: batches are scored in their order, and the network's own threads are its engine's affair.
         self._executor = ThreadPoolExecutor(1, "score")
         limits = RejectLimits(settings.reject_consecutive, settings.reject_ratio, settings.reject_window)
-        self._detector = Detector(self.states, Doubles(settings.remembered), Revisions(settings.remembered), self._executor, limits)
+        self._detector = Detector(self.states, Duplicates(settings.remembered), self._executor, limits)
         self.producer: AIOKafkaProducer | None = None
         self._batcher: Batcher[Incoming, Scored] | None = None
 
@@ -81,7 +82,8 @@ class Flow:
             producer = AIOKafkaProducer(**self._settings.client_options(), **producer_options())
             await producer.start()
             self.producer = producer
-            deliverer = Deliverer(producer, self._encode)
+            encode = partial(codec.encode_both, container=self._settings.container_output)
+            deliverer = Deliverer(producer, encode)
             self._batcher = Batcher(
                 self._settings.batch_size,
                 self._settings.batch_wait_ms / 1000,
@@ -90,9 +92,6 @@ class Flow:
                 self._acknowledge,
                 self._failed,
             )
-
-    def _encode(self, detection: Detection) -> bytes:
-        return (codec.encode_container if self._settings.container_output else codec.encode)(detection)
 
     async def swap(self, scorer: Scorer) -> Scorer:
         """Score by another state from the next batch on; returns the one before.
@@ -239,7 +238,7 @@ async def publish_telemetry(flow: Flow) -> None:
     if flow.producer is not None:
         summaries, scores = flow.tally.take(time.time())
         for summary in summaries:
-            await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=encode_summary(summary))
+            await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=codec.encode(summary))
         for stratum in scores:
             await flow.producer.send(topics.TELEMETRY, key=stratum.worker.encode(), value=codec.encode(stratum))
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console import report as reports
-from console.broker import reachable, running
+from console.broker import ONE_NODE, problems, running
 from errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -191,12 +191,13 @@ def broker(settings: Settings) -> Iterator[Finding]:
             )
             return
         address, why = found, f"started by `protonova run` on {settings.state}"
-    for server in address.split(","):
-        wrong = reachable(server)
+    one_node = {} if settings.kafka else ONE_NODE
+    for server, wrong in problems(settings.model_copy(update={"kafka": address, **one_node})).items():
         if wrong is None:
             yield Finding("ok", "broker", f"{server} answers ({why})")
         else:
-            yield Finding("fail", "broker", f"{server} does not answer ({why}): {wrong}", "start it, or set PROTONOVA_KAFKA=host:port")
+            found, _, todo = wrong.rpartition(": ")
+            yield Finding("fail", "broker", f"{server} {found} ({why})", todo)
 
 
 def ours(page: str) -> bool:

@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 from console import report as reports
 from errors import UserError, one_line, say
-from schemas.records.codec import Detection, Rejected, to_row
+from schemas.records.detection import Detection, to_row
+from schemas.records.rejected import Rejected
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +40,7 @@ _PROBABILITY = pa.struct([("name", pa.string()), ("probability", pa.float32()), 
 _FIELDS: list[pa.Field[Any]] = [
     pa.field("origin", pa.string(), nullable=False, metadata={"doc": "file, member of an archive, row, or topic[partition]@offset"}),
     pa.field("kind", pa.string(), nullable=False, metadata={"doc": "detection, rejected or duplicate"}),
+    pa.field("packet_id", pa.string()),
     pa.field("detection_id", pa.string()),
     pa.field("survey", pa.string()),
     pa.field("candid", pa.int64()),
@@ -160,13 +162,13 @@ def outcomes(
     (list of str, list)
         Origins and what became of them; None is a double.
     """
-    from streams.agents.detector import Detector, Doubles, Incoming, Revisions
+    from streams.agents.detector import Detector, Duplicates, Incoming
     from streams.scorer import StateHolder
 
     source = iter(packets)
     loop = asyncio.new_event_loop()
     with ThreadPoolExecutor(1) as executor:
-        detector = Detector(StateHolder(scorer), Doubles(remembered), Revisions(remembered), executor)
+        detector = Detector(StateHolder(scorer), Duplicates(remembered), executor)
         try:
             while batch := list(islice(source, batch_size)):
                 incoming = [Incoming(packet, "", 0, 0, 0, ()) for _, packet in batch]

@@ -1,23 +1,24 @@
 """A batch of packets → one outcome each: detection, rejected or duplicate.
 
-Bytes seen before are doubles and are not scored again; the rest goes through the scorer in a thread of its own, off the event loop.
+A packet seen before is a duplicate and is not scored again; the rest goes through the scorer in a thread of its own, off the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
-from deflate import adler32, crc32
 
 from errors import RetryableError
-from schemas.records.codec import Detection, Rejected
+from schemas.records.detection import Detection
+from schemas.records.rejected import Rejected
+from schemas.surveys.identity import packet_digest
 from streams.agents.reject_limits import RejectLimits
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Digest = tuple[int, int, int]
+Glance = tuple[int, bytes, bytes, bytes]
+SLICE = 32
+"""Bytes of a packet that are looked at in each of three places."""
 
 
 class Incoming(NamedTuple):
@@ -46,7 +49,7 @@ class Outcome(NamedTuple):
     """What became of a packet."""
 
     result: Detection | Rejected | None
-    """None: a double."""
+    """None: a duplicate."""
     revision: bool = False
     """The same candid came before, with other bytes."""
 
@@ -57,58 +60,81 @@ class EngineFailure(RetryableError):
     hint = "`protonova doctor` shows which model and engine would be used"
 
 
-class Doubles:
-    """A bounded memory of packets' bytes.
-
-    A packet is known by its length, CRC-32 and Adler-32: 15 µs for 76 KB, and no two different packets of a survey's lifetime are
-    expected to agree in all three. It guards against repetition, not against forgery: what reads the topic trusts who writes it.
+class Bounded(OrderedDict[Any, Any]):
+    """A bounded memory; what was longest not met is forgotten first.
 
     Parameters
     ----------
     limit : int
-        Packets remembered; the ones longest not met are forgotten first.
+        Entries remembered.
     """
 
     def __init__(self, limit: int) -> None:
+        super().__init__()
         self._limit = limit
-        self._known: OrderedDict[Digest, None] = OrderedDict()
 
-    @staticmethod
-    def digest(packet: bytes) -> Digest:
-        """By which a packet is known."""
-        return len(packet), crc32(packet), adler32(packet)
-
-    def __contains__(self, digest: Digest) -> bool:
-        if digest not in self._known:
+    def met(self, key: Any) -> bool:
+        """Whether a key is known; it counts as just met then."""
+        if key not in self:
             return False
-        self._known.move_to_end(digest)
+        self.move_to_end(key)
         return True
 
-    def add(self, digest: Digest) -> None:
-        """Remember a packet."""
-        self._known[digest] = None
-        if len(self._known) > self._limit:
-            self._known.popitem(last=False)
+    def put(self, key: Any, value: Any = None) -> None:
+        """Remember."""
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) > self._limit:
+            self.popitem(last=False)
+
+
+def glance(packet: bytes) -> Glance:
+    """What two copies of a packet have in common, for next to nothing: no digest is made of a packet that looks like none before."""
+    n = len(packet)
+    return n, packet[n // 2 : n // 2 + SLICE], packet[3 * n // 4 : 3 * n // 4 + SLICE], packet[-3 * SLICE : -2 * SLICE]
+
+
+class Duplicates:
+    """A bounded memory of packets, by the digest of their record (`schemas.surveys.identity`).
+
+    The digest of a new packet is made where it is decoded. Only one that looks like a packet before it (`glance`) has its digest made
+    ahead of the decoding: where it is known, nothing else is done.
+
+    Parameters
+    ----------
+    limit : int
+        Packets remembered.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._seen: Bounded = Bounded(limit)
+        self._known: Bounded = Bounded(limit)
+        self._revisions: Bounded = Bounded(limit)
+
+    def suspect(self, look: Glance) -> bool:
+        """Whether a packet that looks so was remembered."""
+        return self._seen.met(look)
+
+    def __contains__(self, digest: str) -> bool:
+        return self._known.met(digest)
+
+    def add(self, look: Glance, detection: Detection) -> bool:
+        """Remember a packet that was scored; returns whether its candid was known with another record (best effort)."""
+        digest = digest_of(detection)
+        self._seen.put(look)
+        self._known.put(digest)
+        key = (detection.survey, detection.candid)
+        before = self._revisions.get(key)
+        self._revisions.put(key, digest)
+        return before is not None and before != digest
 
     def __len__(self) -> int:
         return len(self._known)
 
 
-class Revisions:
-    """Which bytes a candid last came with (bounded)."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._known: OrderedDict[tuple[str, int], Digest] = OrderedDict()
-
-    def mark(self, survey: str, candid: int, digest: Digest) -> bool:
-        """Whether the candid is known with other bytes; it is remembered with these."""
-        key = (survey, candid)
-        before = self._known.pop(key, None)
-        self._known[key] = digest
-        if len(self._known) > self._limit:
-            self._known.popitem(last=False)
-        return before is not None and before != digest
+def digest_of(detection: Detection) -> str:
+    """The last part of its `packet_id`."""
+    return detection.packet_id.rpartition(":")[2]
 
 
 class Scored(NamedTuple):
@@ -127,15 +153,14 @@ class Scored(NamedTuple):
 
 @dataclass(slots=True)
 class Detector:
-    """Sorts out doubles and scores the rest.
+    """Sorts out duplicates and scores the rest.
 
-    A packet enters the memory of doubles when it became a detection: that detection is then on its way, and should it never arrive
+    A packet enters the memory when it became a detection: that detection is then on its way, and should it never arrive
     the worker ends and its memory with it. A rejected packet is not remembered, so a repeat of it is rejected again.
     """
 
     states: StateHolder
-    doubles: Doubles
-    revisions: Revisions
+    duplicates: Duplicates
     executor: Executor
     limits: RejectLimits | None = None
     """Halts the flow where too much is rejected."""
@@ -152,11 +177,18 @@ class Detector:
             Too much is rejected: the batch is neither delivered nor acknowledged.
         """
         scorer = self.states.current  # of this batch to its end, whatever is swapped meanwhile
-        digests = [Doubles.digest(packet.value) for packet in packets]
-        first: dict[Digest, int] = {}
-        for i, digest in enumerate(digests):
-            if digest not in first and digest not in self.doubles:
-                first[digest] = i
+        looks = [glance(packet.value) for packet in packets]
+        alike = Counter(looks)
+        digests: list[str | None] = []
+        first: dict[str | int, int] = {}
+        """Digest, or place where there is none → the packet that is scored for it."""
+        for i, look in enumerate(looks):
+            digest = packet_digest(packets[i].value) if alike[look] > 1 or self.duplicates.suspect(look) else None
+            digests.append(digest)
+            if digest is None:
+                first[i] = i
+            elif digest not in self.duplicates:
+                first.setdefault(digest, i)
         started = time.perf_counter()
         fresh = [packets[i].value for i in first.values()]
         loop = asyncio.get_running_loop()
@@ -165,14 +197,14 @@ class Detector:
         scored = dict(zip(first, results, strict=True))
         outcomes = []
         for i, digest in enumerate(digests):
-            result = scored.get(digest)
+            key: str | int = i if digest is None else digest
+            result = scored.get(key)
             if isinstance(result, Rejected):
                 outcomes.append(Outcome(result))  # each repeat in its own name: it has an origin of its own
-            elif result is None or first[digest] != i:
+            elif result is None or first[key] != i or digest_of(result) in self.duplicates:  # the last: the same record, packed otherwise
                 outcomes.append(Outcome(None))
             else:
-                outcomes.append(Outcome(result, self.revisions.mark(result.survey, result.candid, digest)))
-                self.doubles.add(digest)
+                outcomes.append(Outcome(result, self.duplicates.add(looks[i], result)))
         if self.limits is not None:
             results_of = (outcome.result for outcome in outcomes)
             self.limits.observe(result.error_class if isinstance(result, Rejected) else None for result in results_of)

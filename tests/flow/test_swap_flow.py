@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from schemas.records.codec import ClassProbability, Detection, Rejected, decode_detection
+from schemas.records.codec import decode, decode_detection
+from schemas.records.detection import Detection
+from schemas.records.parts import ClassProbability
+from schemas.records.rejected import Rejected
+from schemas.records.worker_summary import WorkerSummary
 from streams.kafka import topics
-from streams.telemetry import decode_summary
 from streams.wiring import Flow, make_app, publish_telemetry
 from tests.flow.conftest import Bench
 from tests.flow.stand_in import StandIn, packet
@@ -31,7 +34,7 @@ class Taught(StandIn):
         if isinstance(found, Rejected):
             return found
         own = tuple(ClassProbability(name, self.share, self.share) for name in self.classes[len(StandIn.classes) :])
-        name = f"{found.survey}:{found.candid}:{self.scoring_id}"
+        name = f"{found.packet_id}:{self.scoring_id}"
         return replace(found, scoring_id=self.scoring_id, detection_id=name, novelty=self.share, classes=(*found.classes, *own))
 
 
@@ -82,9 +85,7 @@ async def test_swaps_while_packets_flow(bench: Bench) -> None:
     assert sorted(d.candid for d in taught) == sorted(d.candid for d in detections if d.scoring_id == "second")
     said: Counter[str] = Counter()
     for record in out[topics.TELEMETRY]:
-        try:
-            summary = decode_summary(record.value)
-        except ValueError:
-            continue
-        said[summary.scoring_id] += summary.total
+        summary = decode(record.value)
+        if isinstance(summary, WorkerSummary):
+            said[summary.scoring_id] += summary.total
     assert said == by_id

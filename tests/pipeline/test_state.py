@@ -14,7 +14,7 @@ from pipeline.embed import embed
 from pipeline.score import score
 from pipeline.state import HeadPart, ReferencePart, ScoringState, load, make_state
 from registry.bundle import load as load_bundle
-from schemas.records.codec import Detection
+from schemas.records.detection import Detection
 from tests.pipeline.taught_by_hand import by_hand
 
 

@@ -20,9 +20,10 @@ from gpu.session import EngineError
 from pipeline.score import score
 from pipeline.state import ScoringState, load
 from schemas.records import codec
-from schemas.records.codec import Detection
+from schemas.records.detection import Detection
+from schemas.records.embedding import Embedding
 from streams.agents.batcher import Batcher
-from streams.agents.detector import Detector, Doubles, Incoming, Revisions, Scored
+from streams.agents.detector import Detector, Duplicates, Incoming, Scored
 from streams.kafka import topics
 from streams.kafka.producer import Deliverer
 from streams.scorer import Pipeline, StateHolder, prepare
@@ -51,6 +52,7 @@ class FakeProducer:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, Detection]] = []
+        self.embeddings: list[Embedding] = []
 
     async def partitions_for(self, topic: str) -> set[int]:
         return {0, 1, 2}
@@ -59,7 +61,13 @@ class FakeProducer:
         return FakeBatch()
 
     async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> asyncio.Task[None]:
-        self.sent += [(topic, codec.decode_detection(value)) for _, value in batch.records]
+        for _, value in batch.records:
+            record = codec.decode(value)
+            if isinstance(record, Embedding):
+                self.embeddings.append(record)
+            else:
+                assert isinstance(record, Detection)
+                self.sent.append((topic, record))
         return asyncio.create_task(asyncio.sleep(0.001))
 
 
@@ -85,7 +93,7 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
     scorers = [Pipeline(state) for state in states]
     holder, producer = StateHolder(scorers[0]), FakeProducer()
     tally = Tally("worker", holder, 0.0)
-    detector = Detector(holder, Doubles(0), Revisions(100), ThreadPoolExecutor(1))
+    detector = Detector(holder, Duplicates(0), ThreadPoolExecutor(1))
     batches: list[Scored] = []
     failures: list[BaseException] = []
 
@@ -96,7 +104,7 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
         for outcome in scored.outcomes:
             window.packet("ztf", outcome.result, 1.0)
 
-    deliverer: Any = Deliverer(producer, codec.encode)  # type: ignore[arg-type]
+    deliverer: Any = Deliverer(producer, codec.encode_both)  # type: ignore[arg-type]
     batcher: Batcher[Incoming, Scored] = Batcher(5, 0.001, detector.compute, deliverer.send, acknowledge, failures.append)
     swapped = asyncio.Event()
 
@@ -125,6 +133,10 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
     assert len(sent) == n
     by_id = Counter(d.scoring_id for d in sent)
     assert by_id.keys() == expected.keys(), "every state scored something"
+    assert Counter(e.scoring_id for e in producer.embeddings) == by_id
+    heads = {s.scoring_id: s.head.id for s in states}
+    assert len(set(heads.values())) == len(states)
+    assert all((d.encoder_id, d.head_id, d.reference_id) == (states[0].encoder.id, heads[d.scoring_id], None) for d in sent)
     # A class's topic got what the thresholds of the same state send there, and nothing else.
     thresholds = {s.scoring_id: s.thresholds for s in states}
     above = Counter(
@@ -156,7 +168,7 @@ class Named(StandIn):
 async def test_a_batch_that_has_begun_ends_with_the_state_it_began_with() -> None:
     old, new = Named("old"), Named("new")
     holder = StateHolder(old)
-    detector = Detector(holder, Doubles(10), Revisions(10), ThreadPoolExecutor(1))
+    detector = Detector(holder, Duplicates(10), ThreadPoolExecutor(1))
     old.go.clear()
     running = asyncio.create_task(detector.compute([Incoming(packet(1), "alerts.ztf", 0, 0, 0, ())]))
     await asyncio.to_thread(old.begun.wait, 30)
