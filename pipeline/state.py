@@ -28,7 +28,7 @@ from operators.types import Array
 from pipeline.verify import verify
 from registry.bundle import Bundle
 from registry.bundle import load as load_bundle
-from schemas.avro.wire import SchemaStore
+from schemas.avro.schema_store import SchemaStore
 from schemas.surveys.decode import Decoder
 from schemas.taxonomy import TAXONOMY
 
