@@ -32,7 +32,7 @@ from schemas.avro.schema_store import SchemaStore
 from schemas.surveys.decode import Decoder
 from schemas.taxonomy import TAXONOMY
 
-SCORING_RULES = "1"
+SCORING_RULES = "2"
 """Of the code between packet and detection: raised when the same model gives other scores because an operator changed."""
 ID_DIGITS = 16
 """Hex digits of a sha256 that an id keeps."""
@@ -76,7 +76,7 @@ class HeadPart:
         classes = (*self.known, *weights.taught)
         if len(set(classes)) < len(classes):
             raise ValueError(f"a class stands twice in {', '.join(classes)}")
-        least = np.asarray(to_host(weights.thresholds)).tolist()
+        least = [*to_host(weights.thresholds).tolist(), *to_host(weights.taught_thresholds).tolist()]
         derived = {
             "weights": weights,
             "classes": classes,
