@@ -56,6 +56,8 @@ class Feed:
         self._settings = settings
         self.figures = figures
         self._bad = BadRecords()
+        self._next: dict[TopicPartition, int] = {}
+        """Where reading of summaries and alarms goes on when the broker comes back."""
         figures.bad_records = self._bad.counts
 
     async def run(self) -> None:
@@ -83,8 +85,8 @@ class Feed:
                 await client.start()
             places = await self._places(admin, (topics.TELEMETRY, topics.ALARMS))
             told.assign(places)
-            for place, offset in (await told.end_offsets(places)).items():
-                told.seek(place, offset)
+            for place, end in (await told.end_offsets(places)).items():
+                told.seek(place, min(self._next.setdefault(place, end), end))  # its end is lower where a topic was made anew
             self.figures.connected = True
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tell(told))
@@ -107,6 +109,7 @@ class Feed:
                             self.figures.summary(record)
                     elif (alarm := self._bad.read(m, DriftAlarm)) is not None:
                         self.figures.alarm(m.timestamp / 1000, asdict(alarm))
+                    self._next[place] = m.offset + 1
             self._bad.report()
 
     async def _look(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
