@@ -28,5 +28,7 @@ NOVELTY = Histogram(
 )
 # Packets of a partition that this worker holds and has not committed.
 LAG = Gauge("protonova_worker_lag_packets", "Packets not yet committed, of the partitions this worker holds", ["topic", "partition"])
+# Whether the worker waits for a server outside of the flow: nothing is rejected or acknowledged meanwhile.
+WAITING = Gauge("protonova_worker_waiting", "1 while the worker waits for the schema registry")
 # Which state scores.
 SCORING = Info("protonova_worker_scoring", "What the scores depend on: scoring_id, model, engine")

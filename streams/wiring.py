@@ -140,8 +140,13 @@ class Flow:
             appended_ms = round(message.timestamp * 1000)
             await batcher.put(Incoming(event.value or b"", message.topic, message.partition, message.offset, appended_ms, headers, event))
 
+    def waiting(self) -> str | None:
+        """What scoring waits for outside of the flow (None: nothing)."""
+        return self._detector.waiting
+
     async def drain(self) -> None:
-        """Finish what was taken."""
+        """Finish what was taken; what waits for somebody else is left, and comes again."""
+        self._detector.leave()
         if self._batcher is not None:
             await self._batcher.drain()
 
@@ -240,7 +245,7 @@ def make_app(
     # One stream over all partitions, one batcher: acknowledgements stay in each partition's order.
     app.agent(app.topic(*topics.ALERTS, key_serializer="raw", value_serializer="raw"), name="detect", concurrency=1)(detect)
     app.timer(1.0, name="telemetry")(lambda: publish_telemetry(flow))
-    app.timer(LOOK_EVERY, name="liveness")(Liveness(app, settings.stall_s, lambda why: fatal(FLOW_FAILED, why)).look)
+    app.timer(LOOK_EVERY, name="liveness")(Liveness(app, settings.stall_s, lambda why: fatal(FLOW_FAILED, why), flow.waiting).look)
     return app, flow
 
 

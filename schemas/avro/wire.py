@@ -10,15 +10,11 @@ blocks, the inflated body. Containers whose codec is null, deflate or snappy are
 from __future__ import annotations
 
 import json
-import threading
-import time
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import cramjam
-import httpx
 
 MAX_PACKET = 8_000_000
 """Bytes of a packet, and of its inflated body."""
@@ -26,16 +22,9 @@ MAX_METADATA = 1_000_000
 """Bytes of a container's header; the largest schema in the data has 70 kB."""
 MAX_ENTRIES = 64
 MAX_BLOCKS = 16
-RETRY = 30.0
-"""[s] between two questions to a schema registry that does not answer."""
 MAGIC = b"Obj\x01"
 SYNC = 16
 CODECS = ("null", "deflate", "snappy")
-RUBIN_SCHEMAS = Path(__file__).parents[1] / "surveys" / "rubin"
-TESS_ID = 1_000_004
-"""Of our TESS packets in Confluent framing, fixed for ever."""
-SHIPPED = {TESS_ID: RUBIN_SCHEMAS.parent / "tess.avsc"}
-"""Schemas of survey packets that are our own, by id."""
 
 
 class PacketError(ValueError):
@@ -115,7 +104,7 @@ def read_header(packet: bytes, codecs: Sequence[str] = CODECS) -> tuple[str, byt
     return codec, metadata[b"avro.schema"], at
 
 
-def read_body(packet: bytes, at: int, codec: str) -> tuple[bytes, int, int]:
+def read_body(packet: bytes, at: int, codec: str, most: int = MAX_PACKET) -> tuple[bytes, int, int]:
     """The one record of a container.
 
     Parameters
@@ -123,6 +112,7 @@ def read_body(packet: bytes, at: int, codec: str) -> tuple[bytes, int, int]:
     packet : the whole container
     at : where the sync marker of the header begins
     codec : one of `CODECS`
+    most : bytes that the record may inflate to
 
     Returns
     -------
@@ -146,7 +136,7 @@ def read_body(packet: bytes, at: int, codec: str) -> tuple[bytes, int, int]:
         if count > 1 or (count and found):
             raise PacketError("many_records", "the container holds more than one record; a packet is one alert")
         if count:
-            found = (packet, at, end) if codec == "null" else inflate(packet[at:end], codec)
+            found = (packet, at, end) if codec == "null" else inflate(packet[at:end], codec, most)
         at = end + SYNC
     else:
         if at != len(packet):
@@ -190,78 +180,6 @@ def load_schema(text: bytes | str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise PacketError("bad_avro", "the writer schema is not valid JSON") from None
-
-
-class SchemaStore:
-    """Writer schemas by Confluent id.
-
-    Parameters
-    ----------
-    directories : searched for ``<id>.json`` or ``<id>.avsc``, before the ones that ship (Rubin's, and our own of TESS)
-    registry : address of a schema registry that speaks Confluent's API; asked last, each id once
-    timeout : [s] for the registry's answer
-
-    Notes
-    -----
-    What a registry does not know (404) is remembered for as long as the process lives. A registry that did not answer is left alone for
-    `RETRY` seconds, so that it cannot hold up the stream with a timeout a packet.
-    """
-
-    def __init__(self, directories: Sequence[Path] = (), registry: str | None = None, timeout: float = 5.0) -> None:
-        self._directories = (*directories, RUBIN_SCHEMAS)
-        self._registry = registry.rstrip("/") if registry else None
-        self._timeout = timeout
-        self._known: dict[int, dict[str, Any]] = {}
-        self._missing: set[int] = set()
-        self._silent_until = 0.0
-        self._lock = threading.Lock()
-
-    def get(self, schema_id: int) -> dict[str, Any]:
-        """The writer schema of an id; `PacketError` bad_schema_id, which names the id, where nobody knows it."""
-        known = self._known.get(schema_id)
-        if known is None:
-            with self._lock:
-                known = self._known.get(schema_id) or self._find(schema_id)
-                if len(self._known) < 10_000:
-                    self._known[schema_id] = known
-        return known
-
-    def _find(self, schema_id: int) -> dict[str, Any]:
-        if schema_id in SHIPPED:
-            return _record(load_schema(SHIPPED[schema_id].read_bytes()), schema_id)
-        for directory in self._directories:
-            for suffix in ("json", "avsc"):
-                path = directory / f"{schema_id}.{suffix}"
-                if path.is_file():
-                    return _record(load_schema(path.read_bytes()), schema_id)
-        if self._registry is not None and schema_id not in self._missing:
-            return _record(self._ask(schema_id), schema_id)
-        raise PacketError("bad_schema_id", f"no schema with id {schema_id} is known; put {schema_id}.json into the schema directory")
-
-    def _ask(self, schema_id: int) -> Any:
-        if time.monotonic() < self._silent_until:
-            raise PacketError(
-                "bad_schema_id", f"the schema registry did not answer; asked for id {schema_id} again in {RETRY:.0f} s at most"
-            )
-        try:
-            answer = httpx.get(f"{self._registry}/schemas/ids/{schema_id}", timeout=self._timeout)
-            if answer.status_code == 404 and len(self._missing) < 100_000:
-                self._missing.add(schema_id)
-            answer.raise_for_status()
-            return load_schema(answer.json()["schema"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, PacketError):
-                raise
-            if isinstance(error, httpx.TransportError):
-                self._silent_until = time.monotonic() + RETRY
-            reason = f"the schema registry gave no schema with id {schema_id} ({type(error).__name__})"
-            raise PacketError("bad_schema_id", reason) from None
-
-
-def _record(schema: Any, schema_id: int) -> dict[str, Any]:
-    if not isinstance(schema, dict):
-        raise PacketError("bad_schema_id", f"the schema with id {schema_id} is not a record")
-    return schema
 
 
 def _read_bytes(packet: bytes, at: int) -> tuple[bytes, int]:

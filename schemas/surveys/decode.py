@@ -20,7 +20,8 @@ import numpy as np
 from operators.types import AlertBatch
 from schemas.avro.machine import Scratch, run
 from schemas.avro.program import Program, compile_schema
-from schemas.avro.wire import MAX_PACKET, PacketError, SchemaStore, load_schema, read_body, read_header, sniff
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import MAX_PACKET, PacketError, load_schema, read_body, read_header, sniff
 from schemas.surveys import lsst, tess, ztf
 from schemas.surveys.columns import Columns, Reader, Record
 from schemas.surveys.cutouts import Cutouts

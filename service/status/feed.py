@@ -57,7 +57,7 @@ class Feed:
         self.figures = figures
         self._bad = BadRecords()
         self._next: dict[TopicPartition, int] = {}
-        """Where reading of summaries and alarms goes on when the broker comes back."""
+        """Where reading goes on when the broker comes back."""
         figures.bad_records = self._bad.counts
 
     async def run(self) -> None:
@@ -86,7 +86,8 @@ class Feed:
             places = await self._places(admin, (topics.TELEMETRY, topics.ALARMS))
             told.assign(places)
             for place, end in (await told.end_offsets(places)).items():
-                told.seek(place, min(self._next.setdefault(place, end), end))  # its end is lower where a topic was made anew
+                self._next[place] = min(self._next.get(place, end), end)  # its end is lower where a topic was made anew
+                told.seek(place, self._next[place])
             self.figures.connected = True
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tell(told))
@@ -117,7 +118,8 @@ class Feed:
         shown = await self._places(admin, (topics.DETECTIONS,))
         inputs = await self._places(admin, topics.ALERTS)
         consumer.assign(shown)
-        seen = await consumer.end_offsets(shown)
+        for place, end in (await consumer.end_offsets(shown)).items():
+            self._next[place] = min(self._next.get(place, end), end)
         while True:
             starts, ends = await consumer.beginning_offsets(inputs), await consumer.end_offsets(inputs)
             committed = await admin.list_consumer_group_offsets(self._settings.app_id)
@@ -126,7 +128,7 @@ class Feed:
                 for p in inputs
             ]
             tails = await consumer.end_offsets(shown)
-            fresh = {p: max(seen[p], tails[p] - NEWEST) for p in shown if tails[p] > seen[p]}
+            fresh = {p: max(self._next[p], tails[p] - NEWEST) for p in shown if tails[p] > self._next[p]}
             for place, offset in fresh.items():
                 consumer.seek(place, offset)
             found: list[tuple[float, dict[str, Any]]] = []
@@ -140,7 +142,7 @@ class Feed:
                             found.append(shown_row(m, detection))
                     if messages[-1].offset >= tails[place] - 1:
                         del fresh[place]
-            seen = tails
+            self._next.update(tails)
             for at, fields in sorted(found, key=lambda pair: pair[0]):
                 self.figures.detection(at, fields)
             await asyncio.sleep(EVERY)

@@ -10,12 +10,14 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import structlog
 
 from errors import RetryableError
+from schemas.avro.schema_store import RegistryError
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from schemas.surveys.identity import packet_digest
@@ -187,6 +189,15 @@ class Detector:
     limits: RejectLimits | None = None
     """Halts the flow where too much is rejected."""
     clock: Callable[[], float] = time.time
+    patience: int | None = None
+    """How often a schema registry that does not answer is asked again before that is an error; None: as long as it takes."""
+    waiting: str | None = None
+    """What it waits for at the moment, and why; None: it does not wait."""
+    _end: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def leave(self) -> None:
+        """Wait for nothing any more: the process ends, and what waits comes again."""
+        self._end.set()
 
     async def compute(self, packets: Sequence[Incoming]) -> Scored:
         """Outcomes of a batch.
@@ -195,6 +206,8 @@ class Detector:
         ------
         EngineFailure
             The scorer failed.
+        RegistryError
+            The schema registry does not answer, and `patience` or the process is at its end.
         RejectLimitError
             Too much is rejected: the batch is neither delivered nor acknowledged.
         """
@@ -212,8 +225,7 @@ class Detector:
                 first.setdefault(digest, i)
         started = time.perf_counter()
         fresh = [packets[i].value for i in first.values()]
-        loop = asyncio.get_running_loop()
-        results = await loop.run_in_executor(self.executor, score_in_halves, self.scorer, fresh) if fresh else []
+        results = await self._score(fresh) if fresh else []
         compute_s = time.perf_counter() - started
         scored = dict(zip(first, results, strict=True))
         outcomes = []
@@ -231,6 +243,25 @@ class Detector:
             self.limits.observe(result.error_class if isinstance(result, Rejected) else None for result in results_of)
         return Scored(outcomes, int(self.clock() * 1000), compute_s, len(fresh))
 
+    async def _score(self, fresh: list[bytes]) -> Sequence[Detection | Rejected]:
+        """Score; where the schema registry does not answer, wait and score again: no packet is at fault, and neither is the engine."""
+        loop = asyncio.get_running_loop()
+        tries = 0
+        try:
+            while True:
+                try:
+                    return await loop.run_in_executor(self.executor, score_in_halves, self.scorer, fresh)
+                except RegistryError as error:
+                    tries += 1
+                    if self._end.is_set() or (self.patience is not None and tries > self.patience):
+                        raise
+                    log.warning("waiting for the schema registry", packets=len(fresh), again_s=round(error.after_s, 1), why=str(error))
+                    self.waiting = str(error)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._end.wait(), error.after_s)
+        finally:
+            self.waiting = None
+
 
 def score_in_halves(scorer: Scorer, packets: Sequence[bytes]) -> Sequence[Detection | Rejected]:
     """Score a batch; where that fails, once more in two halves.
@@ -242,12 +273,16 @@ def score_in_halves(scorer: Scorer, packets: Sequence[bytes]) -> Sequence[Detect
     """
     try:
         return _checked(scorer, packets)
+    except RegistryError:
+        raise  # halves would ask it again
     except Exception as error:
         # A device that ran out of memory may manage a smaller batch; a device that is gone will not.
         log.warning("scoring failed, trying again in halves", packets=len(packets), error=repr(error))
         middle = (len(packets) + 1) // 2
         try:
             return [*_checked(scorer, packets[:middle]), *(_checked(scorer, packets[middle:]) if packets[middle:] else ())]
+        except RegistryError:
+            raise
         except Exception as again:
             raise EngineFailure(f"the engine failed on {len(packets)} packets and on half of them ({again!r})") from again
 

@@ -13,7 +13,8 @@ from blake3 import blake3
 from data.simulate.night import night
 from operators.types import SURVEYS
 from schemas.avro.container import Container, encode_ztf
-from schemas.avro.wire import MAX_PACKET, SchemaStore
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import MAX_PACKET
 from schemas.surveys.decode import Decoder
 from schemas.surveys.identity import digest, packet_digest, packet_id
 from schemas.surveys.ztf import SURVEY

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from data.simulate.classes import SLUGS as SIMULATED
-from schemas.avro.wire import PacketError, SchemaStore
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import PacketError
 from schemas.records import codec, detection, table
 from schemas.records.detection import Crossmatch, Decision, Detection, Flare, Frame, Host, Magnitude, TaughtClass, Transit, to_row
 from schemas.records.drift_alarm import DriftAlarm
@@ -160,31 +160,6 @@ def test_the_store_knows_what_ships_and_what_it_is_given(tmp_path: Path) -> None
     assert mine.get(4242)["name"] == "mine"
     with pytest.raises(PacketError, match="4243"):
         mine.get(4243)
-
-
-def test_a_registry_that_does_not_answer_is_a_bad_schema_id() -> None:
-    with pytest.raises(PacketError, match="77 ") as caught:
-        SchemaStore(registry="http://127.0.0.1:9", timeout=1).get(77)
-    assert caught.value.error_class == "bad_schema_id"
-
-
-def test_a_registry_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.path)
-        if request.url.path.endswith("/5"):
-            return httpx.Response(200, json={"schema": '{"type": "record", "name": "five", "fields": []}'})
-        return httpx.Response(404, json={"error_code": 40403})
-
-    client = httpx.Client(transport=httpx.MockTransport(answer))
-    monkeypatch.setattr(httpx, "get", lambda url, timeout: client.get(url, timeout=timeout))
-    store = SchemaStore(registry="http://registry/")
-    assert [store.get(5)["name"] for _ in range(3)] == ["five"] * 3
-    for _ in range(3):
-        with pytest.raises(PacketError, match="no schema"):
-            store.get(6)
-    assert asked == ["/schemas/ids/5", "/schemas/ids/6"]
 
 
 def test_classes_have_the_simulators_names() -> None:

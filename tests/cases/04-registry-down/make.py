@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from case import Worker, broker, check, done, encode_rubin, json, records, rejected, rubin_record, rubin_schema, score, send, wait_for
 
-from schemas.avro.wire import SchemaStore
+from schemas.avro.schema_store import SchemaStore
 from settings.model import Settings
 
 N, ID = 100, 77_001  # an id that nobody ships; the schema behind it is Rubin's 9.0
