@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from operators.kernels.head import fill_known
 from operators.namespace import array_namespace, to_host
 from operators.types import Array
 
@@ -163,17 +164,18 @@ def judge(views: Views, head: Head) -> Judged:
     head : Head
     """
     xp = array_namespace(*views)
-    seen = see(views, head.centre, head.kind_scale)
-    cosine = product(seen.unit, head.prototypes)
-    known = softmax(scores(seen, head, cosine), head.temperature)
-    distance = 1 - xp.max(cosine, axis=1)
+    if xp is np and all(column.dtype == np.float32 for column in views):
+        score, cosine, answer = fill_known(views, head, LEAST, LOWEST, NAMED)
+    else:
+        score, cosine, answer = known_array(views, head)
+    k = head.prototypes.shape[0]
+    distance = 1 - xp.max(cosine[:, :k], axis=1)
     novelty = 1 / (1 + xp.exp(-xp.clip((distance - head.novelty_location) / head.novelty_scale, -30.0, 30.0)))
+    known = xp.exp(log_softmax(score))
     probability = xp.concat([known * (1 - novelty)[:, None], novelty[:, None]], axis=1)
     if head.taught:
-        probability = _with_taught(probability, product(seen.view, head.taught_weights), head)
-        novelty = probability[:, -1]
-        cosine = xp.concat([cosine, product(seen.unit, head.taught_prototypes)], axis=1)
-        distance = 1 - xp.max(cosine, axis=1)
+        probability = _with_taught(probability, answer, head)
+        novelty, distance = probability[:, -1], 1 - xp.max(cosine, axis=1)
     weighted = probability * (whole_prior(head) * probability.shape[1])
     prior_probability = weighted / xp.sum(weighted, axis=1, keepdims=True)
     inside = conformal_set(probability, xp.max(head.taught_conformal) if head.taught else head.conformal)
@@ -192,6 +194,17 @@ def whole_prior(head: Head) -> Array:
 def whole_thresholds(head: Head) -> Array:
     """(k + t,) of the known classes and of the taught ones."""
     return array_namespace(head.thresholds).concat([head.thresholds, head.taught_thresholds])
+
+
+def known_array(views: Views, head: Head) -> tuple[Array, Array, Array]:
+    """Scores over the temperature (n, k), cosines to known and taught prototypes (n, k + t), answers of the taught classes (n, t), in any
+    namespace: the oracle of the kernel."""
+    xp = array_namespace(*views)
+    seen = see(views, head.centre, head.kind_scale)
+    cosine = product(seen.unit, head.prototypes)
+    score = scores(seen, head, cosine) / head.temperature
+    taught = product(seen.unit, head.taught_prototypes)
+    return score, xp.concat([cosine, taught], axis=1), product(seen.view, head.taught_weights)
 
 
 def _with_taught(probability: Array, answer: Array, head: Head) -> Array:
