@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.kernels.compiled import compiled
+from schemas.avro.alike import WORTH, double_at, float_at, read_alike, text_at
 from schemas.avro.program import (
     ARRAY,
     ARRAY_END,
@@ -70,10 +71,6 @@ def run_program(buf, at, end, rows, aux, columns, number, whole, table, count, s
     left = np.zeros(32, np.int64)  # MAX_DEPTH bounds the nesting
     depth = -1
     row = np.int64(0)
-    view4 = np.empty(4, np.uint8)
-    float4 = view4.view(np.float32)
-    view8 = np.empty(8, np.uint8)
-    float8 = view8.view(np.float64)
     pc = 0
     while pc < n:
         op = rows[pc, 0]
@@ -98,18 +95,12 @@ def run_program(buf, at, end, rows, aux, columns, number, whole, table, count, s
         if op == FLOAT:
             if at + 4 > end:
                 return TRUNCATED
-            view4[0] = buf[at]
-            view4[1] = buf[at + 1]
-            view4[2] = buf[at + 2]
-            view4[3] = buf[at + 3]
-            value = np.float64(float4[0])
+            value = float_at(buf, at)
             at += 4
         elif op == DOUBLE:
             if at + 8 > end:
                 return TRUNCATED
-            for b in range(8):
-                view8[b] = buf[at + b]
-            value = float8[0]
+            value = double_at(buf, at)
             at += 8
         elif op == BOOLEAN:
             if at >= end:
@@ -178,13 +169,7 @@ def run_program(buf, at, end, rows, aux, columns, number, whole, table, count, s
                     return BAD_SIZE
                 if long > end - at:
                     return TRUNCATED
-                value = np.float64(0.0)
-                scale = 1.0
-                for i in range(4):
-                    if i >= long:
-                        break
-                    value += scale * buf[at + i]
-                    scale *= 256.0
+                value = text_at(buf, at, long)
                 if rows[pc, 2] == SCALAR:
                     whole[rows[pc, 3], 0] = at
                     whole[rows[pc, 3], 1] = long
@@ -230,6 +215,13 @@ def run_program(buf, at, end, rows, aux, columns, number, whole, table, count, s
                     if row + long > capacity:
                         state[1] = row + long
                         return MORE_ROWS
+                    if long >= WORTH:
+                        # all but the last, whose end tells `ARRAY_END` what comes next
+                        done, at = read_alike(
+                            buf, at, end, rows, aux, begin + 1, after - 1, table, columns[wanted, 0], columns[wanted, 1], row, long - 1
+                        )
+                        left[depth] -= done
+                        row = np.int64(row + done)
                     for c in range(columns[wanted, 0], columns[wanted, 1]):
                         table[c, row] = np.nan
                 pc = begin + 1
