@@ -34,7 +34,10 @@ def main(arguments: Sequence[str]) -> int:
     """Parse and run; a failure is one line."""
     parser = argparse.ArgumentParser("python -m benchmarks", description="The naive stack beside ours, on the same packets in one run.")
     parser.add_argument("--quick", action="store_true", help="short: everything runs, nothing is long enough to quote")
-    parser.add_argument("--only", choices=("stages", "broker"), help="one half")
+    parser.add_argument("--only", choices=("stages", "histories", "broker"), help="one part")
+    parser.add_argument(
+        "--against", type=Path, metavar="FOLDER", help="another checkout whose costs of histories are measured in turn with ours"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write every figure as JSON here too")
     parser.add_argument("--bundle", type=Path, metavar="FOLDER", help="model bundle (default: the one that ships)")
     parser.add_argument("--name", default="", help="added to the result's file name")
@@ -46,7 +49,7 @@ def bench(options: argparse.Namespace) -> int:
     """Measure as asked."""
     check_writable(options.report)
     screen = Console()
-    report = measure(options.quick, options.only, options.bundle, screen)
+    report = measure(options.quick, options.only, options.bundle, screen, against=options.against)
     show(report, screen)
     name = "-".join(filter(None, ("quick" if options.quick else "", options.only, options.name))) or "full"
     path = RESULTS / f"{report['date'][:10]}-{name}.json"
@@ -56,8 +59,8 @@ def bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: Console) -> dict[str, Any]:
-    """Run both halves (or one) and put the report together."""
+def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: Console, *, against: Path | None = None) -> dict[str, Any]:
+    """Run all parts (or one) and put the report together."""
     from pipeline.state import load
     from registry.bundle import load as load_bundle
 
@@ -85,13 +88,18 @@ def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: C
         "model": state.model,
         "scoring_id": state.scoring_id,
     }
-    if only != "broker":
+    if only in (None, "stages"):
         from benchmarks.stages import measure as measure_stages
 
         with screen.status("stage by stage"):
             report["stages"] = [row.figures() for row in measure_stages(packets, bundle, state, repeats=3 if quick else 7)]
         report["detections"] = len(packets.values)
-    if only != "stages":
+    if only in (None, "histories"):
+        from benchmarks.histories import measure as measure_histories
+
+        with screen.status("histories"):
+            report["histories"] = measure_histories(packets, repeats=3 if quick else 7, against=against)
+    if only in (None, "broker"):
         report["broker"] = through_kafka(packets, quick, bundle_folder, screen)
         ours = report["broker"]["ours"]
         report["packets"], report["rejected"] = ours["packets"], {"all": ours["rejected"]} if ours["rejected"] else {}
@@ -129,19 +137,26 @@ def commit() -> str:
 
 def judge(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each target with what was reached; None where it was not measured."""
-    broker = report.get("broker")
-    if broker is None:
-        return []
+    rows: list[tuple[str, float | None, str, float, str]] = []
+    if "histories" in report:
+        from benchmarks.histories import targets
+
+        rows += targets(report["histories"])
+    if "broker" in report:
+        rows += _of_broker(report["broker"])
+    return [
+        {"target": name, "reached": value, "limit": limit, "unit": unit, "sense": sense, "passed": passes(value, sense, limit)}
+        for name, value, sense, limit, unit in rows
+    ]
+
+
+def _of_broker(broker: Mapping[str, Any]) -> list[tuple[str, float | None, str, float, str]]:
     ours, naive = broker["ours"], broker["naive"]
-    rows = [
+    return [
         ("end to end through Kafka, naive over ours, CPU a packet", naive["cpu_us"] / ours["cpu_us"], ">=", RATIO, "×"),
         ("end to end through Kafka, CPU a packet", ours["cpu_us"], "<=", COST_US, "µs"),
         (f"p99 at {ours['paced']['rate']:g} packets/s", ours["paced"]["p99_ms"], "<=", P99_MS, "ms"),
         (f"first alert after {ours['quiet']['quiet_s']:g} quiet seconds, the worst", ours["quiet"]["worst_ms"], "<=", FIRST_MS, "ms"),
-    ]
-    return [
-        {"target": name, "reached": value, "limit": limit, "unit": unit, "sense": sense, "passed": passes(value, sense, limit)}
-        for name, value, sense, limit, unit in rows
     ]
 
 
@@ -156,6 +171,8 @@ def show(report: Mapping[str, Any], screen: Console) -> None:
     """The tables."""
     if "stages" in report:
         screen.print(stage_table(report["stages"]))
+    if "histories" in report:
+        screen.print(history_table(report["histories"]))
     if "broker" in report:
         screen.print(broker_table(report["broker"]))
     if report["targets"]:
@@ -174,6 +191,25 @@ def stage_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("note", style="dim")
     for row in rows:
         table.add_row(row["stage"], number(row["naive_us"]), number(row["ours_us"]), number(row["ratio"], "×"), row["note"])
+    return table
+
+
+def history_table(report: Mapping[str, Any]) -> Table:
+    """Costs by length of history, beside another checkout's where there was one."""
+    table = Table(title="CPU an alert by points of history [µs], medians", title_justify="left", pad_edge=False)
+    against = report["against"]
+    for name in ("points", "", *((against, "ours", "ratio") if against else ("ours",))):
+        table.add_column(name, justify="left" if not name else "right")
+
+    def add(points: str, what: str, new: float | None, old: float | None) -> None:
+        beside = [number(old), number(new), number(new / old if new and old else None, "×")]
+        table.add_row(points, what, *(beside if against else [number(new)]))
+
+    for row in report["rows"]:
+        new, old = row["new"], row.get("old", {})
+        for what, name in (("whole packet", "whole_us"), ("decode", "decode_us"), ("period search of one that is folded", "fold_us")):
+            add(f"{row['points']:,}", what, new[name], old.get(name))
+    add("", "decode a point more", report["per_point_us"]["new"], report["per_point_us"].get("old"))
     return table
 
 

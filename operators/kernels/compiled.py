@@ -22,7 +22,7 @@ import types
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,27 @@ _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _VALUES = (bool, int, float, complex, str, bytes, type(None))
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any] | None = None, *, reassociate: bool = False) -> Any:
     """Compile on the first call, without the interpreter lock; the result is kept on disk where there is a folder that is ours alone.
+
+    Parameters
+    ----------
+    function : callable, optional
+        None: what is returned is a decorator.
+    reassociate : bool
+        Sums may be taken in another order, as many terms at a time as the processor has lanes: results may differ in their last bits from
+        one kind of processor to another, never on one.
+
+    Notes
+    -----
 
     Where there is none (a read-only install whose user has no cache folder, or one that others may write) it is compiled at every start:
     machine code is run as it is read, so it is read from nowhere that somebody else could have filled.
     """
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    if function is None:
+        return partial(compiled, reassociate=reassociate)
+    flags = {"reassoc", "contract", "nsz"} if reassociate else False
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", fastmath=flags)(function)
     folder = cache_folder()
     if folder is not None:
         dispatcher._cache = _Cache(function, folder)

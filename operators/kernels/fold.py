@@ -1,6 +1,6 @@
-"""The loops behind `operators.fold`: extirpolation, periodogram, trial periods, harmonic fits, folded curves.
+"""The loops behind `operators.fold`: extirpolation, periodogram, trial periods, the search among them.
 
-magnitudes of one star, (N,) float64 → sums on a grid, power at frequencies, a period, a curve against phase
+magnitudes of one star, (N,) float64 → sums on a grid, power at frequencies, a period
 """
 
 from __future__ import annotations
@@ -8,11 +8,23 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.compiled import compiled
+from operators.kernels.harmonics import HARMONICS, harmonic_fit
 
-HARMONICS = 8
-"""Of the fitted curve: enough for the rise of an RRab and the eclipses of a close binary."""
-_RIDGE = 2e-4
-"""Strength of the prior on harmonic h, times h²: keeps gaps in phase from being filled with waves."""
+TRIAL_BINS = 16
+OFFSETS = 13
+"""Trials around each centre, `APART` of the span's own step from each other."""
+APART = 0.05
+PEAKS = 6
+KEEP = 7
+"""Centres whose best trial is fitted, and two peaks of the periodogram."""
+MULTIPLES = np.array([1.0, 0.5, 2.0, 1 / 3, 3.0, 0.25])
+ALIAS = 0.005
+"""Half-width [1/d] of what is masked around whole numbers of cycles a day."""
+_WELL_SAMPLED = 0.9998**2
+"""Of |Σ w exp 4πift|²: beyond it the points lie at two opposite phases, and a sine through them is bounded."""
+_BITS = 52
+_WHOLE = np.int64(1 << _BITS)
+_SHIFT = np.int64(_BITS - 4)  # sixteen bins
 
 
 @compiled
@@ -41,7 +53,13 @@ def lomb_scargle(data, window, correction, total, count, power):  # type: ignore
         # The transform has exp(-i): sines change their sign. `correction` undoes the spreading.
         c, s = data[k].real * correction[k], -data[k].imag * correction[k]
         c2, s2 = window[k].real * correction[k], -window[k].imag * correction[k]
-        size = np.sqrt(c2 * c2 + s2 * s2) + 1e-30
+        square = c2 * c2 + s2 * s2
+        if square < _WELL_SAMPLED:
+            # the same quadratic form without turning it to its axes
+            form = 0.5 * (c * c * (1 - c2) + s * s * (1 + c2)) - c * s * s2
+            power[k] = min(form / (0.25 * (1 - square) * total), 1.0)
+            continue
+        size = np.sqrt(square) + 1e-30
         cosine2 = c2 / size
         # cos and sin of ω τ from those of 2 ω τ
         co = np.sqrt(max(0.5 * (1 + cosine2), 0.0))
@@ -104,127 +122,134 @@ def highest(power, first, apart, peaks):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def dispersion(t, m, w, frequency, bins, sums):  # type: ignore[no-untyped-def]
-    """Weighted variance left within phase bins, over the whole, for each frequency; the bins are as good as they are filled.
+def dispersion(t, m, w, centre, apart, left):  # type: ignore[no-untyped-def]
+    """Weighted variance left within phase bins, over the whole, at frequencies around a centre; fills left (OFFSETS,).
 
-    Σ over bins of (Σ w m)² / Σ w, less its expectation from noise (analysis of variance: Schwarzenberg-Czerny 1989).
+    Σ over bins of (Σ w m)² / Σ w, less its expectation from noise (analysis of variance: Schwarzenberg-Czerny 1989). Phases are integers,
+    2^52 a turn: from one frequency to the next each is moved by the same step, and its first four bits are its bin.
     """
     n = len(t)
+    phase, step, wm = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
     total = 0.0
     for j in range(n):
-        total += w[j] * m[j] * m[j]
-    out = np.empty(len(frequency))
-    for i in range(len(frequency)):
-        for b in range(bins):
-            sums[0, b] = 0.0
-            sums[1, b] = 0.0
-        f = frequency[i]
+        x = t[j] * (centre - (OFFSETS // 2) * apart)
+        phase[j] = np.int64((x - np.floor(x)) * _WHOLE)
+        x = t[j] * apart
+        step[j] = np.int64((x - np.floor(x)) * _WHOLE)
+        wm[j] = w[j] * m[j]
+        total += wm[j] * m[j]
+    sums = np.empty((2, TRIAL_BINS, 2))
+    for i in range(OFFSETS):
+        sums[:] = 0.0
         for j in range(n):
-            x = t[j] * f
-            b = int((x - np.floor(x)) * bins)
-            if b >= bins:
-                b = bins - 1
-            sums[0, b] += w[j] * m[j]
-            sums[1, b] += w[j]
+            b = (phase[j] & (_WHOLE - 1)) >> _SHIFT
+            sums[j & 1, b, 0] += wm[j]  # two sets in turn: one need not wait for the other
+            sums[j & 1, b, 1] += w[j]
+            phase[j] += step[j]
         between = 0.0
         filled = 0
-        for b in range(bins):
-            if sums[1, b] > 0:
-                between += sums[0, b] * sums[0, b] / sums[1, b]
+        for b in range(TRIAL_BINS):
+            weight = sums[0, b, 1] + sums[1, b, 1]
+            if weight > 0:
+                moment = sums[0, b, 0] + sums[1, b, 0]
+                between += moment * moment / weight
                 filled += 1
-        free = max(n - filled, 1)
-        out[i] = (total - between) / total * (n - 1) / free
-    return out
+        left[i] = (total - between) / total * (n - 1) / max(n - filled, 1)
 
 
 @compiled
-def harmonic_fit(t, m, w, f, coefficients):  # type: ignore[no-untyped-def]
-    """Weighted least squares on 1, cos, sin of h 2πft; fills `coefficients` (2 H + 1) and returns Σ w r² / Σ w."""
-    size = len(coefficients)
-    count = (size - 1) // 2
-    matrix = np.zeros((size, size))
-    right = np.zeros(size)
-    row = np.empty(size)
-    weight = 0.0
-    square = 0.0
-    for j in range(len(t)):
-        x = 2 * np.pi * ((t[j] * f) % 1.0)
-        c1, s1 = np.cos(x), np.sin(x)
-        row[0] = 1.0
-        c, s = 1.0, 0.0
-        for h in range(count):
-            c, s = c * c1 - s * s1, s * c1 + c * s1
-            row[2 * h + 1] = c
-            row[2 * h + 2] = s
-        for a in range(size):
-            wa = w[j] * row[a]
-            right[a] += wa * m[j]
-            for b in range(a + 1):
-                matrix[a, b] += wa * row[b]
-        weight += w[j]
-        square += w[j] * m[j] * m[j]
-    for a in range(1, size):
-        h = (a - 1) // 2 + 1
-        matrix[a, a] += _RIDGE * weight * h * h
-    matrix[0, 0] += 1e-9 * weight
-    # Cholesky in place, then both substitutions
-    for a in range(size):
-        for b in range(a + 1):
-            v = matrix[a, b]
-            for k in range(b):
-                v -= matrix[a, k] * matrix[b, k]
-            if a == b:
-                matrix[a, a] = np.sqrt(max(v, 1e-300))
-            else:
-                matrix[a, b] = v / matrix[b, b]
-    for a in range(size):
-        v = right[a]
-        for k in range(a):
-            v -= matrix[a, k] * row[k]
-        row[a] = v / matrix[a, a]
-    for a in range(size - 1, -1, -1):
-        v = row[a]
-        for k in range(a + 1, size):
-            v -= matrix[k, a] * coefficients[k]
-        coefficients[a] = v / matrix[a, a]
-    left = 0.0
-    for j in range(len(t)):
-        r = m[j] - harmonic_value(coefficients, (t[j] * f) % 1.0)
-        left += w[j] * r * r
-    return left / weight
+def search(t, m, w, power, length, span, slow):  # type: ignore[no-untyped-def]
+    """The frequency that folds best, the highest power, and the highest at the slow end; `power` at k / length, changed in place.
+
+    Peaks of the power and of its harmonic sum, with their multiples, are tried by analysis of variance; the best are fitted by harmonics.
+    """
+    count = len(power)
+    fastest = (count - 1) / length
+    first = int(np.ceil(slow * length))
+    slowest = 0.0
+    for k in range(1, min(max(first, 2), count)):
+        slowest = max(slowest, power[k])
+    highest_power = 0.0
+    for k in range(count):
+        f = k / length
+        if k < first or (f > 0.5 and abs(f - np.round(f)) < ALIAS):
+            power[k] = 0.0
+        highest_power = max(highest_power, power[k])
+    total = np.empty(count)
+    harmonic_sum(power, 5, total)
+    peaks = np.zeros((2, PEAKS), np.int64)
+    a = highest(power, first, 4, peaks[0])
+    b = highest(total, first, 4, peaks[1])
+    if a + b == 0:
+        return slow, 0.0, slowest
+    centres = np.empty((a + b) * len(MULTIPLES))
+    n = 0
+    for k in range(a + b):
+        f = (peaks[0, k] if k < a else peaks[1, k - a]) / length
+        for multiple in MULTIPLES:
+            if f * multiple >= slow and f * multiple <= fastest:
+                centres[n] = f * multiple
+                n += 1
+    centres = np.unique(centres[:n])
+    n = len(centres)
+    least, best = np.empty(n), np.empty(n)
+    left = np.empty(OFFSETS)
+    apart = APART / span
+    for k in range(n):
+        dispersion(t, m, w, centres[k], apart, left)
+        i = np.argmin(left)
+        least[k] = left[i]
+        best[k] = centres[k] + (i - OFFSETS // 2) * apart
+    order = np.argsort(least, kind="mergesort")
+    kept = min(KEEP, n)
+    starts = np.empty(kept + 2)
+    for k in range(kept):
+        starts[k] = best[order[k]]
+    for k in range(min(a, 2)):
+        starts[kept] = peaks[0, k] / length
+        kept += 1
+    return refine(t, m, w, starts[:kept], span, slow, fastest), highest_power, slowest
 
 
 @compiled
-def harmonic_value(coefficients, phase):  # type: ignore[no-untyped-def]
-    x = 2 * np.pi * phase
-    c1, s1 = np.cos(x), np.sin(x)
-    c, s = 1.0, 0.0
-    value = coefficients[0]
-    for h in range((len(coefficients) - 1) // 2):
-        c, s = c * c1 - s * s1, s * c1 + c * s1
-        value += coefficients[2 * h + 1] * c + coefficients[2 * h + 2] * s
-    return value
+def refine(t, m, w, starts, span, slow, fastest):  # type: ignore[no-untyped-def]
+    """The best of some frequencies by a fit of harmonics, and the shortest of its multiples' periods that explains the curve as well."""
+    wide = np.array([-0.06, 0.0, 0.06]) / span
+    fine = np.array([-0.03, -0.015, 0.015, 0.03]) / span
+    narrow = np.array([-0.03, 0.0, 0.03]) / span
+    first, second = np.inf, np.inf  # variances and frequencies of the two best
+    f, g = np.inf, np.inf
+    for start in starts:
+        variance, at = nearest(t, m, w, start, wide, np.inf)
+        if variance < first or (variance == first and at < f):
+            second, g = first, f
+            first, f = variance, at
+        elif variance < second or (variance == second and at < g):
+            second, g = variance, at
+    first, f = nearest(t, m, w, f, fine, first)
+    if second < np.inf:
+        second, g = nearest(t, m, w, g, fine, second)
+        if second < first or (second == first and g < f):
+            first, f = second, g
+    # The shortest period that explains it: one whose multiple gains no more than its noise would.
+    allowed = first * (1 + 12.0 / len(t)) + 1e-4
+    for _ in range(2):
+        for factor in (2.0, 3.0):
+            if slow <= f * factor <= fastest:
+                other, at = nearest(t, m, w, f * factor, narrow, np.inf)
+                if other <= allowed:
+                    f = at
+                    break
+    return min(max(f, slow), fastest)
 
 
 @compiled
-def folded(t, m, w, f, coefficients, width, curve):  # type: ignore[no-untyped-def]
-    """The curve at evenly spaced phases: a local mean (Gaussian of `width` turns) pulled to the harmonic fit by two points' weight."""
-    bins = len(curve)
-    prior = 0.0
-    for j in range(len(t)):
-        prior += w[j]
-    prior *= 2.0 / len(t)
-    up = np.zeros(bins)
-    down = np.zeros(bins)
-    reach = int(np.ceil(3 * width * bins))
-    for j in range(len(t)):
-        x = t[j] * f
-        x = (x - np.floor(x)) * bins
-        near = int(x)
-        for b in range(near - reach, near + reach + 2):
-            off = (x - b) / bins / width
-            k = w[j] * np.exp(-0.5 * off * off)
-            up[b % bins] += k * m[j]
-            down[b % bins] += k
-    for b in range(bins):
-        curve[b] = (up[b] + prior * harmonic_value(coefficients, b / bins)) / (down[b] + prior)
+def nearest(t, m, w, f, steps, known):  # type: ignore[no-untyped-def]
+    """Variance and frequency of the best fit at some steps from a frequency, whose own variance may be known; of equal ones the lower."""
+    coefficients = np.empty(2 * HARMONICS + 1)
+    best, at = known, f
+    for step in steps:
+        variance = harmonic_fit(t, m, w, f + step, coefficients)
+        if variance < best or (variance == best and f + step < at):
+            best, at = variance, f + step
+    return best, at

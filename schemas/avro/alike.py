@@ -3,8 +3,8 @@
 in → the bytes of a block's items, the rows of the program that reads one item
 out → the wanted columns, how many items were read, and where the next one begins
 
-An item of a history has some fifty fields of which six are wanted, and which of them are null, how many bytes a number takes, how long a text
-is: that makes its layout. A history has few layouts. One is learned from an item that is walked over: which bytes decide about it (null
+An item of a history has some fifty fields of which six are wanted. Which of them are null, how many bytes a number takes, how long a text
+is: that makes its layout, and a history has few. One is learned from an item that is walked over: which bytes decide about it (null
 branches whole, of a number's bytes the top bits, lengths whole) and where the wanted values lie. An item whose deciding bytes are the same
 would be walked over in the same steps, so its values lie in the same places. What does not fit, or breaks a rule, is left to `machine`.
 """
@@ -93,7 +93,8 @@ def long_at(buf, at, end):  # type: ignore[no-untyped-def] # pragma: no cover
 def learn(buf, at, end, rows, aux, first, last, mask, fixed, reads):  # type: ignore[no-untyped-def] # pragma: no cover
     """The layout of the item at `at`, read by rows first … last - 1 of a program: its bytes and how many values are read; 0: none.
 
-    mask, fixed (MOST_BYTES,) uint8, zeros before: byte & mask == fixed wherever an item has this layout; reads (…, 4): see `_OFFSET` and its like.
+    mask, fixed (MOST_BYTES,) uint8, zeros before: byte & mask == fixed wherever an item has this layout.
+    reads (…, 4): see `_OFFSET` and its like.
     """
     start = at
     wanted = 0
@@ -111,7 +112,7 @@ def learn(buf, at, end, rows, aux, first, last, mask, fixed, reads):  # type: ig
                 continue
         begin = at
         size = np.int64(0)
-        if op == SKIP or op == FIXED:
+        if op in (SKIP, FIXED):
             at += rows[pc, 1]
         elif op == FLOAT:
             at += 4
@@ -199,7 +200,7 @@ def read_alike(buf, at, end, rows, aux, first, last, table, low, high, row, most
                 value = text_at(buf, place, reads[found, r, _AUX])
             elif kind == BOOLEAN:
                 value = 1.0 if buf[place] != 0 else 0.0
-            elif kind == LONG or kind == ENUM:
+            elif kind in (LONG, ENUM):
                 number, _ = long_at(buf, place, end)
                 if kind == ENUM:
                     symbols = reads[found, r, _AUX]
