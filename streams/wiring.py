@@ -5,6 +5,7 @@ alerts.* ──► Batcher (ingest) ──► Detector (detect) ──► Delive
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import socket
@@ -24,9 +25,10 @@ from streams import metrics
 from streams.agents.batcher import Batcher
 from streams.agents.detector import Detector, Doubles, EngineFailure, Incoming, Revisions, Scored, Scorer
 from streams.kafka import topics
+from streams.kafka.buffer import BUFFER
 from streams.kafka.liveness import Liveness
 from streams.kafka.producer import Deliverer, producer_options
-from streams.kafka.transport import PromptTransport
+from streams.kafka.transport import App, packets
 from streams.telemetry import Tally, encode_summary
 
 if TYPE_CHECKING:
@@ -41,10 +43,14 @@ FLOW_FAILED = 75
 """Exit status: the broker, or the flow itself; the same."""
 LOOK_EVERY = 5.0
 """How often the committed offsets are looked at [s]."""
-BUFFER = 512
-"""Packets Faust fetches ahead of the batcher: 40 MB of ZTF's."""
+SETTLE_WITHIN = 6.0
+"""How long a rebalance may wait for what is in hand [s]; the group waits for ten."""
 FETCH_BYTES = 2 * 1024 * 1024
 """Of a partition at once; 16 MB cost half as much again in copies [bytes]."""
+HEARTBEAT_S = 0.5
+"""How soon a member learns of a rebalance, as its partitions wait for it [s]."""
+METADATA_MS = 5_000
+"""How soon new partitions and topics made anew are seen [ms]."""
 
 
 class Pipeline:
@@ -119,6 +125,7 @@ class Flow:
                 deliverer.send,
                 self._acknowledge,
                 self._failed,
+                weigh=lambda packet: len(packet.value),
             )
 
     def _encode(self, detection: Detection) -> bytes:
@@ -129,17 +136,25 @@ class Flow:
         await self.start()
         batcher = self._batcher
         assert batcher is not None
-        async for event in stream.noack().events():
-            message = event.message
+        async for arrived in packets(stream):
             # Kafka allows records and headers without a value. A record without one is an empty packet: rejected, and not the worker's end.
-            headers = [(name, value) for name, value in message.headers or () if value is not None]
-            appended_ms = round(message.timestamp * 1000)
-            await batcher.put(Incoming(event.value or b"", message.topic, message.partition, message.offset, appended_ms, headers, event))
+            headers = [(name, value) for name, value in arrived.headers if value is not None]
+            topic, partition = arrived.place
+            await batcher.put(Incoming(arrived.value or b"", topic, partition, arrived.offset, arrived.timestamp_ms or 0, headers, arrived))
 
     async def drain(self) -> None:
         """Finish what was taken."""
         if self._batcher is not None:
             await self._batcher.drain()
+
+    async def settle(self) -> None:
+        """Finish what is in hand, and go on; gives up where that takes longer than a rebalance may."""
+        if self._batcher is not None:
+            try:
+                async with asyncio.timeout(SETTLE_WITHIN):
+                    await self._batcher.settle()
+            except TimeoutError:
+                log.warning("a rebalance did not wait any longer for what is in hand; it comes again")
 
     async def stop(self) -> None:
         """Let the producer go."""
@@ -171,9 +186,7 @@ class Flow:
         self._on_fatal(ENGINE_FAILED if isinstance(error, EngineFailure) else FLOW_FAILED, f"{type(error).__name__}: {error}")
 
 
-def make_app(
-    settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callable[[int, str], None] | None = None
-) -> tuple[faust.App, Flow]:
+def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callable[[int, str], None] | None = None) -> tuple[App, Flow]:
     """The application of a worker.
 
     Parameters
@@ -188,15 +201,22 @@ def make_app(
 
     Returns
     -------
-    (faust.App, Flow)
+    (App, Flow)
         The application, not started, and what its agent runs.
     """
     options = settings.client_options()
     name = member(settings, slot)
     folder = settings.state / "faust" / str(slot)
     folder.mkdir(parents=True, exist_ok=True)
-    app = faust.App(
+
+    def end(status: int, why: str) -> None:
+        log.error("worker ends", status=status, why=why)
+
+    fatal = on_fatal or end
+    flow = Flow(settings, scorer, name, fatal)
+    app = App(
         settings.app_id,
+        settle=flow.settle,
         broker=[f"kafka://{server}" for server in options["bootstrap_servers"]],
         broker_credentials=_credentials(settings),
         datadir=str(folder),
@@ -207,11 +227,12 @@ def make_app(
         # A static member: its restart is no rebalance, and after a kill its place is free after ten seconds and not after sixty.
         consumer_group_instance_id=name,
         broker_session_timeout=10.0,
-        broker_heartbeat_interval=2.0,
+        broker_heartbeat_interval=HEARTBEAT_S,
         broker_commit_interval=0.5,
         broker_check_crcs=False,  # TCP and the broker have checked; it costs 45 µs a packet
         consumer_max_fetch_size=FETCH_BYTES,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MS,
         producer_max_request_size=9_500_000,
         stream_buffer_maxsize=BUFFER,
         topic_disable_leader=True,
@@ -219,13 +240,6 @@ def make_app(
         web_enabled=False,
         worker_redirect_stdouts=False,
     )
-
-    def end(status: int, why: str) -> None:
-        log.error("worker ends", status=status, why=why)
-
-    app.transport = PromptTransport(app.conf.broker_consumer, app)
-    fatal = on_fatal or end
-    flow = Flow(settings, scorer, name, fatal)
 
     async def detect(stream: Any) -> None:
         await flow.run(stream)
