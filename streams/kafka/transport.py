@@ -39,6 +39,7 @@ from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
 from streams.kafka.buffer import Buffer
+from streams.kafka.consumer import CheckedConsumer
 from streams.kafka.loop import Loop
 
 FETCH_WAIT_MS = 40
@@ -110,7 +111,7 @@ class _Thread(AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # read when the consumer starts; Faust has no setting for it
         consumer._fetch_max_bytes = FETCH_BYTES_ALL
-        return consumer
+        return CheckedConsumer.adopt(consumer)
 
     async def getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - as Faust has it
         """Records that wait at the consumer, or come within `timeout` [s]; called on the main loop."""
