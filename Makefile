@@ -34,8 +34,9 @@ lint: $(VENV)/test.stamp   ## ruff
 types: $(VENV)/test.stamp  ## mypy, strict
 	@$(BIN)/mypy
 
-contracts: $(VENV)/test.stamp  ## imports go downward only
+contracts: $(VENV)/test.stamp  ## imports go downward only and in no circle, names stand once, files stay short
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tools.check_house
 
 lock:            ## write the hashed locks anew (needs uv)
 	@requirements/lock.sh

@@ -27,8 +27,9 @@ from benchmarks.naive_packet import Curve, context_of, curve_of
 from gpu.eager import EagerSession
 from learning.export import restore
 from operators.context import N_CONTEXT
-from operators.features import FEATURES, NAMES, SPLIT
-from operators.prototypes import LEAST as LEAST_SHARE
+from operators.features import FEATURES, NAMES, SPLIT, comparable
+from operators.head import LEAST as LEAST_SHARE
+from operators.head import LOWEST, NAMED
 from operators.tokens import BAND_CENTRES, BAND_WIDTH, N_FEATURES, PERIODS
 from operators.types import CONTEXT, F32, N_TOKENS, RAW_STAMP, STAMP
 from pipeline.state import ScoringState
@@ -205,7 +206,7 @@ class Naive:
 
     def __init__(self, bundle: Bundle, state: ScoringState) -> None:
         self.session = EagerSession(restore(bundle.encoder), buckets=(1,))
-        self.heads = bundle.heads
+        self.weights = bundle.head
         self.names = (*bundle.classes, OTHER)
         self.state = state
         self.schema = fastavro.parse_schema(json.loads(SUBJECTS["detections-value"].schema_text))
@@ -215,20 +216,23 @@ class Naive:
         embedded = self.session.run(tokens[None], stamps[None], context[None])
         return embedded.embedding[0], embedded.logits[0]
 
-    def head(self, embedding: F32, logits: F32) -> dict[str, Any]:
-        """Prototypes and zero-shot logits → probabilities, novelty, conformal set."""
-        heads = self.heads
-        shifted = embedding - heads.centre
-        cosine = heads.prototypes @ (shifted / max(np.linalg.norm(shifted), 1e-6))
-        spoken = np.log(np.maximum(np.exp(log_softmax(logits)) @ heads.zero_shot, LEAST_SHARE))
-        known = np.exp(log_softmax((heads.cosine_weight * cosine + heads.zero_shot_weight * spoken) / heads.temperature))
+    def head(self, embedding: F32, logits: F32, named: F32) -> dict[str, Any]:
+        """Prototypes, zero-shot logits and the ridge → probabilities, novelty, conformal set."""
+        head = self.weights
+        shifted = embedding - head.centre
+        unit, log_kinds = shifted / max(np.linalg.norm(shifted), 1e-6), log_softmax(logits)
+        cosine = head.prototypes @ unit
+        zero_shot = np.log(np.maximum(np.exp(log_kinds) @ head.zero_shot, LEAST_SHARE))
+        view = np.concatenate([unit, np.clip(log_kinds, LOWEST, 0) / head.kind_scale, NAMED * comparable(named[None])[0]])
+        score = head.cosine_weight * cosine + head.zero_shot_weight * zero_shot + head.ridge @ view + head.offset
+        known = np.exp(log_softmax(score / head.temperature))
         nearest = int(cosine.argmax())
         distance = 1 - float(cosine[nearest])
-        novelty = 1 / (1 + math.exp(-min(max((distance - float(heads.novelty_location)) / float(heads.novelty_scale), -30), 30)))
+        novelty = 1 / (1 + math.exp(-min(max((distance - float(head.novelty_location)) / float(head.novelty_scale), -30), 30)))
         probability = np.append(known * (1 - novelty), novelty)
-        prior = probability * heads.prior
+        prior = probability * head.prior
         order = np.argsort(-probability, kind="stable")
-        inside = np.cumsum(probability[order]) - probability[order] <= heads.conformal
+        inside = np.cumsum(probability[order]) - probability[order] <= head.conformal
         return {
             "probability": probability,
             "prior": prior / prior.sum(),
@@ -287,8 +291,8 @@ class Naive:
         """Packet → Detection, start to end."""
         alert = decode(packet)
         curve, context, read, seen, around = self.inputs(alert)
-        judged = self.head(*self.network(read, seen, around))
-        return self.record(alert, curve, context, judged, features(curve))
+        named = features(curve)
+        return self.record(alert, curve, context, self.head(*self.network(read, seen, around), named), named)
 
 
 def log_softmax(x: F32) -> F32:

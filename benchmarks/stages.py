@@ -19,8 +19,8 @@ from benchmarks import naive
 from benchmarks.naive_packet import context_of, curve_of
 from benchmarks.packets import Packets
 from operators.context import context
-from operators.features import features
-from operators.prototypes import judge
+from operators.features import comparable, features
+from operators.head import Views, judge
 from operators.stamps import stamps
 from operators.tokens import tokens
 from operators.types import F32, RAW_STAMP
@@ -130,7 +130,7 @@ def _naive_pass(rival: naive.Naive, packets: Sequence[bytes], timer: Timer) -> N
     around = each("context", naive.surroundings, contexts)
     named = each("features", naive.features, curves)
     embedded = each("network", rival.network, read, seen, around)
-    judged = each("head", lambda pair: rival.head(*pair), embedded)
+    judged = each("head", lambda pair, f: rival.head(pair[0], pair[1], f), embedded, named)
     each("record out", rival.record, alerts, curves, contexts, judged, named)
     each(WHOLE, rival.score, packets)
 
@@ -158,7 +158,7 @@ def _our_pass(state: ScoringState, blind: Decoder, packets: Sequence[bytes], tim
     around = each("context", context, decoded)
     named = [np.asarray(x) for x in each("features", features, decoded)]
     embedded = each("network", state.session.run, read, seen, around)
-    judged = each("head", lambda e: judge(e.embedding, e.logits, state.heads), embedded)
+    judged = each("head", lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), state.head), embedded, named)
     each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, f, state)], decoded, judged, named)
     each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, codec.Detection)], batches)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -217,6 +218,59 @@ def describe(
             report=report,
         )
     )
+
+
+rejects = typer.Typer(help="Rejected packets: list them, look at one, send them to their topics again.", rich_markup_mode=None)
+app.add_typer(rejects, name="rejects")
+
+Reasons = Annotated[list[str] | None, typer.Option("--reason", metavar="REASON", help="Only this error class; may be repeated.")]
+Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="Only those rejected since: 30m, 2h, 7d, or a time.")]
+
+
+@rejects.command("ls")
+def rejects_ls(
+    reason: Reasons = None,
+    since: Since = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many of the newest are listed.")] = 20,
+    kafka: Kafka = None,
+    state: State = None,
+) -> None:
+    """How many packets were rejected, why, and the newest of them."""
+    from console.commands import rejects as command
+
+    wanted, begin = command.reasons(reason or []), command.since_ms(since, time.time())
+    raise typer.Exit(command.ls(with_broker(settings(kafka=kafka, state=state)), wanted, begin, as_json=json, limit=limit))
+
+
+@rejects.command("show")
+def rejects_show(
+    packet: Annotated[str, typer.Argument(metavar="ID", help="As `protonova rejects ls` lists it, such as 0/17.")],
+    kafka: Kafka = None,
+    state: State = None,
+) -> None:
+    """One rejected packet: where it came from, why it was rejected, what can be decoded of it."""
+    from console.commands import rejects as command
+
+    raise typer.Exit(command.show(with_broker(settings(kafka=kafka, state=state)), packet))
+
+
+@rejects.command("redrive")
+def rejects_redrive(
+    packets: Annotated[list[str] | None, typer.Argument(metavar="[ID…]", help="Only these; default: all that match.")] = None,
+    reason: Reasons = None,
+    since: Since = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    most_attempts: Annotated[int, typer.Option("--most-attempts", min=1, help="Leave packets that were rejected so often.")] = 5,
+    kafka: Kafka = None,
+    state: State = None,
+) -> None:
+    """Send rejected packets to their alert topics again, each once."""
+    from console.commands import rejects as command
+
+    wanted, begin = command.reasons(reason or []), command.since_ms(since, time.time())
+    found = with_broker(settings(kafka=kafka, state=state))
+    raise typer.Exit(command.redrive(found, wanted, begin, packets or [], dry_run=dry_run, most_attempts=most_attempts))
 
 
 @app.command()

@@ -1,10 +1,11 @@
-"""A failure that was to be expected → one line on standard error that says what to do, and an exit code.
+"""A failure that was to be expected → one line on standard error that says what to do, and an exit status.
 
 No traceback reaches a user: what nobody expected is written to a log file under the state folder, and the line names that file.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -12,43 +13,66 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from typer.exceptions import TyperException
+from typer.exceptions import Abort, TyperException
 
-from errors import FAILED, USAGE, UserError, one_line, say
+from errors import FAILED, USAGE, ProtonovaError, UserError, one_line, say
 
 INTERRUPTED = 130
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk or a quota is full."""
+
+Report = tuple[str, int]
+"""The line and the exit status."""
 
 
-def _expected(error: BaseException) -> tuple[str, int] | None:
+def _expected(error: BaseException) -> Report | None:
     """What to say of an error we know, and the exit status; None: nobody expected it."""
-    if isinstance(error, UserError):
-        return str(error), error.code
+    if isinstance(error, ProtonovaError):
+        hint = f" ({error.hint})" if error.hint else ""
+        return f"{error}{hint}", error.code if isinstance(error, UserError) else FAILED
     if isinstance(error, TyperException):  # a bad flag, a missing argument
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         return f"{message} (protonova --help lists commands and flags)", USAGE
-    name = type(error).__name__
-    module = type(error).__module__.partition(".")[0]
-    if name == "SettingsError" and module == "pydantic_settings":
-        return str(error), USAGE
-    if module == "aiokafka" and name in (
-        "KafkaConnectionError",
-        "NodeNotReadyError",
-        "NoBrokersAvailable",
-        "KafkaTimeoutError",
-        "RequestTimedOutError",
-    ):
-        return f"the Kafka broker does not answer ({one_line(error, 200)}): start `protonova run`, or set PROTONOVA_KAFKA=host:port", FAILED
-    if module == "aiokafka" and name in ("UnknownTopicOrPartitionError", "UnknownTopicError"):
-        return "the topic is not on the broker: `protonova topics --repair` makes ours", FAILED
-    if module == "aiokafka" and name in ("TopicAuthorizationFailedError", "AuthenticationFailedError", "UnsupportedSaslMechanismError"):
-        return f"the Kafka broker refuses us ({name}): check PROTONOVA_KAFKA_SASL_* and PROTONOVA_KAFKA_SECURITY_PROTOCOL", FAILED
-    if module == "aiokafka" and getattr(error, "errno", None) is not None:  # any other answer of the broker: no fault of ours
-        return f"the Kafka broker refuses: {one_line(error, 300)}", FAILED
-    if name in ("BundleError", "EngineError", "EngineFailure") and module in ("registry", "gpu", "streams"):
-        return f"{error} (`protonova doctor` says what is there)", FAILED
+    if (said := _by_the_client(error)) is not None:
+        return said, FAILED
+    if isinstance(error, OSError) and error.errno in FULL:
+        return full_disk(error.filename or "the state folder"), FAILED
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror or name}", FAILED
+        return f"{error.filename}: {error.strerror or type(error).__name__}", FAILED
     return None
+
+
+def _by_the_client(error: BaseException) -> str | None:
+    """What the Kafka client's errors mean; None: it is none of them. The client is not imported for it: where it raised, it is there."""
+    kafka = sys.modules.get("aiokafka.errors")
+    if kafka is None or not isinstance(error, kafka.KafkaError):
+        return None
+    if isinstance(error, kafka.AuthenticationFailedError | kafka.SaslAuthenticationFailed | kafka.UnsupportedSaslMechanismError):
+        return refused(one_line(error, 200))
+    if isinstance(error, kafka.TopicAuthorizationFailedError | kafka.GroupAuthorizationFailedError | kafka.ClusterAuthorizationFailedError):
+        return f"the Kafka broker denies it ({one_line(error, 200)}): the user needs more rights there (ACLs)"
+    if isinstance(error, kafka.KafkaConnectionError | kafka.NodeNotReadyError | kafka.NoBrokersAvailable | kafka.KafkaTimeoutError):
+        return f"the Kafka broker does not answer ({one_line(error, 200)}): start `protonova run`, or set PROTONOVA_KAFKA=host:port"
+    if isinstance(error, kafka.RequestTimedOutError):
+        return f"the Kafka broker is too slow ({one_line(error, 200)}): look at its log and its load"
+    if isinstance(error, kafka.UnknownTopicOrPartitionError):
+        return "the topic is not on the broker: `protonova topics --repair` makes ours"
+    if getattr(error, "errno", None) is not None:  # any other answer of the broker
+        return f"the Kafka broker refuses: {one_line(error, 300)}"
+    return None
+
+
+def refused(why: str) -> str:
+    """What to say where a broker does not accept who we are."""
+    return f"the Kafka broker refuses the user or the password ({why}): check PROTONOVA_KAFKA_SASL_USERNAME, _PASSWORD and _MECHANISM"
+
+
+def full_disk(place: object) -> str:
+    """What to say where a disk is full: what may be freed, and never anything that holds packets or scores."""
+    return (
+        f"no space is left on the disk of {place}: free some (old logs under the state folder, other files on that disk), then start again;"
+        " nothing that was acknowledged is lost, and retention frees Kafka's own data by itself"
+    )
 
 
 def _write_log(error: BaseException, state: Path) -> Path | None:
@@ -74,7 +98,7 @@ def guarded(body: Callable[[], int | None], state: Callable[[], Path]) -> int:
     """
     try:
         return body() or 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Abort):
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone (`protonova watch | head`): no failure of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -92,8 +116,6 @@ def guarded(body: Callable[[], int | None], state: Callable[[], Path]) -> int:
         if known is not None:
             say(known[0])
             return known[1]
-        if type(first).__name__ == "Abort" and type(first).__module__.startswith("typer"):
-            return INTERRUPTED
         log = _write_log(first, state())
         where = f"the traceback is in {log}" if log else "its log could not be written"
         say(f"unexpected {type(first).__name__}: {one_line(first, 200)}; this is a fault of Protonova, {where}")

@@ -1,1 +1,5 @@
-"""Seeds, files and archives in → packets (bytes) and labelled arrays out."""
+"""Where packets and labels come from.
+
+in → seeds, files, archives
+out → packets (bytes), labelled arrays and light curves
+"""

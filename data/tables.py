@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.parquet
 
+from errors import UserError
 from operators.types import CONTEXT, F32, F64, AlertBatch, Survey
 
 I64 = npt.NDArray[np.int64]
@@ -51,7 +52,7 @@ _SURVEY: tuple[Survey] = ("ztf",)
 """What a table is taken for: the encoder does not see it."""
 
 
-class TableError(ValueError):
+class TableError(UserError):
     """The table cannot be used. One line that says what to do."""
 
 

@@ -1,4 +1,10 @@
-"""One exception tree, told apart by what the caller can do about it, and how a failure is said in one line.
+"""One exception tree, told apart by what the caller can do about it, and how a failure is reported in one line.
+
+in → what went wrong
+out → an exception of the tree, or one line for a person
+
+in → what went wrong
+out → an exception whose type says who can mend it, and a line of text
 
 `UserError`       a person can mend it: the message is one line that says what is wrong and what to do
 `RetryableError`  it may pass by itself: nothing is rejected or acknowledged, and the work comes again
@@ -9,14 +15,25 @@ A packet's own fault is none of these: it is a value that ends on the reject top
 
 from __future__ import annotations
 
+import difflib
 import sys
+from collections.abc import Iterable
+from typing import ClassVar
 
 FAILED = 1
 USAGE = 2
 
 
 class ProtonovaError(Exception):
-    """Root of every exception that Protonova raises on purpose."""
+    """Root of every exception that Protonova raises on purpose.
+
+    Attributes
+    ----------
+    hint : str
+        Where to look for more, in words that fit behind any message of the class; empty: the message is enough.
+    """
+
+    hint: ClassVar[str] = ""
 
 
 class UserError(ProtonovaError):
@@ -35,6 +52,13 @@ class UserError(ProtonovaError):
         self.code = code
 
 
+class SettingsError(UserError):
+    """A setting is wrong; the message is one line that says which and what to do."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message, USAGE)
+
+
 class RetryableError(ProtonovaError):
     """What may pass by itself: a device that ran out of memory, a server that does not answer."""
 
@@ -48,8 +72,26 @@ def usage(message: str) -> UserError:
     return UserError(message, USAGE)
 
 
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.0) -> str | None:
+    """The known word that is most like another, whatever the case of its letters; None: none is like it.
+
+    Parameters
+    ----------
+    word : str
+    known : iterable of str
+    cutoff : float
+        Least similarity, 0 (any) to 1 (equal).
+    """
+    spelled = {name.casefold(): name for name in known}
+    found = difflib.get_close_matches(word.casefold(), spelled, 1, cutoff)
+    return spelled[found[0]] if found else None
+
+
 def one_line(text: object, limit: int = 500) -> str:
-    """Text without line breaks or control characters: what a packet or a file name says must not drive a terminal."""
+    """Make text safe to print: no line breaks, control characters, terminal escapes or marks that reorder what follows.
+
+    Every value that came from a packet, a record or a file name passes through it before it reaches a terminal, a log or a message.
+    """
     flat = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 

@@ -22,7 +22,7 @@ from evaluation.measures import hits
 from evaluation.simulated import Looks, Mode, simulate
 from gpu.session import Session
 from operators.fewshot import ridge
-from operators.prototypes import centred
+from operators.head import centred
 from operators.types import F64
 from registry.bundle import Bundle
 

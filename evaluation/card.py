@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from errors import UserError
 from evaluation.card_pictures import draw
 from registry.bundle import Bundle, BundleError, load
 
@@ -29,7 +30,7 @@ NEVER = (
 )
 
 
-class CardError(ValueError):
+class CardError(UserError):
     """The card cannot be made. One line."""
 
 

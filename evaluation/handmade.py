@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.tables import SEEN, Curves
+from errors import UserError
 from operators.types import F64
 
 SPLIT = 5600.0
@@ -26,7 +27,7 @@ TOP = 20.0
 """Highest frequency of the periodogram [1/d]."""
 
 
-class FeaturesError(RuntimeError):
+class FeaturesError(UserError):
     """The library of the features is not installed. One line."""
 
 

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from data.connectors.archives import Packet, packets_of
+from errors import UserError
 from gpu.session import Session
 from learning.assessment import REAL_LABELS
-from operators.context import context
-from operators.prototypes import judge
-from operators.stamps import stamps
-from operators.tokens import tokens
+from operators.head import judge
 from operators.types import AlertBatch
+from pipeline.embed import embed, gather
 from registry.bundle import Bundle
 from schemas.surveys.decode import Decoder
 
@@ -29,7 +28,7 @@ CHUNK = 256
 UNKNOWN_COLUMNS = f"{TABLE} needs the columns objectId and klass"
 
 
-class PacketsError(ValueError):
+class PacketsError(UserError):
     """The folder cannot be used. One line."""
 
 
@@ -70,16 +69,13 @@ def score(folder: Path, bundle: Bundle, session: Session) -> dict[str, Any]:
     known, classes = labels_of(folder), bundle.classes
     latest: dict[str, tuple[float, dict[str, Any]]] = {}
     counted, right = 0, 0.0
-    seen: set[int] = set()
+    counted_once: set[int] = set()
     for batch in _batches(folder):
-        rows = [i for i, o in enumerate(batch.object_id) if known.get(o) and batch.candid[i] not in seen]
+        rows = [i for i, o in enumerate(batch.object_id) if known.get(o) and batch.candid[i] not in counted_once]
         if not rows:
             continue
-        seen.update(batch.candid[i] for i in rows)
-        xp = session.namespace
-        answer = session.run(*(xp.asarray(x) for x in (tokens(batch), stamps(batch), context(batch))))
-        host = [x if xp is np else xp.asnumpy(x) for x in answer]
-        judged = judge(host[0], host[1], bundle.heads)
+        counted_once.update(batch.candid[i] for i in rows)
+        judged = judge(gather([embed(batch, session)]).views, bundle.head)
         number = (batch.detected & batch.valid).sum(axis=1)
         for i in rows:
             row = _row(batch.object_id[i], known[batch.object_id[i]], int(number[i]), judged, i, classes)

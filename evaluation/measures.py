@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.episodes import Episodes
-from operators.prototypes import conformal_scores
+from operators.head import conformal_scores
 
 F = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ import numpy as np
 from evaluation.episodes import Episodes
 from evaluation.measures import BINS
 from evaluation.task_head import Views
-from operators.prototypes import centred
+from operators.head import centred
 from operators.types import F64
 
 MOST = 120

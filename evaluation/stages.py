@@ -26,7 +26,7 @@ def centre_of(bundle: Bundle, knowledge: task_head.Knowledge | None, options: Op
         return None
     if options.centre == "simulated" and knowledge is not None and knowledge.ways > 1:
         return knowledge.middle
-    return np.asarray(bundle.heads.centre, dtype=np.float64)
+    return np.asarray(bundle.head.centre, dtype=np.float64)
 
 
 def open_set(views: task_head.Views, labels: Labels, shots: int, known: Known, options: Options) -> dict[str, Any] | None:

@@ -17,12 +17,13 @@ from evaluation.kinds import Rule, kinds_of, weights
 from evaluation.simulated import Looks, Mode, simulate
 from gpu.session import Session
 from operators import fewshot
-from operators.context import context
-from operators.features import COMPARABLE, comparable, features
+from operators.features import COMPARABLE, comparable
 from operators.fewshot import Examples, Physics
-from operators.prototypes import centred
+from operators.head import centred
 from operators.tokens import tokens
-from operators.types import CONTEXT, F32, F64, N_TOKENS, STAMP
+from operators.types import CONTEXT, F32, F64, N_TOKENS, AlertBatch
+from pipeline.embed import Embeddings, Inputs, gather, inputs_of
+from pipeline.embed import embed as embed_batch
 
 I64 = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.str_]
@@ -67,14 +68,29 @@ class Blind:
     features: bool = False
     """Not an input of the encoder, but of the head's ridge."""
 
-    def __call__(self, tokens: F32, stamps: F32, context: F32) -> tuple[F32, F32, F32]:
+    def __call__(self, inputs: Inputs) -> Inputs:
         """Inputs with what is missing blanked as the encoder was taught to read it."""
-        context = context.copy()
+        context = inputs.context.copy()
         if self.context:
             context[:, : 2 * len(CONTEXT)] = 0
         if self.fold:
             context[:, 2 * len(CONTEXT) :] = 0
-        return tokens, np.zeros_like(stamps) if self.stamps else stamps, context
+        return Inputs(inputs.tokens, np.zeros_like(inputs.stamps) if self.stamps else inputs.stamps, context)
+
+    def inputs(self, batch: AlertBatch) -> Inputs:
+        """The same, made of columns."""
+        whole = inputs_of(batch)
+        if self.tokens < N_TOKENS:
+            few = np.zeros_like(whole.tokens)
+            few[:, : self.tokens] = tokens(batch, self.tokens)
+            whole = whole._replace(tokens=few)
+        return self(whole)
+
+    def views(self, seen: Embeddings) -> Views:
+        """What the head reads of embeddings on the host."""
+        raw = seen.logits.astype(np.float64)
+        named = np.asarray(comparable(seen.named), dtype=np.float64) * (not self.features and self.tokens == N_TOKENS)
+        return Views(seen.embedding.astype(np.float64), raw - _logsumexp(raw), named)
 
 
 SEEING = Blind()
@@ -82,21 +98,10 @@ SEEING = Blind()
 
 def embed(curves: Curves, session: Session, chunk: int = 512, blind: Blind = SEEING) -> Views:
     """Run curves through the operators and the engine of the stream; no stamps, of the surroundings only a star's own flux."""
-    embedding, logits, named = [np.zeros((0, 1))], [np.zeros((0, 1))], [np.zeros((0, COMPARABLE))]
-    for start in range(0, len(curves), chunk):
-        batch = curves.take(np.arange(start, min(start + chunk, len(curves)))).batch()
-        xp = session.namespace
-        seen = tokens(batch, blind.tokens)
-        seen = np.pad(seen, ((0, 0), (0, N_TOKENS - blind.tokens), (0, 0)))
-        inputs = blind(seen, np.zeros((len(batch), 4, STAMP, STAMP), dtype=np.float32), context(batch))
-        answer = session.run(*(xp.asarray(x) for x in inputs))
-        host = [x if xp is np else xp.asnumpy(x) for x in answer]
-        embedding.append(host[0].astype(np.float64))
-        logits.append(host[1].astype(np.float64))
-        named.append(np.asarray(comparable(features(batch))) * (not blind.features and blind.tokens == N_TOKENS))
-    z = np.concatenate(embedding[1:]) if len(curves) else embedding[0]
-    raw = np.concatenate(logits[1:]) if len(curves) else logits[0]
-    return Views(z, raw - _logsumexp(raw), np.concatenate(named))
+    if not len(curves):
+        return Views(np.zeros((0, 1)), np.zeros((0, 1)), np.zeros((0, COMPARABLE)))
+    batches = (curves.take(np.arange(start, min(start + chunk, len(curves)))).batch() for start in range(0, len(curves), chunk))
+    return blind.views(gather(embed_batch(batch, session, inputs=blind.inputs(batch)) for batch in batches))
 
 
 def speak(views: Views, names: tuple[str, ...], kinds: tuple[str, ...], rule: Rule = "share") -> tuple[F64, F64]:

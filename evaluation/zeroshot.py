@@ -22,20 +22,20 @@ import safetensors.numpy
 
 from data.simulate import arrays
 from data.simulate.described import Description
+from data.simulate.described_source import source
 from data.simulate.draw import Draw, PopulationName, generator
 from data.simulate.observe import choose
 from data.simulate.sample import TRIES, NeverSeenError, Sampled, sample
 from data.simulate.source import Source
 from data.tables import SEEN, Curves, from_arrays
+from errors import UserError
 from evaluation import task_head
 from evaluation.pattern import Patterns, look
 from gpu.session import Session
 from operators import fewshot
-from operators import prototypes as heads
-from operators.context import context
-from operators.stamps import stamps
-from operators.tokens import tokens
+from operators import head as heads
 from operators.types import F32, F64, Survey
+from pipeline.embed import embed, gather
 
 Drawn: TypeAlias = Callable[[Draw], Source]
 FORMAT = "protonova-prototype-1"
@@ -46,7 +46,7 @@ AFTER = 1.3
 _CHUNK = 256  # raw frames of all alerts at once would be gigabytes
 
 
-class PriorError(ValueError):
+class PriorError(UserError):
     """The file is no prototype, or one of another model. One line."""
 
 
@@ -67,10 +67,8 @@ def alerts(description: Description, session: Session, n: int, seed: int, survey
     parts = []
     for start in range(0, len(found.objects), _CHUNK):
         batch = arrays.to_batch(arrays.columns(choose(o) for o in found.objects[start : start + _CHUNK]))
-        xp = session.namespace
-        answer = session.run(*(xp.asarray(x) for x in (tokens(batch), stamps(batch), context(batch)))).embedding
-        parts.append((answer if xp is np else xp.asnumpy(answer)).astype(np.float64))
-    return np.concatenate(parts), found
+        parts.append(embed(batch, session))
+    return gather(parts).embedding.astype(np.float64), found
 
 
 def curves(description: Description, patterns: Patterns, n: int, seed: int, population: PopulationName = "train") -> tuple[Curves, int]:
@@ -91,7 +89,7 @@ def curves(description: Description, patterns: Patterns, n: int, seed: int, popu
     while len(parts) < n and tried < TRIES * n and (parts or tried < 20 * TRIES):
         rng = generator(population, seed, tried, 33)
         tried += 1
-        part = look(description.draw(Draw(rng, population, description.name, float(rng.uniform(-1.0, 2.0)))), patterns, rng)
+        part = look(source(description, Draw(rng, population, description.name, float(rng.uniform(-1.0, 2.0)))), patterns, rng)
         if part is not None:
             parts.append(part)
     if not parts:
@@ -114,7 +112,7 @@ def prototype(
     Parameters
     ----------
     centre : (E,)
-        Of the model (`Heads.centre`) or of the table.
+        Of the model (`Head.centre`) or of the table.
     patterns : Patterns, optional
         Light curves looked at like that table's; default: alerts of `survey`, with images and surroundings.
 
@@ -138,7 +136,7 @@ def update(prior: F64, examples: F64) -> F64:
     prior : (E,)
         Of length 1.
     examples : (K, E)
-        Centred embeddings of length 1 (`operators.prototypes.centred`); with none the prior stays.
+        Centred embeddings of length 1 (`operators.head.centred`); with none the prior stays.
 
     Returns
     -------
@@ -156,7 +154,7 @@ def under(draw: Drawn, scope: str, pattern: Curves, n: int, seed: int, populatio
     Parameters
     ----------
     draw : callable
-        A `Draw` → a `Source`: `Description.draw`, or a class of `classes.CLASSES`.
+        A `Draw` → a `Source`: `described_source.source` of a description, or a class of `classes.CLASSES`.
     scope : str
         Its name.
     pattern : Curves

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from gpu.buffers import STEP, check, pad, thrifty_plan
+from gpu.buffers import check, pad
 from gpu.session import Embedded, EngineError, one_line
+from operators.lengths import STEP, cheapest_pieces, lengths
 from operators.types import N_TOKENS, Array
 
 PROVIDER = "CPUExecutionProvider"
@@ -89,9 +90,9 @@ class OrtSession:
             raise EngineError(f"tokens are {tokens.shape}, the encoder takes (n, {self._longest}, features)")
         embedding = np.empty((n, self._widths[0]), dtype=np.float32)
         logits = np.empty((n, self._widths[1]), dtype=np.float32)
-        lengths = self._longest - np.argmax(tokens[:, ::-1, -1] != 0, axis=1)  # without any: the whole, which is as right
-        order = np.argsort(lengths, kind="stable")
-        for piece in thrifty_plan(lengths[order].tolist(), self._buckets, self._longest, self._step):
+        length = lengths(tokens)
+        order = np.argsort(length, kind="stable")
+        for piece in cheapest_pieces(length[order].tolist(), self._buckets, self._longest, self._step):
             index = order[piece.part]
             embedding[index], logits[index] = self._run(tokens[index, : piece.tokens], stamps[index], context[index], piece.rows)
         return Embedded(embedding, logits)
@@ -113,7 +114,7 @@ class OrtSession:
         tokens, stamps, context = (random.normal(size=(rows, *shape)).astype(np.float32) for shape in shapes)
         for length in range(STEP, self._longest, STEP):
             tokens[:, length:] = 0.0
-            tokens[..., -1] = np.arange(self._longest) < random.integers(1, length + 1, rows)[:, None]
+            tokens[..., -1] = np.arange(self._longest) < random.integers(0, length + 1, rows)[:, None]
             for n in (self._buckets[0], rows):
                 whole = self._run(tokens[:n], stamps[:n], context[:n], n)
                 cut = self._run(tokens[:n, :length], stamps[:n], context[:n], n)

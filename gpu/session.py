@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from errors import RetryableError
 from operators.types import Array
 
 
@@ -14,8 +15,10 @@ class Embedded(NamedTuple):
     logits: Array  # (n, K) float32: log-odds over the kinds of the simulation, the zero-shot view
 
 
-class EngineError(RuntimeError):
+class EngineError(RetryableError):
     """The engine or its device failed: never the packet's fault, so never a reject."""
+
+    hint = "`protonova doctor` shows which model and engine would be used"
 
 
 def one_line(error: Exception) -> str:

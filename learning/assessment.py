@@ -20,12 +20,10 @@ from rich.table import Table
 
 from data.connectors.archives import Packet, packets_of
 from gpu.session import Session
-from learning.dataset import I64, Alerts, Bools
-from operators.context import context
-from operators.prototypes import Heads, Judged, judge
-from operators.stamps import stamps
-from operators.tokens import tokens
+from learning.dataset import I64, Alerts, Bools, embed_alerts
+from operators.head import Head, Judged, judge
 from operators.types import F32, AlertBatch
+from pipeline.embed import embed, gather
 from schemas.surveys.decode import Decoder
 
 BINS: dict[str, tuple[int, int]] = {"1": (0, 1), "2-4": (2, 4), "5+": (5, 10**9)}
@@ -49,11 +47,10 @@ REAL_LABELS: dict[str, str] = {
 """Labels of the shared real packets that are one of our classes."""
 
 
-def judge_alerts(alerts: Alerts, session: Session, heads: Heads) -> tuple[Judged, F32]:
+def judge_alerts(alerts: Alerts, session: Session, head: Head) -> tuple[Judged, F32]:
     """Run encoder and head; returns what they say and the embeddings."""
-    parts = [session.run(*chunk.inputs()) for chunk in alerts.chunks(512)]
-    embedding = np.concatenate([p.embedding for p in parts])
-    return judge(embedding, np.concatenate([p.logits for p in parts]), heads), embedding
+    seen = embed_alerts(alerts, session)
+    return judge(seen.views, head), seen.embedding
 
 
 def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str], least: int = 10) -> dict[str, Any]:
@@ -126,7 +123,7 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.0%}"
 
 
-def real_packets(folder: Path, session: Session, heads: Heads, classes: Sequence[str]) -> dict[str, Any]:
+def real_packets(folder: Path, session: Session, head: Head, classes: Sequence[str]) -> dict[str, Any]:
     """Figures on labelled real ZTF packets.
 
     Parameters
@@ -136,8 +133,7 @@ def real_packets(folder: Path, session: Session, heads: Heads, classes: Sequence
     """
     judged, label, number = [], [], []
     for batch, truth in _labelled(folder, classes):
-        embedded = session.run(tokens(batch), stamps(batch), context(batch))
-        judged.append(judge(embedded.embedding, embedded.logits, heads))
+        judged.append(judge(gather([embed(batch, session)]).views, head))
         label.append(truth)
         number.append((batch.detected & batch.valid).sum(axis=1))
     if not judged:

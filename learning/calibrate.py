@@ -1,6 +1,6 @@
 """Embeddings of alerts kept apart from training → the head: prototypes, weights, novelty, conformal quantile, thresholds.
 
-embedding (n, E), logits (n, K), label (n,) → `Heads`, thresholds (K,)
+`Views` of n alerts, label (n,) → `Head`
 
 Three disjoint thirds: prototypes from the first, the weights of the two views from the second, what has a guarantee (conformal quantile,
 thresholds, novelty) from the third.
@@ -9,12 +9,13 @@ thresholds, novelty) from the third.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from learning.dataset import I64, Bools
-from operators.prototypes import LEAST, Heads, conformal_scores, judge, prototype
+from operators.head import LEAST, Head, Views, centred, conformal_scores, judge, prototype
 from operators.types import F32, F64
 
 COVERAGE = 0.9
@@ -58,66 +59,68 @@ def prior(classes: Sequence[str]) -> F64:
     return np.asarray(weights / weights.sum())
 
 
-def calibrate(
-    embedding: F32, logits: F32, label: I64, classes: Sequence[str], mix: Mapping[str, float], zero_shot: F32 | None = None
-) -> tuple[Heads, F32]:
+def calibrate(views: Views, label: I64, classes: Sequence[str], mix: Mapping[str, float], zero_shot: F32 | None = None) -> Head:
     """Fit the head.
 
     Parameters
     ----------
-    embedding : (n, E) float32
-    logits : (n, K) float32
+    views : Views
+        Of n alerts that no weight of the encoder has seen.
     label : (n,) int
-        Of alerts that no weight of the encoder has seen; every class is among them.
+        Every class is among them.
     classes : K slugs
     mix : slug → share
         Of the stream whose mean embedding is the centre.
     zero_shot : (K, k), optional
         Which kinds make which class; each its own if None.
-
-    Returns
-    -------
-    Heads, (K,) float32
-        The thresholds are of `Judged.prior_probability`.
     """
-    k = len(classes)
+    k, width = len(classes), views.embedding.shape[1]
     third = np.arange(len(label)) % 3
     a, b, c = (third == i for i in range(3))
     share = np.array([mix[name] for name in classes])
-    means = np.stack([embedding[a & (label == i)].mean(axis=0) for i in range(k)])
-    centre = (share[:, None] * means).sum(axis=0) / share.sum()
-    centre = centre.astype(np.float32)
-    prototypes = np.stack([prototype(embedding[a & (label == i)], centre) for i in range(k)]).astype(np.float32)
-    f32 = np.float32
-    made_of = np.eye(k, dtype=f32) if zero_shot is None else zero_shot.astype(f32)
-    cosine_weight, zero_shot_weight = _weights(embedding[b], logits[b], label[b], centre, prototypes, made_of)
-    heads = Heads(
+    means = np.stack([views.embedding[a & (label == i)].mean(axis=0) for i in range(k)])
+    centre = ((share[:, None] * means).sum(axis=0) / share.sum()).astype(np.float32)
+    prototypes = np.stack([prototype(views.embedding[a & (label == i)], centre) for i in range(k)])
+    made_of = np.eye(k, dtype=np.float32) if zero_shot is None else zero_shot
+    cosine_weight, zero_shot_weight = _weights(_rows(views, b), label[b], centre, prototypes, made_of)
+    size = width + views.logits.shape[1] + views.named.shape[1]
+    head = Head(
         centre=centre,
         prototypes=prototypes,
         zero_shot=made_of,
-        cosine_weight=np.asarray(cosine_weight / zero_shot_weight, dtype=f32),
-        zero_shot_weight=np.ones(k, dtype=f32),
-        temperature=np.asarray(1 / zero_shot_weight, dtype=f32),
-        novelty_location=np.asarray(2.0, dtype=f32),
-        novelty_scale=np.asarray(0.1, dtype=f32),
-        prior=prior(classes).astype(f32),
-        conformal=np.asarray(1.0, dtype=f32),
-    )
-    distance = judge(embedding[c], logits[c], heads).distance
-    heads = _with(heads, *_novelty(distance))
-    probability = judge(embedding[c], logits[c], heads).probability
-    heads = _with(heads, conformal=quantile(conformal_scores(probability)[np.arange(c.sum()), label[c]]))
-    judged = judge(embedding[c], logits[c], heads)
-    return heads, thresholds(judged.prior_probability, label[c], prior(classes))
+        cosine_weight=np.asarray(cosine_weight / zero_shot_weight),
+        zero_shot_weight=np.ones(k),
+        kind_scale=np.asarray(1.0),
+        ridge=np.zeros((k, size)),
+        offset=np.zeros(k),
+        temperature=np.asarray(1 / zero_shot_weight),
+        novelty_location=np.asarray(2.0),
+        novelty_scale=np.asarray(0.1),
+        conformal=np.asarray(1.0),
+        prior=prior(classes),
+        thresholds=np.ones(k),
+        taught_prototypes=np.zeros((0, width)),
+        taught_weights=np.zeros((0, size)),
+        taught_location=np.zeros(0),
+        taught_scale=np.ones(0),
+    ).map(lambda x: np.asarray(x, dtype=np.float32))
+    apart, truth = _rows(views, c), label[c]
+    location, scale = _novelty(judge(apart, head).distance)
+    head = replace(head, novelty_location=np.float32(location), novelty_scale=np.float32(scale))
+    scores = conformal_scores(judge(apart, head).probability)
+    head = replace(head, conformal=np.float32(quantile(scores[np.arange(len(truth)), truth])))
+    return replace(head, thresholds=thresholds(judge(apart, head).prior_probability, truth, prior(classes)))
 
 
-def _weights(embedding: F32, logits: F32, label: I64, centre: F32, prototypes: F32, made_of: F32) -> tuple[float, float]:
+def _rows(views: Views, rows: Bools) -> Views:
+    return Views(*(column[rows] for column in views))
+
+
+def _weights(views: Views, label: I64, centre: F32, prototypes: F32, made_of: F32) -> tuple[float, float]:
     """Weights of cosine and zero-shot log-probability that make the labels most likely (two numbers, convex)."""
-    shifted = embedding - centre
-    shifted /= np.maximum(np.linalg.norm(shifted, axis=1, keepdims=True), 1e-6)
-    cosine = torch.from_numpy(shifted @ prototypes.T).double()
-    share = torch.from_numpy(logits).double().softmax(dim=1) @ torch.from_numpy(made_of).double()
-    spoken = share.clamp(min=LEAST).log()
+    cosine = torch.from_numpy(centred(views.embedding, centre) @ prototypes.T).double()
+    share = torch.from_numpy(views.logits).double().softmax(dim=1) @ torch.from_numpy(made_of).double()
+    zero_shot = share.clamp(min=LEAST).log()
     truth = torch.from_numpy(label)
     logs = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([logs], max_iter=100, line_search_fn="strong_wolfe")
@@ -125,7 +128,7 @@ def _weights(embedding: F32, logits: F32, label: I64, centre: F32, prototypes: F
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
         weight = logs.exp()
-        loss = torch.nn.functional.cross_entropy(weight[0] * cosine + weight[1] * spoken, truth)
+        loss = torch.nn.functional.cross_entropy(weight[0] * cosine + weight[1] * zero_shot, truth)
         loss = loss + 1e-4 * (logs**2).sum()  # keeps a view that adds nothing from running to minus infinity
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
@@ -139,12 +142,6 @@ def _novelty(distance: F32) -> tuple[float, float]:
     """Location and scale: a known alert is below one half with `KNOWN`, and the middle one of the known at 1 %."""
     location = float(np.quantile(distance, KNOWN))
     return location, max((location - float(np.median(distance))) / float(np.log(99)), 1e-3)
-
-
-def _with(heads: Heads, location: float | None = None, scale: float | None = None, conformal: float | None = None) -> Heads:
-    changed = {"novelty_location": location, "novelty_scale": scale, "conformal": conformal}
-    values = {name: getattr(heads, name) for name in Heads.__slots__}
-    return Heads(**{**values, **{name: np.asarray(v, dtype=np.float32) for name, v in changed.items() if v is not None}})
 
 
 def quantile(scores: F32, coverage: float = COVERAGE) -> float:

@@ -23,16 +23,20 @@ from data.simulate import arrays, curves
 from data.simulate.classes import KINDS, SLUGS
 from data.simulate.curves import TARGETS
 from data.simulate.draw import PopulationName
+from gpu.session import Session
 from operators.context import surroundings
 from operators.fold import FOLD, fold
 from operators.stamps import stamps
 from operators.tokens import tokens
 from operators.types import CONTEXT, F32, F64, RAW_STAMP, STAMP, AlertBatch, Survey
+from pipeline.embed import Embeddings, Inputs, embed, gather
 
 Bools = npt.NDArray[np.bool_]
 I64 = npt.NDArray[np.int64]
 Rows = I64 | Bools | slice
 _CHUNK = 2000
+EMBEDDED = 512
+"""Alerts that are embedded at once."""
 NAMES: tuple[str, ...] = tuple(KINDS)
 """Kinds in the order of the labels and of the network's logits."""
 SLUG_OF: I64 = np.array([SLUGS.index(slug) if slug is not None else -1 for slug in KINDS.values()], dtype=np.int64)
@@ -68,11 +72,11 @@ class Alerts:
         """A copy of some rows."""
         return Alerts(**{f.name: np.array(getattr(self, f.name)[rows]) for f in fields(self)})
 
-    def inputs(self) -> tuple[F32, F32, F32]:
-        """Tokens, stamps and context as the encoder takes them, by the operators of the stream."""
+    def inputs(self) -> Inputs:
+        """What the encoder is shown: by the operators of the stream, where they were not applied already when the set was made."""
         batch = self.batch()
         images = self.stamps.astype(np.float32) if self.stamps.shape[-1] else np.zeros((len(self), 4, STAMP, STAMP), dtype=np.float32)
-        return tokens(batch), images, np.concatenate([surroundings(batch), self.folded], axis=1)
+        return Inputs(tokens(batch), images, np.concatenate([surroundings(batch), self.folded], axis=1))
 
     def chunks(self, size: int) -> Iterator[Alerts]:
         for start in range(0, len(self), size):
@@ -135,6 +139,25 @@ def from_batch(batch: AlertBatch, label: I64) -> Alerts:
         folded=fold(batch),
         target=np.full((len(batch), TARGETS), np.nan, dtype=f32),
     )
+
+
+def embed_alerts(alerts: Alerts, session: Session, *, see: Callable[[Inputs], Inputs] = lambda inputs: inputs) -> Embeddings:
+    """Embed alerts as the stream does; on the host.
+
+    Parameters
+    ----------
+    alerts : Alerts
+        One at least.
+    session : Session
+    see : callable
+        What the encoder is shown of its inputs.
+
+    Raises
+    ------
+    gpu.session.EngineError
+        The engine failed.
+    """
+    return gather(embed(chunk.batch(), session, inputs=see(chunk.inputs())) for chunk in alerts.chunks(EMBEDDED))
 
 
 def join(parts: list[Alerts]) -> Alerts:

@@ -1,6 +1,6 @@
-"""Training itself: alerts, light curves and a recipe → trained weights.
+"""Training itself: alerts, light curves and hyperparameters → trained weights.
 
-`Alerts` with images, `Alerts` of light curves alone, `Recipe` → `Encoder` with averaged weights
+`Alerts` with images, `Alerts` of light curves alone, `Hyperparameters` → `Encoder` with averaged weights
 
 Every random number comes from (seed, step, shard), the number of steps is fixed and a batch is always summed from the same shards in
 the same order: a seed gives the same weights on the same machine, and a run that was cut off goes on as if it had not been.
@@ -19,53 +19,14 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from data.simulate.curves import TARGETS
 from learning.augment import Strength
 from learning.dataset import Alerts
 from learning.encoder import Encoder, EncoderConfig
 from learning.losses import Sets
 from learning.shards import Shards
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to train. The defaults, and the steps in its manifest, made the published bundle."""
-
-    steps: int
-    seed: int = 0
-    batch: int = 512
-    curves: float = 7 / 11
-    """Share of a batch that is light curves without images, where there are any."""
-    shards: int = 2
-    """Parts of a batch, each after the first in a process of its own (on a GPU one after the other); as many as cores."""
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    warm_up: float = 0.03
-    """Share of the steps of the first cycle."""
-    restart: int = 0
-    """Steps of the first cycle of the learning rate; the rest are a second one from half the rate (warm restart, Loshchilov & Hutter 2017).
-    A shorter training, or 0, has one cycle."""
-    label_smoothing: float = 0.03
-    coarse: float = 0.5
-    """Weight of the cross-entropy over the stream's classes, a kind without one being its own: what a supernova of type Ia is taken for
-    matters more than which of them it is."""
-    contrast: float = 0.0
-    """Weight of the supervised contrastive loss (Khosla et al. 2020); it tightens the prototypes, not the labels."""
-    contrast_temperature: float = 0.1
-    clean: float = 0.5
-    """Weight of the loss of reading the noiseless curve, the redshift and the time of the peak out of the embedding."""
-    episodic: float = 0.0
-    """Weight of the prototypical loss inside a batch (Snell et al. 2017): half of each class are examples for the other half."""
-    views: float = 0.0
-    """Weight of the contrast of two views of unlabelled curves (NT-Xent, Chen et al. 2020), where `fit` gets any."""
-    average: float = 0.998
-    """Decay of the weights' moving average."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-    half: bool = True
-    """Compute in bfloat16 where the weights allow it and the device has it: half the time there, the same network within noise."""
+from learning.trainee import Hyperparameters, Trainee
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +68,10 @@ class Checkpoint:
             return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-class Trainee(nn.Module):
-    """The encoder and what only training needs: a reader of the clean curve."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.encoder = Encoder(config)
-        self.clean = nn.Sequential(nn.Linear(config.embedding, 192), nn.SiLU(), nn.Linear(192, TARGETS))
-
-
 def fit(
     alerts: Alerts,
     config: EncoderConfig,
-    recipe: Recipe,
+    hyper: Hyperparameters,
     checkpoint: Checkpoint | None = None,
     every: int = 250,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -133,56 +85,56 @@ def fit(
     Parameters
     ----------
     alerts : labelled alerts with images, every class of the stream as likely as any other
-    config, recipe, strength : sizes, training, augmentation of the alerts
-    checkpoint : written each `every` steps; a run of the same recipe goes on from it
+    config, hyper, strength : sizes, training, augmentation of the alerts
+    checkpoint : written each `every` steps; a run of the same hyperparameters goes on from it
     report : called after every step
     curves : labelled light curves without images, drawn as they come
-    unlabelled : curves for `Recipe.views`
+    unlabelled : curves for `Hyperparameters.views`
     apart : the shards in processes of their own (never on a GPU); the same weights as without
     """
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(hyper.seed)
     torch.set_num_threads(1)  # the shards are the parallel part
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainee = Trainee(config).to(device).train()
     average = {name: p.detach().clone() for name, p in trainee.named_parameters()}
-    optimiser = torch.optim.AdamW(trainee.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(trainee.parameters(), lr=hyper.learning_rate, weight_decay=hyper.weight_decay)
     identity: dict[str, object] = {
-        "recipe": dataclasses.asdict(recipe),
+        "hyperparameters": dataclasses.asdict(hyper),
         "encoder": config.to_json(),
         "alerts": len(alerts),
         "curves": len(curves) if curves is not None else 0,
     }
     start = _resume(checkpoint, identity, trainee, optimiser, average) if checkpoint else 0
-    sets = Sets(alerts, curves, unlabelled, recipe, strength)
-    with Shards(trainee, config, Trainee, sets, recipe, apart and device.type == "cpu" and start < recipe.steps) as shards:
-        for step in range(start, recipe.steps):
+    sets = Sets(alerts, curves, unlabelled, hyper, strength)
+    with Shards(trainee, config, Trainee, sets, hyper, apart and device.type == "cpu" and start < hyper.steps) as shards:
+        for step in range(start, hyper.steps):
             for group in optimiser.param_groups:
-                group["lr"] = recipe.learning_rate * schedule(step, recipe)
+                group["lr"] = hyper.learning_rate * schedule(step, hyper)
             results = shards.gradient(step)
-            torch.nn.utils.clip_grad_norm_(trainee.parameters(), recipe.clip)
+            torch.nn.utils.clip_grad_norm_(trainee.parameters(), hyper.clip)
             optimiser.step()
-            decay = min(recipe.average, (step + 1) / (step + 10))
+            decay = min(hyper.average, (step + 1) / (step + 10))
             with torch.no_grad():
                 for name, p in trainee.named_parameters():
                     average[name].lerp_(p, 1 - decay)
             loss, accuracy = (float(np.mean(x)) for x in zip(*results, strict=True))
             if not math.isfinite(loss):
                 raise FloatingPointError(f"the loss is {loss} at step {step}")
-            report(Progress(step + 1, recipe.steps, loss, accuracy))
-            if checkpoint and ((step + 1) % every == 0 or step + 1 == recipe.steps):
+            report(Progress(step + 1, hyper.steps, loss, accuracy))
+            if checkpoint and ((step + 1) % every == 0 or step + 1 == hyper.steps):
                 _keep(checkpoint, identity, step + 1, trainee, optimiser, average)
     trainee.load_state_dict(average, strict=False)
     return trainee.encoder.eval().cpu()
 
 
-def schedule(step: int, recipe: Recipe) -> float:
+def schedule(step: int, hyper: Hyperparameters) -> float:
     """Learning rate's factor: a short rise, then half a cosine down to 2 %; once more, half as high, after a restart."""
-    first = recipe.restart if 0 < recipe.restart < recipe.steps else recipe.steps
+    first = hyper.restart if 0 < hyper.restart < hyper.steps else hyper.steps
     if step >= first:
-        step, height, length = step - first, 0.5, recipe.steps - first
+        step, height, length = step - first, 0.5, hyper.steps - first
     else:
         height, length = 1.0, first
-    rise = max(1.0, recipe.warm_up * first)
+    rise = max(1.0, hyper.warm_up * first)
     return height * min(1.0, (step + 1) / rise) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / length)))
 
 

@@ -2,14 +2,13 @@
 
 `Sets`, a generator → loss
 
-Cross-entropy over the kinds is what the published recipe rests on; supervised contrast, the clean curve, episodes and views of unlabelled
-curves are further terms, each with a weight in the recipe (0: none).
+Cross-entropy over the kinds is what the published network rests on; supervised contrast, the clean curve, episodes and views of unlabelled
+curves are further terms, each with a weight in `Hyperparameters` (0: none).
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,18 +19,16 @@ from learning.augment import Strength, augment
 from learning.augment_curves import augment_curves
 from learning.dataset import I64, SLUG_OF, Alerts
 from learning.encoder import Encoder
+from learning.trainee import Hyperparameters, Trainee
+from operators.lengths import equal_pieces, lengths
 from operators.types import STAMP
-
-if TYPE_CHECKING:
-    from learning.fit import Recipe, Trainee
 
 GROUP_OF: I64 = np.unique([f"{k:03d}" if slug < 0 else f"class {slug:02d}" for k, slug in enumerate(SLUG_OF)], return_inverse=True)[
     1
 ].astype(np.int64)
 """(K,) the group of each kind: its class of the stream, else itself."""
-PARTS, STEP = 4, 12
-"""A shard is run in so many parts of equal size, short light curves together, each as long as a multiple of so many tokens: padding changes
-nothing and costs as much as tokens do. Few shapes, because the library compiles its products anew for every shape."""
+PARTS = 4
+"""A shard is run in so many parts of equal size, short light curves together (`operators.lengths`)."""
 
 
 class Sets:
@@ -42,13 +39,15 @@ class Sets:
     alerts : with images; each stream class as likely as any other, its kinds as they come
     curves : without images, as they come; None: alerts only
     unlabelled : for the views; None: no such term
-    recipe, strength
+    hyper, strength
     """
 
-    def __init__(self, alerts: Alerts, curves: Alerts | None, unlabelled: Alerts | None, recipe: Recipe, strength: Strength) -> None:
+    def __init__(
+        self, alerts: Alerts, curves: Alerts | None, unlabelled: Alerts | None, hyper: Hyperparameters, strength: Strength
+    ) -> None:
         self.alerts, self.curves, self.unlabelled, self.strength = alerts, curves, unlabelled, strength
-        size = recipe.batch // recipe.shards
-        self.n_curves = round(size * recipe.curves) if curves is not None else 0
+        size = hyper.batch // hyper.shards
+        self.n_curves = round(size * hyper.curves) if curves is not None else 0
         self.n_alerts = size - self.n_curves
         slug = SLUG_OF[alerts.label]
         self.members = [rows for k in sorted(set(slug.tolist())) if len(rows := np.flatnonzero(slug == k))]
@@ -63,26 +62,28 @@ class Sets:
         return parts
 
 
-def loss(trainee: Trainee, sets: Sets, recipe: Recipe, rng: np.random.Generator, device: torch.device) -> tuple[float, float, Tensor]:
+def loss(
+    trainee: Trainee, sets: Sets, hyper: Hyperparameters, rng: np.random.Generator, device: torch.device
+) -> tuple[float, float, Tensor]:
     """Cross-entropy and accuracy of a shard as numbers, and the loss to descend."""
-    embedding, logits, label, target = forward(trainee.encoder, sets.draw(rng), device, recipe.half)
-    entropy = F.cross_entropy(logits, label, label_smoothing=recipe.label_smoothing)
+    embedding, logits, label, target = forward(trainee.encoder, sets.draw(rng), device, hyper.half)
+    entropy = F.cross_entropy(logits, label, label_smoothing=hyper.label_smoothing)
     total = entropy
-    if recipe.coarse:
+    if hyper.coarse:
         groups = torch.from_numpy(GROUP_OF).to(device)
-        total = total + recipe.coarse * coarse(logits, label, groups, recipe.label_smoothing)
-    if recipe.contrast:
-        total = total + recipe.contrast * contrast(embedding, label, recipe.contrast_temperature)
-    if recipe.clean:
+        total = total + hyper.coarse * coarse(logits, label, groups, hyper.label_smoothing)
+    if hyper.contrast:
+        total = total + hyper.contrast * contrast(embedding, label, hyper.contrast_temperature)
+    if hyper.clean:
         known = target.isfinite().all(dim=1, keepdim=True)
         off = F.smooth_l1_loss(trainee.clean(embedding), target.nan_to_num(), beta=0.3, reduction="none")
-        total = total + recipe.clean * (off * known).sum() / (known.sum() * target.shape[1]).clamp(min=1)
-    if recipe.episodic:
-        total = total + recipe.episodic * episode(embedding, label)
-    if recipe.views and sets.unlabelled is not None:
+        total = total + hyper.clean * (off * known).sum() / (known.sum() * target.shape[1]).clamp(min=1)
+    if hyper.episodic:
+        total = total + hyper.episodic * episode(embedding, label)
+    if hyper.views and sets.unlabelled is not None:
         rows = rng.integers(0, len(sets.unlabelled), 96)
-        both = [forward(trainee.encoder, [augment_curves(sets.unlabelled.take(rows), rng)], device, recipe.half, rows) for _ in range(2)]
-        total = total + recipe.views * contrast(torch.cat([b[0] for b in both]), torch.cat([b[2] for b in both]), 0.15)
+        both = [forward(trainee.encoder, [augment_curves(sets.unlabelled.take(rows), rng)], device, hyper.half, rows) for _ in range(2)]
+        total = total + hyper.views * contrast(torch.cat([b[0] for b in both]), torch.cat([b[2] for b in both]), 0.15)
     return float(entropy.detach()), float((logits.argmax(1) == label).float().mean()), total
 
 
@@ -108,7 +109,8 @@ def forward(encoder: Encoder, sets: list[Alerts], device: torch.device, half: bo
     tokens, context = (np.concatenate([x[i] for x in inputs]) for i in (0, 2))
     label = np.concatenate([part.label for part in sets]) if label is None else label
     target = np.concatenate([part.target for part in sets])
-    number = tokens[..., -1].sum(axis=1)
+    length = lengths(tokens)
+    order = np.argsort(length, kind="stable")
     answers = []
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half and has_bfloat16(device.type)):
         images = []
@@ -118,11 +120,9 @@ def forward(encoder: Encoder, sets: list[Alerts], device: torch.device, half: bo
             else:  # one image of nothing serves them all
                 images.append(encoder.image(torch.zeros(1, 4, STAMP, STAMP, device=device)).expand(len(part), -1))
         image = torch.cat(images)
-        for rows in np.array_split(np.argsort(number, kind="stable"), PARTS):
-            if not len(rows):
-                continue
-            length = int(min(np.ceil(max(number[rows].max(), 1) / STEP) * STEP, tokens.shape[1]))
-            curve, around = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (tokens[rows, :length], context[rows]))
+        for piece in equal_pieces(length[order].tolist(), PARTS, tokens.shape[1]):
+            rows = order[piece.part]
+            curve, around = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (tokens[rows, : piece.tokens], context[rows]))
             embedding, logits = encoder.embed(curve, image[torch.from_numpy(rows).to(device)], around)
             rest = [torch.from_numpy(a[rows]).to(device) for a in (label, target)]
             answers.append((embedding.float(), logits.float(), *rest))

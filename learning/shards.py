@@ -12,24 +12,22 @@ import multiprocessing
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
+from errors import RetryableError
+from learning.encoder import EncoderConfig
 from learning.losses import Sets, loss
-
-if TYPE_CHECKING:
-    from learning.encoder import EncoderConfig
-    from learning.fit import Recipe, Trainee
+from learning.trainee import Hyperparameters, Trainee
 
 Result = tuple[float, float]
 ENDED = "a training process ended before its time; too little memory?"
 
 
-class WorkerError(RuntimeError):
+class WorkerError(RetryableError):
     """A training process ended without an answer."""
 
 
@@ -47,21 +45,27 @@ class Shards:
     """
 
     def __init__(
-        self, trainee: Trainee, config: EncoderConfig, make: Callable[[EncoderConfig], Trainee], sets: Sets, recipe: Recipe, apart: bool
+        self,
+        trainee: Trainee,
+        config: EncoderConfig,
+        make: Callable[[EncoderConfig], Trainee],
+        sets: Sets,
+        hyper: Hyperparameters,
+        apart: bool,
     ) -> None:
-        self._trainee, self._sets, self._recipe = trainee, sets, recipe
+        self._trainee, self._sets, self._hyper = trainee, sets, hyper
         self._device = next(trainee.parameters()).device
-        self._apart = apart and recipe.shards > 1
+        self._apart = apart and hyper.shards > 1
         self._lines: list[Connection] = []
         self._processes: list[multiprocessing.process.BaseProcess] = []
         if not self._apart:
             return
         size = sum(p.numel() for p in trainee.parameters())
         self._weights = torch.zeros(size).share_memory_()  # type: ignore[no-untyped-call]
-        self._gradients = torch.zeros(recipe.shards - 1, size).share_memory_()  # type: ignore[no-untyped-call]
+        self._gradients = torch.zeros(hyper.shards - 1, size).share_memory_()  # type: ignore[no-untyped-call]
         try:
-            for k in range(1, recipe.shards):
-                self._start((make, config, recipe, k, self._weights, self._gradients[k - 1]))
+            for k in range(1, hyper.shards):
+                self._start((make, config, hyper, k, self._weights, self._gradients[k - 1]))
             for line in self._lines:  # not as arguments: a process that dies while it is started would never be missed
                 self._tell(line, sets)
         except BaseException:
@@ -102,7 +106,7 @@ class Shards:
                 self._tell(line, step)
         results = [self._part(step, 0)]
         total = _gathered(self._trainee)
-        for k in range(1, self._recipe.shards):
+        for k in range(1, self._hyper.shards):
             if self._apart:
                 results.append(self._hear(self._lines[k - 1]))
                 total = total + self._gradients[k - 1]
@@ -114,7 +118,7 @@ class Shards:
         return results
 
     def _part(self, step: int, k: int) -> Result:
-        return _backward(self._trainee, self._sets, self._recipe, step, k, self._device)
+        return _backward(self._trainee, self._sets, self._hyper, step, k, self._device)
 
     def _tell(self, line: Connection, what: object) -> None:
         try:
@@ -132,10 +136,10 @@ class Shards:
         return heard
 
 
-def _backward(trainee: Trainee, sets: Sets, recipe: Recipe, step: int, k: int, device: torch.device) -> Result:
+def _backward(trainee: Trainee, sets: Sets, hyper: Hyperparameters, step: int, k: int, device: torch.device) -> Result:
     trainee.zero_grad(set_to_none=True)
-    entropy, accuracy, total = loss(trainee, sets, recipe, np.random.default_rng([recipe.seed, step, k]), device)
-    (total / recipe.shards).backward()  # type: ignore[no-untyped-call]
+    entropy, accuracy, total = loss(trainee, sets, hyper, np.random.default_rng([hyper.seed, step, k]), device)
+    (total / hyper.shards).backward()  # type: ignore[no-untyped-call]
     return entropy, accuracy
 
 
@@ -145,7 +149,7 @@ def _gathered(trainee: Trainee) -> Tensor:
 
 
 def _work(
-    line: Connection, make: Callable[[EncoderConfig], Trainee], config: EncoderConfig, recipe: Recipe, k: int,
+    line: Connection, make: Callable[[EncoderConfig], Trainee], config: EncoderConfig, hyper: Hyperparameters, k: int,
     weights: Tensor, gradient: Tensor,
 ) -> None:  # fmt: skip
     """What a process does until its line ends."""
@@ -157,7 +161,7 @@ def _work(
             step = line.recv()
             try:
                 _assign(trainee, weights)
-                result = _backward(trainee, sets, recipe, step, k, torch.device("cpu"))
+                result = _backward(trainee, sets, hyper, step, k, torch.device("cpu"))
                 gradient.copy_(_gathered(trainee))
             except Exception as error:  # whatever it is, it is told where it can be read
                 line.send(f"a training process failed: {type(error).__name__}: {error}")

@@ -30,14 +30,16 @@ from gpu.session import one_line
 from learning import assessment
 from learning.augment import augment
 from learning.calibrate import ALERTS_A_NIGHT, calibrate
-from learning.dataset import NAMES, SLUG_OF, Alerts, kept, simulate, simulate_curves
+from learning.dataset import NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
 from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
-from learning.fit import Checkpoint, Progress, Recipe, fit
+from learning.fit import Checkpoint, Progress, fit
 from learning.losses import has_bfloat16
 from learning.shards import WorkerError
-from operators.prototypes import judge
+from learning.trainee import Hyperparameters
+from operators.head import Head, Views, judge
 from operators.types import F32
+from pipeline.embed import Inputs, embed, gather
 from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
 from schemas.taxonomy import TAXONOMY
 
@@ -81,7 +83,7 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     refuse(Path(options.out))  # now, not after twenty minutes
     _work(options.out).mkdir(parents=True, exist_ok=True)
     steps = options.steps or steps_for(options.minutes, options.alerts, options.curves)
-    recipe = Recipe(steps=steps, seed=options.seed, **options.recipe)
+    recipe = Hyperparameters(steps=steps, seed=options.seed, **options.recipe)
     config = EncoderConfig(classes=len(NAMES))
     held_out_size = min(HELD_OUT, max(options.alerts // 4, 60 * len(SLUGS)))
     seeds = [3 * options.seed + i for i in range(3)]  # training, calibration and evaluation never share an alert
@@ -114,23 +116,22 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     if agreement.cosine < 0.999 or agreement.same_label < 0.999:
         raise BundleError(f"the exported network is not the trained one: {agreement}")
     session = OrtSession(model)
-    heads, thresholds = _calibrate(held_out, session)
+    head = _calibrate(held_out, session)
 
     demo_size = min(6000, held_out_size)
     say(f"evaluating on {demo_size:,} alerts of the demo's population")
     demo = kept(_set(options, "demo", demo_size), lambda: simulate(demo_size, seeds[2], "demo", options.processes, surveys={"ztf": 1.0}))
-    judged, _ = assessment.judge_alerts(demo, session, heads)
+    judged, _ = assessment.judge_alerts(demo, session, head)
     found: dict[str, Any] = {"demo": assessment.figures(judged, SLUG_OF[demo.label], demo.number, SLUGS), "export": asdict(agreement)}
     console.print(assessment.show(found["demo"], SLUGS, "simulated alerts of the demo's population"))
     labels = Path(options.real) / "LABELS.csv"
     if labels.is_file():
-        found["real"] = assessment.real_packets(labels.parent, session, heads, SLUGS)
+        found["real"] = assessment.real_packets(labels.parent, session, head, SLUGS)
         console.print(assessment.show(found["real"], SLUGS, "labelled real ZTF packets"))
 
-    tokens, stamps, context = (a[:GOLDEN] for a in inputs)
-    answer = session.run(tokens, stamps, context)
-    probability = judge(answer.embedding, answer.logits, heads).probability
-    golden = Golden(tokens, stamps, context, answer.embedding, answer.logits, probability)
+    shown = Inputs(*(array[:GOLDEN] for array in inputs))
+    seen = embed(held_out.take(slice(0, GOLDEN)).batch(), session, inputs=shown)
+    golden = Golden(*shown, seen.views.named, seen.embedding, seen.logits, judge(seen.views, head).probability)
     command = f"python -m learning.train --steps {recipe.steps} --alerts {options.alerts} --curves {options.curves} --seed {options.seed}"
     command += "".join(f" --without {kind}" for kind in options.without)
     command += "".join(f" --set {name}={value}" for name, value in options.recipe.items())
@@ -147,7 +148,7 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
         "stream": {"alerts_a_night": ALERTS_A_NIGHT},
         "figures": found | {"recipe": asdict(recipe)},
     }
-    bundle = save(Path(options.out), Parts(manifest, model, heads, thresholds, golden))
+    bundle = save(Path(options.out), Parts(manifest, model, head, golden))
     if options.mlflow:
         try:
             _log(options.mlflow, bundle, recipe)
@@ -178,19 +179,18 @@ def class_of_kinds() -> F32:
     return np.asarray(SLUG_OF[:, None] == np.arange(len(SLUGS)), dtype=np.float32)
 
 
-def _calibrate(held_out: Alerts, session: OrtSession) -> tuple[Any, Any]:
+def _calibrate(held_out: Alerts, session: OrtSession) -> Head:
     """Fit the head on alerts half of which are seen as badly as in training: the sky is not the simulation, and confidence should know."""
     rng = np.random.default_rng(len(held_out))
     rows = rng.permutation(len(held_out))
     worse = augment(held_out.take(rows[::2]), rng)
-    parts = [session.run(*chunk.inputs()) for chosen in (worse, held_out.take(rows[1::2])) for chunk in chosen.chunks(512)]
+    seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2]))).views
     label = SLUG_OF[held_out.label[np.concatenate([rows[::2], rows[1::2]])]]
-    embedding, logits = np.concatenate([p.embedding for p in parts]), np.concatenate([p.logits for p in parts])
     order = rng.permutation(len(label))
-    return calibrate(embedding[order], logits[order], label[order], SLUGS, STREAM_MIX, class_of_kinds())
+    return calibrate(Views(*(column[order] for column in seen)), label[order], SLUGS, STREAM_MIX, class_of_kinds())
 
 
-def _log(uri: str, bundle: Bundle, recipe: Recipe) -> None:
+def _log(uri: str, bundle: Bundle, recipe: Hyperparameters) -> None:
     """Write the run into the ledger of an MLflow server."""
     mlflow = importlib.import_module("mlflow")  # 1.4 s to import, and wanted by few
     mlflow.set_tracking_uri(uri)
@@ -241,14 +241,14 @@ class _bar:
 
 
 def recipe_numbers(settings: Sequence[str]) -> dict[str, Any]:
-    """``["contrast=0", "half=0"]`` → fields of `Recipe` with their types.
+    """``["contrast=0", "half=0"]`` → fields of `Hyperparameters` with their types.
 
     Raises
     ------
     ValueError
         A name is none of the recipe's numbers, or the value is no number.
     """
-    known = {f.name: f for f in fields(Recipe) if f.name not in ("steps", "seed")}
+    known = {f.name: f for f in fields(Hyperparameters) if f.name not in ("steps", "seed")}
     found: dict[str, Any] = {}
     for setting in settings:
         name, _, value = setting.partition("=")
@@ -258,7 +258,7 @@ def recipe_numbers(settings: Sequence[str]) -> dict[str, Any]:
             number = float(value)
         except ValueError:
             raise ValueError(f"--set {name}= takes a number, not {value!r}") from None
-        kind = type(getattr(Recipe(steps=1), name))
+        kind = type(getattr(Hyperparameters(steps=1), name))
         found[name] = kind(number)
     return found
 
@@ -296,7 +296,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         options.recipe = recipe_numbers(options.recipe)
     except ValueError as error:
         parser.error(str(error))
-    recipe = Recipe(steps=1, **options.recipe)
+    recipe = Hyperparameters(steps=1, **options.recipe)
     if recipe.shards < 1:
         parser.error("--set shards= must be 1 or more")
     if recipe.batch < recipe.shards or recipe.batch % recipe.shards:

@@ -85,12 +85,12 @@ def comparable(values: Array) -> Array:
 
     Returns
     -------
-    (n, COMPARABLE) float64; a typical row has length 1.
+    (n, COMPARABLE) float32; a typical row has length 1.
     """
     xp = array_namespace(values)
     used = xp.stack([values[:, i] for i in _USED], axis=1)
-    middle, spread = (xp.asarray(x, dtype=xp.float64) for x in (_MIDDLE, _SPREAD))
-    z = (xp.asinh(xp.astype(used, xp.float64)) - middle) / spread
+    middle, spread = (xp.asarray(x, dtype=used.dtype) for x in (_MIDDLE, _SPREAD))
+    z = (xp.asinh(used) - middle) / spread
     z = xp.where(xp.isnan(z), 0.0, z)
     return xp.clip(z, -3.0, 3.0) / COMPARABLE**0.5
 

@@ -28,7 +28,9 @@ def stamps(batch: AlertBatch) -> Array:
     (n, 4, P, P) float32 array of the batch's namespace.
     """
     xp = array_namespace(batch.stamps)
-    return normalise(resample(batch.stamps, batch.pixel_scale)) if len(batch) else xp.zeros((0, 4, STAMP, STAMP), dtype=xp.float32)
+    if not batch.stamps.size:  # no alerts, or a table of light curves
+        return xp.zeros((len(batch), 4, STAMP, STAMP), dtype=xp.float32)
+    return normalise(resample(batch.stamps, batch.pixel_scale))
 
 
 def resample(raw: Array, pixel_scale: Array) -> Array:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.features import FEATURES
-from operators.prototypes import Judged
+from operators.head import Judged
 from operators.types import CONTEXT, F32, AlertBatch
 from schemas.records.codec import ClassProbability, Detection, Feature
 

@@ -12,13 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from operators.context import context
-from operators.features import features
-from operators.prototypes import Judged, judge
-from operators.stamps import stamps
-from operators.tokens import tokens
-from operators.types import F32, AlertBatch
+from operators.head import judge
 from pipeline.assemble import assemble
+from pipeline.embed import embed
 from pipeline.state import ScoringState
 from schemas.records.codec import Detection, Rejected
 
@@ -46,19 +42,12 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
     for position, fault in decoded.rejected:
         results[position] = Rejected(error_class=fault.error_class, reason=fault.reason, survey=fault.survey)
     if decoded.index:
-        judged, named = _judge(decoded.batch, state)
-        for position, detection in zip(decoded.index, assemble(decoded.batch, judged, named, state), strict=True):  # 6. → records
+        seen = embed(decoded.batch, state.session)  # 2. → tokens, stamps, context → embeddings, logits; named features
+        judged = judge(seen.views, state.head)  # 3. → probabilities, novelty, conformal set
+        detections = assemble(decoded.batch, judged, np.asarray(state.fetch(seen.named)), state)  # 4. → records
+        for position, detection in zip(decoded.index, detections, strict=True):
             results[position] = detection
     missing = results.count(None)
     if missing:
         raise RuntimeError(f"{missing} of {len(packets)} packets ended neither scored nor rejected: a fault of the decoder")
     return [result for result in results if result is not None]
-
-
-def _judge(batch: AlertBatch, state: ScoringState) -> tuple[Judged, F32]:
-    """Columns → what the head says, and the named features."""
-    batch = state.place(batch)  # 2. to the engine's device: nothing to do on a CPU
-    inputs = tokens(batch), stamps(batch), context(batch)  # 3. light curve; images; surroundings, folded view
-    embedded = state.session.run(*inputs)  # 4. embeddings
-    judged = judge(embedded.embedding, embedded.logits, state.heads)  # 5. embeddings → probabilities, novelty, conformal set
-    return judged, np.asarray(state.fetch(features(batch)))

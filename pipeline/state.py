@@ -8,7 +8,6 @@ two engines give one model's scores within a stated bound.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ import numpy as np
 
 from gpu.choose import choose
 from gpu.session import Session
+from operators.head import Head
 from operators.namespace import to_host
-from operators.prototypes import Heads
-from operators.types import AlertBatch, Array
+from operators.types import Array
 from pipeline.verify import verify
 from registry.bundle import Bundle
 from registry.bundle import load as load_bundle
@@ -39,7 +38,7 @@ class ScoringState:
 
     decoder: Decoder
     session: Session
-    heads: Heads
+    head: Head
     classes: tuple[str, ...]
     """Slugs in the order of the prototypes; `other` is not among them."""
     thresholds: Mapping[str, float]
@@ -55,17 +54,6 @@ class ScoringState:
     @property
     def engine(self) -> str:
         return self.session.engine
-
-    def place(self, batch: AlertBatch) -> AlertBatch:
-        """Bring a decoded batch to the engine's namespace."""
-        if self.namespace is np:
-            return batch
-        arrays = {
-            f.name: self.namespace.asarray(value)
-            for f in dataclasses.fields(batch)
-            if isinstance(value := getattr(batch, f.name), np.ndarray)
-        }
-        return dataclasses.replace(batch, **arrays)
 
     def fetch(self, array: Array) -> Array:
         """Bring an array back to the host."""
@@ -99,15 +87,14 @@ def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | 
 def make_state(bundle: Bundle, session: Session, why: str, decoder: Decoder) -> ScoringState:
     """Put a bundle and a session together."""
     namespace = session.namespace
-    heads = Heads(**{name: namespace.asarray(getattr(bundle.heads, name)) for name in Heads.__slots__})
     # The manifest's hash stands for every file of the bundle.
     parts = "\0".join((bundle.sha256, SCORING_RULES, TAXONOMY))
     return ScoringState(
         decoder=decoder,
         session=session,
-        heads=heads,
+        head=bundle.head.map(namespace.asarray),
         classes=bundle.classes,
-        thresholds={name: float(least) for name, least in zip(bundle.classes, bundle.thresholds, strict=True)},
+        thresholds={name: float(least) for name, least in zip(bundle.classes, bundle.head.thresholds, strict=True)},
         model=bundle.sha256[:16],
         scoring_id=hashlib.sha256(parts.encode()).hexdigest()[:16],
         taxonomy=TAXONOMY,

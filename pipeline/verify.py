@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from gpu.session import EngineError, Session
+from operators.head import Views, judge
 from operators.namespace import to_host
-from operators.prototypes import Heads, judge
+from pipeline.embed import Inputs, run
 from registry.bundle import Bundle
 
 TOLERANCE = 1e-3
@@ -32,9 +33,9 @@ def verify(bundle: Bundle, session: Session) -> float:
         It is above `TOLERANCE`, or the engine failed.
     """
     xp, golden = session.namespace, bundle.golden
-    embedded = session.run(xp.asarray(golden.tokens), xp.asarray(golden.stamps), xp.asarray(golden.context))
-    heads = Heads(**{name: xp.asarray(getattr(bundle.heads, name)) for name in Heads.__slots__})
-    probability = judge(embedded.embedding, embedded.logits, heads).probability
+    embedded = run(Inputs(golden.tokens, golden.stamps, golden.context), session)
+    views = Views(embedded.embedding, embedded.logits, xp.asarray(golden.named))
+    probability = judge(views, bundle.head.map(xp.asarray)).probability
     off = float(np.max(np.abs(to_host(probability) - golden.probability)))
     if not off <= TOLERANCE:
         raise EngineError(

@@ -1,7 +1,7 @@
 """A model as a folder: what a worker needs to score, and proof that it is whole.
 
     encoder.onnx        tokens, stamps, context → embedding, logits
-    arrays.safetensors  the head: centre, prototypes, weights, temperature, novelty, prior, conformal quantile, thresholds
+    arrays.safetensors  the head (`operators.head.Head`)
     golden.safetensors  a few simulated inputs and what this encoder and head answered when the bundle was made
     manifest.json       classes, versions, sha256 and size of the other files, how it was made and what it reached
 
@@ -24,9 +24,11 @@ import pydantic
 import safetensors
 import safetensors.numpy
 
-from operators.prototypes import Heads
+from errors import UserError
+from operators.features import COMPARABLE
+from operators.head import ARRAYS, Head, head_of
 
-FORMAT: Literal[2] = 2
+FORMAT: Literal[3] = 3
 PUBLISHED = Path(__file__).parent / "published"
 """The bundle that ships."""
 MANIFEST = "manifest.json"
@@ -36,8 +38,10 @@ LIMITS = {MANIFEST: 1_000_000, "encoder.onnx": 8_000_000, "arrays.safetensors": 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-class BundleError(ValueError):
-    """The folder is no bundle, is damaged, or is of another format. One line."""
+class BundleError(UserError):
+    """The folder is not a bundle, is damaged, or is of another format. One line."""
+
+    hint = "`protonova doctor` shows which model and engine would be used"
 
 
 class FileRecord(pydantic.BaseModel, frozen=True, extra="forbid"):
@@ -50,7 +54,7 @@ class FileRecord(pydantic.BaseModel, frozen=True, extra="forbid"):
 class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """`manifest.json`."""
 
-    format: Literal[2]
+    format: Literal[3]
     classes: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
     """Slugs; the order of every class axis in `arrays.safetensors`, `other` not among them."""
     kinds: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
@@ -79,6 +83,7 @@ class Golden:
     tokens: npt.NDArray[np.float32]  # (m, L, F)
     stamps: npt.NDArray[np.float32]  # (m, 4, P, P)
     context: npt.NDArray[np.float32]  # (m, 2 C + V)
+    named: npt.NDArray[np.float32]  # (m, F)
     embedding: npt.NDArray[np.float32]  # (m, E)
     logits: npt.NDArray[np.float32]  # (m, K)
     probability: npt.NDArray[np.float32]  # (m, k + 1)
@@ -94,9 +99,7 @@ class Bundle:
     manifest: Manifest
     encoder: bytes
     """The ONNX file."""
-    heads: Heads
-    thresholds: npt.NDArray[np.float32]
-    """(k,) of `prior_probability`: above it an alert goes to the class's own topic."""
+    head: Head
     golden: Golden
 
     @property
@@ -115,8 +118,7 @@ class Parts:
     manifest: dict[str, Any]
     """Every field of `Manifest` but `format` and `files`."""
     encoder: bytes
-    heads: Heads
-    thresholds: npt.NDArray[np.float32]
+    head: Head
     golden: Golden
 
 
@@ -145,14 +147,13 @@ def load(path: Path | None = None) -> Bundle:
     arrays = _arrays(folder, "arrays.safetensors", blobs)
     golden = _arrays(folder, "golden.safetensors", blobs)
     try:
-        heads = Heads(**{name: arrays[name] for name in Heads.__dataclass_fields__})
+        head = head_of(arrays)
         bundle = Bundle(
             path=folder,
             sha256=hashlib.sha256(text).hexdigest(),
             manifest=manifest,
             encoder=blobs["encoder.onnx"],
-            heads=heads,
-            thresholds=arrays["thresholds"],
+            head=head,
             golden=Golden(**{name: golden[name] for name in Golden.__dataclass_fields__}),
         )
     except KeyError as error:
@@ -178,8 +179,7 @@ def save(path: Path, parts: Parts) -> Bundle:
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir()
     try:
-        arrays: Arrays = {name: np.asarray(getattr(parts.heads, name), dtype=np.float32) for name in Heads.__dataclass_fields__}
-        arrays["thresholds"] = np.asarray(parts.thresholds, dtype=np.float32)
+        arrays: Arrays = {name: np.asarray(getattr(parts.head, name), dtype=np.float32) for name in ARRAYS}
         golden = {name: np.asarray(getattr(parts.golden, name), dtype=np.float32) for name in Golden.__dataclass_fields__}
         blobs = {
             "encoder.onnx": parts.encoder,
@@ -260,28 +260,41 @@ def _arrays(folder: Path, name: str, blobs: dict[str, bytes]) -> Arrays:
 
 def _check(folder: Path, bundle: Bundle) -> None:
     """The arrays must fit each other and the classes."""
-    heads, golden = bundle.heads, bundle.golden
+    head, golden = bundle.head, bundle.golden
     k, m, simulated = len(bundle.classes), len(golden.tokens), len(bundle.manifest.kinds)
     if len(set(bundle.classes)) != k or len(set(bundle.manifest.kinds)) != simulated:
         raise BundleError(f"{folder}: a class or a kind is named twice")
-    width = heads.centre.shape[-1] if heads.centre.ndim == 1 else -1
+    width = head.centre.shape[-1] if head.centre.ndim == 1 else -1
+    view = width + simulated + COMPARABLE
+    numbers = ("cosine_weight", "kind_scale", "temperature", "novelty_location", "novelty_scale", "conformal")
+    shapes = {
+        "centre": (width,),
+        "prototypes": (k, width),
+        "zero_shot": (simulated, k),
+        "zero_shot_weight": (k,),
+        "ridge": (k, view),
+        "offset": (k,),
+        "prior": (k + 1,),
+        "thresholds": (k,),
+        "taught_prototypes": (0, width),
+        "taught_weights": (0, view),
+        "taught_location": (0,),
+        "taught_scale": (0,),
+        **dict.fromkeys(numbers, ()),
+    }
     expected = {
-        "prototypes": (heads.prototypes, (k, width)),
-        "zero_shot": (heads.zero_shot, (simulated, k)),
-        "zero_shot_weight": (heads.zero_shot_weight, (k,)),
-        "prior": (heads.prior, (k + 1,)),
-        "thresholds": (bundle.thresholds, (k,)),
+        **{name: (getattr(head, name), shape) for name, shape in shapes.items()},
+        "golden named features": (golden.named, (m, COMPARABLE)),
         "golden embedding": (golden.embedding, (m, width)),
         "golden logits": (golden.logits, (m, simulated)),
         "golden probability": (golden.probability, (m, k + 1)),
         "golden stamps": (golden.stamps, (m, *golden.stamps.shape[1:])),
         "golden context": (golden.context, (m, *golden.context.shape[1:])),
-        **{name: (getattr(heads, name), ()) for name in ("cosine_weight", "temperature", "novelty_location", "novelty_scale", "conformal")},
     }
     for name, (array, shape) in expected.items():
         if array.shape != shape:
             raise BundleError(f"{folder}: {name} has the shape {array.shape}, expected {shape}")
-    if abs(float(heads.prior.sum()) - 1) > 1e-4 or (heads.prior < 0).any():
+    if abs(float(head.prior.sum()) - 1) > 1e-4 or (head.prior < 0).any():
         raise BundleError(f"{folder}: the stream prior does not sum to 1")
-    if float(heads.temperature) <= 0 or float(heads.novelty_scale) <= 0:
-        raise BundleError(f"{folder}: temperature and novelty scale must be above 0")
+    if min(float(head.temperature), float(head.novelty_scale), float(head.kind_scale)) <= 0:
+        raise BundleError(f"{folder}: temperature, novelty scale and kind scale must be above 0")

@@ -24,6 +24,7 @@ from schemas.records.codec import Detection, Rejected
 from streams import metrics
 from streams.agents.batcher import Batcher
 from streams.agents.detector import Detector, Doubles, EngineFailure, Incoming, Revisions, Scored, Scorer
+from streams.agents.reject_limits import RejectLimitError, RejectLimits
 from streams.kafka import topics
 from streams.kafka.buffer import BUFFER
 from streams.kafka.liveness import Liveness
@@ -39,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 ENGINE_FAILED = 70
 """Exit status: the engine failed on packets; what is not acknowledged comes again."""
+HALTED = 65
+"""Exit status: too many packets were rejected; a person decides how to go on."""
 FLOW_FAILED = 75
 """Exit status: the broker, or the flow itself; the same."""
 LOOK_EVERY = 5.0
@@ -107,7 +110,8 @@ class Flow:
         self.tally = Tally(worker, scorer.scoring_id, scorer.model, scorer.engine, time.time())
         # One thread: batches are scored in their order, and the network's own threads are its engine's affair.
         self._executor = ThreadPoolExecutor(1, "score")
-        self._detector = Detector(scorer, Doubles(settings.remembered), Revisions(settings.remembered), self._executor)
+        limits = RejectLimits(settings.reject_consecutive, settings.reject_ratio, settings.reject_window)
+        self._detector = Detector(scorer, Doubles(settings.remembered), Revisions(settings.remembered), self._executor, limits)
         self.producer: AIOKafkaProducer | None = None
         self._batcher: Batcher[Incoming, Scored] | None = None
 
@@ -183,7 +187,10 @@ class Flow:
                 metrics.NOVELTY.observe(outcome.result.novelty)
 
     def _failed(self, error: BaseException) -> None:
-        self._on_fatal(ENGINE_FAILED if isinstance(error, EngineFailure) else FLOW_FAILED, f"{type(error).__name__}: {error}")
+        if isinstance(error, RejectLimitError):
+            self._on_fatal(HALTED, str(error))
+        else:
+            self._on_fatal(ENGINE_FAILED if isinstance(error, EngineFailure) else FLOW_FAILED, f"{type(error).__name__}: {error}")
 
 
 def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callable[[int, str], None] | None = None) -> tuple[App, Flow]:

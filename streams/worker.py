@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from settings.model import Settings, SettingsError
+from errors import SettingsError
+from settings.model import Settings
 
 if TYPE_CHECKING:
     import faust

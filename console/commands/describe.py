@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from console.progress import progress
 from console.report import check_writable, table, write
-from errors import UserError, one_line, usage
+from errors import one_line, usage
 
 if TYPE_CHECKING:
     from data.simulate.described import Description
@@ -40,16 +40,13 @@ def find_description(what: str) -> tuple[Description, float | None]:
     UserError
         The file is wrong, or nothing is called that.
     """
-    from data.simulate.described import DescriptionError, read, shipped
+    from data.simulate.described import read, shipped
     from data.simulate.lookup import find
 
     path = Path(what)
-    try:
-        if path.suffix in (".yaml", ".yml") or path.is_file():
-            return read(path), None
-        found = find(what)
-    except DescriptionError as error:
-        raise usage(str(error)) from None
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return read(path), None
+    found = find(what)
     if not found:
         near = [name for name, _ in find(what, 0.25)[:3]]
         known = f"nearest: {', '.join(near)}" if near else f"there are {', '.join(shipped())}"
@@ -61,11 +58,10 @@ def describe(
     what: str, *, against: Sequence[Path], count: int, seed: int, out: Path | None, bundle: Path | None, engine: str, report: Path | None
 ) -> int:
     """Simulate, embed, compare, and write the prototype."""
-    from data.simulate.sample import NeverSeenError, summary
-    from data.tables import TableError
+    from data.simulate.sample import summary
     from evaluation import zeroshot
     from gpu.choose import choose
-    from operators.prototypes import prototype
+    from operators.head import prototype
     from registry.bundle import load as load_bundle
 
     description, score = find_description(what)
@@ -75,24 +71,21 @@ def describe(
     check_writable(report)
     loaded = load_bundle(bundle)
     session, why = choose(loaded.encoder, engine)
-    centre = np.asarray(loaded.heads.centre, dtype=np.float64)
-    try:
-        with progress("describe", "steps", 2 + len(against)) as bar:
-            bar.describe("looks")
-            looks = summary(description, 200, seed)
+    centre = np.asarray(loaded.head.centre, dtype=np.float64)
+    with progress("describe", "steps", 2 + len(against)) as bar:
+        bar.describe("looks")
+        looks = summary(description, 200, seed)
+        bar.advance()
+        bar.describe("alerts")
+        z, sampled = zeroshot.alerts(description, session, count, seed)
+        bar.advance()
+        own = prototype(z, centre)
+        cosine = {name: float(own @ row) for name, row in zip(loaded.classes, loaded.head.prototypes, strict=True)}
+        tables = {}
+        for path in against:
+            bar.describe(path.name)
+            tables[str(path)] = _against(path, description, session, count, seed)
             bar.advance()
-            bar.describe("alerts")
-            z, sampled = zeroshot.alerts(description, session, count, seed)
-            bar.advance()
-            own = prototype(z, centre)
-            cosine = {name: float(own @ row) for name, row in zip(loaded.classes, loaded.heads.prototypes, strict=True)}
-            tables = {}
-            for path in against:
-                bar.describe(path.name)
-                tables[str(path)] = _against(path, description, session, count, seed)
-                bar.advance()
-    except (NeverSeenError, TableError) as error:
-        raise UserError(str(error)) from None
     if out is not None:
         prior = zeroshot.Prior(description.name, loaded.sha256, len(z), sampled.tried, seed, "ztf", own.astype(np.float32))
         zeroshot.save(out, prior)
@@ -120,7 +113,7 @@ def _against(path: Path, description: Description, session: Any, count: int, see
     from data.tables import TableError, read
     from evaluation import task_head, zeroshot
     from evaluation.pattern import Patterns
-    from operators.prototypes import centred
+    from operators.head import centred
 
     held = read(path)
     held = held.take(np.flatnonzero(np.diff(held.start) > 0)).difference()

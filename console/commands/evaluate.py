@@ -13,7 +13,7 @@ from rich.table import Table
 
 from console.progress import progress
 from console.report import check_writable, write
-from errors import UserError, usage
+from errors import usage
 
 if TYPE_CHECKING:
     from evaluation.options import Which
@@ -60,14 +60,11 @@ def evaluate(
     each: int = 300,
 ) -> int:
     """Run the protocol, print its tables and write its report; `each` curves a class are simulated for the head."""
-    from data.tables import TableError, read, read_task
-    from evaluation.handmade import FeaturesError
-    from evaluation.labelled_packets import PacketsError, score
+    from data.tables import read, read_task
+    from evaluation.labelled_packets import score
     from evaluation.options import Options
     from evaluation.protocol import evaluate as run
     from gpu.choose import choose
-    from gpu.session import EngineError
-    from registry.bundle import BundleError
     from registry.bundle import load as load_bundle
 
     numbers = parse_shots(shots)
@@ -79,29 +76,26 @@ def evaluate(
         raise usage(f"--looks is pattern or cut; not {looks!r}")
     check_writable(report)
     begun = time.perf_counter()
-    try:
-        curves, classes = read_task(task, labels)
-        loaded = load_bundle(bundle)
-        session, why = choose(loaded.encoder, engine)
-        options = Options(
-            numbers, episodes, cast("Which", baselines), seed, each=each, simulations=simulations, looks=cast("Mode", looks),
-            processes=processes,
-        )  # fmt: skip
-        with progress("evaluate", "steps") as bar:
+    curves, classes = read_task(task, labels)
+    loaded = load_bundle(bundle)
+    session, why = choose(loaded.encoder, engine)
+    options = Options(
+        numbers, episodes, cast("Which", baselines), seed, each=each, simulations=simulations, looks=cast("Mode", looks),
+        processes=processes,
+    )  # fmt: skip
+    with progress("evaluate", "steps") as bar:
 
-            def tell(what: str, by: int) -> None:
-                bar.describe(what)
-                bar.advance(by)
+        def tell(what: str, by: int) -> None:
+            bar.describe(what)
+            bar.advance(by)
 
-            figures = run(curves, classes, loaded, session, options, tell)
-            if table is not None:
-                tell("uncut curves", 0)
-                figures["uncut"] = _uncut(run, read(table, curves.object_id), classes, loaded, session, options)
-            if packets is not None:
-                tell("packets", 0)
-                figures["packets"] = score(packets, loaded, session)
-    except (PacketsError, TableError, FeaturesError, BundleError, EngineError) as error:
-        raise UserError(str(error)) from None
+        figures = run(curves, classes, loaded, session, options, tell)
+        if table is not None:
+            tell("uncut curves", 0)
+            figures["uncut"] = _uncut(run, read(table, curves.object_id), classes, loaded, session, options)
+        if packets is not None:
+            tell("packets", 0)
+            figures["packets"] = score(packets, loaded, session)
     figures = {
         "command": "evaluate",
         "task_file": task.name,

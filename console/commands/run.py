@@ -39,6 +39,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 STEADY = 60.0
 """A child that ran this long starts again at once [s]."""
 ENGINE_FAILED = 70
+HALTED = 65
 WRONG_SETTINGS = 2
 
 
@@ -229,6 +230,8 @@ class Supervisor:
         place.engine_failures = place.engine_failures + 1 if status == ENGINE_FAILED else 0
         if place.engine_failures >= self.settings.max_engine_failures:
             raise UserError(f"the engine failed {place.engine_failures} times in a row ({said}): try --engine onnxruntime; {place.log}")
+        if status == HALTED:
+            raise UserError(f"{place.name}: {last_reason(place.log)}")
         if status == WRONG_SETTINGS:
             raise UserError(f"{place.name}: {said.removeprefix('protonova: ')}")
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (place.soon - 1)) if place.soon else 0.0
@@ -247,6 +250,15 @@ def last_words(log: Path) -> str:
     except OSError:
         lines = []
     return one_line(lines[-1], 200) if lines else "it said nothing"
+
+
+def last_reason(log: Path) -> str:
+    """The reason that a worker gave when it ended; its last line where it gave none."""
+    try:
+        found = re.findall(r'^\S+ error .*? why="((?:[^"\\]|\\.)*)"', log.read_text(errors="replace"), re.M)
+    except OSError:
+        found = []
+    return one_line(found[-1]) if found else last_words(log)
 
 
 @contextmanager

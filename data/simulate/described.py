@@ -1,9 +1,9 @@
 """A class from a physical description: a small YAML of rise, decline, colour, peak and surroundings → a way to draw such objects.
 
-FILE.yaml → `Description` (checked: what is wrong is one line that names the field and its range) → `draw(Draw) -> Source`, like any class
-of `classes.py`. Times are rest-frame days, light is that of g (4750 Å, at rest); the other bands follow from the colour. A number may be
-fixed (``3``), a range (``[2, 5]``, even, in the logarithm for times and temperatures) or a middle with a spread (``{median: 3, spread:
-0.3}``, in e-folds for times and temperatures, in its own unit otherwise). docs/descriptions.md has the table of fields.
+FILE.yaml → `Description`, checked: what is wrong is one line that names the field and its range. `described_source.source` draws objects of
+it, as any class of `classes.py` does. Times are rest-frame days, light is that of g (4750 Å, at rest); the other bands follow from the
+colour. A number may be fixed (``3``), a range (``[2, 5]``, even, in the logarithm for times and temperatures) or a middle with a spread
+(``{median: 3, spread: 0.3}``, in e-folds for times and temperatures, in its own unit otherwise). docs/descriptions.md has the fields.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import pydantic
 import yaml
 
-from data.simulate import recipe
 from data.simulate.draw import Draw
-from data.simulate.source import SkyKind, Source
+from data.simulate.source import SkyKind
+from errors import USAGE, UserError
 
 SHIPPED = Path(__file__).parent / "descriptions"
 """The descriptions that come with us."""
@@ -28,8 +28,11 @@ LARGEST = 100_000
 """Bytes of a description; a page of text has 3,000."""
 
 
-class DescriptionError(ValueError):
-    """The file is no description that can be used. One line."""
+class DescriptionError(UserError):
+    """The file is not a description that can be used. One line."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message, USAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,16 +274,6 @@ class Description(_Part):
         if self.period is not None or self.duration > 15:
             return ""
         return "m-dwarf-flare" if self.duration < 1 else "kilonova"
-
-    def draw(self, d: Draw) -> Source:
-        """One object, as any class of `classes.py` gives it.
-
-        Parameters
-        ----------
-        d : Draw
-            The object's named draws, of the survey's depth.
-        """
-        return recipe.source(self, d)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]

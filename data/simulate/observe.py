@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from data.simulate import classes, sky
+from data.simulate import classes, described_source, sky
 from data.simulate.cadence import DEEPER, HISTORY_DAYS, Visits, visits
 from data.simulate.draw import Draw, PopulationName, generator
 from data.simulate.sky import F64
@@ -96,7 +96,7 @@ def observe(
     """
     rng = generator(population, seed, index, 1)
     if described is not None:
-        source = described.draw(Draw(rng, population, slug, DEEPER[survey]))
+        source = described_source.source(described, Draw(rng, population, slug, DEEPER[survey]))
     else:
         source = classes.draw(slug, rng, population, DEEPER[survey])
     ra, dec = (round(x, 7) for x in position(rng, source.sky, survey == "lsst"))

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.simulate.described import Description
+from data.simulate.described_source import source
 from data.simulate.draw import Draw, PopulationName, generator
 from data.simulate.observe import Observed, observe
 from data.simulate.source import PIVOT, Source
+from errors import UserError
 from operators.types import F64, Survey
 
 R = 6200.0
@@ -21,7 +23,7 @@ TRIES = 60
 """Objects tried for one that a survey detects: most short or distant events are missed."""
 
 
-class NeverSeenError(ValueError):
+class NeverSeenError(UserError):
     """The survey detects no such object. One line."""
 
 
@@ -90,7 +92,7 @@ class Summary:
 
 def summary(description: Description, n: int = 200, seed: int = 0, population: PopulationName = "train") -> Summary:
     """How the objects look before any survey does."""
-    rows = [_look(description.draw(Draw(generator(population, seed, k, 21), population, description.name))) for k in range(n)]
+    rows = [_look(source(description, Draw(generator(population, seed, k, 21), population, description.name))) for k in range(n)]
     columns = [_percentiles(np.array(column)) for column in zip(*rows, strict=True)]
     redshift = columns[5] if description.sky == "extragalactic" else None
     return Summary(columns[0], columns[1], columns[2], columns[3], columns[4], redshift)

@@ -23,7 +23,7 @@ from evaluation.pattern import Patterns
 from evaluation.simulated import DEEPER
 from gpu.session import Session
 from operators.fewshot import SHARPNESS
-from operators.prototypes import centred
+from operators.head import centred
 from operators.types import F64
 from registry.bundle import Bundle
 

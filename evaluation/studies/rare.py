@@ -16,9 +16,8 @@ from data.simulate.classes import SLUGS, STREAM_MIX
 from evaluation import confidence, measures, task_head
 from evaluation.episodes import Episodes, make
 from gpu.session import Session
-from learning.dataset import NAMES, SLUG_OF, Alerts, simulate
+from learning.dataset import NAMES, SLUG_OF, Alerts, embed_alerts, simulate
 from operators import fewshot
-from operators.features import comparable, features
 from operators.types import F64
 from registry.bundle import Bundle
 
@@ -48,16 +47,7 @@ def rare(bundle: Bundle, session: Session, shots: int = 10, alerts: int = 24_000
 
 def views_of(alerts: Alerts, session: Session, blind: task_head.Blind = task_head.SEEING) -> task_head.Views:
     """Embed alerts with all they carry."""
-    chunks = list(alerts.chunks(512))
-    parts = [session.run(*(session.namespace.asarray(x) for x in blind(*chunk.inputs()))) for chunk in chunks]
-    host = [[x if session.namespace is np else session.namespace.asnumpy(x) for x in p] for p in parts]
-    raw = np.concatenate([h[1] for h in host]).astype(np.float64)
-    top = raw.max(axis=1, keepdims=True)
-    return task_head.Views(
-        np.concatenate([h[0] for h in host]).astype(np.float64),
-        raw - top - np.log(np.exp(raw - top).sum(axis=1, keepdims=True)),
-        np.concatenate([np.asarray(comparable(features(chunk.batch()))) for chunk in chunks]) * (not blind.features),
-    )
+    return blind.views(embed_alerts(alerts, session, see=blind))
 
 
 def _figures(

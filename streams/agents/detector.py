@@ -16,7 +16,9 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 from deflate import adler32, crc32
 
+from errors import RetryableError
 from schemas.records.codec import Detection, Rejected
+from streams.agents.reject_limits import RejectLimits
 
 log = structlog.get_logger(__name__)
 
@@ -73,8 +75,10 @@ class Scorer(Protocol):
         """One outcome a packet, in order."""
 
 
-class EngineFailure(Exception):
+class EngineFailure(RetryableError):
     """The scorer failed on a batch and on one of its halves: never a packet's fault, so nothing of it is acknowledged."""
+
+    hint = "`protonova doctor` shows which model and engine would be used"
 
 
 class Doubles:
@@ -155,6 +159,8 @@ class Detector:
     doubles: Doubles
     revisions: Revisions
     executor: Executor
+    limits: RejectLimits | None = None
+    """Halts the flow where too much is rejected."""
     clock: Callable[[], float] = time.time
 
     async def compute(self, packets: Sequence[Incoming]) -> Scored:
@@ -164,6 +170,8 @@ class Detector:
         ------
         EngineFailure
             The scorer failed.
+        RejectLimitError
+            Too much is rejected: the batch is neither delivered nor acknowledged.
         """
         digests = [Doubles.digest(packet.value) for packet in packets]
         first: dict[Digest, int] = {}
@@ -186,6 +194,9 @@ class Detector:
             else:
                 outcomes.append(Outcome(result, self.revisions.mark(result.survey, result.candid, digest)))
                 self.doubles.add(digest)
+        if self.limits is not None:
+            results_of = (outcome.result for outcome in outcomes)
+            self.limits.observe(result.error_class if isinstance(result, Rejected) else None for result in results_of)
         return Scored(outcomes, int(self.clock() * 1000), compute_s, len(fresh))
 
 

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from errors import SettingsError
 from schemas.avro.wire import PacketError
 from schemas.records import codec
 from schemas.records.codec import ScoreSummary
-from settings.model import Settings, SettingsError
+from settings.model import Settings
 from streams.kafka import topics
 from streams.telemetry import WorkerSummary, decode_summary
 

@@ -54,6 +54,7 @@ class Topic(NamedTuple):
 
 ALERTS = ("alerts.ztf", "alerts.lsst", "alerts.tess")
 REJECTED = "alerts.rejected"
+REDRIVEN = "rejects.redriven"
 DETECTIONS = "detections"
 PRIVATE = "detections.private"
 TELEMETRY = "telemetry.scores"
@@ -65,6 +66,7 @@ TOPICS = (
     Topic("alerts.lsst", "as sent", "Rubin's Avro in Confluent framing or as a container, as sent", 7 * DAY, PACKET_BYTES, None),
     Topic("alerts.tess", "as sent", "our TESS light-curve packet", 7 * DAY, PACKET_BYTES, None),
     Topic(REJECTED, "topic:partition:offset", "the original bytes (over 8 MB: a part); why in the headers", 14 * DAY, REJECTED_BYTES),
+    Topic(REDRIVEN, "partition/offset", "which rejected packets were sent again: the key is their place on `alerts.rejected`", 14 * DAY),
     Topic(DETECTIONS, "object id", "Detection", 30 * DAY, RECORD_BYTES, None),
     Topic(PRIVATE, "object id", "Detection of a packet that is not public (ZTF programid 2, 3): restrict who may read it", 30 * DAY),
     Topic(TELEMETRY, "worker", "WorkerSummary: a second's counts and latencies; ScoreSummary: its scores by stratum; both add up", DAY),
@@ -80,7 +82,10 @@ def class_topic(slug: str) -> str:
 
 def wiring(classes: Iterable[str]) -> list[Topic]:
     """The table with a topic for each class."""
-    return [*TOPICS, *(Topic(class_topic(c), "object id", f"Detection whose {c} is above its threshold", 30 * DAY) for c in classes)]
+    return [
+        *TOPICS,
+        *(Topic(class_topic(c), "object id", "Detection above the threshold of the class", 30 * DAY) for c in classes),
+    ]
 
 
 class Row(NamedTuple):

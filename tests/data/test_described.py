@@ -22,10 +22,10 @@ from data.simulate.described import (
     read,
     shipped,
 )
+from data.simulate.described_source import FAINTEST, source
 from data.simulate.draw import Draw
 from data.simulate.lookup import LEAST, Lookup, find
 from data.simulate.observe import choose, observe
-from data.simulate.recipe import FAINTEST
 from data.simulate.sample import NeverSeenError, sample, summary
 from data.simulate.sky import modulus
 from data.simulate.source import PIVOT, Source
@@ -55,7 +55,7 @@ NAMES = tuple(sorted(p.stem for p in (Path(__file__).parents[2] / "data/simulate
 
 
 def drawn(description: Description, k: int = 0, deeper: float = 0.0) -> Source:
-    return description.draw(Draw(np.random.default_rng(k), "train", description.name, deeper))
+    return source(description, Draw(np.random.default_rng(k), "train", description.name, deeper))
 
 
 def curve(source: Source, t: np.ndarray, wavelength: float = PIVOT) -> np.ndarray:

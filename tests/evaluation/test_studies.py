@@ -17,6 +17,7 @@ from evaluation import card, drawn, simulated, task_head
 from evaluation.studies import novel, rare
 from evaluation.studies.__main__ import main
 from operators.types import CONTEXT
+from pipeline.embed import Inputs
 
 CLASSES = {"SN Ia": ("Ia",), "SLSN": ("SLSN-I",), "TDE": ("TDE",)}
 
@@ -63,17 +64,17 @@ def test_ablation_compares_with_the_whole(task: Path, tmp_path: Path) -> None:
 def test_what_is_blanked_is_gone_and_the_rest_stays() -> None:
     rng = np.random.default_rng(0)
     width = 2 * len(CONTEXT)
-    tokens, stamps, context = (rng.random(shape, dtype=np.float32) for shape in ((2, 3, 4), (2, 4, 5, 5), (2, width + 7)))
-    same = task_head.Blind()(tokens, stamps, context)
-    for a, b in zip(same, (tokens, stamps, context), strict=True):
+    whole = Inputs(*(rng.random(shape, dtype=np.float32) for shape in ((2, 3, 4), (2, 4, 5, 5), (2, width + 7))))
+    same = task_head.Blind()(whole)
+    for a, b in zip(same, whole, strict=True):
         np.testing.assert_array_equal(a, b)
-    _, _, folded = task_head.Blind(fold=True)(tokens, stamps, context)
+    _, _, folded = task_head.Blind(fold=True)(whole)
     assert not folded[:, width:].any()
-    np.testing.assert_array_equal(folded[:, :width], context[:, :width])
-    _, images, around = task_head.Blind(context=True, stamps=True)(tokens, stamps, context)
+    np.testing.assert_array_equal(folded[:, :width], whole.context[:, :width])
+    _, images, around = task_head.Blind(context=True, stamps=True)(whole)
     assert not images.any()
     assert not around[:, :width].any()
-    np.testing.assert_array_equal(around[:, width:], context[:, width:])
+    np.testing.assert_array_equal(around[:, width:], whole.context[:, width:])
 
 
 @pytest.mark.timeout(300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,15 @@ import pytest
 
 from data.simulate import classes
 from data.simulate.described import parse, shipped
+from data.simulate.described_source import source
 from data.simulate.sample import NeverSeenError
 from data.tables import Curves, from_arrays, read
 from evaluation import task_head, zeroshot
 from evaluation.pattern import Patterns
 from gpu.ort import OrtSession
 from operators.fewshot import PULL
-from operators.prototypes import centred
-from operators.prototypes import prototype as mean_of
+from operators.head import centred
+from operators.head import prototype as mean_of
 from registry.bundle import Bundle, load
 
 DESCRIPTIONS = shipped()
@@ -53,14 +55,14 @@ def patterns(points: int = 12, spacing: float = 6.0) -> Patterns:
     [("kilonova", "kilonova"), ("tde", "tde"), ("slsn-i", "slsn"), ("microlensing", "microlensing"), ("mira", "lpv"), ("dwarf-nova", "cv")],
 )
 def test_a_description_lands_on_the_class_it_describes(name: str, slug: str, bundle: Bundle, session: OrtSession) -> None:
-    own = zeroshot.prototype(DESCRIPTIONS[name], session, bundle.heads.centre, n=40, seed=1)
+    own = zeroshot.prototype(DESCRIPTIONS[name], session, bundle.head.centre, n=40, seed=1)
     assert np.linalg.norm(own) == pytest.approx(1)
-    cosine = np.asarray(bundle.heads.prototypes) @ own
+    cosine = np.asarray(bundle.head.prototypes) @ own
     assert bundle.classes[int(np.argmax(cosine))] == slug
 
 
 def test_a_prototype_depends_on_its_seed_alone(bundle: Bundle, session: OrtSession) -> None:
-    first, again, other = (zeroshot.prototype(DESCRIPTIONS["fbot"], session, bundle.heads.centre, n=12, seed=s) for s in (1, 1, 2))
+    first, again, other = (zeroshot.prototype(DESCRIPTIONS["fbot"], session, bundle.head.centre, n=12, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0
 
@@ -116,7 +118,7 @@ def pattern() -> Curves:
 
 def test_a_pattern_is_kept() -> None:
     query = pattern()
-    made = zeroshot.under(DESCRIPTIONS["sn-ia"].draw, "sn-ia", query, 30, 0)
+    made = zeroshot.under(partial(source, DESCRIPTIONS["sn-ia"]), "sn-ia", query, 30, 0)
     assert len(made) == 30
     assert set(made.wavelength.tolist()) == {4770.0, 6230.0}
     assert set(np.round(made.time, 6).tolist()) <= {0.0, 1.0, 2.0, 4.0}
@@ -124,12 +126,12 @@ def test_a_pattern_is_kept() -> None:
     assert (made.flux >= 3 * made.flux_err).all()
     top = np.maximum.reduceat(made.flux, made.start[:-1])
     assert 270 < np.median(top) < 330
-    again = zeroshot.under(DESCRIPTIONS["sn-ia"].draw, "sn-ia", query, 30, 0)
+    again = zeroshot.under(partial(source, DESCRIPTIONS["sn-ia"]), "sn-ia", query, 30, 0)
     np.testing.assert_array_equal(made.flux, again.flux)
 
 
 def test_a_fast_red_fader_is_ranked_a_kilonova_and_not_a_supernova(session: OrtSession) -> None:
-    rivals = {name: DESCRIPTIONS[name].draw for name in ("kilonova", "sn-ia", "tde", "sn-ii-plateau", "slsn-i")}
+    rivals = {name: partial(source, DESCRIPTIONS[name]) for name in ("kilonova", "sn-ia", "tde", "sn-ii-plateau", "slsn-i")}
     found = zeroshot.ranked(pattern(), rivals, session, each=40)
     assert found.names[0] == "kilonova"
     assert list(found.cosine) == sorted(found.cosine, reverse=True)
@@ -142,7 +144,7 @@ def test_at2017gfo_is_nearest_to_the_description_of_a_kilonova(shared: Path, ses
     rivals = {name: draw for name, draw in classes.CLASSES.items() if name not in ("kilonova", "bogus", "asteroid")}
     both = query.keep(np.isin(query.wavelength, np.float32([4770.0, 6230.0])))
     for curves in (query, both):
-        found = zeroshot.ranked(curves, {**rivals, "described": DESCRIPTIONS["kilonova"].draw}, session, each=60)
+        found = zeroshot.ranked(curves, {**rivals, "described": partial(source, DESCRIPTIONS["kilonova"])}, session, each=60)
         assert found.names[0] == "described", list(zip(found.names, found.cosine, strict=True))[:4]
 
 
@@ -189,7 +191,7 @@ def test_a_described_class_needs_no_network_that_knows_it(bundle: Bundle, sessio
         "name: blue-bump\ntext: x\nsky: extragalactic\nenvironment: nuclear\nrise: 4\ndecline: {rate: 0.25}\nduration: 40\n"
         "colour: {temperature: 25000}\npeak: {absolute: -19}\n"
     )
-    own = zeroshot.prototype(invented, session, bundle.heads.centre, 60, 1)
+    own = zeroshot.prototype(invented, session, bundle.head.centre, 60, 1)
     other, _ = zeroshot.alerts(DESCRIPTIONS["sn-iib"], session, 60, 5)
     same, _ = zeroshot.alerts(invented, session, 60, 6)
-    assert np.median(centred(same, bundle.heads.centre) @ own) > np.median(centred(other, bundle.heads.centre) @ own) + 0.1
+    assert np.median(centred(same, bundle.head.centre) @ own) > np.median(centred(other, bundle.head.centre) @ own) + 0.1

@@ -7,9 +7,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from gpu.buffers import BUCKETS, pad, plan, thrifty_plan
+from gpu.buffers import BUCKETS, pad, plan
 from gpu.choose import choose
-from gpu.ort import BUCKETS as CPU_BUCKETS
 from gpu.ort import OrtSession
 from gpu.session import EngineError, Session
 from gpu.trt import cache_key
@@ -101,35 +100,6 @@ def test_plan_covers_every_alert_once() -> None:
         parts = list(plan(n))
         assert [i for part, _ in parts for i in range(part.start, part.stop)] == list(range(n))
         assert all(part.stop - part.start <= rows and rows in BUCKETS for part, rows in parts)
-
-
-def test_a_thrifty_plan_covers_every_alert_once_and_pads_little() -> None:
-    random = np.random.default_rng(0)
-    for n in range(200):
-        lengths = sorted(random.integers(1, N_TOKENS + 1, n).tolist())
-        pieces = thrifty_plan(lengths, CPU_BUCKETS, N_TOKENS)
-        assert [i for p in pieces for i in range(p.part.start, p.part.stop)] == list(range(n))
-        assert all(p.part.stop - p.part.start <= p.rows and p.rows in CPU_BUCKETS for p in pieces)
-        assert all(max(lengths[p.part]) <= p.tokens <= N_TOKENS for p in pieces)
-        assert sum(p.rows for p in pieces) - n <= 16
-        whole = thrifty_plan(lengths, CPU_BUCKETS, N_TOKENS, N_TOKENS)
-        assert {p.tokens for p in whole} <= {N_TOKENS}
-        assert sum(p.rows * p.tokens for p in pieces) <= sum(p.rows * p.tokens for p in whole)
-
-
-@pytest.mark.parametrize(
-    ("lengths", "expected"),
-    [
-        ([11] * 64, [(64, 16)]),
-        ([11] * 9, [(4, 16), (8, 16)]),
-        ([11] * 60, [(64, 16)]),
-        ([12] * 32 + [40] * 32, [(32, 16), (32, 40)]),
-        ([1, 2, 3, 48], [(4, 48)]),  # another run costs more than the padding
-        ([0], [(4, 8)]),
-    ],
-)
-def test_a_thrifty_plan(lengths: list[int], expected: list[tuple[int, int]]) -> None:
-    assert sorted((p.rows, p.tokens) for p in thrifty_plan(lengths, CPU_BUCKETS, N_TOKENS)) == expected
 
 
 def test_padding_of_light_curves_may_be_cut(model: bytes) -> None:

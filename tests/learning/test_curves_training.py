@@ -18,10 +18,11 @@ from learning.augment import Strength as Augmentation  # noqa: E402
 from learning.augment_curves import Strength, augment_curves  # noqa: E402
 from learning.dataset import NAMES, REFERENCE, Alerts, simulate, simulate_curves, thinned  # noqa: E402
 from learning.encoder import EncoderConfig  # noqa: E402
-from learning.fit import Checkpoint, Progress, Recipe, Trainee, fit  # noqa: E402
+from learning.fit import Checkpoint, Progress, fit  # noqa: E402
 from learning.losses import Sets, episode  # noqa: E402
 from learning.shards import Shards, WorkerError  # noqa: E402
 from learning.train import main, recipe_numbers, without  # noqa: E402
+from learning.trainee import Hyperparameters, Trainee  # noqa: E402
 
 CONFIG = EncoderConfig(classes=len(NAMES), width=16, channels=(4, 8, 8, 8), image=16, context=16, fold=16, hidden=32, embedding=16)
 
@@ -87,20 +88,20 @@ def test_thinning_keeps_points_in_time_order(curves: Alerts) -> None:
 @pytest.mark.parametrize("terms", [{}, {"contrast": 0.25}, {"clean": 0.0}, {"episodic": 0.5}, {"views": 0.3}, {"half": False}])
 def test_every_loss_trains(alerts: Alerts, curves: Alerts, terms: dict[str, float]) -> None:
     history: list[Progress] = []
-    recipe = Recipe(shards=1, steps=30, batch=64, seed=3, **terms)  # type: ignore[arg-type]
+    recipe = Hyperparameters(shards=1, steps=30, batch=64, seed=3, **terms)  # type: ignore[arg-type]
     fit(alerts, CONFIG, recipe, report=history.append, curves=curves, unlabelled=curves if recipe.views else None)
     assert np.mean([p.loss for p in history[-8:]]) < 0.97 * np.mean([p.loss for p in history[:8]])
 
 
 def test_a_seed_gives_the_same_weights(alerts: Alerts, curves: Alerts) -> None:
-    a, b = (fit(alerts, CONFIG, Recipe(shards=1, steps=4, batch=64, seed=3), curves=curves) for _ in range(2))
+    a, b = (fit(alerts, CONFIG, Hyperparameters(shards=1, steps=4, batch=64, seed=3), curves=curves) for _ in range(2))
     for name, value in a.state_dict().items():
         torch.testing.assert_close(value, b.state_dict()[name], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("half", [True, False])
 def test_shards_in_processes_and_in_turn_give_the_same_weights(alerts: Alerts, curves: Alerts, half: bool) -> None:
-    recipe = Recipe(shards=2, steps=3, batch=64, seed=3, contrast=0.2, half=half)
+    recipe = Hyperparameters(shards=2, steps=3, batch=64, seed=3, contrast=0.2, half=half)
     a, b = (fit(alerts, CONFIG, recipe, curves=curves, apart=apart) for apart in (True, False))
     whole = fit(alerts, CONFIG, dataclasses.replace(recipe, shards=1), curves=curves)
     for name, value in a.state_dict().items():
@@ -109,7 +110,7 @@ def test_shards_in_processes_and_in_turn_give_the_same_weights(alerts: Alerts, c
 
 
 def shards_of(alerts: Alerts, make: Callable[[EncoderConfig], Trainee] = Trainee) -> Shards:
-    recipe = Recipe(shards=2, steps=1, batch=16)
+    recipe = Hyperparameters(shards=2, steps=1, batch=16)
     return Shards(Trainee(CONFIG), CONFIG, make, Sets(alerts, None, None, recipe, Augmentation()), recipe, apart=True)
 
 
@@ -148,7 +149,7 @@ def test_a_process_that_fails_says_why(alerts: Alerts) -> None:
 
 
 def test_a_run_in_processes_that_was_cut_off_goes_on(alerts: Alerts, curves: Alerts, tmp_path: Path) -> None:
-    recipe = Recipe(shards=2, steps=6, batch=32, seed=1)
+    recipe = Hyperparameters(shards=2, steps=6, batch=32, seed=1)
 
     def stop(progress: Progress) -> None:
         if progress.step == 4:

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 from gpu.ort import OrtSession
 from learning import assessment
-from operators.prototypes import Judged
+from operators.head import Judged
 from registry.bundle import load
 
 CLASSES = ("a", "b", "c")
@@ -62,7 +62,7 @@ def test_the_table_shows_every_class() -> None:
 def test_real_packets(shared: Path) -> None:
     """Moving objects, by far the most labelled packets, are recognised; the rest is few and only reported."""
     bundle = load()
-    found = assessment.real_packets(shared / "ztf_alerts", OrtSession(bundle.encoder), bundle.heads, bundle.classes)
+    found = assessment.real_packets(shared / "ztf_alerts", OrtSession(bundle.encoder), bundle.head, bundle.classes)
     assert sum(found["n"].values()) >= 160
     assert found["recall"]["1"]["asteroid"] > 0.9
     assert 0.8 < found["coverage"] <= 1

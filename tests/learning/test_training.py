@@ -18,10 +18,11 @@ from learning.calibrate import FLOOR, calibrate, prior, quantile, thresholds  # 
 from learning.dataset import NAMES, SLUG_OF, Alerts, join, simulate  # noqa: E402
 from learning.encoder import Encoder, EncoderConfig  # noqa: E402
 from learning.export import compare, restore, to_onnx  # noqa: E402
-from learning.fit import Checkpoint, Progress, Recipe, fit, schedule  # noqa: E402
+from learning.fit import Checkpoint, Progress, fit, schedule  # noqa: E402
 from learning.losses import contrast  # noqa: E402
 from learning.train import main, steps_for  # noqa: E402
-from operators.prototypes import judge  # noqa: E402
+from learning.trainee import Hyperparameters  # noqa: E402
+from operators.head import Views, judge  # noqa: E402
 from operators.types import CONTEXT  # noqa: E402
 from registry.bundle import load  # noqa: E402
 
@@ -46,7 +47,7 @@ def weights(encoder: Encoder) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def trained(alerts: Alerts) -> tuple[Encoder, list[Progress]]:
     history: list[Progress] = []
-    return fit(alerts, CONFIG, Recipe(shards=1, steps=60, batch=64, seed=3), report=history.append), history
+    return fit(alerts, CONFIG, Hyperparameters(shards=1, steps=60, batch=64, seed=3), report=history.append), history
 
 
 def test_the_loss_falls(trained: tuple[Encoder, list[Progress]]) -> None:
@@ -66,7 +67,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(alerts: Alerts, trained: tu
         if progress.step == 45:
             raise Stop
 
-    recipe = Recipe(shards=1, steps=60, batch=64, seed=3)
+    recipe = Hyperparameters(shards=1, steps=60, batch=64, seed=3)
     with pytest.raises(Stop):
         fit(alerts, CONFIG, recipe, checkpoint, every=20, report=stop)
     history: list[Progress] = []
@@ -79,14 +80,14 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(alerts: Alerts, trained: tu
 
 def test_a_checkpoint_of_another_run_is_not_taken(alerts: Alerts, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path)
-    fit(alerts, CONFIG, Recipe(shards=1, steps=2, batch=32), checkpoint, every=1)
+    fit(alerts, CONFIG, Hyperparameters(shards=1, steps=2, batch=32), checkpoint, every=1)
     history: list[Progress] = []
-    fit(alerts, CONFIG, Recipe(shards=1, steps=2, batch=32, seed=1), checkpoint, report=history.append)
+    fit(alerts, CONFIG, Hyperparameters(shards=1, steps=2, batch=32, seed=1), checkpoint, report=history.append)
     assert len(history) == 2
 
 
 def test_the_checkpoint_holds_no_pickle(alerts: Alerts, tmp_path: Path) -> None:
-    fit(alerts, CONFIG, Recipe(shards=1, steps=1, batch=32), Checkpoint(tmp_path))
+    fit(alerts, CONFIG, Hyperparameters(shards=1, steps=1, batch=32), Checkpoint(tmp_path))
     assert {p.name for p in tmp_path.iterdir()} == {"training.safetensors", "training.json"}
 
 
@@ -198,7 +199,7 @@ def test_contrast_prefers_classes_together() -> None:
 
 
 def test_schedule_rises_and_falls() -> None:
-    recipe = Recipe(steps=1000)
+    recipe = Hyperparameters(steps=1000)
     rates = [schedule(step, recipe) for step in range(1000)]
     assert rates[0] < 0.1
     assert max(rates) == pytest.approx(1.0, abs=0.01)
@@ -206,46 +207,53 @@ def test_schedule_rises_and_falls() -> None:
 
 
 def test_a_second_cycle_begins_at_half_the_rate() -> None:
-    once, twice = Recipe(steps=400, restart=0), Recipe(steps=600, restart=400)
+    once, twice = Hyperparameters(steps=400, restart=0), Hyperparameters(steps=600, restart=400)
     assert [schedule(k, once) for k in range(400)] == [schedule(k, twice) for k in range(400)]
     again = [schedule(k, twice) for k in range(400, 600)]
     assert max(again) == pytest.approx(0.5, abs=0.02)
     assert again[-1] == pytest.approx(0.01, abs=0.001)
-    assert schedule(399, Recipe(steps=400, restart=400)) == schedule(399, once)
+    assert schedule(399, Hyperparameters(steps=400, restart=400)) == schedule(399, once)
 
 
-def head_inputs(n: int = 6000, k: int = 18) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def head_inputs(n: int = 6000, k: int = 18) -> tuple[Views, np.ndarray]:
     rng = np.random.default_rng(0)
     label = rng.integers(0, k, n)
     centres = rng.normal(size=(k, 32))
     embedding = centres[label] + 0.9 * rng.normal(size=(n, 32))
     logits = 3 * np.eye(k)[label] + 1.5 * rng.normal(size=(n, k))
-    return embedding.astype(np.float32), logits.astype(np.float32), label
+    return Views(embedding.astype(np.float32), logits.astype(np.float32), rng.normal(size=(n, 6)).astype(np.float32) / 6**0.5), label
+
+
+def part(views: Views, rows: slice) -> Views:
+    return Views(*(column[rows] for column in views))
 
 
 def test_calibration_is_calibrated() -> None:
-    embedding, logits, label = head_inputs()
-    heads, least = calibrate(embedding[:3000], logits[:3000], label[:3000], SLUGS, STREAM_MIX)
-    judged = judge(embedding[3000:], logits[3000:], heads)
+    views, label = head_inputs()
+    head = calibrate(part(views, slice(3000)), label[:3000], SLUGS, STREAM_MIX)
+    judged = judge(part(views, slice(3000, None)), head)
     found = assessment.figures(judged, label[3000:], np.full(3000, 9), SLUGS)
     assert found["accuracy"]["5+"] > 0.9
     assert found["ece"] < 0.06  # a little unsure: some probability goes to `other`
     assert 0.87 < found["coverage"] <= 1.0
     assert found["called_new"] < 0.06
-    assert heads.prior.sum() == pytest.approx(1, abs=1e-5)
-    assert ((least >= FLOOR) & (least <= 0.5)).all()
-    far = judge(np.float32(30) * np.random.default_rng(9).normal(size=(500, 32)).astype(np.float32), logits[:500], heads)
+    assert head.prior.sum() == pytest.approx(1, abs=1e-5)
+    assert ((head.thresholds >= FLOOR) & (head.thresholds <= 0.5)).all()
+    away = np.float32(30) * np.random.default_rng(9).normal(size=(500, 32)).astype(np.float32)
+    far = judge(part(views, slice(500))._replace(embedding=away), head)
     assert (far.novelty > 0.5).mean() > 0.5
 
 
 def test_a_class_is_as_probable_as_its_kinds_together() -> None:
     """Two kinds of one class and a kind without a class: the head speaks of classes."""
-    embedding, logits, label = head_inputs()
+    views, label = head_inputs()
+    logits = views.logits
     kinds = np.concatenate([logits, logits[:, :1], np.full((len(logits), 1), 9.0, dtype=np.float32)], axis=1)
     made_of = np.concatenate([np.eye(18), np.eye(18)[:1], np.zeros((1, 18))]).astype(np.float32)
-    heads, _ = calibrate(embedding[:3000], kinds[:3000], label[:3000], SLUGS, STREAM_MIX, made_of)
-    judged = judge(embedding[3000:], kinds[3000:], heads)
-    assert heads.zero_shot.shape == (20, 18)
+    views = views._replace(logits=kinds)
+    head = calibrate(part(views, slice(3000)), label[:3000], SLUGS, STREAM_MIX, made_of)
+    judged = judge(part(views, slice(3000, None)), head)
+    assert head.zero_shot.shape == (20, 18)
     assert (judged.probability[:, :18].argmax(axis=1) == label[3000:]).mean() > 0.9
 
 
@@ -309,6 +317,6 @@ def test_the_whole_command(tmp_path: Path) -> None:
     bundle = load(out)
     assert bundle.classes == SLUGS
     assert bundle.kinds == NAMES
-    np.testing.assert_array_equal(bundle.heads.zero_shot.argmax(axis=1)[SLUG_OF >= 0], SLUG_OF[SLUG_OF >= 0])
+    np.testing.assert_array_equal(bundle.head.zero_shot.argmax(axis=1)[SLUG_OF >= 0], SLUG_OF[SLUG_OF >= 0])
     assert bundle.manifest.figures["export"]["bucket_difference"] == 0.0
     assert bundle.manifest.figures["demo"]["macro"]["5+"] > 0.1

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 from gpu.ort import OrtSession
-from operators.prototypes import Heads, judge
+from operators.head import ARRAYS, Views, judge
 from registry.bundle import PUBLISHED, Bundle, BundleError, Parts, load, save
 
 
@@ -25,7 +25,7 @@ def published() -> Bundle:
 
 def parts(of: Bundle, **manifest: Any) -> Parts:
     kept = of.manifest.model_dump(exclude={"format", "files"})
-    return Parts({**kept, **manifest}, of.encoder, of.heads, of.thresholds, of.golden)
+    return Parts({**kept, **manifest}, of.encoder, of.head, of.golden)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_golden_batch_repeats(published: Bundle) -> None:
     answer = OrtSession(published.encoder).run(golden.tokens, golden.stamps, golden.context)
     np.testing.assert_allclose(answer.embedding, golden.embedding, atol=1e-4)
     np.testing.assert_allclose(answer.logits, golden.logits, atol=1e-4)
-    probability = judge(answer.embedding, answer.logits, published.heads).probability
+    probability = judge(Views(answer.embedding, answer.logits, golden.named), published.head).probability
     np.testing.assert_allclose(probability, golden.probability, atol=1e-5)
 
 
@@ -73,9 +73,9 @@ def test_round_trip(published: Bundle, tmp_path: Path) -> None:
     again = save(tmp_path / "again", parts(published))
     assert again.sha256 == published.sha256
     assert again.encoder == published.encoder
-    for name in Heads.__slots__:
-        np.testing.assert_array_equal(getattr(again.heads, name), getattr(published.heads, name))
-        assert getattr(again.heads, name).shape == getattr(published.heads, name).shape
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(again.head, name), getattr(published.head, name))
+        assert getattr(again.head, name).shape == getattr(published.head, name).shape
 
 
 def test_saving_replaces_what_was_there(published: Bundle, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_manifest_that_is_none(copy: Path, text: str) -> None:
 
 def test_another_format(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps({**manifest, "format": 1}))
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
     assert "format" in refused(copy)
 
 
@@ -165,7 +165,8 @@ def test_arrays_that_do_not_fit(copy: Path, name: str, change: Any, reason: str)
 
 
 def test_parts_that_do_not_fit_are_not_written(published: Bundle, tmp_path: Path) -> None:
-    wrong = dataclasses.replace(parts(published), thresholds=published.thresholds[:-1])
+    head = dataclasses.replace(published.head, thresholds=published.head.thresholds[:-1])
+    wrong = dataclasses.replace(parts(published), head=head)
     with pytest.raises(BundleError, match="thresholds has the shape"):
         save(tmp_path / "bundle", wrong)
     assert list(tmp_path.iterdir()) == []

@@ -12,8 +12,8 @@ from typing import Any
 
 from schemas.taxonomy import CLASSES, TAXONOMY
 from service.schema_registry.served import subjects
-from settings.model import Settings
-from streams.kafka.topics import DAY, class_topic, wiring
+from settings.model import SECTIONS, Settings
+from streams.kafka.topics import DAY, wiring
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -26,11 +26,15 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def settings() -> str:
     """docs/settings.md"""
-    rows = [(f"`{name}`", f"`{variable}`", f"`{default}`" if default else "–", doc) for name, variable, default, doc in Settings.table()]
+    parts = []
+    for section in SECTIONS:
+        title = (section.__doc__ or "").partition("\n")[0].rstrip(".")
+        rows = [(f"`{name}`", f"`{var}`", f"`{default}`" if default else "–", doc) for name, var, default, doc in Settings.table(section)]
+        parts.append(f"## {title}\n\n" + grid(("setting", "environment", "default", "meaning"), rows))
     return (
         "# Settings\n\nA flag of a command beats the environment, the environment beats `protonova.toml` in the working folder (the\n"
-        "same names, without the prefix). A wrong one is one line of error. Passwords come from the environment or from a file and are\n"
-        "never logged.\n\n" + grid(("setting", "environment", "default", "meaning"), rows)
+        "same names, without the prefix). A wrong one, or a name that is not a setting, is one line of error. Passwords come from the\n"
+        "environment or from a file and are never logged.\n\n" + "\n".join(parts)
     )
 
 
@@ -43,10 +47,8 @@ def topics() -> str:
     rows = [
         (f"`{t.name}`", t.key, t.value, "as set" if t.partitions is None else t.partitions, kept(t), f"{t.max_bytes:,}") for t in wiring(())
     ]
-    example = wiring(["kilonova"])[-1]
-    rows.append(
-        (f"`{class_topic('<class>')}`", example.key, example.value, example.partitions or "as set", kept(example), f"{example.max_bytes:,}")
-    )
+    row = wiring(["<class>"])[-1]  # what stands for every class's own topic
+    rows.append((f"`{row.name}`", row.key, row.value, row.partitions or "as set", kept(row), f"{row.max_bytes:,}"))
     return (
         "# Topics\n\nDeclared before a worker starts; `protonova topics` shows what the broker has, `--repair` mends it. All use the\n"
         "broker's append time.\n\n"

@@ -7,17 +7,15 @@ decline that leaves the peak smoothly; or Paczyński's magnification; or a perio
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
+from data.simulate.described import Colour, Decline, Description
 from data.simulate.draw import Draw
 from data.simulate.sky import F64, black_body, flux, modulus
 from data.simulate.source import PIVOT, Event, Source, Star, transient
 from data.simulate.variables import HISTORY, difference, reference_times
-
-if TYPE_CHECKING:
-    from data.simulate.described import Colour, Decline, Description
 
 FAINTEST = 20.3
 """Of an event's peak in ZTF [mag]; a deeper survey sees as much further (`Draw.deeper`)."""
@@ -40,7 +38,18 @@ Tint: TypeAlias = Callable[[F64, F64], F64]
 
 
 def source(description: Description, d: Draw) -> Source:
-    """One object of a described class."""
+    """Draw one object of a described class, as any class of `classes.py` gives it.
+
+    Parameters
+    ----------
+    description : Description
+    d : Draw
+        The object's named draws, of the survey's depth.
+
+    Returns
+    -------
+    Source
+    """
     if description.period is not None:
         return _periodic(description, d)
     if description.profile == "lens":

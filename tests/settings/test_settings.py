@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from settings.model import Settings, SettingsError
+from errors import SettingsError
+from settings.model import SECTIONS, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,64 @@ def test_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_broker_without_workers_is_allowed_as_the_flag_says() -> None:
     assert Settings(workers=0).workers == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("PROTONOVA_ZZZ", "the nearest is PROTONOVA_"),  # nothing is like it: the nearest all the same, and where all are listed
+        ("PROTONOVA_Q", "docs/settings.md"),
+        ("protonova_kafka_pasword", "PROTONOVA_KAFKA"),
+    ],
+)
+def test_a_variable_that_is_not_a_setting_is_refused(variable: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "hunter2")
+    with pytest.raises(SettingsError) as caught:
+        Settings()
+    assert variable in str(caught.value)
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value), "it may be a secret under a wrong name"
+    assert caught.value.code == 2
+
+
+def test_a_key_of_the_file_that_is_like_none_is_refused_too(elsewhere: Path) -> None:
+    (elsewhere / "protonova.toml").write_text("zzz = 'hunter2'\n")
+    with pytest.raises(SettingsError, match=r"zzz in protonova.toml is not a setting; the nearest is \w+") as caught:
+        Settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_what_kubernetes_and_tests_set_is_not_taken_for_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "PROTONOVA_SERVICE_HOST": "10.0.0.7",
+        "PROTONOVA_SERVICE_PORT": "8580",
+        "PROTONOVA_PORT": "tcp://10.0.0.7:8580",
+        "PROTONOVA_PORT_8580_TCP_ADDR": "10.0.0.7",
+        "PROTONOVA_TEST_ANYTHING": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    Settings()
+    monkeypatch.delenv("PROTONOVA_SERVICE_HOST")
+    with pytest.raises(SettingsError, match="PROTONOVA_PORT is not a setting"):
+        Settings()
+
+
+def test_a_secrets_file_that_cannot_be_read_is_one_line_without_its_content(elsewhere: Path) -> None:
+    (elsewhere / "password").write_bytes(b"\xff\xfehunter2")
+    settings = Settings(
+        kafka="k:9093", kafka_security_protocol="SASL_PLAINTEXT", kafka_sasl_username="me", kafka_sasl_password_file=elsewhere / "password"
+    )
+    with pytest.raises(SettingsError, match="is not text") as caught:
+        settings.client_options()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_sections_hold_every_setting_once() -> None:
+    names = [name for section in SECTIONS for name in section.model_fields]
+    assert len(names) == len(set(names))
+    assert set(names) == set(Settings.model_fields)
+    assert [row[0] for row in Settings.table()] == names
+    assert all(section.__doc__ for section in SECTIONS)
 
 
 def test_every_setting_is_documented() -> None:

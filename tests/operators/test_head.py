@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from operators.head import Head, Views, conformal_scores, conformal_set, identity, judge, prototype
+
+K, E, F = 4, 8, 3
+
+
+def head(**change):
+    r = np.random.default_rng(1)
+    p = r.normal(size=(K, E)).astype(np.float32)
+    f32 = np.float32
+    values = {
+        "centre": np.full(E, 0.1, f32),
+        "prototypes": p / np.linalg.norm(p, axis=1, keepdims=True),
+        "zero_shot": np.eye(K, dtype=f32),
+        "cosine_weight": np.asarray(10, f32),
+        "zero_shot_weight": np.full(K, 1, f32),
+        "kind_scale": np.asarray(2, f32),
+        "ridge": 0.3 * r.normal(size=(K, E + K + F)).astype(f32),
+        "offset": np.array([0.1, -0.1, 0, 0], f32),
+        "temperature": np.asarray(1.5, f32),
+        "novelty_location": np.asarray(0.6, f32),
+        "novelty_scale": np.asarray(0.1, f32),
+        "prior": np.array([0.9, 0.05, 0.03, 0.01, 0.01], f32),
+        "conformal": np.asarray(0.9, f32),
+        "thresholds": np.full(K, 0.5, f32),
+        "taught_prototypes": np.zeros((0, E), f32),
+        "taught_weights": np.zeros((0, E + K + F), f32),
+        "taught_location": np.zeros(0, f32),
+        "taught_scale": np.zeros(0, f32),
+    }
+    return Head(**(values | change))
+
+
+def inputs(n=50):
+    r = np.random.default_rng(2)
+    return Views(*(r.normal(size=(n, width)).astype(np.float32) for width in (E, K, F)))
+
+
+def test_probabilities_sum_to_one_both_ways():
+    judged = judge(inputs(), head())
+    for p in (judged.probability, judged.prior_probability):
+        assert p.shape == (50, K + 1)
+        np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
+        assert (p >= 0).all()
+    assert judged.probability.dtype == np.float32
+
+
+def test_an_example_is_nearest_to_its_own_prototype_and_an_unseen_class_is_new():
+    h = head(ridge=np.zeros((K, E + K + F), np.float32))
+    z = np.concatenate([h.prototypes, -h.prototypes.sum(axis=0, keepdims=True)]) + h.centre
+    judged = judge(Views(z, np.zeros((K + 1, K), np.float32), np.zeros((K + 1, F), np.float32)), h)
+    np.testing.assert_array_equal(judged.nearest[:K], np.arange(K))
+    np.testing.assert_allclose(judged.distance[:K], 0, atol=1e-5)
+    np.testing.assert_array_equal(judged.probability[:K].argmax(axis=1), np.arange(K))
+    assert judged.novelty[K] > 0.9 > 0.1 > judged.novelty[:K].max()
+
+
+def test_the_prior_only_reweighs():
+    flat = head(prior=np.full(K + 1, 1 / (K + 1), np.float32))
+    judged = judge(inputs(), flat)
+    np.testing.assert_allclose(judged.prior_probability, judged.probability, atol=1e-6)
+    skewed = judge(inputs(), head())
+    assert skewed.prior_probability[:, 0].mean() > skewed.probability[:, 0].mean()
+
+
+def test_a_class_without_simulation_lives_by_its_prototype_alone():
+    views = inputs()
+    other = views.logits.copy()
+    other[:, 3] -= 1
+    h = head(zero_shot_weight=np.zeros(K, np.float32), ridge=np.zeros((K, E + K + F), np.float32))
+    np.testing.assert_allclose(judge(views, h).probability, judge(views._replace(logits=other), h).probability, atol=1e-6)
+
+
+def test_what_the_head_says_by_hand():
+    """The formula once more, an alert and a class at a time."""
+    views, h = inputs(7), head()
+    got = judge(views, h)
+    for i in range(7):
+        unit = views.embedding[i] - h.centre
+        unit = unit / np.linalg.norm(unit)
+        log = views.logits[i] - np.log(np.exp(views.logits[i]).sum())
+        view = np.concatenate([unit, np.clip(log, -7, 0) / h.kind_scale, 1.5 * views.named[i]])
+        score = [
+            (h.cosine_weight * (h.prototypes[c] @ unit) + h.zero_shot_weight[c] * log[c] + h.ridge[c] @ view + h.offset[c]) / h.temperature
+            for c in range(K)
+        ]
+        distance = 1 - max(h.prototypes @ unit)
+        new = 1 / (1 + np.exp(-(distance - h.novelty_location) / h.novelty_scale))
+        known = np.exp(score) / np.exp(score).sum() * (1 - new)
+        np.testing.assert_allclose(got.probability[i], [*known, new], atol=2e-6)
+        np.testing.assert_allclose(got.distance[i], distance, atol=1e-6)
+
+
+def test_equal_heads_have_equal_ids():
+    assert identity(head()) == identity(head())
+    assert len({identity(h) for h in (head(), head(offset=np.zeros(K, np.float32)), head(taught=("x",)))}) == 3
+
+
+def test_conformal_set_covers_as_calibrated():
+    r = np.random.default_rng(0)
+    p = r.dirichlet(np.full(5, 0.5), size=8000)
+    truth = np.array([r.choice(5, p=row) for row in p])
+    scores = conformal_scores(p)[np.arange(8000), truth]
+    quantile = np.quantile(scores[:4000], 0.9)
+    inside = conformal_set(p[4000:], quantile)[np.arange(4000), truth[4000:]]
+    assert inside.mean() == pytest.approx(0.9, abs=0.02)
+
+
+def test_conformal_set_is_never_empty():
+    assert conformal_set(np.array([[0.5, 0.3, 0.2]]), np.asarray(0.1)).sum() == 1
+
+
+def test_strict_namespace_agrees():
+    views, h = inputs(), head()
+    strict = array_api_strict.asarray
+    got = judge(Views(*map(strict, views)), h.map(strict))
+    for a, b in zip(got, judge(views, h), strict=True):
+        np.testing.assert_allclose(np.asarray(a), b, atol=1e-5)
+
+
+def test_prototype_of_one_example_is_that_example():
+    h = head()
+    z = inputs(1).embedding
+    expected = (z[0] - h.centre) / np.linalg.norm(z[0] - h.centre)
+    np.testing.assert_allclose(prototype(z, h.centre), expected, atol=1e-6)
