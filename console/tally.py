@@ -13,11 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer
-
 from console import report as reports
 from schemas.records.codec import Detection, decode_detection
 from streams.kafka import topics
+from streams.kafka.consumer import make_consumer
 from streams.kafka.topics import admin_client, places_of
 from streams.telemetry import decode_summary
 
@@ -90,13 +89,7 @@ class Listener:
         self.tally = Tally()
         self._settings = settings
         # From the beginning by the setting: `seek_to_beginning` may be overtaken by the reset that an assignment begins with.
-        self._consumer = AIOKafkaConsumer(
-            **settings.client_options(),
-            group_id=None,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=2_097_152,
-        )
+        self._consumer = make_consumer(settings, auto_offset_reset="earliest", max_partition_fetch_bytes=2_097_152)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Listener:

@@ -26,6 +26,7 @@ from streams.agents.batcher import Batcher
 from streams.agents.detector import Detector, Doubles, EngineFailure, Incoming, Revisions, Scored, Scorer
 from streams.agents.reject_limits import RejectLimitError, RejectLimits
 from streams.kafka import topics
+from streams.kafka.batches import Unreadable
 from streams.kafka.buffer import BUFFER
 from streams.kafka.liveness import Liveness
 from streams.kafka.producer import Deliverer, producer_options
@@ -143,8 +144,10 @@ class Flow:
         async for arrived in packets(stream):
             # Kafka allows records and headers without a value. A record without one is an empty packet: rejected, and not the worker's end.
             headers = [(name, value) for name, value in arrived.headers if value is not None]
-            topic, partition = arrived.place
-            await batcher.put(Incoming(arrived.value or b"", topic, partition, arrived.offset, arrived.timestamp_ms or 0, headers, arrived))
+            value, (topic, partition) = arrived.value or b"", arrived.place
+            # What could not be read has no time; it stands for several records, and is named by the first.
+            offset, ms = (value.first, int(time.time() * 1000)) if isinstance(value, Unreadable) else (arrived.offset, arrived.timestamp_ms)
+            await batcher.put(Incoming(value, topic, partition, offset, ms or 0, headers, arrived))
 
     async def drain(self) -> None:
         """Finish what was taken."""
@@ -170,16 +173,17 @@ class Flow:
         now_ms = time.time() * 1000
         metrics.BATCH.observe(len(packets))
         metrics.COMPUTE.observe(scored.compute_s)
-        self.tally.batch(len(packets), scored.compute_s)
+        self.tally.batch(sum(p.value.records if isinstance(p.value, Unreadable) else 1 for p in packets), scored.compute_s)
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             packet.event.ack()
             survey = packet.topic.rpartition(".")[2]
             latency_ms = max(0.0, now_ms - packet.appended_ms)
-            self.tally.packet(survey, outcome.result, latency_ms)
+            count = packet.value.records if isinstance(packet.value, Unreadable) else 1
+            self.tally.packet(survey, outcome.result, latency_ms, count=count)
             metrics.LATENCY.observe(latency_ms / 1000)
             if isinstance(outcome.result, Rejected):
-                metrics.PACKETS.labels(survey, "rejected").inc()
-                metrics.REJECTED.labels(survey, outcome.result.error_class).inc()
+                metrics.PACKETS.labels(survey, "rejected").inc(count)
+                metrics.REJECTED.labels(survey, outcome.result.error_class).inc(count)
             elif outcome.result is None:
                 metrics.PACKETS.labels(survey, "duplicate").inc()
             else:
@@ -236,7 +240,7 @@ def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callab
         broker_session_timeout=10.0,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_commit_interval=0.5,
-        broker_check_crcs=False,  # TCP and the broker have checked; it costs 45 µs a packet
+        broker_check_crcs=False,  # `streams.kafka.batches` does, by the processor's instruction
         consumer_max_fetch_size=FETCH_BYTES,
         consumer_auto_offset_reset="earliest",
         consumer_metadata_max_age_ms=METADATA_MS,

@@ -14,7 +14,6 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -22,10 +21,14 @@ from rich.text import Text
 
 from errors import UserError, one_line, say
 from schemas.records.codec import Detection, decode_detection, to_row
+from streams.kafka.consumer import make_consumer
 from streams.kafka.topics import PRIVATE, admin_client
 
 if TYPE_CHECKING:
+    from aiokafka import TopicPartition
+
     from settings.model import Settings
+    from streams.kafka.batches import Unreadable
 
 Seen = tuple[float, Detection]
 """Append time [s since 1970], detection."""
@@ -53,9 +56,7 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
         slugs = sorted(t.removeprefix("detections.") for t in there if t.startswith("detections.") and t != PRIVATE)
         known = f"classes are {', '.join(slugs)}" if slugs else "start `protonova run`, or make the topics with `protonova topics --repair`"
         raise UserError(f"the broker has no topic {topic}: {known}", 2)
-    consumer = AIOKafkaConsumer(
-        topic, **settings.client_options(), group_id=None, auto_offset_reset="earliest" if from_beginning else "latest"
-    )
+    consumer = make_consumer(settings, topic, report=report_unreadable, auto_offset_reset="earliest" if from_beginning else "latest")
     try:
         await consumer.start()
         while True:
@@ -67,6 +68,12 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
                         say(f"{topic}[{m.partition}]@{m.offset} is no detection of ours: {error}")
     finally:
         await consumer.stop()
+
+
+def report_unreadable(place: TopicPartition, found: Unreadable) -> None:
+    """One line of what no client could read."""
+    which = f"{found.first}" if found.records == 1 else f"{found.first} to {found.last}"
+    say(f"{place.topic}[{place.partition}]@{which} cannot be read and is left out: {found.reason}")
 
 
 def json_line(detection: Detection) -> bytes:

@@ -19,6 +19,7 @@ from deflate import adler32, crc32
 from errors import RetryableError
 from schemas.records.codec import Detection, Rejected
 from streams.agents.reject_limits import RejectLimits
+from streams.kafka.batches import Unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -176,6 +177,8 @@ class Detector:
         digests = [Doubles.digest(packet.value) for packet in packets]
         first: dict[Digest, int] = {}
         for i, digest in enumerate(digests):
+            if isinstance(packets[i].value, Unreadable):
+                continue
             if digest not in first and digest not in self.doubles:
                 first[digest] = i
         started = time.perf_counter()
@@ -186,7 +189,8 @@ class Detector:
         scored = dict(zip(first, results, strict=True))
         outcomes = []
         for i, digest in enumerate(digests):
-            result = scored.get(digest)
+            value = packets[i].value
+            result = Rejected(value.error_class, value.reason) if isinstance(value, Unreadable) else scored.get(digest)
             if isinstance(result, Rejected):
                 outcomes.append(Outcome(result))  # each repeat in its own name: it has an origin of its own
             elif result is None or first[digest] != i:

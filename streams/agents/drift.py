@@ -28,6 +28,7 @@ from schemas.records import codec
 from schemas.records.codec import ScoreSummary
 from settings.model import Settings
 from streams.kafka import topics
+from streams.kafka.consumer import make_consumer
 from streams.telemetry import WorkerSummary, decode_summary
 
 if TYPE_CHECKING:
@@ -166,10 +167,10 @@ async def run(settings: Settings) -> None:
 
 
 async def _session(settings: Settings, watch: Watch) -> None:
-    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+    from aiokafka import AIOKafkaProducer
 
     options = settings.client_options()
-    consumer = AIOKafkaConsumer(**options, group_id=None, auto_offset_reset="latest")
+    consumer = make_consumer(settings, auto_offset_reset="latest")
     producer = AIOKafkaProducer(**options, acks="all", enable_idempotence=True)
     try:
         await consumer.start()

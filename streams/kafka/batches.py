@@ -46,7 +46,7 @@ CORRUPT_BATCH = "corrupt_batch"
 """Error class: the bytes of a batch are not those that were sent."""
 UNREADABLE_BATCH = "unreadable_batch"
 """Error class: a batch as it was sent cannot be read: its format, its compression or its size."""
-UNREADABLE_RECORD = "unreadable_record"
+BAD_RECORD = "bad_record"
 """Error class: a record of a batch cannot be read."""
 
 
@@ -72,18 +72,27 @@ class Unreadable(bytes):
     """Offset of the first of them."""
     records: int
     """How many."""
+    is_value: bool
+    """Whether the bytes are a record's value, which could be read: a packet as it was sent."""
 
     @classmethod
-    def of(cls, raw: Any, fault: Fault, *, first: int, records: int) -> Unreadable:
+    def of(cls, raw: Any, fault: Fault, *, first: int, records: int, is_value: bool = False) -> Unreadable:
         """Make one."""
         made = cls(raw)
         made.error_class, made.reason, made.first, made.records = fault.error_class, fault.reason, first, records
+        made.is_value = is_value
         return made
 
     @property
     def last(self) -> int:
         """Offset of the last of them."""
         return self.first + self.records - 1
+
+    def each(self) -> Iterator[Unreadable]:
+        """One for each of them; the first has the bytes."""
+        fault = Fault(self.error_class, self.reason)
+        for i in range(self.records):
+            yield Unreadable.of(b"" if i else self, fault, first=self.first + i, records=1, is_value=self.is_value and not i)
 
     def since(self, offset: int) -> Unreadable:
         """Those of them from an offset on."""
@@ -292,7 +301,7 @@ def records_of(batch: bytes | memoryview) -> Iterator[Record | Unreadable]:
             due = offset + 1
         at = end
     if due <= last:
-        fault = Fault(UNREADABLE_RECORD, "the lengths of a batch's records do not add up: what is behind this offset cannot be told apart")
+        fault = Fault(BAD_RECORD, "the lengths of a batch's records do not add up: what is behind this offset cannot be told apart")
         yield Unreadable.of(data[at:], fault, first=due, records=last - due + 1)
 
 
@@ -325,8 +334,8 @@ def _record(data: memoryview, base: int, due: int, last: int) -> Record | Unread
         if at != len(data):
             raise ValueError(f"{len(data) - at} bytes are left over")
     except (ValueError, IndexError) as error:
-        fault = Fault(UNREADABLE_RECORD, f"a record that cannot be read: {error or 'it ends too early'}")
-        return Unreadable.of(data if value is None else value, fault, first=offset, records=1)
+        fault = Fault(BAD_RECORD, f"a record that cannot be read: {error or 'it ends too early'}")
+        return Unreadable.of(data if value is None else value, fault, first=offset, records=1, is_value=value is not None)
     return Record(offset, ms, key, value, tuple(headers))
 
 

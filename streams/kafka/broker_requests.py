@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from io import BytesIO
 
 
+MARK = "topic-id:"
+
+
 class Uuid(AbstractType[uuid.UUID]):
     """Sixteen bytes."""
 
@@ -110,6 +113,16 @@ class TopicFacts(NamedTuple):
     identity: uuid.UUID
     """Another one when it was deleted and made anew."""
     partitions: tuple[int, ...]
+
+    @property
+    def mark(self) -> str:
+        """What is committed beside an offset, so that it is not taken for one of another topic of the same name."""
+        return f"{MARK}{self.identity}"
+
+
+def is_mark(text: str) -> bool:
+    """Whether a commit's metadata is a topic's mark."""
+    return text.startswith(MARK)
 
 
 async def describe_topics(client: Any, topics: Sequence[str]) -> dict[str, TopicFacts]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -20,7 +21,7 @@ from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult, OffsetResetStrategy
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
-from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 
 from streams import metrics
 from streams.kafka.batches import (
@@ -90,6 +91,8 @@ class CheckedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     report: Report | None = None
     passed_over: Counter[str]
     """Topic → records passed over as unreadable."""
+    marks: Mapping[str, str] = MappingProxyType({})
+    """Topic → what is written beside the offsets that are committed."""
 
     @classmethod
     def adopt(cls, consumer: AIOKafkaConsumer) -> CheckedConsumer:
@@ -108,12 +111,25 @@ class CheckedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         if self._group_id is not None:
             self._coordinator.__class__ = StaticCoordinator
 
+    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None) -> None:
+        """As aiokafka's, with the marks."""
+        if offsets is not None:
+            offsets = {place: OffsetAndMetadata(at.offset, self.marks.get(place.topic, at.metadata)) for place, at in offsets.items()}
+        await super().commit(offsets)
+
 
 class StaticCoordinator(GroupCoordinator):  # type: ignore[misc]
-    """A member with a name that leaves the group when it is closed.
+    """A member with a name that leaves the group when it is closed, and whose commits do not wait for a topic that is gone.
 
-    aiokafka's does not, as it may come back; its partitions then wait for the end of its session. One that was killed does come back.
+    aiokafka's does not leave, as it may come back; its partitions then wait for the end of its session. One that was killed does come back.
+    A commit of several partitions it repeats until the broker takes the last of them.
     """
+
+    async def _do_commit_offsets(self, assignment: Any, offsets: Any) -> None:
+        try:
+            await super()._do_commit_offsets(assignment, offsets)
+        except kafka_errors.UnknownTopicOrPartitionError as error:
+            log.warning("offsets of a topic that is gone are not committed", why=repr(error))
 
     async def close(self) -> None:
         """Finish, and leave."""

@@ -35,9 +35,12 @@ from typing import Any, NamedTuple
 
 import aiokafka
 import faust
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import OffsetResetStrategy
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
+from streams.kafka.broker_requests import describe_topics, is_mark
 from streams.kafka.buffer import Buffer
 from streams.kafka.consumer import CheckedConsumer
 from streams.kafka.loop import Loop
@@ -69,6 +72,16 @@ class Span(NamedTuple):
         """Up to where nothing is left to be done, where that commit is confirmed. What is gone, or was read and is no packet, is done."""
         committed = max(confirmed or 0, self.start)
         return committed if self.read is None or committed < self.handed else max(committed, self.read)
+
+
+class Topics(NamedTuple):
+    """What the broker says of topics."""
+
+    partitions: dict[str, tuple[int, ...]]
+    leads: bool
+    """Whether this member shares the partitions out in its group."""
+    shared: set[TopicPartition]
+    """Those it shared out."""
 
 
 class Arrived:
@@ -123,6 +136,62 @@ class _Thread(AIOKafkaConsumerThread):
             return found
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch(), self.thread_loop))
+
+    async def seek_to_committed(self) -> Any:
+        """Go to what is committed, or to the start where nothing is, or was committed for another topic of that name.
+
+        aiokafka stays where it is if nothing is committed: what was read and not handed over would be skipped.
+        """
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._seek_to_committed(), self.thread_loop))
+
+    async def _seek_to_committed(self) -> dict[Any, int | None]:
+        consumer: Any = self._ensure_consumer()
+        places = consumer._subscription.assigned_partitions()
+        if not places:
+            return {}
+        try:
+            facts = await describe_topics(consumer._client, sorted({place.topic for place in places}))
+        except (KafkaError, NotImplementedError) as error:  # a broker before 3.0 has no ids
+            self.log.info("no ids of topics: %r", error)
+            facts = {}
+        committed = await consumer._coordinator.fetch_committed_offsets(list(places))
+        out: dict[Any, int | None] = {}
+        for place in places:
+            found, mark = committed.get(place), facts[place.topic].mark if place.topic in facts else ""
+            other = found is not None and is_mark(found.metadata) and bool(mark) and found.metadata != mark
+            if found is None or found.offset < 0 or other:
+                if other:
+                    self.log.warning("%s/%s was made anew: it is read from its start", *place)
+                out[place] = None
+                consumer._subscription.subscription.assignment.state_value(place).await_reset(OffsetResetStrategy.EARLIEST)
+                consumer._fetcher._records.pop(place, None)
+                consumer._fetcher._notify(consumer._fetcher._wait_consume_future)
+            else:
+                out[place] = found.offset
+                consumer.seek(place, found.offset)
+            self._handed.pop(place, None)
+        consumer.marks = {topic: fact.mark for topic, fact in facts.items()}
+        return out
+
+    async def topics(self, names: Sequence[str], within_s: float) -> Topics:
+        """As the consumer's; called on the main loop."""
+        consumer: Any = self._ensure_consumer()
+
+        async def ask() -> Topics:
+            async with asyncio.timeout(within_s):
+                facts = await describe_topics(consumer._client, names)
+            coordinator, cluster = consumer._coordinator, consumer._client.cluster
+            known = {name: len(cluster.partitions_for_topic(name) or ()) for name in names}
+            anew = [name for name, fact in facts.items() if consumer.marks.get(name, fact.mark) != fact.mark]
+            if anew:
+                self.log.warning("made anew: %s; the group is joined again", ", ".join(anew))
+                coordinator.request_rejoin()
+            if any(len(fact.partitions) != known[name] for name, fact in facts.items()):
+                consumer._client.force_metadata_update()  # which has the group's leader share them out
+            shared = {TopicPartition(name, number) for name, count in coordinator._metadata_snapshot.items() for number in range(count)}
+            return Topics({name: fact.partitions for name, fact in facts.items()}, bool(coordinator._group_subscription), shared)
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ask(), self.thread_loop))
 
     async def spans(self, partitions: Sequence[Any], within_s: float) -> dict[Any, Span]:
         """As the consumer's; called on the main loop."""
@@ -186,6 +255,22 @@ class _Consumer(Consumer):
         """
         thread: Any = self._thread
         found: dict[Any, Span] = await thread.spans(partitions, within_s)
+        return found
+
+    async def topics(self, names: Sequence[str], within_s: float) -> Topics:
+        """Partitions of topics as the broker has them now; where that differs from what is read, the group is joined again.
+
+        Raises
+        ------
+        TimeoutError
+            It did not answer within `within_s` [s].
+        aiokafka.errors.KafkaError
+            It refused.
+        NotImplementedError
+            It is older than 3.0.
+        """
+        thread: Any = self._thread
+        found: Topics = await thread.topics(names, within_s)
         return found
 
     # What is committed

@@ -222,7 +222,7 @@ def test_one_record_that_was_sent_bad_costs_itself(damage: Callable[[bytearray, 
     records = Broker(log, ends).read()
     assert offsets(records) == list(range(12))
     (found,) = bad(records)
-    assert (found.error_class, found.first, found.records) == ("unreadable_record", 4 + k, 1)
+    assert (found.error_class, found.first, found.records) == ("bad_record", 4 + k, 1)
     assert good(records) == {i: v for i, v in values.items() if i != 4 + k}
     if readable:
         assert found == values[4 + k], "what can be read of it is its value"
@@ -237,7 +237,7 @@ def test_lengths_that_do_not_add_up_cost_the_rest_of_the_batch(length: bytes) ->
     records = Broker(log, ends).read()
     assert offsets(records) == list(range(12))
     (found,) = bad(records)
-    assert (found.error_class, found.first, found.last) == ("unreadable_record", 6, 7)
+    assert (found.error_class, found.first, found.last) == ("bad_record", 6, 7)
     assert good(records) == {i: v for i, v in values.items() if i not in (6, 7)}
 
 
