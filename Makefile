@@ -13,16 +13,16 @@ export PROTONOVA_SHARED
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */	/' | expand -t 14
 
-demo: $(VENV)/core.stamp   ## a simulated night through Kafka, a Faust worker and the status page to scored detections on screen
+demo: $(VENV)/kernels.stamp   ## a simulated night through Kafka, a Faust worker and the status page to scored detections on screen
 	@$(BIN)/protonova demo $(ARGS)
 
-test: $(VENV)/test.stamp   ## every test but those marked slow, with a real Apache Kafka
+test: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## every test but those marked slow, with a real Apache Kafka
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: $(VENV)/test.stamp   ## every test
+test-all: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## every test
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/test.stamp  ## the naive stack beside ours, on the same packets in one run
+bench: $(VENV)/test.stamp $(VENV)/kernels.stamp  ## the naive stack beside ours, on the same packets in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 train: $(VENV)/test.stamp  ## simulate, train and export the network; writes artifacts/
@@ -54,6 +54,11 @@ $(VENV)/core.stamp: requirements/core.lock pyproject.toml | $(VENV)/bin/python
 	@echo "installing the core (about 80 packages)"
 	@$(PIP) install --require-hashes -r requirements/core.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Loops are compiled at install and not at the first start; after a change, those that changed.
+$(VENV)/kernels.stamp: $(VENV)/core.stamp $(shell find operators schemas data -name '*.py' 2>/dev/null)
+	@$(BIN)/python -m tools.compile_kernels
 	@touch $@
 
 $(VENV)/test.stamp: requirements/test.lock pyproject.toml | $(VENV)/bin/python

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import math
 import struct
 from collections.abc import Callable
@@ -34,7 +33,7 @@ from operators.tokens import BAND_CENTRES, BAND_WIDTH, N_FEATURES, PERIODS
 from operators.types import CONTEXT, F32, N_TOKENS, RAW_STAMP, STAMP
 from pipeline.state import ScoringState
 from registry.bundle import Bundle
-from schemas.records.subjects import DETECTION_ID, SUBJECTS
+from schemas.records.table import DETECTION, parsed
 
 OTHER = "other"
 PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance")
@@ -209,7 +208,7 @@ class Naive:
         self.weights = bundle.head
         self.names = (*bundle.classes, OTHER)
         self.state = state
-        self.schema = fastavro.parse_schema(json.loads(SUBJECTS["detections-value"].schema_text))
+        self.schema = parsed(DETECTION)
 
     def network(self, tokens: F32, stamps: F32, context: F32) -> tuple[F32, F32]:
         """One alert through torch, op by op → embedding, logits."""
@@ -277,7 +276,7 @@ class Naive:
             "taxonomy": self.state.taxonomy,
         }
         out = io.BytesIO()
-        out.write(struct.pack(">bI", 0, DETECTION_ID))
+        out.write(struct.pack(">bI", 0, DETECTION))
         fastavro.schemaless_writer(out, self.schema, detection)
         return out.getvalue()
 

@@ -29,8 +29,10 @@ from pipeline.score import score
 from pipeline.state import ScoringState
 from registry.bundle import Bundle
 from schemas.records import codec
+from schemas.records.detection import Detection
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.decode import Decoder
+from schemas.surveys.identity import packet_digest
 
 BATCH = 64
 WHOLE = "bytes to scored bytes"
@@ -153,6 +155,7 @@ def _our_pass(state: ScoringState, blind: Decoder, packets: Sequence[bytes], tim
     each("decode: Avro", blind.decode, batches)
     decoded = [d.batch for d in map(state.decoder.decode, batches)]
     each("cut-outs: inflate, FITS", lambda three: [reader.read(data, stamp) for data in three], gzipped)
+    each("packet's digest (part of: Avro)", lambda batch: [packet_digest(packet) for packet in batch], batches)
     read = each("tokens", tokens, decoded)
     seen = each("stamps", stamps, decoded)
     around = each("context", context, decoded)
@@ -160,7 +163,7 @@ def _our_pass(state: ScoringState, blind: Decoder, packets: Sequence[bytes], tim
     embedded = each("network", state.session.run, read, seen, around)
     judged = each("head", lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), state.head), embedded, named)
     each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, f, state)], decoded, judged, named)
-    each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, codec.Detection)], batches)
+    each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, Detection)], batches)
 
 
 def _stamp_bytes(packet: bytes) -> list[bytes]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console.probe import unusable
 from errors import UserError
 
 if TYPE_CHECKING:
@@ -17,14 +19,14 @@ ONE_NODE = {"replication": 1, "kafka_security_protocol": "PLAINTEXT"}
 """What holds for the node that we start ourselves, whatever is set for a cluster."""
 
 
-def reachable(server: str, timeout: float = 2.0) -> str | None:
-    """Why nothing listens at host:port; None: something does."""
+def listens(server: str, timeout: float = 2.0) -> bool:
+    """Whether something listens at host:port; what it is is `console.probe`'s to say."""
     host, _, port = server.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=timeout):
-            return None
-    except OSError as error:
-        return error.strerror or str(error) or type(error).__name__
+            return True
+    except OSError:
+        return False
 
 
 def running(state: Path) -> str | None:
@@ -34,24 +36,34 @@ def running(state: Path) -> str | None:
         server = f"127.0.0.1:{int(node['broker'])}"
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return server if reachable(server) is None else None
+    return server if listens(server) else None
+
+
+def problems(settings: Settings) -> dict[str, str | None]:
+    """What is wrong with each of the configured bootstrap servers; None: nothing."""
+    servers = (settings.kafka or "").split(",")
+
+    async def ask() -> list[str | None]:
+        return await asyncio.gather(*(unusable(settings, server) for server in servers))
+
+    return dict(zip(servers, asyncio.run(ask()), strict=True))
 
 
 def with_broker(settings: Settings) -> Settings:
-    """The same settings with a broker that listens.
+    """The same settings with a broker that can be used.
 
     Raises
     ------
     UserError
-        There is none.
+        There is none; the line says what listens there instead, and what to set.
     """
     if settings.kafka is None:
         found = running(settings.state)
         if found is None:
             raise UserError(f"no broker runs on the state folder {settings.state}: start `protonova run`, or set PROTONOVA_KAFKA=host:port")
-        return settings.model_copy(update={"kafka": found, **ONE_NODE})
+        settings = settings.model_copy(update={"kafka": found, **ONE_NODE})
     # Asked here, once and shortly: a client library would try for a minute and say little.
-    reasons = [f"{server}: {why}" for server in settings.kafka.split(",") if (why := reachable(server, 5.0))]
-    if len(reasons) == len(settings.kafka.split(",")):
-        raise UserError(f"no Kafka broker answers at {'; '.join(reasons)}: start it, or correct PROTONOVA_KAFKA=host:port")
+    wrong = problems(settings)
+    if all(wrong.values()):
+        raise UserError("; ".join(f"{server} {why}" for server, why in wrong.items()))
     return settings

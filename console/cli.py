@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from console.arguments import existing
 from console.broker import with_broker
 from console.failures import guarded
 from errors import usage
@@ -23,24 +24,23 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Finds rare cosmic events in alert streams, in real time. Settings: PROTONOVA_… in the environment, protonova.toml, flags.",
 )
 
 Kafka = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT", help="Kafka to use; default: the node of `protonova run`.")]
 State = Annotated[Path | None, typer.Option("--state", metavar="FOLDER", help="State folder (default ./state).")]
 Bundle = Annotated[Path | None, typer.Option("--bundle", metavar="FOLDER", help="Model bundle (default: the one that ships).")]
 Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write every figure printed as JSON.")]
-Paths = Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders, tar(.gz), parquet of packets, or - for stdin.")]
-
-
+Paths = Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders, tar, zip, parquet, compressed or not, or - for stdin.")]
 Engine = Annotated[str | None, typer.Option("--engine", help="Which engine runs the network: auto, onnxruntime, tensorrt.")]
+PACKETS = "a file or a folder of packets"
+BUNDLE = "a bundle's folder, as `make train` makes it"
 
 _state = Path(os.environ.get("PROTONOVA_STATE", "state"))
 """Where a log of an unexpected error goes; `settings` corrects it."""
 
 
-def settings(**flags: Any) -> Settings:
-    """The settings, with the flags that were given on top."""
+def settings(*, diagnose: bool = False, **flags: Any) -> Settings:
+    """The settings, with the flags that were given on top; a bundle that is not there is refused, unless `diagnose` is to report it."""
     global _state
     from settings.model import Settings
 
@@ -48,7 +48,25 @@ def settings(**flags: Any) -> Settings:
         _state = Path(flags["state"])
     found = Settings(**flags)
     _state = found.state
+    if not diagnose:
+        existing([found.bundle], BUNDLE)
     return found
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from console.version import version
+
+        typer.echo(f"protonova {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def protonova(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and end.")] = False,
+) -> None:
+    """Finds rare cosmic events in alert streams, in real time. Settings: PROTONOVA_… in the environment, protonova.toml, flags."""
 
 
 @app.command()
@@ -94,18 +112,19 @@ def publish(
     state: State = None,
 ) -> None:
     """Put packets into the alert topics: recognised by content, the rest listed as skipped."""
+    if sum((rate is not None, speed is not None, maximum)) > 1:
+        raise usage("--rate, --speed and --max exclude each other: give one")
+    existing(paths, PACKETS)
     from console.commands.publish import Pace
     from console.commands.publish import publish as send
 
-    if sum((rate is not None, speed is not None, maximum)) > 1:
-        raise usage("--rate, --speed and --max exclude each other: give one")
     pace = Pace.parse(rate, speed)
     raise typer.Exit(send(with_broker(settings(kafka=kafka, state=state)), paths, pace, topic=topic, test=test, report=report))
 
 
 @app.command()
 def watch(
-    klass: Annotated[str | None, typer.Option("--class", metavar="SLUG", help="Only this class's topic, such as tde.")] = None,
+    klass: Annotated[str | None, typer.Option("--class", metavar="CLASS", help="Only this class's topic: tde, 'SN Ia', 2243 …")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Every detection kept, not only new ones.")] = False,
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many.")] = None,
@@ -122,7 +141,9 @@ def watch(
 def replay(
     archives: Annotated[
         list[str],
-        typer.Argument(metavar="ARCHIVE…", help="Files, folders, tar(.gz), parquet, - for stdin, or kafka://topic?from=…&to=…"),
+        typer.Argument(
+            metavar="ARCHIVE…", help="Files, folders, tar, zip, parquet, compressed or not, - for stdin, or kafka://topic?from=…&to=…"
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet to write: one row an outcome.")],
     labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="CSV of labels: objectId or candid, and klass.")] = None,
@@ -133,7 +154,12 @@ def replay(
     engine: Engine = None,
 ) -> None:
     """Put archived packets through the worker's own function, without a broker, as fast as it goes."""
+    existing(archives, PACKETS)
+    existing([labels], "a CSV of labels")
     from console.commands.replay import replay as score
+    from console.report import check_writable
+
+    check_writable(out)
 
     raise typer.Exit(
         score(settings(kafka=kafka, state=state, bundle=bundle, engine=engine), archives, out, labels_file=labels, report=report)
@@ -166,6 +192,9 @@ def evaluate(
     engine: Engine = None,
 ) -> None:
     """How good the few-shot engine is on a table of labelled light curves, beside every baseline in the same episodes."""
+    existing([task, table], "a parquet file of light curves")
+    existing([labels], "a CSV of labels")
+    existing([packets], "a folder of labelled packets")
     from console.commands.evaluate import evaluate as run_protocol
 
     found = settings(bundle=bundle, engine=engine)
@@ -203,6 +232,7 @@ def describe(
     engine: Engine = None,
 ) -> None:
     """A class from a physical description: check it, simulate it, and see what it is near to."""
+    existing(against or (), "a parquet file of light curves")
     from console.commands.describe import describe as show
 
     found = settings(bundle=bundle, engine=engine)
@@ -311,7 +341,7 @@ def doctor(kafka: Kafka = None, state: State = None, bundle: Bundle = None, engi
     """What is installed, which engine and broker would be used, and why."""
     from console.commands.doctor import doctor as examine
 
-    raise typer.Exit(examine(settings(kafka=kafka, state=state, bundle=bundle, engine=engine)))
+    raise typer.Exit(examine(settings(diagnose=True, kafka=kafka, state=state, bundle=bundle, engine=engine)))
 
 
 @app.command()
@@ -329,6 +359,24 @@ def worker(
     status = run_worker(found, slot)
     sys.stderr.flush()
     os._exit(status)  # Faust's consumer thread may outlive its loop; nothing is left to be done
+
+
+@app.command()
+def mirror(kafka: Kafka = None, state: State = None) -> None:
+    """Copy the topics of other clusters (`[[source]]` in protonova.toml) into the alert topics, once each."""
+    from console.commands.run_mirror import run as copy
+
+    raise typer.Exit(copy(with_broker(settings(kafka=kafka, state=state))))
+
+
+@app.command()
+def sources(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, kafka: Kafka = None, state: State = None
+) -> None:
+    """The other clusters that are mirrored, and how far."""
+    from console.commands.list_sources import show
+
+    raise typer.Exit(show(with_broker(settings(kafka=kafka, state=state)), as_json=json))
 
 
 @app.command()

@@ -48,7 +48,7 @@ def _by_the_client(error: BaseException) -> str | None:
     if kafka is None or not isinstance(error, kafka.KafkaError):
         return None
     if isinstance(error, kafka.AuthenticationFailedError | kafka.SaslAuthenticationFailed | kafka.UnsupportedSaslMechanismError):
-        return refused(one_line(error, 200))
+        return f"the Kafka broker {refused(one_line(error, 200))}"
     if isinstance(error, kafka.TopicAuthorizationFailedError | kafka.GroupAuthorizationFailedError | kafka.ClusterAuthorizationFailedError):
         return f"the Kafka broker denies it ({one_line(error, 200)}): the user needs more rights there (ACLs)"
     if isinstance(error, kafka.KafkaConnectionError | kafka.NodeNotReadyError | kafka.NoBrokersAvailable | kafka.KafkaTimeoutError):
@@ -63,8 +63,8 @@ def _by_the_client(error: BaseException) -> str | None:
 
 
 def refused(why: str) -> str:
-    """What to say where a broker does not accept who we are."""
-    return f"the Kafka broker refuses the user or the password ({why}): check PROTONOVA_KAFKA_SASL_USERNAME, _PASSWORD and _MECHANISM"
+    """What to say of a broker that does not accept who we are."""
+    return f"refuses the user or the password ({why}): check PROTONOVA_KAFKA_SASL_USERNAME, _PASSWORD and _MECHANISM"
 
 
 def full_disk(place: object) -> str:

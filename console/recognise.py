@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from schemas.avro.wire import PacketError, SchemaStore, load_schema, read_header, read_long, sniff
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import PacketError, load_schema, read_header, read_long, sniff
 from schemas.surveys import lsst, tess, ztf
 
 UNKNOWN_CONTAINER = "alerts.ztf"

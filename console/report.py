@@ -6,6 +6,7 @@ Every report has the keys ``command``, ``packets``, ``detections``, ``duplicates
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from errors import UserError
+from errors import UserError, usage
 
 
 def write(path: Path | None, figures: Mapping[str, Any]) -> None:
@@ -34,23 +35,23 @@ def write(path: Path | None, figures: Mapping[str, Any]) -> None:
 
 
 def check_writable(path: Path | None) -> None:
-    """Fail before the work rather than after it when a file to be written cannot be.
+    """Fail before the work rather than after it when a file to be written cannot be; nothing is written for it.
 
     Raises
     ------
     UserError
-        It is a folder, or its folder cannot be made or written to.
+        It is a folder, or its folder is a file or cannot be written to; with exit status 2.
     """
     if path is None:
         return
     if path.is_dir():
-        raise UserError(f"{path} is a folder: name a file to write", 2)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        raise usage(f"{path} is a folder: name a file to write")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise usage(f"{path} cannot be written: {folder} is not a folder")
+    closed = path if path.exists() else folder
+    if not os.access(closed, os.W_OK):
+        raise usage(f"{path} cannot be written: {closed} is read-only for us")
 
 
 def _plain(value: Any) -> Any:

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from console import report as reports
-from schemas.records.codec import Detection, decode_detection
+from schemas.records.codec import BadRecord
+from schemas.records.detection import Detection
+from schemas.records.score_summary import ScoreSummary
+from schemas.records.worker_summary import WorkerSummary
+from streams.bad_records import BadRecords
 from streams.kafka import topics
 from streams.kafka.consumer import make_consumer
 from streams.kafka.topics import admin_client, places_of
-from streams.telemetry import decode_summary
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -51,6 +54,8 @@ class Tally:
     told: int = 0
     """Packets of which the workers say that they came in."""
     recent: deque[Arrival] = field(default_factory=lambda: deque(maxlen=40))
+    bad: BadRecords = field(default_factory=BadRecords)
+    """Messages that are no records of ours."""
 
     @property
     def total(self) -> int:
@@ -64,12 +69,16 @@ class Tally:
             self.rejected[headers.get("error_class", b"?").decode()] += 1
             self.last_rejected_ms = max(self.last_rejected_ms, message.timestamp)
         elif message.topic == topics.TELEMETRY:
-            with contextlib.suppress(ValueError):  # the scores by stratum travel on the same topic
-                summary = decode_summary(message.value)
-                self.duplicates += sum(o.duplicates for o in summary.surveys.values())
-                self.told += summary.total
-        else:
-            arrival = Arrival(decode_detection(message.value), message.timestamp, int(headers["ingested_at"]))
+            record: Any = self.bad.read(message, WorkerSummary, ScoreSummary)
+            if isinstance(record, WorkerSummary):
+                self.duplicates += sum(o.duplicates for o in record.surveys.values())
+                self.told += record.total
+        elif (detection := self.bad.read(message, Detection)) is not None:
+            ingested = headers.get("ingested_at") or b""
+            if not ingested.isdigit() or len(ingested) > 15:
+                self.bad.count(message, BadRecord("bad_header", "a detection without the time its packet came in"))
+                return
+            arrival = Arrival(detection, message.timestamp, int(ingested))
             self.arrivals.append(arrival)
             self.recent.append(arrival)
 

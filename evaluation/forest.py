@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from operators.kernels.compiled import compiled
 
 F = npt.NDArray[np.float64]
 BINS = 255
@@ -74,7 +75,7 @@ def many_votes(
     return np.asarray(total / trees)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _many(x, y, query, classes, trees, tried, balanced, seed, most, least):  # type: ignore[no-untyped-def]
     """Sum of the trees' class shares for each query."""
     np.random.seed(seed)  # noqa: NPY002
@@ -161,7 +162,7 @@ def _many(x, y, query, classes, trees, tried, balanced, seed, most, least):  # t
     return out
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _votes(x, y, query, classes, trees, tried, balanced, seed):  # type: ignore[no-untyped-def]
     np.random.seed(seed)  # noqa: NPY002  numba's own generator
     n, d = x.shape
@@ -242,7 +243,7 @@ def _votes(x, y, query, classes, trees, tried, balanced, seed):  # type: ignore[
     return out / trees
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _part(index, start, end, values, cut, moved):  # type: ignore[no-untyped-def]
     """Bring what lies at or below the cut to the front, in place; returns where the rest begins."""
     low, high = start, 0

@@ -102,5 +102,8 @@ class AlertBatch:
     # (n, C) float32, see CONTEXT
     context: Array
 
+    digest: tuple[str, ...] = ()
+    """Of each alert's packet, 32 hexadecimal digits (`schemas.surveys.identity`); empty: the alerts were no packets."""
+
     def __len__(self) -> int:
         return len(self.candid)

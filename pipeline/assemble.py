@@ -14,8 +14,10 @@ import numpy as np
 
 from operators.features import FEATURES
 from operators.head import Judged
-from operators.types import CONTEXT, F32, AlertBatch
-from schemas.records.codec import ClassProbability, Detection, Feature
+from operators.types import CONTEXT, F32, AlertBatch, Array
+from schemas.records.detection import Detection
+from schemas.records.parts import ClassProbability, Feature
+from schemas.surveys.identity import packet_id
 
 if TYPE_CHECKING:
     from pipeline.state import ScoringState
@@ -25,11 +27,11 @@ FLOAT_MAX = float(np.finfo(np.float32).max)
 """The record's numbers are 32 bit: a flux over a signal to noise of next to nothing is more than they hold."""
 _CLASS, _FEATURE = partial(tuple.__new__, ClassProbability), partial(tuple.__new__, Feature)
 """Of a tuple of their fields; some fifty are made of each alert, and by name each costs four times as much."""
-PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance")
-"""The survey's own scores a subscriber filters by; None where the packet has none."""
+PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance", "redshift")
+"""What the survey itself says that a subscriber filters by; None where the packet has nothing."""
 
 
-def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState) -> list[Detection]:
+def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState, *, embedding: Array | None = None) -> list[Detection]:
     """Turn arrays into records, one an alert, in order.
 
     Parameters
@@ -41,6 +43,8 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState)
     named : (n, len(FEATURES)) float32
         NaN where a feature is not defined; such a feature is left out of the record.
     state : ScoringState
+    embedding : (n, E) float, optional
+        Of the same alerts, in the state's namespace; each goes with its detection as float16.
     """
     names = (*state.classes, OTHER)
     host = {field: np.asarray(state.fetch(getattr(judged, field))) for field in Judged._fields}
@@ -53,18 +57,23 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState)
     novelty, distance, nearest = host["novelty"].tolist(), host["distance"].tolist(), host["nearest"].tolist()
     passed = [column.tolist() for column in np.asarray(state.fetch(batch.context)).T]
     passed = [passed[CONTEXT.index(name)] for name in (*PASSED_THROUGH, "flux", "signal_to_noise")]
-    ra, dec, mjd = (np.asarray(state.fetch(column)).tolist() for column in (batch.ra, batch.dec, batch.mjd))
+    ra, dec, mjd, first = (np.asarray(state.fetch(column)).tolist() for column in (batch.ra, batch.dec, batch.mjd, batch.first_detection))
     n_detected = np.asarray(state.fetch(batch.detected & batch.valid)).sum(axis=1).tolist()
     features, defined = named.tolist(), (named == named).tolist()
+    size, coded = 0, b""
+    if embedding is not None:
+        size, coded = 2 * embedding.shape[1], np.asarray(state.fetch(embedding)).astype("<f2").tobytes()
 
     detections = []
     for i in range(len(batch)):
+        packet = packet_id(batch.survey[i], batch.candid[i], batch.digest[i])
         own = [column[i] if math.isfinite(column[i]) else None for column in passed]
-        real_bogus, star_galaxy, solar_system_distance, flux, noise = own
+        real_bogus, star_galaxy, solar_system_distance, redshift, flux, noise = own
         flux_err = abs(flux / noise) if flux is not None and noise else None
         detections.append(
             Detection(
-                detection_id=f"{batch.survey[i]}:{batch.candid[i]}:{state.scoring_id}",
+                packet_id=packet,
+                detection_id=f"{packet}:{state.scoring_id}",
                 survey=batch.survey[i],
                 candid=batch.candid[i],
                 object_id=batch.object_id[i],
@@ -76,6 +85,7 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState)
                 flux=flux,
                 flux_err=flux_err if flux_err is not None and flux_err < FLOAT_MAX else None,
                 n_detections=n_detected[i],
+                first_detection=first[i] if math.isfinite(first[i]) else None,
                 classes=tuple(map(_CLASS, zip(ranked[i], probability[i], prior[i], strict=True))),
                 top_class=ranked[i][0],
                 top_probability=probability[i][0],
@@ -86,11 +96,13 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState)
                 real_bogus=real_bogus,
                 star_galaxy=star_galaxy,
                 solar_system_distance=solar_system_distance,
+                redshift=redshift,
                 features=tuple(map(_FEATURE, compress(zip(FEATURES, features[i], strict=True), defined[i]))),
                 model=state.model,
                 engine=state.engine,
                 scoring_id=state.scoring_id,
                 taxonomy=state.taxonomy,
+                embedding=coded[i * size : (i + 1) * size],
             )
         )
     return detections

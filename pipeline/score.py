@@ -16,7 +16,8 @@ from operators.head import judge
 from pipeline.assemble import assemble
 from pipeline.embed import embed
 from pipeline.state import ScoringState
-from schemas.records.codec import Detection, Rejected
+from schemas.records.detection import Detection
+from schemas.records.rejected import Rejected
 
 
 def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rejected]:
@@ -44,7 +45,7 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
     if decoded.index:
         seen = embed(decoded.batch, state.session)  # 2. → tokens, stamps, context → embeddings, logits; named features
         judged = judge(seen.views, state.head)  # 3. → probabilities, novelty, conformal set
-        detections = assemble(decoded.batch, judged, np.asarray(state.fetch(seen.named)), state)  # 4. → records
+        detections = assemble(decoded.batch, judged, np.asarray(state.fetch(seen.named)), state, embedding=seen.embedding)  # 4.
         for position, detection in zip(decoded.index, detections, strict=True):
             results[position] = detection
     missing = results.count(None)

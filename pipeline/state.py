@@ -24,11 +24,11 @@ from operators.types import Array
 from pipeline.verify import verify
 from registry.bundle import Bundle
 from registry.bundle import load as load_bundle
-from schemas.avro.wire import SchemaStore
+from schemas.avro.schema_store import SchemaStore
 from schemas.surveys.decode import Decoder
 from schemas.taxonomy import TAXONOMY
 
-SCORING_RULES = "1"
+SCORING_RULES = "2"
 """Of the code between packet and detection: raised when the same model gives other scores because an operator changed."""
 
 

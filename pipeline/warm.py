@@ -5,13 +5,16 @@ ScoringState → the same, with every compiled loop in memory and the engine's b
 
 from __future__ import annotations
 
+import math
+
 from pipeline.score import score
 from pipeline.state import ScoringState
-from schemas.records.codec import Detection
+from schemas.records.detection import Detection
 from schemas.surveys import decode, tess
 
-_LIGHT_CURVE = [{"btjd": 3000.0 + 0.02 * k, "flux": 15000.0 + k, "flux_err": 10.0, "quality": 0} for k in range(8)]
-_PACKET = {"tic": 1, "sector": 1, "cadence": 8, "ra": 0.0, "dec": 0.0, "tmag": 10.0, "baseline": 14990.0, "light_curve": _LIGHT_CURVE}
+# Long enough that its period is looked for: those loops are compiled too.
+_LIGHT_CURVE = [{"btjd": 3000.0 + 0.8 * k, "flux": 15000.0 + 900.0 * math.sin(k), "flux_err": 10.0, "quality": 0} for k in range(64)]
+_PACKET = {"tic": 1, "sector": 1, "cadence": 64, "ra": 0.0, "dec": 0.0, "tmag": 10.0, "baseline": 14990.0, "light_curve": _LIGHT_CURVE}
 
 
 def warm(state: ScoringState) -> None:

@@ -32,5 +32,7 @@ LAG = Gauge("protonova_worker_lag_packets", "Packets not yet committed, of the p
 UNREADABLE = Counter("protonova_unreadable_records", "Records that cannot be read, passed over", ["topic", "error_class"])
 # Batches that arrived damaged and were asked for once more: the wire, if they then are whole.
 FETCHED_AGAIN = Counter("protonova_batches_fetched_again", "Record batches that arrived damaged and were fetched again", ["topic"])
+# Whether the worker waits for a server outside of the flow: nothing is rejected or acknowledged meanwhile.
+WAITING = Gauge("protonova_worker_waiting", "1 while the worker waits for the schema registry")
 # Which state scores.
 SCORING = Info("protonova_worker_scoring", "What the scores depend on: scoring_id, model, engine")

@@ -2,98 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
 
-import fastavro
-
-from schemas.records.codec import Detection, Rejected, ScoreSummary
+from schemas.records.detection import Detection
+from schemas.records.rejected import Rejected
+from schemas.records.score_summary import BINS, ScoreSummary
+from schemas.records.worker_summary import LAST_BIN, Outcomes, WorkerSummary
 from schemas.surveys.times import galactic_latitude
 
-SCHEMA_TEXT = (Path(__file__).parents[1] / "schemas" / "records" / "worker.avsc").read_text()
-SCHEMA: Any = fastavro.parse_schema(json.loads(SCHEMA_TEXT))
-SCHEMA_ID = 1_000_005
-"""In Confluent's framing, beside those of `schemas.records.codec`; fixed for good."""
 GROWTH = 1.05
 FIRST_MS = 0.5
-LAST_BIN = 400
-"""Latency bins of 5 %, from 0.5 ms to 40 hours."""
+"""Latency bins grow by 5 %, from 0.5 ms; the last one ends at 40 hours."""
 PLANE = 15.0
 """Galactic latitude below which a detection counts to the plane [deg]."""
 QUIET_S = 5.0
 """A worker that has nothing to do says so this often [s]."""
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """Counts of one survey."""
-
-    detections: int = 0
-    duplicates: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def total(self) -> int:
-        """Packets that came in."""
-        return self.detections + self.duplicates + sum(self.rejected.values())
-
-
-@dataclass(slots=True)
-class WorkerSummary:
-    """What one worker did in one window; the fields are documented in ``worker.avsc``."""
-
-    worker: str
-    start_ms: int
-    end_ms: int
-    scoring_id: str
-    model: str
-    engine: str
-    surveys: dict[str, Outcomes] = field(default_factory=dict)
-    classes: dict[str, int] = field(default_factory=dict)
-    batches: int = 0
-    packets: int = 0
-    compute_ms: float = 0.0
-    latency: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def total(self) -> int:
-        """Packets that came in."""
-        return sum(outcomes.total for outcomes in self.surveys.values())
-
-
-def encode_summary(summary: WorkerSummary) -> bytes:
-    """Confluent framing."""
-    record = asdict(summary)
-    record["latency"] = {str(k): v for k, v in summary.latency.items()}
-    out = io.BytesIO()
-    out.write(b"\0" + SCHEMA_ID.to_bytes(4, "big"))
-    fastavro.schemaless_writer(out, SCHEMA, record)
-    return out.getvalue()
-
-
-def decode_summary(value: bytes) -> WorkerSummary:
-    """The inverse of `encode_summary`.
-
-    Raises
-    ------
-    ValueError
-        It is none of this release.
-    """
-    if not value or value[:5] != b"\0" + SCHEMA_ID.to_bytes(4, "big"):
-        raise ValueError("not a worker's summary of this release")
-    try:
-        record: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), SCHEMA, None)
-    except Exception as error:  # a reader of damaged Avro raises whatever it falls over
-        raise ValueError(f"a damaged summary of a worker: {error!r}") from error
-    record["surveys"] = {survey: Outcomes(**outcomes) for survey, outcomes in record["surveys"].items()}
-    record["latency"] = {int(k): v for k, v in record["latency"].items()}
-    return WorkerSummary(**record)
 
 
 def latency_bin(milliseconds: float) -> int:
@@ -166,7 +91,7 @@ def score_summaries(worker: str, detections: Iterable[Detection]) -> list[ScoreS
 
 
 def _score_summary(worker: str, stratum: tuple[str, str, str], detections: list[Detection]) -> ScoreSummary:
-    """Sums and histograms as ``telemetry.avsc`` documents them."""
+    """Sums and histograms as `score_summary.avsc` documents them."""
     survey, band, region = stratum
     novelty = [d.novelty for d in detections]
     top = [d.top_probability for d in detections]
@@ -191,7 +116,7 @@ def _score_summary(worker: str, stratum: tuple[str, str, str], detections: list[
     )
 
 
-def _histogram(positions: Iterable[float], bins: int = 20) -> list[int]:
+def _histogram(positions: Iterable[float], bins: int = BINS) -> list[int]:
     """Counts by whole position; the first and the last bin are open, what is no number counts as the first."""
     counts = [0] * bins
     for x in positions:

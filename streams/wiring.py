@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import faust
@@ -20,10 +21,12 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.score import score
 from schemas.records import codec
-from schemas.records.codec import Detection, Rejected
+from schemas.records.detection import Detection
+from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.rejected import Rejected
 from streams import metrics
 from streams.agents.batcher import Batcher
-from streams.agents.detector import Detector, Doubles, EngineFailure, Incoming, Revisions, Scored, Scorer
+from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Scored, Scorer
 from streams.agents.reject_limits import RejectLimitError, RejectLimits
 from streams.kafka import topics
 from streams.kafka.batches import Unreadable
@@ -31,7 +34,7 @@ from streams.kafka.buffer import BUFFER
 from streams.kafka.liveness import Liveness
 from streams.kafka.producer import Deliverer, producer_options
 from streams.kafka.transport import App, packets
-from streams.telemetry import Tally, encode_summary
+from streams.telemetry import Tally
 
 if TYPE_CHECKING:
     from pipeline.state import ScoringState
@@ -47,6 +50,8 @@ FLOW_FAILED = 75
 """Exit status: the broker, or the flow itself; the same."""
 LOOK_EVERY = 5.0
 """How often the committed offsets are looked at [s]."""
+ALARM_EVERY_MS = 60_000
+"""How often records that cannot be read raise an alarm, for each partition and kind [ms]."""
 SETTLE_WITHIN = 6.0
 """How long a rebalance may wait for what is in hand [s]; the group waits for ten."""
 FETCH_BYTES = 2 * 1024 * 1024
@@ -112,8 +117,11 @@ class Flow:
         # One thread: batches are scored in their order, and the network's own threads are its engine's affair.
         self._executor = ThreadPoolExecutor(1, "score")
         limits = RejectLimits(settings.reject_consecutive, settings.reject_ratio, settings.reject_window)
-        self._detector = Detector(scorer, Doubles(settings.remembered), Revisions(settings.remembered), self._executor, limits)
+        self._detector = Detector(scorer, Duplicates(settings.remembered), self._executor, limits)
         self.producer: AIOKafkaProducer | None = None
+        self.alarms: list[DriftAlarm] = []
+        """To be sent with the next telemetry."""
+        self._alarmed: dict[str, int] = {}
         self._batcher: Batcher[Incoming, Scored] | None = None
 
     async def start(self) -> None:
@@ -122,7 +130,8 @@ class Flow:
             producer = AIOKafkaProducer(**self._settings.client_options(), **producer_options())
             await producer.start()
             self.producer = producer
-            deliverer = Deliverer(producer, lambda: self._scorer.thresholds, self._encode)
+            encode = partial(codec.encode_both, container=self._settings.container_output)
+            deliverer = Deliverer(producer, lambda: self._scorer.thresholds, encode)
             self._batcher = Batcher(
                 self._settings.batch_size,
                 self._settings.batch_wait_ms / 1000,
@@ -132,9 +141,6 @@ class Flow:
                 self._failed,
                 weigh=lambda packet: len(packet.value),
             )
-
-    def _encode(self, detection: Detection) -> bytes:
-        return (codec.encode_container if self._settings.container_output else codec.encode)(detection)
 
     async def run(self, stream: Any) -> None:
         """Take packets off the stream for as long as it lasts."""
@@ -149,14 +155,19 @@ class Flow:
             offset, ms = (value.first, int(time.time() * 1000)) if isinstance(value, Unreadable) else (arrived.offset, arrived.timestamp_ms)
             await batcher.put(Incoming(value, topic, partition, offset, ms or 0, headers, arrived))
 
+    def waiting(self) -> str | None:
+        """What scoring waits for outside of the flow (None: nothing)."""
+        return self._detector.waiting
+
     async def drain(self) -> None:
-        """Finish what was taken."""
+        """Finish what was taken; what waits for somebody else is left, and comes again."""
+        self._detector.leave()
         if self._batcher is not None:
             await self._batcher.drain()
 
     async def settle(self) -> None:
         """Finish what is in hand, and go on; gives up where that takes longer than a rebalance may."""
-        if self._batcher is not None:
+        if self._batcher is not None and self.waiting() is None:
             try:
                 async with asyncio.timeout(SETTLE_WITHIN):
                     await self._batcher.settle()
@@ -178,7 +189,10 @@ class Flow:
             packet.event.ack()
             survey = packet.topic.rpartition(".")[2]
             latency_ms = max(0.0, now_ms - packet.appended_ms)
-            count = packet.value.records if isinstance(packet.value, Unreadable) else 1
+            count = 1
+            if isinstance(packet.value, Unreadable):
+                count = packet.value.records
+                self._alarm(packet, packet.value)
             self.tally.packet(survey, outcome.result, latency_ms, count=count)
             metrics.LATENCY.observe(latency_ms / 1000)
             if isinstance(outcome.result, Rejected):
@@ -189,6 +203,20 @@ class Flow:
             else:
                 metrics.PACKETS.labels(survey, "detection").inc()
                 metrics.NOVELTY.observe(outcome.result.novelty)
+
+    def _alarm(self, packet: Incoming, found: Unreadable) -> None:
+        """Have somebody look: a disk, a wire or a producer damages what is read. Once a minute of each partition and kind."""
+        key, now_ms = f"{found.error_class}:{packet.topic}/{packet.partition}", int(time.time() * 1000)
+        if now_ms - self._alarmed.get(key, 0) < ALARM_EVERY_MS:
+            return
+        self._alarmed[key] = now_ms
+        alarm_id = hashlib.sha256(f"{key}@{found.first}".encode()).hexdigest()[:16]
+        place = f"{packet.topic}/{packet.partition}"
+        self.alarms.append(
+            DriftAlarm(
+                alarm_id, "reader", found.error_class, place, 0.0, float(found.records), found.records, self._scorer.scoring_id, now_ms
+            )
+        )
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, RejectLimitError):
@@ -258,7 +286,7 @@ def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callab
     # One stream over all partitions, one batcher: acknowledgements stay in each partition's order.
     app.agent(app.topic(*topics.ALERTS, key_serializer="raw", value_serializer="raw"), name="detect", concurrency=1)(detect)
     app.timer(1.0, name="telemetry")(lambda: publish_telemetry(flow))
-    app.timer(LOOK_EVERY, name="liveness")(Liveness(app, settings.stall_s, lambda why: fatal(FLOW_FAILED, why)).look)
+    app.timer(LOOK_EVERY, name="liveness")(Liveness(app, settings.stall_s, lambda why: fatal(FLOW_FAILED, why), flow.waiting).look)
     return app, flow
 
 
@@ -267,9 +295,12 @@ async def publish_telemetry(flow: Flow) -> None:
     if flow.producer is not None:
         summary, scores = flow.tally.take(time.time())
         if summary is not None:
-            await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=encode_summary(summary))
+            await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=codec.encode(summary))
         for stratum in scores:
             await flow.producer.send(topics.TELEMETRY, key=stratum.worker.encode(), value=codec.encode(stratum))
+        alarms, flow.alarms = flow.alarms, []
+        for alarm in alarms:
+            await flow.producer.send(topics.ALARMS, key=f"{alarm.statistic}:{alarm.stratum}".encode(), value=codec.encode(alarm))
 
 
 def _credentials(settings: Settings) -> Any:

@@ -117,7 +117,7 @@ def published(settings: Settings) -> Scorer:
     """The model that is configured, warm: its first batch must not wait for a compiler."""
     from pipeline.state import load
     from pipeline.warm import warm
-    from schemas.avro.wire import SchemaStore
+    from schemas.avro.schema_store import SchemaStore
     from streams.wiring import Pipeline
 
     store = SchemaStore([settings.rubin_schemas] if settings.rubin_schemas else [], settings.schema_registry)

@@ -258,7 +258,7 @@ def real_packets(console: Console, settings: Settings) -> dict[str, Any] | None:
     """The labelled real packets, scored beside, without a bar; None: there are none."""
     from console.commands.replay import Judge, outcomes, read_labels
     from data.connectors.archives import Packet, packets_of
-    from schemas.records.codec import Detection
+    from schemas.records.detection import Detection
     from streams.worker import configure_logging, published
 
     folder = settings.shared / "data" / "real" / "ztf_alerts"

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console import report as reports
-from console.broker import reachable, running
+from console.broker import ONE_NODE, problems, running
 from errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ CORE = ("faust-streaming", "aiokafka", "numpy", "numba", "fastavro", "onnxruntim
 EXTRAS = {"torch": "train", "mlflow-skinny": "train", "cupy-cuda13x": "gpu", "tensorrt-cu13-bindings": "gpu", "astropy": "astro"}
 ROOM = 5e9
 """Free disk below which Kafka's data may fill it [bytes]."""
+STARTUP_WITHIN = 300.0
+"""How long a start may take that is measured [s]: with nothing compiled, on a busy machine."""
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -111,6 +113,37 @@ def engine(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "engine", f"{state.engine}: {one_line(state.why, 300)}")
 
 
+def startup(settings: Settings) -> Iterator[Finding]:
+    """Where a worker's start-up time goes, measured in a process of its own."""
+    import orjson
+
+    from operators.kernels.compiled import cache_folder
+
+    try:
+        command = [sys.executable, "-m", "console.startup"]
+        # Where the children of `protonova run` look for the packages, we do too.
+        where = {**os.environ, **settings.environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=STARTUP_WITHIN, check=True, env=where)
+        figures = orjson.loads(ran.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        yield Finding("warn", "start-up", f"cannot be measured: {one_line(said, 200)}")
+        return
+    seconds: dict[str, float] = figures["seconds"]
+    folder = cache_folder()
+    kept = f"kept in {folder}" if folder is not None else "kept nowhere"
+    loops = f"{figures['loops_read']} loops from disk, {figures['loops_compiled']} compiled, {kept}"
+    parts = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    total = sum(seconds.values())
+    slow = figures["loops_compiled"] > 0
+    todo = ""
+    if slow:
+        todo = (
+            "python -m tools.compile_kernels compiles them once" if folder is not None else "set NUMBA_CACHE_DIR to a folder of yours alone"
+        )
+    yield Finding("warn" if slow else "ok", "start-up", f"{total:.1f} s: {parts}; {loops}", todo)
+
+
 def java(settings: Settings) -> Iterator[Finding]:
     """Java's runtime and Kafka's jars."""
     try:
@@ -158,12 +191,13 @@ def broker(settings: Settings) -> Iterator[Finding]:
             )
             return
         address, why = found, f"started by `protonova run` on {settings.state}"
-    for server in address.split(","):
-        wrong = reachable(server)
+    one_node = {} if settings.kafka else ONE_NODE
+    for server, wrong in problems(settings.model_copy(update={"kafka": address, **one_node})).items():
         if wrong is None:
             yield Finding("ok", "broker", f"{server} answers ({why})")
         else:
-            yield Finding("fail", "broker", f"{server} does not answer ({why}): {wrong}", "start it, or set PROTONOVA_KAFKA=host:port")
+            found, _, todo = wrong.rpartition(": ")
+            yield Finding("fail", "broker", f"{server} {found} ({why})", todo)
 
 
 def ours(page: str) -> bool:
@@ -208,7 +242,7 @@ def data(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok" if n else "warn", "real packets", f"{n} files under {real}")
 
 
-CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (python, machine, engine, java, jars, broker, ports, data)
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (python, machine, engine, startup, java, jars, broker, ports, data)
 
 
 def doctor(settings: Settings) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import os
 import time
 from collections import Counter
@@ -24,7 +25,8 @@ import pyarrow.parquet as pq
 
 from console import report as reports
 from errors import UserError, one_line, say
-from schemas.records.codec import Detection, Rejected, to_row
+from schemas.records.detection import Detection, to_row
+from schemas.records.rejected import Rejected
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,10 +37,14 @@ if TYPE_CHECKING:
 Named = tuple[str, bytes]
 """Where a packet comes from, and the packet."""
 
+REGISTRY_TRIES = 4
+"""How often a schema registry that does not answer is asked again: 7 s in all."""
+
 _PROBABILITY = pa.struct([("name", pa.string()), ("probability", pa.float32()), ("prior_probability", pa.float32())])
 _FIELDS: list[pa.Field[Any]] = [
     pa.field("origin", pa.string(), nullable=False, metadata={"doc": "file, member of an archive, row, or topic[partition]@offset"}),
     pa.field("kind", pa.string(), nullable=False, metadata={"doc": "detection, rejected or duplicate"}),
+    pa.field("packet_id", pa.string()),
     pa.field("detection_id", pa.string()),
     pa.field("survey", pa.string()),
     pa.field("candid", pa.int64()),
@@ -160,12 +166,12 @@ def outcomes(
     (list of str, list)
         Origins and what became of them; None is a double.
     """
-    from streams.agents.detector import Detector, Doubles, Incoming, Revisions
+    from streams.agents.detector import Detector, Duplicates, Incoming
 
     source = iter(packets)
     loop = asyncio.new_event_loop()
     with ThreadPoolExecutor(1) as executor:
-        detector = Detector(scorer, Doubles(remembered), Revisions(remembered), executor)
+        detector = Detector(scorer, Duplicates(remembered), executor, patience=REGISTRY_TRIES)
         try:
             while batch := list(islice(source, batch_size)):
                 incoming = [Incoming(packet, "", 0, 0, 0, ()) for _, packet in batch]
@@ -265,7 +271,7 @@ def sources(settings: Settings, archives: Sequence[str], tally: Tally) -> Iterat
 def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_file: Path | None = None, report: Path | None = None) -> int:
     """Run the command; returns the exit status."""
     from console.progress import progress
-    from streams.worker import configure_logging, published
+    from streams.worker import COLLECT_AFTER, configure_logging, published
 
     reports.check_writable(report)
     labels = read_labels(labels_file) if labels_file is not None else {}
@@ -277,6 +283,9 @@ def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_fil
     tally, judge = Tally(), Judge(labels)
     writer = Writer(out)
     started = time.perf_counter()
+    collector = gc.get_threshold()
+    gc.freeze()  # as a worker does: what start-up made lives as long as the command, and a batch's objects are part of no cycle
+    gc.set_threshold(COLLECT_AFTER)
     try:
         with progress("replay", unit="packets") as bar:
             for origins, results in outcomes(sources(settings, archives, tally), scorer, settings.batch_size, settings.remembered):
@@ -296,6 +305,9 @@ def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_fil
     except BaseException:
         writer.discard()
         raise
+    finally:
+        gc.set_threshold(*collector)
+        gc.unfreeze()
     seconds = time.perf_counter() - started
     console = reports.output()
     rejected = sum(tally.rejected.values())

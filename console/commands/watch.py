@@ -19,10 +19,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from console.arguments import class_named
 from errors import UserError, one_line, say
-from schemas.records.codec import Detection, decode_detection, to_row
+from schemas.records.detection import Detection, to_row
+from streams.bad_records import BadRecords
 from streams.kafka.consumer import make_consumer
-from streams.kafka.topics import PRIVATE, admin_client
+from streams.kafka.topics import DETECTIONS, admin_client, class_topic
 
 if TYPE_CHECKING:
     from aiokafka import TopicPartition
@@ -32,6 +34,23 @@ if TYPE_CHECKING:
 
 Seen = tuple[float, Detection]
 """Append time [s since 1970], detection."""
+
+
+async def topic_of(settings: Settings, klass: str | None) -> str:
+    """The topic to listen to: of all detections, or of a class by any name that it has.
+
+    Raises
+    ------
+    UserError
+        The broker has no topics of ours, or there is no such class.
+    """
+    async with admin_client(settings) as admin:
+        there = await admin.list_topics()
+    if DETECTIONS not in there:
+        raise UserError("the broker has no topics of ours: start `protonova run`, or make them with `protonova topics --repair`")
+    prefix = class_topic("")
+    slugs = [name.removeprefix(prefix) for name in there if name.startswith(prefix)]
+    return DETECTIONS if klass is None else class_topic(class_named(klass, slugs))
 
 
 async def detections(settings: Settings, topic: str, *, from_beginning: bool) -> AsyncIterator[Seen]:
@@ -44,28 +63,17 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
     topic : str
     from_beginning : bool
         Every one the topic holds, else those from now on.
-
-    Raises
-    ------
-    UserError
-        The broker has no such topic.
     """
-    async with admin_client(settings) as admin:
-        there = await admin.list_topics()
-    if topic not in there:
-        slugs = sorted(t.removeprefix("detections.") for t in there if t.startswith("detections.") and t != PRIVATE)
-        known = f"classes are {', '.join(slugs)}" if slugs else "start `protonova run`, or make the topics with `protonova topics --repair`"
-        raise UserError(f"the broker has no topic {topic}: {known}", 2)
     consumer = make_consumer(settings, topic, report=report_unreadable, auto_offset_reset="earliest" if from_beginning else "latest")
+    bad = BadRecords(say)
     try:
         await consumer.start()
         while True:
             for messages in (await consumer.getmany(timeout_ms=250, max_records=500)).values():
                 for m in messages:
-                    try:
-                        yield m.timestamp / 1000, decode_detection(m.value)
-                    except ValueError as error:
-                        say(f"{topic}[{m.partition}]@{m.offset} is no detection of ours: {error}")
+                    if (detection := bad.read(m, Detection)) is not None:
+                        yield m.timestamp / 1000, detection
+            bad.report()
     finally:
         await consumer.stop()
 
@@ -117,17 +125,19 @@ def table(topic: str, rows: Sequence[Seen], total: int, since: float) -> Group:
 
 def watch(settings: Settings, klass: str | None, *, as_json: bool, from_beginning: bool, count: int | None) -> int:
     """Run the command; returns the exit status."""
-    topic = f"detections.{klass}" if klass else "detections"
     with suppress(asyncio.CancelledError):
-        asyncio.run(_watch(settings, topic, json=as_json, from_beginning=from_beginning, count=count))
+        asyncio.run(_watch(settings, klass, json=as_json, from_beginning=from_beginning, count=count))
     return 0
 
 
-async def _watch(settings: Settings, topic: str, *, json: bool, from_beginning: bool, count: int | None) -> None:
+async def _watch(settings: Settings, klass: str | None, *, json: bool, from_beginning: bool, count: int | None) -> None:
     console = Console()
+    topic = await topic_of(settings, klass)
     rows: deque[Seen] = deque(maxlen=max(5, min(40, console.height - 4)))
     since, total = time.monotonic(), 0
     drawn = not json and console.is_terminal
+    if not drawn:
+        say(f"listening on {topic}; Ctrl-C ends it")
     live = (
         Live(get_renderable=lambda: table(topic, tuple(rows), total, since), console=console, refresh_per_second=8)
         if drawn

@@ -1,7 +1,8 @@
-"""Paths in → packets out, each with where it lay; what is no packet comes out as `Skipped`, with a reason: nothing passes in silence.
+"""Paths in → packets out, each with where it lay; what is not a packet comes out as `Skipped`, with a reason: nothing passes in silence.
 
-Files, folders (with all below them), tar archives (plain or compressed, read as a stream), parquet files of packets (a binary column
-of them, or one row a packet as Fink keeps ZTF's and Rubin's alerts) and ``-`` for stdin. What a file is, its bytes say, not its name.
+Files, folders (with all below them), tar and zip archives, parquet files of packets (a binary column of them, or one row a packet as Fink
+keeps ZTF's and Rubin's alerts), Avro containers of many alerts, any of these compressed (gzip, bzip2, xz, zstd, lz4), and ``-`` for stdin.
+What a file is, its bytes say, not its name. Everything is read as a stream: what unpacks to more than a packet is not unpacked further.
 """
 
 from __future__ import annotations
@@ -11,32 +12,33 @@ import os
 import stat
 import sys
 import tarfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
-import fastavro
-
 from data.connectors.rows import RowError, encoder_of
-from schemas.avro.container import Container
-from schemas.avro.wire import MAX_PACKET, SYNC, PacketError, read_header, read_long, sniff
+from schemas.avro.compression import FAULTS, compression, inflated
+from schemas.avro.splitter import MAX_CONTAINER, count, split
+from schemas.avro.wire import MAX_PACKET, PacketError, sniff
 
 _HEAD = 600
 """Bytes that tell what a file is: tar's mark lies at 257."""
-_MAX_TABLE = 256_000_000
-"""Bytes of a parquet file inside an archive or on stdin: those cannot be read as a stream."""
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
+MAX_LAYERS = 4
+"""Archives and compressions one in another: a zip of a tar.gz of .avro.gz has four."""
+_MAX_TABLE = MAX_CONTAINER
+"""Bytes of a parquet or zip file inside an archive or on stdin: those cannot be read as a stream."""
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "NumPy array"),
     (b"\x89HDF", "HDF5 file"),
     (b"SIMPLE  =", "FITS file"),
-    (b"PK\x03\x04", "zip archive"),
-    (b"\x28\xb5\x2f\xfd", "zstd file"),
     (b"\x89PNG", "image"),
     (b"%PDF", "PDF"),
     (b"\x7fELF", "program"),
 )
+_FAULTS = ("too large", "unreadable", "damaged archive", "nested archive")
+"""Kinds of what might have been packets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something that is no packet: what kind of thing, and why it is left out."""
+    """Something that is not a packet: what kind of thing, and why it is left out."""
 
     origin: str
     kind: str
@@ -92,95 +94,107 @@ def _path(path: Path) -> Iterator[Item]:
             yield from _path(below)
 
 
-def _stream(origin: str, file: IO[bytes], path: Path | None = None) -> Iterator[Item]:
-    """One open file, or stdin (`path` None: it cannot be read twice)."""
+def _stream(origin: str, file: IO[bytes], path: Path | None = None, layers: int = 0) -> Iterator[Item]:
+    """One open file, a member of an archive or stdin (`path` None: it cannot be read twice)."""
     try:
         head = _read(file, _HEAD)
         rest = cast("IO[bytes]", _Prefixed(head, file))
-        if head[257:262] == b"ustar" or _compression(head):
-            yield from _tar(origin, rest, head)
+        kind = compression(head)
+        tar, zipped = head[257:262] == b"ustar", head[:4] in (b"PK\x03\x04", b"PK\x05\x06")
+        if (tar or zipped or kind) and layers == MAX_LAYERS:
+            yield Skipped(origin, "nested archive", f"more than {MAX_LAYERS} archives and compressions one in another: unpack it first")
+        elif tar:
+            yield from _tar(origin, rest, layers + 1)
+        elif zipped:
+            yield from _zip(origin, path if path is not None else _whole(rest), layers + 1)
+        elif kind:
+            yield from _compressed(origin, kind, rest, layers + 1)
         elif head[:4] == b"PAR1":
-            source: Any = path if path is not None else io.BytesIO(_read(rest, _MAX_TABLE + 1))
-            yield from _table(origin, source)
+            yield from _table(origin, path if path is not None else _whole(rest))
         else:
-            data = _read(rest, MAX_PACKET + 1)
-            if len(data) > MAX_PACKET and sniff(data) == "container":  # perhaps many alerts
-                data += _read(rest, _MAX_TABLE)
-            yield from _one(origin, data)
-    except (OSError, EOFError) as error:
-        yield Skipped(origin, "unreadable", str(error))
+            yield from _plain(origin, rest)
+    except FAULTS as error:
+        yield Skipped(origin, "unreadable", f"it ends early or is damaged: {error}")
 
 
-def _one(origin: str, data: bytes) -> Iterator[Item]:
-    """The bytes of one file: a packet, a container of several, or something else."""
+def _plain(origin: str, file: IO[bytes]) -> Iterator[Item]:
+    """What is neither an archive nor compressed: a packet, a container of several, or something else."""
+    data = _read(file, MAX_PACKET + 1)
+    large = len(data) > MAX_PACKET
     form = sniff(data)
     if form is None:
         yield Skipped(origin, *_what(origin, data))
-    elif form == "container" and _records(data) > 1:
-        yield from _several(origin, data)
-    elif len(data) > MAX_PACKET:
+    elif form == "container" and (count(data) > 1 or large):
+        yield from _several(origin, cast("IO[bytes]", _Prefixed(data, file)))
+    elif large:
         yield Skipped(origin, "too large", f"a packet has at most {MAX_PACKET:,} bytes")
     else:
         yield Packet(origin, data)
 
 
-def _several(origin: str, data: bytes) -> Iterator[Item]:
+def _several(origin: str, file: IO[bytes]) -> Iterator[Item]:
     """A container of many alerts becomes as many packets with the same schema."""
+    k = 0
     try:
-        reader = fastavro.reader(io.BytesIO(data))
-        container = Container(reader.writer_schema)
-        for k, record in enumerate(reader):
-            yield Packet(f"{origin}#{k}", container.encode(record))  # type: ignore[arg-type]
-    except Exception as error:
-        yield Skipped(origin, "unreadable", f"a container of several records, which cannot be split: {error}")
+        for item in split(file):
+            name = f"{origin}#{k}"
+            k += 1
+            yield Skipped(name, "too large", item.reason) if isinstance(item, PacketError) else Packet(name, item)
+    except PacketError as error:
+        kind = "too large" if error.error_class == "too_large" else "unreadable"
+        yield Skipped(origin, kind, f"a container that cannot be split further, after {k:,} records: {error.reason}")
 
 
-def _records(data: bytes) -> int:
-    """How many records a container holds by its block counts; 1 where it cannot be told (the decoder says what is wrong with it)."""
+def _compressed(origin: str, kind: str, file: IO[bytes], layers: int) -> Iterator[Item]:
+    """What is in a compressed file. A thing in it that is not a packet is told as the compressed file that it is."""
+    inner = origin
+    for suffix in (".gz", ".bz2", ".xz", ".zst", ".lz4"):
+        inner = inner.removesuffix(suffix)
+    with inflated(file, kind) as stream:
+        for item in _stream(inner, stream, layers=layers):
+            if isinstance(item, Packet):
+                yield Packet(origin + item.origin[len(inner) :], item.packet)
+            elif item.origin == inner and item.kind not in _FAULTS:
+                yield Skipped(origin, f"{kind} file", f"inside: {item.kind}: {item.reason}")
+            else:
+                yield Skipped(origin + item.origin[len(inner) :], item.kind, item.reason)
+
+
+def _tar(origin: str, file: IO[bytes], layers: int) -> Iterator[Item]:
+    """Members of an archive, one at a time; of a member no more is read than can be used."""
     try:
-        _, _, at = read_header(data)
-        sync = data[at : at + SYNC]
-        at += SYNC
-        total = 0
-        while at < len(data):
-            count, at = read_long(data, at)
-            size, at = read_long(data, at)
-            end = at + size
-            if min(size, count) < 0 or data[end : end + SYNC] != sync:
-                return 1
-            total += count
-            at = end + SYNC
-        return max(total, 1)
-    except (PacketError, IndexError):
-        return 1
-
-
-def _tar(origin: str, file: IO[bytes], head: bytes) -> Iterator[Item]:
-    """Members of an archive, one at a time; a member larger than a packet is not even read."""
-    found = False
-    try:
-        with tarfile.open(fileobj=file, mode="r|*") as archive:
+        with tarfile.open(fileobj=file, mode="r|") as archive:
             for member in archive:
-                found = True
                 name = f"{origin}!{member.name}"
-                if not member.isfile():
-                    if not member.isdir():
-                        yield Skipped(name, "special file", "a link or a device in an archive")
+                content = archive.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    yield from _stream(name, content, layers=layers)
+                elif not member.isdir():
+                    yield Skipped(name, "special file", "a link or a device in an archive")
+    except (tarfile.TarError, *FAULTS) as error:
+        yield Skipped(origin, "damaged archive", f"it ends early or is damaged: {error}")
+
+
+def _zip(origin: str, source: Any, layers: int) -> Iterator[Item]:
+    """The same of a zip archive, which is read from its end."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for member in archive.infolist():
+                if member.is_dir():
                     continue
-                content = archive.extractfile(member)
-                first = _read(content, 4) if content is not None else b""
-                table = first == b"PAR1"
-                if content is None or member.size > (_MAX_TABLE if table else MAX_PACKET):
-                    yield Skipped(name, "too large", f"{member.size:,} bytes in an archive")
-                elif table:
-                    yield from _table(name, io.BytesIO(first + content.read()))
-                else:
-                    yield from _one(name, first + content.read())
-    except (tarfile.TarError, EOFError, OSError) as error:
-        if found or not _compression(head):
-            yield Skipped(origin, "damaged archive", f"it ends early or is damaged: {error}")
-        else:
-            yield Skipped(origin, f"{_compression(head)} file", "compressed, but no tar archive: unpack it first")
+                name = f"{origin}!{member.filename}"
+                try:
+                    with archive.open(member) as content:
+                        yield from _stream(name, content, layers=layers)
+                except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, an unknown compression
+                    yield Skipped(name, "unreadable", f"a member of a zip archive: {error}")
+    except (zipfile.BadZipFile, ValueError) as error:
+        yield Skipped(origin, "damaged archive", f"it ends early or is damaged: {error}")
+
+
+def _whole(file: IO[bytes]) -> io.BytesIO:
+    """What has to be read from its end, in memory and bounded: where it is longer it looks cut short."""
+    return io.BytesIO(_read(file, _MAX_TABLE))
 
 
 def _table(origin: str, source: Any) -> Iterator[Item]:
@@ -194,7 +208,7 @@ def _table(origin: str, source: Any) -> Iterator[Item]:
         encode = encoder_of(table.schema_arrow.names, binary)
         if encode is None:
             columns = ", ".join(table.schema_arrow.names[:4])
-            yield Skipped(origin, "parquet table", f"its rows ({columns}, …) are no packets")
+            yield Skipped(origin, "parquet table", f"its rows ({columns}, …) are not packets")
             return
         row = 0
         for batch in table.iter_batches(batch_size=32):
@@ -210,22 +224,18 @@ def _table(origin: str, source: Any) -> Iterator[Item]:
 
 
 def _what(origin: str, data: bytes) -> tuple[str, str]:
-    """Kind and reason of bytes that are no packet."""
+    """Kind and reason of bytes that are not a packet."""
     if not data:
         return "empty file", "no bytes"
     for mark, kind in _OTHERS:
         if data.startswith(mark):
-            return kind, "no alert packet"
+            return kind, "not an alert packet"
     suffix = Path(origin.split("!")[-1]).suffix.lower()
     if b"\x00" not in data[:4000]:
         kinds = {".avsc": "Avro schema", ".json": "JSON", ".csv": "CSV table", ".md": "text", ".py": "program", ".pytable": "text"}
         kind = kinds.get(suffix, "JSON" if data.lstrip()[:1] in (b"{", b"[") else "text")
-        return kind, "text, no Avro packet"
+        return kind, "text, not an Avro packet"
     return "unknown", "neither an Avro container nor a framed packet"
-
-
-def _compression(head: bytes) -> str | None:
-    return next((name for mark, name in _COMPRESSED.items() if head.startswith(mark)), None)
 
 
 def _read(file: IO[bytes], n: int) -> bytes:

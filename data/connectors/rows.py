@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from schemas.avro.container import encode_rubin, encode_ztf
-from schemas.avro.wire import PacketError, SchemaStore, sniff
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import PacketError, sniff
 
 
 class RowError(ValueError):

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from data.simulate.draw import generator
 from data.simulate.observe import Alert
 from data.simulate.scene import Scene
 from data.simulate.surroundings import PIXEL, band_of
+from operators.kernels.compiled import compiled
 from operators.types import F32, RAW_STAMP
 
 ZERO_POINT: dict[str, float] = {"g": 26.25, "r": 26.15, "i": 25.6}
@@ -31,7 +31,7 @@ _EXPONENTIAL = np.array([[0.00196, 0.01895, 0.10017, 0.3686, 0.5103], [0.0088, 0
 _DE_VAUCOULEURS = np.array([[0.0330, 0.0738, 0.1379, 0.2171, 0.2784, 0.2598], [0.0042, 0.0169, 0.0685, 0.2872, 1.3332, 8.4022]])
 
 
-@njit(cache=True)
+@compiled
 def _gaussian(image: F32, x: float, y: float, flux: float, xx: float, xy: float, yy: float, floor: float) -> None:
     """Add one Gaussian of total `flux` and covariance (xx, xy, yy), out to where it falls below `floor` a pixel."""
     det = xx * yy - xy * xy
@@ -48,7 +48,7 @@ def _gaussian(image: F32, x: float, y: float, flux: float, xx: float, xy: float,
             image[j, i] += peak * np.exp(-0.5 * (a * dx * dx + 2 * b * dx * dy + c * dy * dy))
 
 
-@njit(cache=True)
+@compiled
 def _paint(
     image: F32,
     x: npt.NDArray[np.float64],

@@ -21,6 +21,7 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 
+from schemas.avro.wire import SYNC
 from schemas.avro.writer import compile_writer, varint
 
 ZTF_SCHEMA = Path(__file__).parents[1] / "surveys" / "ztf_4_02.avsc"
@@ -47,10 +48,8 @@ class Container:
         text = json.dumps(schema, separators=(",", ":"))
         self.schema = fastavro.parse_schema(json.loads(text))
         self._write = compile_writer(json.loads(text))
-        self.sync = hashlib.md5(text.encode(), usedforsecurity=False).digest()
-        metadata = {"avro.codec": b"null", "avro.schema": text.encode()}
-        entries = b"".join(_bytes(key.encode()) + _bytes(value) for key, value in metadata.items())
-        self.header = b"Obj\x01" + varint(len(metadata)) + entries + b"\x00" + self.sync
+        self.header = single_header(text.encode())
+        self.sync = self.header[-SYNC:]
 
     def encode(self, record: Mapping[str, Any]) -> bytes:
         """One record as a whole container: header, one block, sync marker."""
@@ -61,6 +60,13 @@ class Container:
     def wrap(self, body: bytes | bytearray) -> bytes:
         """A record that is Avro already, in its container."""
         return b"".join((self.header, varint(1), varint(len(body)), body, self.sync))
+
+
+def single_header(text: bytes) -> bytes:
+    """The header of an uncompressed container with a schema, its sync marker at the end: the same bytes for the same text."""
+    metadata = {b"avro.codec": b"null", b"avro.schema": text}
+    entries = b"".join(_bytes(key) + _bytes(value) for key, value in metadata.items())
+    return b"Obj\x01" + varint(len(metadata)) + entries + b"\x00" + hashlib.md5(text, usedforsecurity=False).digest()
 
 
 def encode_ztf(record: Mapping[str, Any]) -> bytes:

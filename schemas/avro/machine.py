@@ -251,6 +251,12 @@ _REASONS: dict[int, tuple[str, str]] = {
 }
 
 
+def fault_of(program: Program, got: int, scratch: Scratch) -> PacketError:
+    """The packet's fault for a negative answer of `run_program`, with the field's path."""
+    error_class, reason = _REASONS[got]
+    return PacketError(error_class, reason.format(path=program.paths[scratch.state[0]] or "the record"))
+
+
 def run(program: Program, data: npt.NDArray[np.uint8], start: int, end: int, scratch: Scratch) -> None:
     """Read one record into `scratch`.
 
@@ -268,10 +274,9 @@ def run(program: Program, data: npt.NDArray[np.uint8], start: int, end: int, scr
             return
         if got >= 0:
             raise PacketError("bad_avro", f"{end - got:,} bytes are left after the record")
-        path = program.paths[scratch.state[0]]
         if got != MORE_ROWS:
-            error_class, reason = _REASONS[got]
-            raise PacketError(error_class, reason.format(path=path or "the record"))
+            raise fault_of(program, got, scratch)
+        path = program.paths[scratch.state[0]]
         needed = int(scratch.state[1])
         if needed > MAX_ROWS:
             raise PacketError("too_large", f"{path} has {needed:,} items; {MAX_ROWS:,} are read at most")

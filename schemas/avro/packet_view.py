@@ -13,7 +13,8 @@ from typing import Any
 
 import fastavro
 
-from schemas.avro.wire import PacketError, SchemaStore, read_body, read_header, sniff
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import PacketError, read_body, read_header, sniff
 
 SHOWN_ITEMS = 3
 """Items of an array that are shown; the rest is counted."""

@@ -10,17 +10,11 @@ blocks, the inflated body. Containers whose codec is null, deflate or snappy are
 from __future__ import annotations
 
 import json
-import threading
-import time
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import cramjam
-import httpx
-
-from schemas.records.subjects import SUBJECTS
 
 MAX_PACKET = 8_000_000
 """Bytes of a packet, and of its inflated body."""
@@ -28,12 +22,9 @@ MAX_METADATA = 1_000_000
 """Bytes of a container's header; the largest schema in the data has 70 kB."""
 MAX_ENTRIES = 64
 MAX_BLOCKS = 16
-RETRY = 30.0
-"""[s] between two questions to a schema registry that does not answer."""
 MAGIC = b"Obj\x01"
 SYNC = 16
 CODECS = ("null", "deflate", "snappy")
-RUBIN_SCHEMAS = Path(__file__).parents[1] / "surveys" / "rubin"
 
 
 class PacketError(ValueError):
@@ -83,8 +74,8 @@ def read_long(data: bytes, at: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), at
 
 
-def read_header(packet: bytes) -> tuple[str, bytes, int]:
-    """A container's codec, the bytes of its schema, and where its sync marker begins."""
+def read_header(packet: bytes, codecs: Sequence[str] = CODECS) -> tuple[str, bytes, int]:
+    """A container's codec (one of `codecs`), the bytes of its schema, and where its sync marker begins."""
     at, entries = 4, 0
     metadata: dict[bytes, bytes] = {}
     while True:
@@ -108,8 +99,8 @@ def read_header(packet: bytes) -> tuple[str, bytes, int]:
     if b"avro.schema" not in metadata:
         raise PacketError("bad_avro", "the container's header has no avro.schema")
     codec = metadata.get(b"avro.codec", b"null").decode("ascii", "replace") or "null"
-    if codec not in CODECS:
-        raise PacketError("unknown_codec", f"the container is compressed with {codec[:40]!r}; {', '.join(CODECS)} are read")
+    if codec not in codecs:
+        raise PacketError("unknown_codec", f"the container is compressed with {codec[:40]!r}; {', '.join(codecs)} are read")
     return codec, metadata[b"avro.schema"], at
 
 
@@ -154,16 +145,16 @@ def read_body(packet: bytes, at: int, codec: str) -> tuple[bytes, int, int]:
     return found
 
 
-def inflate(data: bytes, codec: str) -> tuple[bytes, int, int]:
-    """One block, inflated; never to more than `MAX_PACKET` bytes."""
-    too_large = PacketError("too_large", f"the record inflates to more than {MAX_PACKET:,} bytes")
+def inflate(data: bytes, codec: str, most: int = MAX_PACKET) -> tuple[bytes, int, int]:
+    """One block, inflated; never to more than `most` bytes."""
+    too_large = PacketError("too_large", f"the record inflates to more than {most:,} bytes")
     if codec == "deflate":
         stream = zlib.decompressobj(-15)
         try:
-            plain = stream.decompress(data, MAX_PACKET + 1)
+            plain = stream.decompress(data, most + 1)
         except zlib.error as error:
             raise PacketError("bad_avro", f"the deflate block is broken ({error})") from None
-        if len(plain) > MAX_PACKET:
+        if len(plain) > most:
             raise too_large
         if not stream.eof:
             raise PacketError("truncated", "the deflate block ends early")
@@ -172,7 +163,7 @@ def inflate(data: bytes, codec: str) -> tuple[bytes, int, int]:
         raise PacketError("truncated", "the snappy block is shorter than its checksum")
     body, checksum = data[:-4], int.from_bytes(data[-4:], "big")
     try:
-        if cramjam.snappy.decompress_raw_len(body) > MAX_PACKET:  # read before anything is allocated
+        if cramjam.snappy.decompress_raw_len(body) > most:  # read before anything is allocated
             raise too_large
         plain = bytes(cramjam.snappy.decompress_raw(body))
     except cramjam.DecompressionError as error:
@@ -188,79 +179,6 @@ def load_schema(text: bytes | str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise PacketError("bad_avro", "the writer schema is not valid JSON") from None
-
-
-class SchemaStore:
-    """Writer schemas by Confluent id.
-
-    Parameters
-    ----------
-    directories : searched for ``<id>.json`` or ``<id>.avsc``, before the ones that ship (Rubin's, and our own records')
-    registry : address of a schema registry that speaks Confluent's API; asked last, each id once
-    timeout : [s] for the registry's answer
-
-    Notes
-    -----
-    What a registry does not know (404) is remembered for as long as the process lives. A registry that did not answer is left alone for
-    `RETRY` seconds, so that it cannot hold up the stream with a timeout a packet.
-    """
-
-    def __init__(self, directories: Sequence[Path] = (), registry: str | None = None, timeout: float = 5.0) -> None:
-        self._directories = (*directories, RUBIN_SCHEMAS)
-        self._registry = registry.rstrip("/") if registry else None
-        self._timeout = timeout
-        self._known: dict[int, dict[str, Any]] = {}
-        self._missing: set[int] = set()
-        self._silent_until = 0.0
-        self._lock = threading.Lock()
-
-    def get(self, schema_id: int) -> dict[str, Any]:
-        """The writer schema of an id; `PacketError` bad_schema_id, which names the id, where nobody knows it."""
-        known = self._known.get(schema_id)
-        if known is None:
-            with self._lock:
-                known = self._known.get(schema_id) or self._find(schema_id)
-                if len(self._known) < 10_000:
-                    self._known[schema_id] = known
-        return known
-
-    def _find(self, schema_id: int) -> dict[str, Any]:
-        for registered in SUBJECTS.values():
-            if registered.id == schema_id:
-                return _record(json.loads(registered.schema_text), schema_id)
-        for directory in self._directories:
-            for suffix in ("json", "avsc"):
-                path = directory / f"{schema_id}.{suffix}"
-                if path.is_file():
-                    return _record(load_schema(path.read_bytes()), schema_id)
-        if self._registry is not None and schema_id not in self._missing:
-            return _record(self._ask(schema_id), schema_id)
-        raise PacketError("bad_schema_id", f"no schema with id {schema_id} is known; put {schema_id}.json into the schema directory")
-
-    def _ask(self, schema_id: int) -> Any:
-        if time.monotonic() < self._silent_until:
-            raise PacketError(
-                "bad_schema_id", f"the schema registry did not answer; asked for id {schema_id} again in {RETRY:.0f} s at most"
-            )
-        try:
-            answer = httpx.get(f"{self._registry}/schemas/ids/{schema_id}", timeout=self._timeout)
-            if answer.status_code == 404 and len(self._missing) < 100_000:
-                self._missing.add(schema_id)
-            answer.raise_for_status()
-            return load_schema(answer.json()["schema"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, PacketError):
-                raise
-            if isinstance(error, httpx.TransportError):
-                self._silent_until = time.monotonic() + RETRY
-            reason = f"the schema registry gave no schema with id {schema_id} ({type(error).__name__})"
-            raise PacketError("bad_schema_id", reason) from None
-
-
-def _record(schema: Any, schema_id: int) -> dict[str, Any]:
-    if not isinstance(schema, dict):
-        raise PacketError("bad_schema_id", f"the schema with id {schema_id} is not a record")
-    return schema
 
 
 def _read_bytes(packet: bytes, at: int) -> tuple[bytes, int]:

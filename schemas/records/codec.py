@@ -1,242 +1,209 @@
-"""Our own records on the wire.
+"""Any record of ours ↔ its bytes.
 
-in → `Detection`, `ScoreSummary`
-out → bytes: Confluent framing (0x00, schema id, body) or an Avro object container; and back
+in → a record, or a message's value
+out → bytes in Confluent framing (0x00, schema id, body) or an object container; a `Record`, or a `BadRecord` that says what is wrong
 
-The ids are those of `subjects.py`. A `Rejected` has no body of its own: `rejected.avsc` tells what the headers of a rejected packet mean.
+A reader trusts nothing of what it reads: the id must be one of the table's, a container's writer schema must be one of the table's (another
+layout is not ours, whatever it is called), the body is bounded in bytes before it is read, must end where the record ends, and every
+value is one that we write. No schema of ours holds itself or an item of no bytes (a test), so a body's length bounds its depth and counts.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias, TypeVar
 
 import fastavro
+import fastavro.schema
 
 from schemas.avro.container import Container
-from schemas.avro.wire import PacketError, read_body, read_header, sniff
-from schemas.avro.writer import varint
-from schemas.records.subjects import DETECTION_ID, SUBJECTS, TELEMETRY_ID
+from schemas.avro.wire import PacketError, load_schema, read_body, read_header, sniff
+from schemas.records import (
+    detection,
+    drift_alarm,
+    embedding,
+    retrain_command,
+    score_summary,
+    source_position,
+    source_state,
+    worker_summary,
+)
+from schemas.records.detection import Detection
+from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.embedding import Embedding
+from schemas.records.parts import framing
+from schemas.records.retrain_command import RetrainCommand
+from schemas.records.score_summary import ScoreSummary
+from schemas.records.source_position import SourcePosition
+from schemas.records.source_state import SourceState
+from schemas.records.table import (
+    BY_ID,
+    DETECTION,
+    DRIFT_ALARM,
+    RETRAIN_COMMAND,
+    SCORE_SUMMARY,
+    SOURCE_POSITION,
+    SOURCE_STATE,
+    TABLE,
+    WORKER_SUMMARY,
+    RegisteredSchema,
+    latest,
+    parsed,
+)
+from schemas.records.worker_summary import WorkerSummary
 
+Record: TypeAlias = Detection | Embedding | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState
+_Kind = TypeVar("_Kind", Detection, Embedding, ScoreSummary, WorkerSummary, DriftAlarm, RetrainCommand, SourcePosition, SourceState)
 
-class ClassProbability(NamedTuple):
-    """One class of a detection; see `detection.avsc`."""
+MAX_VALUE = 1_000_000
+"""Largest value that is looked at: the topics of our records take no larger one [bytes]."""
+MAX_SCHEMA = 65_536
+"""Largest writer schema of a container that is looked at: ours have 15 kB at most [bytes]."""
 
-    name: str
-    probability: float
-    prior_probability: float
-
-
-class Feature(NamedTuple):
-    """One named light-curve feature."""
-
-    name: str
-    value: float
+_READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
+    "Detection": detection.from_row,
+    "Embedding": embedding.from_row,
+    "ScoreSummary": score_summary.from_row,
+    "WorkerSummary": worker_summary.from_row,
+    "DriftAlarm": drift_alarm.from_row,
+    "RetrainCommand": retrain_command.from_row,
+    "SourcePosition": source_position.from_row,
+    "SourceState": source_state.from_row,
+}
+_READ_BY_NAME = {row.id: _READERS[row.name] for row in TABLE if row.name in _READERS}
+_SMALL: dict[type[Any], int] = {
+    ScoreSummary: SCORE_SUMMARY,
+    WorkerSummary: WORKER_SUMMARY,
+    DriftAlarm: DRIFT_ALARM,
+    RetrainCommand: RETRAIN_COMMAND,
+    SourcePosition: SOURCE_POSITION,
+    SourceState: SOURCE_STATE,
+}
+_BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, AttributeError)
+"""What fastavro falls over in a body that is none of the schema's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Detection:
-    """One scored alert; every field's unit and meaning stand in `detection.avsc`, in the same order."""
-
-    detection_id: str
-    survey: str
-    candid: int
-    object_id: str
-    programid: int
-    ra: float
-    dec: float
-    mjd: float
-    band: str
-    flux: float | None
-    flux_err: float | None
-    n_detections: int
-    classes: tuple[ClassProbability, ...]
-    top_class: str
-    top_probability: float
-    conformal_set: tuple[str, ...]
-    novelty: float
-    nearest_prototype: str
-    prototype_distance: float
-    real_bogus: float | None
-    star_galaxy: float | None
-    solar_system_distance: float | None
-    features: tuple[Feature, ...]
-    model: str
-    engine: str
-    scoring_id: str
-    taxonomy: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A packet that could not be scored, and why."""
+class BadRecord:
+    """A message that is no record of ours, and why."""
 
     error_class: str
+    """Short name to count by: bad_schema_id, bad_avro, too_large, truncated, bad_value, unknown_codec, many_records, not_avro."""
     reason: str
-    survey: str | None = None
 
 
-def encode(record: Detection | ScoreSummary) -> bytes:
-    """A record in Confluent framing; the same record gives the same bytes."""
+def encode(record: Detection | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState) -> bytes:
+    """A record in Confluent framing; the same record gives the same bytes. An `Embedding` is written beside its detection."""
     if isinstance(record, Detection):
-        return _DETECTION_PREFIX + _body(record)
+        return detection.PREFIX + detection.body(record, detection.classes_coded(record.classes), detection.features_coded(record.features))
+    schema_id = _SMALL[type(record)]
+    if isinstance(record, WorkerSummary):
+        row = worker_summary.to_row(record)
+    else:
+        row = {f.name: getattr(record, f.name) for f in fields(record)}
     body = BytesIO()
-    fastavro.schemaless_writer(body, _parsed(TELEMETRY_ID), {f.name: getattr(record, f.name) for f in fields(record)})
-    return struct.pack(">bI", 0, TELEMETRY_ID) + body.getvalue()
+    fastavro.schemaless_writer(body, parsed(schema_id), row)
+    return framing(schema_id) + body.getvalue()
 
 
-def encode_container(detection: Detection) -> bytes:
+def encode_container(record: Detection) -> bytes:
     """A detection as an Avro object container, which carries its own schema."""
-    return _container(DETECTION_ID).wrap(_body(detection))
+    classes, features = detection.classes_coded(record.classes), detection.features_coded(record.features)
+    return _container(DETECTION).wrap(detection.body(record, classes, features))
+
+
+def encode_both(record: Detection, *, container: bool = False) -> tuple[bytes, bytes | None]:
+    """A detection and its embedding, what both hold coded once; None: it has no embedding."""
+    classes, features = detection.classes_coded(record.classes), detection.features_coded(record.features)
+    body = detection.body(record, classes, features)
+    value = _container(DETECTION).wrap(body) if container else detection.PREFIX + body
+    return value, embedding.PREFIX + embedding.body(record, classes, features) if record.embedding else None
+
+
+def decode(value: bytes | None) -> Record | BadRecord:
+    """A record of ours from a message's value, or what is wrong with it; within milliseconds, whatever it holds."""
+    try:
+        return _decode(value or b"")
+    except PacketError as error:
+        return BadRecord(error.error_class, error.reason)
+
+
+def expect(value: bytes | None, kind: type[_Kind]) -> _Kind:
+    """A record of one kind.
+
+    Raises
+    ------
+    schemas.avro.wire.PacketError
+        It is none, or one of another kind.
+    """
+    record = _decode(value or b"")
+    if not isinstance(record, kind):
+        raise PacketError("bad_avro", f"the message is a {type(record).__name__}, not a {kind.__name__}")
+    return record
 
 
 def decode_detection(value: bytes) -> Detection:
-    """A detection from either form.
-
-    Raises
-    ------
-    PacketError
-        the bytes are no detection of ours
-    """
-    row = _decode(value, DETECTION_ID)
-    row["classes"] = tuple(ClassProbability(**entry) for entry in row["classes"])
-    row["features"] = tuple(Feature(**entry) for entry in row["features"])
-    row["conformal_set"] = tuple(row["conformal_set"])
-    return Detection(**row)
-
-
-def to_row(detection: Detection) -> dict[str, Any]:
-    """A detection as plain Python (lists of dictionaries inside): for pyarrow, JSON, fastavro."""
-    row: dict[str, Any] = {name: getattr(detection, name) for name in _NAMES}
-    row["classes"] = [{"name": c.name, "probability": c.probability, "prior_probability": c.prior_probability} for c in detection.classes]
-    row["features"] = [{"name": f.name, "value": f.value} for f in detection.features]
-    row["conformal_set"] = list(detection.conformal_set)
-    return row
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreSummary:
-    """What drift detection reads instead of every detection; every field stands in `telemetry.avsc`, in the same order."""
-
-    worker: str
-    scoring_id: str
-    survey: str
-    band: str
-    region: str
-    mjd_first: float
-    mjd_last: float
-    n: int
-    classes: Mapping[str, int]
-    empty_sets: int
-    novelty_sum: float
-    novelty_squares: float
-    novelty: Sequence[int]
-    top_probability_sum: float
-    top_probability: Sequence[int]
-    distance_sum: float
-    flux: Sequence[int]
+    """A detection from either form and of any version; see `expect`."""
+    return expect(value, Detection)
 
 
 def decode_summary(value: bytes) -> ScoreSummary:
-    """A summary from its bytes.
-
-    Raises
-    ------
-    PacketError
-        the bytes are no summary of ours
-    """
-    return ScoreSummary(**_decode(value, TELEMETRY_ID))
+    """A summary of scores; see `expect`."""
+    return expect(value, ScoreSummary)
 
 
-_NAMES = tuple(f.name for f in fields(Detection))
-_DETECTION_PREFIX = struct.pack(">bI", 0, DETECTION_ID)
-_FLOAT = struct.Struct("<f").pack
-_TWO_FLOATS = struct.Struct("<ff").pack
-_PLACE_AND_TIME = struct.Struct("<ddd").pack
+def _decode(value: bytes) -> Record:
+    if len(value) > MAX_VALUE:
+        raise PacketError("too_large", f"the message has {len(value):,} bytes; {MAX_VALUE:,} are read at most")
+    kind = sniff(value)
+    if kind == "framed":
+        schema_id = int.from_bytes(value[1:5], "big")
+        if schema_id not in _READ_BY_NAME:
+            raise PacketError("bad_schema_id", f"schema id {schema_id} is none of a record of ours")
+        data = value[5:]
+    elif kind == "container":
+        codec, text, at = read_header(value)
+        schema_id = _known_schema(text) if len(text) <= MAX_SCHEMA else 0
+        if schema_id not in _READ_BY_NAME:
+            raise PacketError("bad_avro", "the container's writer schema is none of ours")
+        plain, start, end = read_body(value, at, codec)
+        data = plain[start:end]
+    else:
+        raise PacketError("not_avro", "the message is neither in Confluent framing nor an Avro container")
+    registered = BY_ID[schema_id]
+    if len(data) > registered.max_bytes:
+        raise PacketError("too_large", f"a {registered.name} of {len(data):,} bytes; {registered.max_bytes:,} are read at most")
+    return _READ_BY_NAME[schema_id](_row(data, registered))
 
 
-def _string(text: str) -> bytes:
-    coded = text.encode()
-    return varint(len(coded)) + coded
+def _row(data: bytes, registered: RegisteredSchema) -> Mapping[str, Any]:
+    """Plain values by the latest schema of the subject."""
+    body = BytesIO(data)
+    try:
+        row = fastavro.schemaless_reader(body, parsed(registered.id), parsed(latest(registered.subject).id))
+    except (*_BROKEN, fastavro.schema.SchemaParseException) as error:
+        raise PacketError("bad_avro", f"the message is not a {registered.name} ({type(error).__name__})") from None
+    if body.tell() != len(data):
+        raise PacketError("bad_avro", f"{len(data) - body.tell():,} bytes follow the {registered.name}")
+    return row  # type: ignore[return-value]
 
 
-class _Words(dict[str, bytes]):
-    """Strings that come again and again, coded: class names, feature names, ids of models. Fifty a record, so no function is called."""
-
-    def __missing__(self, text: str) -> bytes:
-        coded = _string(text)
-        if len(self) < 4096:
-            self[text] = coded
-        return coded
-
-
-_WORD = _Words()
+@lru_cache(maxsize=64)
+def _known_schema(text: bytes) -> int:
+    """Which row of the table a container was written by; 0: none."""
+    try:
+        return _BY_FORM.get(fastavro.schema.to_parsing_canonical_form(load_schema(text)), 0)
+    except (*_BROKEN, RecursionError, fastavro.schema.SchemaParseException):
+        return 0
 
 
-def _optional(value: float | None) -> bytes:
-    return b"\x00" if value is None else b"\x02" + _FLOAT(value)
-
-
-def _list(items: list[bytes]) -> bytes:
-    return varint(len(items)) + b"".join(items) + b"\x00" if items else b"\x00"
-
-
-def _body(d: Detection) -> bytes:
-    """The record written by hand, in the order of `detection.avsc`: a third of the time a general writer takes."""
-    word = _WORD
-    return b"".join(
-        (
-            _string(d.detection_id), word[d.survey], varint(d.candid), _string(d.object_id), varint(d.programid),
-            _PLACE_AND_TIME(d.ra, d.dec, d.mjd), word[d.band], _optional(d.flux), _optional(d.flux_err), varint(d.n_detections),
-            _list([word[name] + _TWO_FLOATS(balanced, prior) for name, balanced, prior in d.classes]),
-            word[d.top_class], _FLOAT(d.top_probability), _list([word[name] for name in d.conformal_set]), _FLOAT(d.novelty),
-            word[d.nearest_prototype], _FLOAT(d.prototype_distance), _optional(d.real_bogus), _optional(d.star_galaxy),
-            _optional(d.solar_system_distance), _list([word[name] + _FLOAT(value) for name, value in d.features]),
-            word[d.model], word[d.engine], word[d.scoring_id], word[d.taxonomy],
-        )
-    )  # fmt: skip
-
-
-def _schema_text(schema_id: int) -> str:
-    return next(registered.schema_text for registered in SUBJECTS.values() if registered.id == schema_id)
-
-
-@lru_cache(maxsize=8)
-def _parsed(schema_id: int) -> Any:
-    return fastavro.parse_schema(json.loads(_schema_text(schema_id)))
+_BY_FORM = {fastavro.schema.to_parsing_canonical_form(json.loads(row.schema_text)): row.id for row in TABLE}
 
 
 @lru_cache(maxsize=8)
 def _container(schema_id: int) -> Container:
-    return Container(json.loads(_schema_text(schema_id)))
-
-
-def _decode(value: bytes, schema_id: int) -> dict[str, Any]:
-    kind = sniff(value)
-    if kind == "framed" and int.from_bytes(value[1:5], "big") == schema_id:
-        data, writer = value[5:], _parsed(schema_id)
-    elif kind == "container":
-        codec, text, at = read_header(value)
-        plain, start, end = read_body(value, at, codec)
-        data, writer = plain[start:end], fastavro.parse_schema(json.loads(text))
-    else:
-        raise PacketError("bad_schema_id", f"the message is neither framed with schema id {schema_id} nor an Avro container")
-    try:
-        row = fastavro.schemaless_reader(BytesIO(data), writer, _parsed(schema_id))
-    except (
-        EOFError,
-        ValueError,
-        IndexError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        MemoryError,
-        fastavro.schema.SchemaParseException,
-    ) as error:
-        raise PacketError("bad_avro", f"the message is not a {_parsed(schema_id)['name']} ({type(error).__name__})") from None
-    return dict(row)  # type: ignore[arg-type]
+    return Container(json.loads(BY_ID[schema_id].schema_text))

@@ -60,6 +60,8 @@ class Columns:
         self.object_id: list[str] = []
         self.programid: list[int] = []
         self.band: list[str] = []
+        self.digest: list[str] = []
+        """Of each counted row's record; the decoder's."""
         self.ra = np.empty(n)
         self.dec = np.empty(n)
         self.mjd = np.empty(n)
@@ -108,6 +110,7 @@ class Columns:
             for a in (self.ra, self.dec, self.mjd, self.first_detection, self.truncated, self.time, self.wavelength, self.flux,
                       self.flux_err, self.limit, self.detected, self.valid, self.stamps, self.pixel_scale, self.context)
         ]  # fmt: skip
+        arrays.append(tuple(self.digest))
         return AlertBatch(tuple(self.survey), tuple(self.candid), tuple(self.object_id), tuple(self.programid), tuple(self.band), *arrays)
 
 

@@ -20,10 +20,12 @@ import numpy as np
 from operators.types import AlertBatch
 from schemas.avro.machine import Scratch, run
 from schemas.avro.program import Program, compile_schema
-from schemas.avro.wire import MAX_PACKET, PacketError, SchemaStore, load_schema, read_body, read_header, sniff
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import MAX_PACKET, PacketError, load_schema, read_body, read_header, sniff
 from schemas.surveys import lsst, tess, ztf
 from schemas.surveys.columns import Columns, Reader, Record
 from schemas.surveys.cutouts import Cutouts
+from schemas.surveys.identity import digest
 
 READERS: tuple[Reader, ...] = (ztf, lsst, tess)
 MAX_HEADERS = 16
@@ -109,6 +111,7 @@ class Decoder:
             self._workspace.scratch[id(reader)] = scratch
         run(program, np.frombuffer(data, np.uint8), start, end, scratch)
         reader.fill(Record(data, scratch), columns, i, self._workspace.cutouts)
+        columns.digest.append(digest(memoryview(data)[start:end]))  # last: what was just read lies in the cache
 
     def _open(self, packet: bytes) -> tuple[int, str, Compiled]:
         """Where the header ends, how the body is packed, and whose it is."""

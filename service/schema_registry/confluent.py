@@ -1,19 +1,19 @@
 """Our schemas by the API of Confluent's schema registry, read-only: any Avro client decodes what we publish.
 
-Ids are fixed in the repository (`schemas.records.subjects.SUBJECTS`), so the same packet decodes against every status page there is.
+Ids are fixed in the repository (`schemas.records.table`), so the same packet decodes against every status page there is.
 Paths, media type and error codes: Confluent's Schema Registry API reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from schemas.records.subjects import RegisteredSchema
+from schemas.records.table import RegisteredSchema
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 COMPATIBILITY = "FULL_TRANSITIVE"
@@ -30,42 +30,47 @@ def fault(code: int, message: str) -> Response:
     return answer({"error_code": code, "message": message}, int(str(code)[:3]))
 
 
-def routes(subjects: Mapping[str, RegisteredSchema]) -> list[Route]:
+def routes(subjects: Mapping[str, Sequence[RegisteredSchema]]) -> list[Route]:
     """The read-only part of the API over one table of schemas.
 
     Parameters
     ----------
     subjects : mapping
-        Subject → its one registered schema.
+        Subject → its versions, the latest last.
     """
-    by_id = {schema.id: schema for schema in subjects.values()}
+    by_id = {schema.id: schema for versions in subjects.values() for schema in versions}
 
     def full(schema: RegisteredSchema) -> dict[str, object]:
         return {"subject": schema.subject, "version": schema.version, "id": schema.id, "schemaType": "AVRO", "schema": schema.schema_text}
 
+    def find_all(request: Request) -> Sequence[RegisteredSchema] | Response:
+        versions = subjects.get(request.path_params["subject"])
+        return versions if versions is not None else fault(40401, f"Subject '{request.path_params['subject'][:200]}' not found.")
+
     def find(request: Request) -> RegisteredSchema | Response:
-        subject = subjects.get(request.path_params["subject"])
-        if subject is None:
-            return fault(40401, f"Subject '{request.path_params['subject']}' not found.")
-        version = request.path_params.get("version", "latest")
-        if version in ("latest", "-1", str(subject.version)):
-            return subject
-        if not version.isdecimal() or int(version) < 1:
-            return fault(42202, f"The specified version '{version}' is not a valid version id: a positive integer or 'latest'.")
-        return fault(40402, f"Version {version} not found.")
+        versions = find_all(request)
+        if isinstance(versions, Response):
+            return versions
+        wanted = request.path_params.get("version", "latest")
+        if wanted in ("latest", "-1"):
+            return versions[-1]
+        if not (wanted.isascii() and wanted.isdecimal() and len(wanted) < 11 and int(wanted) > 0):
+            return fault(42202, f"The specified version '{wanted[:20]}' is not a valid version id: a positive integer or 'latest'.")
+        found = next((schema for schema in versions if schema.version == int(wanted)), None)
+        return found if found is not None else fault(40402, f"Version {wanted} not found.")
 
     def find_id(request: Request) -> RegisteredSchema | Response:
         number = request.path_params["id"]
-        schema = by_id.get(int(number)) if number.isdecimal() and len(number) < 11 else None
-        return schema if schema is not None else fault(40403, f"Schema {number} not found")
+        schema = by_id.get(int(number)) if number.isascii() and number.isdecimal() and len(number) < 11 else None
+        return schema if schema is not None else fault(40403, f"Schema {number[:20]} not found")
 
     async def list_subjects(request: Request) -> Response:
         prefix = request.query_params.get("subjectPrefix", "")
         return answer(sorted(name for name in subjects if name.startswith(prefix.removeprefix(":*:"))))
 
     async def list_versions(request: Request) -> Response:
-        found = find(request)
-        return found if isinstance(found, Response) else answer([found.version])
+        found = find_all(request)
+        return found if isinstance(found, Response) else answer([schema.version for schema in found])
 
     async def one_version(request: Request) -> Response:
         found = find(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from schemas.records.subjects import RegisteredSchema
+from schemas.records.table import RegisteredSchema
 from service.schema_registry import confluent
 from service.status.exposition import exposition
 from service.status.figures import Figures
@@ -60,7 +60,7 @@ class SecurityHeaders:
 
 
 def make_app(
-    figures: Figures, subjects: Mapping[str, RegisteredSchema], host: str, feed: Callable[[], Awaitable[None]] | None = None
+    figures: Figures, subjects: Mapping[str, Sequence[RegisteredSchema]], host: str, feed: Callable[[], Awaitable[None]] | None = None
 ) -> Starlette:
     """The status service.
 

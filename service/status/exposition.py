@@ -24,6 +24,14 @@ class _Snapshot(Collector):
         for reason, count in s["rejected"].items():
             reasons.add_metric([reason], count)
         yield reasons
+        bad = CounterMetricFamily(
+            "protonova_stream_bad_records",
+            "Messages of our topics that are no record of ours",
+            labels=["topic", "error_class"],
+        )
+        for row in s["bad_records"]:
+            bad.add_metric([row["topic"], row["error_class"]], row["records"])
+        yield bad
         lag = GaugeMetricFamily(
             "protonova_stream_lag_packets", "Packets not yet acknowledged by the workers", labels=["topic", "partition"]
         )

@@ -9,22 +9,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from schemas.records.codec import decode_detection
+from schemas.records.detection import Detection
+from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.score_summary import ScoreSummary
+from schemas.records.worker_summary import WorkerSummary
 from service.status.figures import Figures, Lag
+from streams.bad_records import BadRecords
 from streams.kafka import topics
 from streams.kafka.consumer import make_consumer
 from streams.kafka.topics import places_of
-from streams.telemetry import decode_summary
 
 if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
+
     from settings.model import Settings
 
 log = structlog.get_logger(__name__)
@@ -51,6 +56,8 @@ class Feed:
     def __init__(self, settings: Settings, figures: Figures) -> None:
         self._settings = settings
         self.figures = figures
+        self._bad = BadRecords()
+        figures.bad_records = self._bad.counts
 
     async def run(self) -> None:
         """Read until cancelled; a broker that goes away is tried again."""
@@ -93,12 +100,13 @@ class Feed:
         while True:
             for place, messages in (await consumer.getmany(timeout_ms=500)).items():
                 for m in messages:
-                    # Other records share the topic (the scores by stratum), and other releases may speak otherwise.
-                    with contextlib.suppress(ValueError):
-                        if place.topic == topics.TELEMETRY:
-                            self.figures.summary(decode_summary(m.value))
-                        else:
-                            self.figures.alarm(m.timestamp / 1000, orjson.loads(m.value))
+                    if place.topic == topics.TELEMETRY:
+                        record: Any = self._bad.read(m, WorkerSummary, ScoreSummary)
+                        if isinstance(record, WorkerSummary):
+                            self.figures.summary(record)
+                    elif (alarm := self._bad.read(m, DriftAlarm)) is not None:
+                        self.figures.alarm(m.timestamp / 1000, asdict(alarm))
+            self._bad.report()
 
     async def _look(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
         """Lag and the latest detections, again and again."""
@@ -123,7 +131,9 @@ class Feed:
                 got = await consumer.getmany(*fresh, timeout_ms=200)
                 waited += not got
                 for place, messages in got.items():
-                    found += [row for m in messages if m.offset < tails[place] and (row := shown_row(m)) is not None]
+                    for m in messages:
+                        if m.offset < tails[place] and (detection := self._bad.read(m, Detection)) is not None:
+                            found.append(shown_row(m, detection))
                     if messages[-1].offset >= tails[place] - 1:
                         del fresh[place]
             seen = tails
@@ -132,10 +142,6 @@ class Feed:
             await asyncio.sleep(EVERY)
 
 
-def shown_row(message: Any) -> tuple[float, dict[str, Any]] | None:
-    """What the page shows of a detection; None of a message that is none."""
-    try:
-        d = decode_detection(message.value)
-    except ValueError:
-        return None
+def shown_row(message: ConsumerRecord, d: Detection) -> tuple[float, dict[str, Any]]:
+    """What the page shows of a detection."""
     return message.timestamp / 1000, {**{name: getattr(d, name) for name in SHOWN}, "conformal_set": list(d.conformal_set)}

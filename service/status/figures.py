@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from streams.telemetry import FIRST_MS, GROWTH, WorkerSummary
+from schemas.records.worker_summary import WorkerSummary
+from streams.telemetry import FIRST_MS, GROWTH
 
 OUTCOMES = ("in", "detections", "rejected", "duplicates")
 WINDOW = 10
@@ -22,6 +23,8 @@ STEP = 2
 """Span of a point of the charts [s]."""
 POINTS = 300
 """Points of the charts: ten minutes."""
+AHEAD = 60.0
+"""How far a worker's clock may be ahead of ours [s]."""
 WORKER_SILENT = 15.0
 """A worker not heard for this long counts as gone [s]."""
 
@@ -106,13 +109,17 @@ class Figures:
         self.alarms: deque[dict[str, Any]] = deque(maxlen=20)
         self.detections: deque[dict[str, Any]] = deque(maxlen=25)
         self.lag: Sequence[Lag] = ()
+        self.bad_records: Mapping[tuple[str, str], int] = {}
+        """Messages of our topics that are no records of ours, by topic and error class."""
         self.model = self.engine = self.scoring_id = ""
         self.connected = False
         self._seconds: deque[Second] = deque(maxlen=STEP * POINTS + WINDOW + DELAY)
 
     def _second(self, at: float) -> Second | None:
-        """The slot of a moment; None: longer ago than the charts reach."""
+        """The slot of a moment; None: longer ago than the charts reach, or to come."""
         second = int(at)
+        if second > self._clock() + AHEAD:  # what a wrong clock says would push all that is shown out of the charts
+            return None
         if not self._seconds or self._seconds[-1].at < second:
             last = self._seconds[-1].at if self._seconds else second - 1
             for missing in range(max(last + 1, second - (self._seconds.maxlen or 0)), second + 1):
@@ -231,6 +238,7 @@ class Figures:
             "totals": {k: self.totals[k] for k in OUTCOMES},
             "rejected": dict(self.reasons),
             "classes": dict(self.classes),
+            "bad_records": [{"topic": t, "error_class": e, "records": n} for (t, e), n in sorted(self.bad_records.items())],
             "latency_ms": {
                 "p50": percentile(latency, 0.5),
                 "p90": percentile(latency, 0.9),

@@ -123,6 +123,15 @@ def _rejected(s: Snapshot) -> str:
     return f'<section class="panel"><h2>Rejected by reason</h2>{table("Rejected by reason", columns, rows, "None so far.")}</section>'
 
 
+def _bad(s: Snapshot) -> str:
+    """Nothing as long as all is well."""
+    if not s["bad_records"]:
+        return ""
+    rows = [(escape(r["topic"]), f"<code>{escape(r['error_class'])}</code>", f"<b>{number(r['records'])}</b>") for r in s["bad_records"]]
+    columns = [("topic", "text"), ("reason", "text"), ("records", "num")]
+    return f'<section class="panel"><h2>Bad records</h2>{table("Bad records by topic", columns, rows, "None.")}</section>'
+
+
 def _workers(s: Snapshot) -> str:
     rows = [
         (
@@ -212,7 +221,7 @@ def live(s: Snapshot) -> str:
         f'<header><h1>Protonova</h1><p class="state {escape(s["state"])}"><i class="dot"></i>{escape(s["state_text"])}</p>'
         f'<dl class="identity">{identity}</dl></header>'
         f"{_readouts(s)}{_balance(s)}"
-        f'<div class="panels">{_charts(s)}<div class="column">{_lag(s)}{_rejected(s)}</div>'
+        f'<div class="panels">{_charts(s)}<div class="column">{_lag(s)}{_rejected(s)}{_bad(s)}</div>'
         f'<div class="column">{_workers(s)}{_alarms(s)}</div><div class="column">{_classes(s)}</div>{_detections(s)}</div>'
     )
 

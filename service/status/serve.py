@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from errors import UserError
-from service.schema_registry.served import subjects
+from schemas.records.table import subjects
 from service.status.app import make_app
 from service.status.feed import Feed
 from service.status.figures import Figures

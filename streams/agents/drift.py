@@ -11,25 +11,24 @@ it differ by more than chance allows.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import structlog
 
 from errors import SettingsError
-from schemas.avro.wire import PacketError
-from schemas.records import codec
-from schemas.records.codec import ScoreSummary
+from schemas.records.codec import encode
+from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.retrain_command import RetrainCommand
+from schemas.records.score_summary import ScoreSummary
+from schemas.records.worker_summary import WorkerSummary
 from settings.model import Settings
+from streams.bad_records import BadRecords
 from streams.kafka import topics
 from streams.kafka.consumer import make_consumer
-from streams.telemetry import WorkerSummary, decode_summary
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -42,35 +41,6 @@ LEAST = 20
 """Packets that make an observation: a mean of fewer says little [1]."""
 AGAIN_S = 2.0
 """Pause before a broker that went away is tried again [s]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """A statistic that moved."""
-
-    alarm_id: str
-    detector: str
-    statistic: str
-    stratum: str
-    before: float
-    """Mean of the window before the change."""
-    after: float
-    """Mean of the window that is left."""
-    window: int
-    """Observations that are left in it."""
-    scoring_id: str
-    raised_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Retrain:
-    """Please train anew; two with one id are one."""
-
-    command_id: str
-    model: str
-    reason: str
-    alarm_id: str
-    since_ms: int
 
 
 class Watch:
@@ -88,19 +58,19 @@ class Watch:
         self._pending: dict[tuple[str, str, str], tuple[float, int]] = {}
         self._commanded: dict[str, int] = {}
 
-    def scores(self, summary: ScoreSummary, now_ms: int) -> Iterator[Alarm]:
+    def scores(self, summary: ScoreSummary, now_ms: int) -> Iterator[DriftAlarm]:
         """Take the scores of a stratum."""
         stratum = f"{summary.survey}/{summary.band}/{summary.region}"
         yield from self._observe("novelty", stratum, summary.scoring_id, summary.novelty_sum, summary.n, now_ms)
         yield from self._observe("top_probability", stratum, summary.scoring_id, summary.top_probability_sum, summary.n, now_ms)
 
-    def work(self, summary: WorkerSummary, now_ms: int) -> Iterator[Alarm]:
+    def work(self, summary: WorkerSummary, now_ms: int) -> Iterator[DriftAlarm]:
         """Take a worker's counts: the rejected ratio says more about schemas than about the sky."""
         for survey, outcomes in summary.surveys.items():
             rejected = sum(outcomes.rejected.values())
             yield from self._observe("rejected_ratio", survey, summary.scoring_id, rejected, rejected + outcomes.detections, now_ms)
 
-    def _observe(self, statistic: str, stratum: str, scoring_id: str, total: float, n: int, now_ms: int) -> Iterator[Alarm]:
+    def _observe(self, statistic: str, stratum: str, scoring_id: str, total: float, n: int, now_ms: int) -> Iterator[DriftAlarm]:
         # Another scoring state has other scores: its detectors start anew.
         key = (statistic, stratum, scoring_id)
         held, count = self._pending.pop(key, (0.0, 0))
@@ -118,9 +88,9 @@ class Watch:
         detector.update(held / count)
         if detector.drift_detected:
             name = hashlib.sha256(f"{statistic}|{stratum}|{scoring_id}|{now_ms}".encode()).hexdigest()[:16]
-            yield Alarm(name, "adwin", statistic, stratum, before, detector.estimation, int(detector.width), scoring_id, now_ms)
+            yield DriftAlarm(name, "adwin", statistic, stratum, before, detector.estimation, int(detector.width), scoring_id, now_ms)
 
-    def command(self, alarm: Alarm) -> Retrain | None:
+    def command(self, alarm: DriftAlarm) -> RetrainCommand | None:
         """The retrain command an alarm calls for; none while the last one is fresh, none for rejected packets."""
         if alarm.statistic == "rejected_ratio":  # a new schema is mended by a person, not by training
             return None
@@ -129,44 +99,32 @@ class Watch:
             return None
         self._commanded[alarm.scoring_id] = alarm.raised_ms
         reason = f"{alarm.statistic} of {alarm.stratum} moved from {alarm.before:.3f} to {alarm.after:.3f}"
-        return Retrain(f"{alarm.scoring_id}:{alarm.alarm_id}", alarm.scoring_id, reason, alarm.alarm_id, alarm.raised_ms)
+        return RetrainCommand(f"{alarm.scoring_id}:{alarm.alarm_id}", alarm.scoring_id, reason, alarm.alarm_id, alarm.raised_ms)
 
-    def resume(self, command: dict[str, Any]) -> None:
+    def resume(self, command: RetrainCommand) -> None:
         """Remember a command given before this process started."""
-        self._commanded[str(command["model"])] = int(command["since_ms"])
-
-    def recall(self, value: bytes) -> None:
-        """The same of a message; one that is no command of ours is passed over, or it would end every start of this process."""
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            self.resume(orjson.loads(value))
+        self._commanded[command.model] = command.since_ms
 
 
-def observe(watch: Watch, value: bytes, now_ms: int) -> list[Alarm]:
-    """The alarms a message of `telemetry.scores` raises; none of one that is of another release."""
-    try:
-        return list(watch.work(decode_summary(value), now_ms))
-    except ValueError:
-        pass
-    try:
-        return list(watch.scores(codec.decode_summary(value), now_ms))
-    except PacketError:
-        return []
+def observe(watch: Watch, record: ScoreSummary | WorkerSummary, now_ms: int) -> list[DriftAlarm]:
+    """The alarms a record of `telemetry.scores` raises."""
+    return list(watch.work(record, now_ms) if isinstance(record, WorkerSummary) else watch.scores(record, now_ms))
 
 
 async def run(settings: Settings) -> None:
     """Watch until cancelled; a broker that goes away is tried again."""
     from aiokafka.errors import KafkaError
 
-    watch = Watch(settings.retrain_cooldown_s)
+    watch, bad = Watch(settings.retrain_cooldown_s), BadRecords()
     while True:
         try:
-            await _session(settings, watch)
+            await _session(settings, watch, bad)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("the broker went away, trying again", why=repr(error))
         await asyncio.sleep(AGAIN_S)
 
 
-async def _session(settings: Settings, watch: Watch) -> None:
+async def _session(settings: Settings, watch: Watch, bad: BadRecords) -> None:
     from aiokafka import AIOKafkaProducer
 
     options = settings.client_options()
@@ -175,13 +133,13 @@ async def _session(settings: Settings, watch: Watch) -> None:
     try:
         await consumer.start()
         await producer.start()
-        await _follow(consumer, producer, watch)
+        await _follow(consumer, producer, watch, bad)
     finally:
         await consumer.stop()
         await producer.stop()
 
 
-async def _follow(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, watch: Watch) -> None:
+async def _follow(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, watch: Watch, bad: BadRecords) -> None:
     from aiokafka import TopicPartition
 
     commands, telemetry = TopicPartition(topics.RETRAIN, 0), TopicPartition(topics.TELEMETRY, 0)
@@ -191,17 +149,21 @@ async def _follow(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, watch:
     consumer.seek(commands, start)
     while await consumer.position(commands) < end:
         for message in (await consumer.getmany(commands, timeout_ms=500)).get(commands, []):
-            watch.recall(message.value)
+            if (command := bad.read(message, RetrainCommand)) is not None:
+                watch.resume(command)
     consumer.assign([telemetry])
     await consumer.seek_to_end(telemetry)
     log.info("watching", topic=topics.TELEMETRY)
-    async for message in consumer:
-        for alarm in observe(watch, message.value, int(time.time() * 1000)):
-            log.warning("drift", statistic=alarm.statistic, stratum=alarm.stratum, before=alarm.before, after=alarm.after)
-            await producer.send_and_wait(topics.ALARMS, orjson.dumps(asdict(alarm)), key=f"{alarm.statistic}:{alarm.stratum}".encode())
-            command = watch.command(alarm)
-            if command is not None:
-                await producer.send_and_wait(topics.RETRAIN, orjson.dumps(asdict(command)), key=command.model.encode())
+    while True:
+        for message in (await consumer.getmany(telemetry, timeout_ms=1000)).get(telemetry, []):
+            record: Any = bad.read(message, ScoreSummary, WorkerSummary)
+            for alarm in observe(watch, record, int(time.time() * 1000)) if record is not None else ():
+                log.warning("drift", statistic=alarm.statistic, stratum=alarm.stratum, before=alarm.before, after=alarm.after)
+                await producer.send_and_wait(topics.ALARMS, encode(alarm), key=f"{alarm.statistic}:{alarm.stratum}".encode())
+                order = watch.command(alarm)
+                if order is not None:
+                    await producer.send_and_wait(topics.RETRAIN, encode(order), key=order.model.encode())
+        bad.report()
 
 
 def main() -> int:

@@ -75,10 +75,14 @@ class Liveness:
         How long committed offsets may stand still while there is lag [s].
     on_stall : callable
         Told why, when they did.
+    waiting : callable
+        What the worker waits for outside of itself (None: nothing). While it does, standing still is no fault of its own.
     """
 
-    def __init__(self, app: faust.App, limit_s: float, on_stall: Callable[[str], None]) -> None:
-        self._app, self._limit_s, self._on_stall = app, limit_s, on_stall
+    def __init__(
+        self, app: faust.App, limit_s: float, on_stall: Callable[[str], None], waiting: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self._app, self._limit_s, self._on_stall, self._waiting = app, limit_s, on_stall, waiting
         self._stall = Stall(limit_s)
         self._spans: dict[Any, Span] = {}
         self._silent_since: float | None = None
@@ -99,6 +103,11 @@ class Liveness:
                 self._silent_since = asked
                 log.warning("the broker does not say how far the partitions are", why=repr(error))
         self._show([*held, *unread], consumer._committed_offset)
+        waits = self._waiting() is not None
+        metrics.WAITING.set(waits)
+        if waits:
+            self._stall = Stall(self._limit_s)
+            return
         stuck = self._stall.observe(time.monotonic(), self._offsets(held, consumer._committed_offset))
         if stuck is not None:
             silent = (

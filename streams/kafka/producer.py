@@ -1,7 +1,8 @@
 """Outcomes → records on topics, a batch of them for each partition, and the acknowledgements to await.
 
-A detection goes to `detections` and to the topic of every class above its threshold; one of a packet that is not public goes to
-`detections.private` alone. A rejected packet goes to `alerts.rejected` with its bytes. A double goes nowhere.
+A detection goes to `detections` and to the topic of every class above its threshold, its embedding to `embeddings`; those of a packet that
+is not public go to `detections.private` and `embeddings.private` alone. A rejected packet goes to `alerts.rejected` with its bytes. A
+duplicate goes nowhere.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiokafka.partitioner import murmur2
 
 from schemas.avro.wire import MAX_PACKET
-from schemas.records.codec import Detection, Rejected
+from schemas.records.detection import Detection
+from schemas.records.rejected import Rejected
 from streams.agents.detector import Incoming, Outcome, Scored
 from streams.kafka import topics
 from streams.kafka.batches import Unreadable
@@ -39,6 +41,8 @@ LONGEST_MARK = 256
 """A longer value of such a header is left out: it could make an output larger than its topic allows [bytes]."""
 
 Headers = list[tuple[str, bytes]]
+Encoded = tuple[bytes, bytes | None]
+"""A detection and its embedding."""
 
 
 class Record(NamedTuple):
@@ -65,9 +69,9 @@ def passed_on(sent: Mapping[str, bytes]) -> Headers:
 
 
 def detection_records(
-    packet: Incoming, outcome: Outcome, detection: Detection, scored_ms: int, thresholds: Mapping[str, float], value: bytes
+    packet: Incoming, outcome: Outcome, detection: Detection, scored_ms: int, thresholds: Mapping[str, float], values: Encoded
 ) -> Iterator[Record]:
-    """The records of a detection.
+    """The records of a detection, and the one of its embedding.
 
     Parameters
     ----------
@@ -79,8 +83,8 @@ def detection_records(
         When it was scored [ms since 1970].
     thresholds : mapping
         Class → least probability under the stream prior.
-    value : bytes
-        The detection, encoded.
+    values : tuple of bytes and bytes or None
+        The detection and its embedding, encoded.
     """
     sent = dict(packet.headers)
     headers: Headers = [
@@ -95,7 +99,11 @@ def detection_records(
     if outcome.revision:
         headers.append(("revision", b"1"))
     key = detection.object_id.encode()
-    if detection.programid != PUBLIC:
+    value, embedding = values
+    public = detection.programid == PUBLIC
+    if embedding is not None:
+        yield Record(topics.EMBEDDINGS if public else topics.EMBEDDINGS_PRIVATE, key, embedding, headers)
+    if not public:
         yield Record(topics.PRIVATE, key, value, headers)
         return
     yield Record(topics.DETECTIONS, key, value, headers)
@@ -143,24 +151,31 @@ class Deliverer:
     thresholds : callable
         The thresholds in force, by class.
     encode : callable
-        Detection → bytes.
+        Detection → its bytes, and those of its embedding.
     """
 
     def __init__(
-        self, producer: AIOKafkaProducer, thresholds: Callable[[], Mapping[str, float]], encode: Callable[[Detection], bytes]
+        self, producer: AIOKafkaProducer, thresholds: Callable[[], Mapping[str, float]], encode: Callable[[Detection], Encoded]
     ) -> None:
         self._producer, self._thresholds, self._encode = producer, thresholds, encode
+        self._turn = 0
 
     async def send(self, packets: Sequence[Incoming], scored: Scored) -> list[Awaitable[object]]:
         """Start the sends of a batch, in its order; the broker's acknowledgements are what is returned to await."""
         by_place: dict[tuple[str, int], list[Record]] = {}
         partitions: dict[str, int] = {}
+        self._turn += 1
         for record in self._records(packets, scored):
             count = partitions.get(record.topic)
             if count is None:
                 count = partitions[record.topic] = len(await self._producer.partitions_for(record.topic))
-            # As Kafka's own clients choose: an object's detections stay in one partition, whoever sends them.
-            by_place.setdefault((record.topic, (murmur2(record.key) & 0x7FFFFFFF) % count), []).append(record)
+            if record.topic == topics.EMBEDDINGS:
+                # A batch's together, as Kafka's clients do with records that need no order: a request for each partition costs more.
+                place = self._turn % count
+            else:
+                # As Kafka's own clients choose: an object's detections stay in one partition, whoever sends them.
+                place = (murmur2(record.key) & 0x7FFFFFFF) % count
+            by_place.setdefault((record.topic, place), []).append(record)
         waits: list[Awaitable[object]] = []
         for (topic, partition), records in by_place.items():
             batch = self._producer.create_batch()
@@ -179,8 +194,8 @@ class Deliverer:
             if isinstance(outcome.result, Rejected):
                 yield rejected_record(packet, outcome.result, scored.scored_ms)
             elif outcome.result is not None:
-                value = self._encode(outcome.result)
-                yield from detection_records(packet, outcome, outcome.result, scored.scored_ms, thresholds, value)
+                values = self._encode(outcome.result)
+                yield from detection_records(packet, outcome, outcome.result, scored.scored_ms, thresholds, values)
 
 
 def producer_options() -> dict[str, object]:

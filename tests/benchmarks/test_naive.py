@@ -14,7 +14,8 @@ from operators.features import FEATURES
 from operators.stamps import stamps
 from operators.tokens import tokens
 from pipeline.score import score
-from schemas.records.codec import Detection, decode_detection, encode
+from schemas.records.codec import decode_detection, encode
+from schemas.records.detection import Detection
 
 pytest.importorskip("torch")
 

@@ -56,3 +56,5 @@ def test_a_report_that_cannot_be_written_is_said_before_the_work(tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         reports.check_writable(tmp_path / "file" / "report.json")
+    reports.check_writable(tmp_path / "new" / "folder" / "report.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "nothing is written before there is something to write"

@@ -236,7 +236,9 @@ def header(record: ConsumerRecord, name: str) -> str | None:
 
 
 def ids(records: Sequence[ConsumerRecord]) -> list[str]:
-    """The detections' ids."""
+    """survey:candid:scoring_id of detections; the digest between them depends on a packet's size alone here."""
     from schemas.records.codec import decode_detection
 
-    return [decode_detection(r.value).detection_id for r in records]
+    found = [decode_detection(r.value) for r in records]
+    assert all(d.detection_id == f"{d.packet_id}:{d.scoring_id}" for d in found)
+    return [f"{d.survey}:{d.candid}:{d.scoring_id}" for d in found]

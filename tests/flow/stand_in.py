@@ -13,7 +13,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from schemas.records.codec import ClassProbability, Detection, Rejected
+from schemas.records.detection import Detection
+from schemas.records.parts import ClassProbability
+from schemas.records.rejected import Rejected
+from schemas.surveys.identity import packet_digest
 
 SCORING_ID = "feedfacecafe0123"
 
@@ -52,7 +55,8 @@ class StandIn:
         survey, candid, name, klass, probability, programid = head.decode(errors="replace").split(":")[:6]
         p = float(probability)
         return Detection(
-            detection_id=f"{survey}:{candid}:{SCORING_ID}",
+            packet_id=(packet_id := f"{survey}:{candid}:{packet_digest(value)}"),
+            detection_id=f"{packet_id}:{SCORING_ID}",
             survey=survey,
             candid=int(candid),
             object_id=name,
@@ -79,6 +83,7 @@ class StandIn:
             engine="none",
             scoring_id=SCORING_ID,
             taxonomy="test",
+            embedding=b"\x00\x3c" * 8,
         )
 
 

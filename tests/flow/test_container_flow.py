@@ -16,5 +16,5 @@ async def test_plain_fastavro_reads_a_detection(bench: Bench) -> None:
     await bench.publish([packet(1)])
     record = (await bench.read(1, topics.DETECTIONS))[topics.DETECTIONS][0]
     (row,) = fastavro.reader(io.BytesIO(record.value))
-    assert row["detection_id"] == "ztf:1:feedfacecafe0123"  # type: ignore[index,call-overload]
+    assert row["detection_id"].endswith(":feedfacecafe0123")  # type: ignore[index,call-overload]
     assert sum(entry["probability"] for entry in row["classes"]) > 0.999  # type: ignore[index,call-overload]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import orjson
-
 from console.child import Child
+from schemas.records import codec
+from schemas.records.drift_alarm import DriftAlarm
 from streams.kafka import topics
 from streams.telemetry import Tally
 from tests.flow.conftest import Bench, until
@@ -32,9 +32,9 @@ async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
         await bench.publish(seconds(tally, 300, 0.9, 0), topics.TELEMETRY)
         await bench.publish(seconds(tally, 300, 0.4, 300), topics.TELEMETRY)
         out = await bench.read(2, topics.ALARMS, topics.RETRAIN)
-        alarms = [orjson.loads(r.value) for r in out[topics.ALARMS]]
-        assert alarms[0]["statistic"] == "top_probability"
-        assert alarms[0]["before"] > alarms[0]["after"]
+        alarms = [codec.expect(r.value, DriftAlarm) for r in out[topics.ALARMS]]
+        assert alarms[0].statistic == "top_probability"
+        assert alarms[0].before > alarms[0].after
         process.stop()
         process = await watch(bench)  # it reads its own command back
         known = len((await bench.everything(topics.ALARMS))[topics.ALARMS])

@@ -17,7 +17,7 @@ import pytest
 
 from console.commands.run import Supervisor
 from console.tally import Listener
-from schemas.records.codec import Detection
+from schemas.records.detection import Detection
 from settings.model import Settings
 
 EXPECTED: dict[str, Any] = {

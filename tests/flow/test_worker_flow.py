@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from schemas.records.codec import decode_detection
+from schemas.records.codec import decode, decode_detection
+from schemas.records.score_summary import ScoreSummary
+from schemas.records.worker_summary import WorkerSummary
 from streams.kafka import topics
-from streams.telemetry import decode_summary
 from tests.flow.conftest import Bench, header, ids
 from tests.flow.stand_in import packet
 
@@ -38,11 +39,11 @@ async def told(flowing: Bench) -> Counter[str]:
     """What the worker has said of itself since the mark."""
     totals: Counter[str] = Counter()
     for record in (await flowing.everything(topics.TELEMETRY))[topics.TELEMETRY]:
-        try:
-            summary = decode_summary(record.value)
-        except ValueError:
+        summary = decode(record.value)
+        if isinstance(summary, ScoreSummary):
             totals["scores"] += 1
             continue
+        assert isinstance(summary, WorkerSummary)
         totals["batched"] += summary.packets
         totals["latencies"] += sum(summary.latency.values())
         for outcomes in summary.surveys.values():

@@ -16,7 +16,9 @@ from pipeline.state import ScoringState, load, make_state
 from pipeline.verify import verify
 from pipeline.warm import warm
 from registry.bundle import load as load_bundle
-from schemas.records.codec import Detection, Rejected, decode_detection, encode
+from schemas.records.codec import decode_detection, encode
+from schemas.records.detection import Detection
+from schemas.records.rejected import Rejected
 from tests.schemas.test_units import rubin
 
 
@@ -52,7 +54,8 @@ def test_a_detection_holds_together(state, packets):
     detections = [r for r in score(packets, state) if isinstance(r, Detection)]
     assert len(detections) > 100
     for d in detections:
-        assert d.detection_id == f"{d.survey}:{d.candid}:{state.scoring_id}"
+        assert d.detection_id == f"{d.packet_id}:{state.scoring_id}"
+        assert d.packet_id.startswith(f"{d.survey}:{d.candid}:")
         assert sum(c.probability for c in d.classes) == pytest.approx(1, abs=1e-4)
         assert sum(c.prior_probability for c in d.classes) == pytest.approx(1, abs=1e-4)
         assert {c.name for c in d.classes} == {*state.classes, "other"}

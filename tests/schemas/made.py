@@ -11,8 +11,8 @@ CANDIDATE: dict[str, Any] = {"jd": "double", "fid": "int", "programid": "int", "
                              "sigmapsf": "float", "ra": "double", "dec": "double"}  # fmt: skip
 
 
-def container(schema: Any, body: bytes, codec: str = "null") -> bytes:
-    """An Avro container of one record, by hand."""
+def container(schema: Any, body: bytes, codec: str = "null", *, records: int = 1) -> bytes:
+    """An Avro container of one block, by hand."""
     text = json.dumps(schema).encode()
     sync = bytes(range(16))
 
@@ -20,7 +20,7 @@ def container(schema: Any, body: bytes, codec: str = "null") -> bytes:
         return varint(len(data)) + data
 
     header = b"Obj\x01" + varint(2) + chunk(b"avro.codec") + chunk(codec.encode()) + chunk(b"avro.schema") + chunk(text) + b"\0" + sync
-    return header + varint(1) + chunk(body) + sync
+    return header + varint(records) + chunk(body) + sync
 
 
 def ztf_record() -> dict[str, Any]:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from schemas.avro.container import ZTF_SCHEMA, encode_rubin, encode_ztf, make_cutout, make_fits
 from schemas.avro.machine import MAX_ROWS
-from schemas.avro.wire import MAX_PACKET, SchemaStore
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import MAX_PACKET
 from schemas.surveys import lsst, tess, ztf
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.decode import Decoder, warm

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, WAVELENGTH
-from schemas.avro.wire import SchemaStore
+from schemas.avro.schema_store import SchemaStore
 from schemas.surveys.decode import Decoded, Decoder
 
 EXPECTED = {

@@ -9,70 +9,119 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from data.simulate.classes import SLUGS as SIMULATED
-from schemas.avro.wire import PacketError, SchemaStore
-from schemas.records import codec
-from schemas.records.codec import ClassProbability, Detection, Feature, ScoreSummary
-from schemas.records.subjects import SUBJECTS
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import PacketError
+from schemas.records import codec, detection, table
+from schemas.records.detection import Crossmatch, Decision, Detection, Flare, Frame, Host, Magnitude, TaughtClass, Transit, to_row
+from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.embedding import Embedding
+from schemas.records.parts import ClassProbability, Feature
+from schemas.records.rejected import Rejected
+from schemas.records.retrain_command import RetrainCommand
+from schemas.records.score_summary import ScoreSummary
+from schemas.records.worker_summary import Outcomes, WorkerSummary
 from schemas.taxonomy import CLASSES, SLUGS, slug_of
 
+PACKET = "ztf:-5:00112233445566778899aabbccddeeff"
 DETECTION = Detection(
-    detection_id="ztf:-5:0123456789abcdef", survey="ztf", candid=-5, object_id="ZTF18abcdefg", programid=1, ra=1.5, dec=-2.5, mjd=60000.25,
-    band="g", flux=-3.5, flux_err=None, n_detections=300,
+    packet_id=PACKET, detection_id=f"{PACKET}:0123456789abcdef", survey="ztf", candid=-5, object_id="ZTF18abcdefg", programid=1, ra=1.5,
+    dec=-2.5, mjd=60000.25, band="g", flux=-3.5, flux_err=None, n_detections=300,
     classes=(ClassProbability("sn-ia", 0.75, 0.5), ClassProbability("other", 0.25, 0.5)),
     top_class="sn-ia", top_probability=0.75, conformal_set=("sn-ia", "tde"), novelty=0.125, nearest_prototype="tde", prototype_distance=0.5,
     real_bogus=0.5, star_galaxy=None, solar_system_distance=None, features=(Feature("amplitude", 1.5), Feature("ά", 2.0)),
-    model="m" * 16, engine="onnxruntime cpu", scoring_id="0123456789abcdef", taxonomy="protonova-1",
+    model="m" * 16, engine="onnxruntime cpu", scoring_id="0123456789abcdef", taxonomy="protonova-1", embedding=b"\x00\x3c\x00\xc0",
+)  # fmt: skip
+FULL = replace(
+    DETECTION, first_detection=59999.5, decision=Decision("tde", 0.5, 0.25, 12.0), energy=-3.5, taught=(TaughtClass("fbot", 3, 5),),
+    rb=0.25, drb=0.75, solar_system_name="(1) Ceres ά", host=Host("ned", "NGC 1", 1.5, 0.015625, None, True, 64.0, 0.5),
+    crossmatches=(Crossmatch("gaia", "42", 0.5, None, None, 0.25, 8.0, (Magnitude("g", 14.5), Magnitude("bp", 15.0))),
+                  Crossmatch("simbad", "M 31", 2.0, "Galaxy", 0.5)),
+    redshift=0.5, period=0.1, period_significance=12.5, transit=Transit(3.25, 60000.1, 0.0078125, 2.5, 9.0, 4, 0.5, None, 1.0, 0.125),
+    flare=Flare(60000.2, 0.5, 0.25, 8.0), frame=Frame("123", "c05_o", 30.0, 2.0, 26.25, -0.125, 20.5, 21.0, 8.0, 1.25, 0.0, 0.0),
+    encoder_id="e" * 16, head_id="h" * 16, reference_id="r" * 16,
 )  # fmt: skip
 SUMMARY = ScoreSummary(
     worker="w", scoring_id="s", survey="ztf", band="g", region="sky", mjd_first=1.0, mjd_last=2.0, n=3, classes={"agn": 3}, empty_sets=1,
     novelty_sum=0.5, novelty_squares=0.25, novelty=[3] + [0] * 19, top_probability_sum=1.0, top_probability=[0] * 19 + [3],
     distance_sum=0.5, flux=[0] * 20,
 )  # fmt: skip
+WORKER = WorkerSummary("w", 1000, 2000, "s", "m", "e", {"ztf": Outcomes(2, 1, {"bad_avro": 1})}, {"agn": 2}, 1, 4, 2.5, {0: 3, 400: 1})
+ALARM = DriftAlarm("a", "adwin", "novelty", "ztf/g/sky", 0.1, 0.5, 30, "s", 1000)
+COMMAND = RetrainCommand("s:a", "s", "novelty moved", "a", 1000)
+RECORDS = (DETECTION, FULL, SUMMARY, WORKER, ALARM, COMMAND)
 
 
-def schema(subject: str) -> Any:
-    return fastavro.parse_schema(json.loads(SUBJECTS[subject].schema_text))
+def schema(schema_id: int) -> Any:
+    return fastavro.parse_schema(json.loads(table.BY_ID[schema_id].schema_text))
 
 
-@pytest.mark.parametrize("detection", [DETECTION, replace(DETECTION, features=(), conformal_set=(), candid=2**63 - 1, flux=None)])
-def test_a_detection_is_what_fastavro_reads(detection: Detection) -> None:
-    framed = codec.encode(detection)
-    assert framed[:5] == b"\0" + (1_000_001).to_bytes(4, "big")
-    assert fastavro.schemaless_reader(io.BytesIO(framed[5:]), schema("detections-value"), None) == codec.to_row(detection)
+@pytest.mark.parametrize("found", [DETECTION, FULL, replace(DETECTION, features=(), conformal_set=(), candid=2**63 - 1, flux=None)])
+def test_a_detection_is_what_fastavro_reads(found: Detection) -> None:
+    framed = codec.encode(found)
+    assert framed[:5] == b"\0" + (1_000_009).to_bytes(4, "big")
+    assert fastavro.schemaless_reader(io.BytesIO(framed[5:]), schema(table.DETECTION), None) == to_row(found)
     out = io.BytesIO()
-    fastavro.schemaless_writer(out, schema("detections-value"), codec.to_row(detection))
+    fastavro.schemaless_writer(out, schema(table.DETECTION), to_row(found))
     assert out.getvalue() == framed[5:]
-    [back] = list(fastavro.reader(io.BytesIO(codec.encode_container(detection))))
-    assert back == codec.to_row(detection)
-    assert codec.decode_detection(framed) == detection
-    assert codec.decode_detection(codec.encode_container(detection)) == detection
+    [back] = list(fastavro.reader(io.BytesIO(codec.encode_container(found))))
+    assert back == to_row(found)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: type(r).__name__)
+def test_a_record_comes_back(record: Any) -> None:
+    assert codec.decode(codec.encode(record)) == record
+    if isinstance(record, Detection):
+        assert codec.decode(codec.encode_container(record)) == record
+        assert codec.decode_detection(codec.encode(record)) == record
+
+
+@pytest.mark.parametrize("container", [False, True])
+def test_a_detection_and_its_embedding_are_written_together(container: bool) -> None:
+    value, other = codec.encode_both(FULL, container=container)
+    assert value == (codec.encode_container(FULL) if container else codec.encode(FULL))
+    found = codec.expect(other, Embedding)
+    assert found.vector().tolist() == [1.0, -2.0]
+    assert (found.encoder_id, found.scoring_id) == ("e" * 16, FULL.scoring_id)
+    for name in ("packet_id", "survey", "candid", "object_id", "programid", "ra", "dec", "mjd", "classes", "features"):
+        assert getattr(found, name) == getattr(FULL, name), name
+    assert other is not None
+    row = fastavro.schemaless_reader(io.BytesIO(other[5:]), schema(table.EMBEDDING), None)
+    assert row["embedding"] == FULL.embedding  # type: ignore[index,call-overload]
+    assert codec.encode_both(replace(FULL, embedding=b""))[1] is None
 
 
 def test_a_row_goes_into_an_arrow_table() -> None:
-    table = pa.Table.from_pylist([codec.to_row(DETECTION)] * 2)
-    assert table.num_rows == 2
-    assert table["classes"][0].as_py()[0] == {"name": "sn-ia", "probability": 0.75, "prior_probability": 0.5}
-
-
-def test_summaries_come_back() -> None:
-    assert codec.decode_summary(codec.encode(SUMMARY)) == SUMMARY
-
-
-@pytest.mark.parametrize("value", [b"", b"\0\0\0\0\1abc", b"Obj\x01", codec.encode(DETECTION)[:-3], codec.encode(SUMMARY), b"\0" * 40])
-def test_what_is_no_detection(value: bytes) -> None:
-    with pytest.raises(PacketError):
-        codec.decode_detection(value)
+    rows = pa.Table.from_pylist([to_row(FULL)] * 2)
+    assert rows.num_rows == 2
+    assert rows["classes"][0].as_py()[0] == {"name": "sn-ia", "probability": 0.75, "prior_probability": 0.5}
+    assert rows["crossmatches"][0].as_py()[0]["magnitudes"][1] == {"band": "bp", "magnitude": 15.0}
 
 
 def test_records_and_schemas_have_the_same_fields_in_the_same_order() -> None:
-    for record, subject in ((Detection, "detections-value"), (ScoreSummary, "telemetry.scores-value")):
-        assert [f["name"] for f in json.loads(SUBJECTS[subject].schema_text)["fields"]] == [f.name for f in fields(record)]
+    def names(record: Any, *out: str) -> list[str]:
+        return [f.name for f in fields(record) if f.name not in out]
+
+    def declared(schema_id: int) -> list[str]:
+        return [f["name"] for f in json.loads(table.BY_ID[schema_id].schema_text)["fields"]]
+
+    assert names(Detection, "embedding") == list(detection.NAMES) == declared(table.DETECTION)
+    assert names(ScoreSummary) == declared(table.SCORE_SUMMARY)
+    assert names(WorkerSummary) == declared(table.WORKER_SUMMARY)
+    assert names(DriftAlarm) == declared(table.DRIFT_ALARM)
+    assert names(RetrainCommand) == declared(table.RETRAIN_COMMAND)
+    assert names(Embedding) == declared(table.EMBEDDING)
+    assert names(Rejected) == declared(table.REJECTED)[:3]
+    parsed = json.loads(table.BY_ID[table.DETECTION].schema_text)
+    inner = {f["name"]: f["type"] for f in parsed["fields"] if not isinstance(f["type"], str)}
+    for name, kind in {"decision": Decision, "host": Host, "transit": Transit, "flare": Flare, "frame": Frame}.items():
+        assert [f["name"] for f in inner[name][1]["fields"]] == list(kind._fields)
+    for name, kind in {"taught": TaughtClass, "crossmatches": Crossmatch, "classes": ClassProbability, "features": Feature}.items():
+        assert [f["name"] for f in inner[name]["items"]["fields"]] == list(kind._fields)
 
 
 def test_every_field_is_documented_and_every_number_has_a_unit() -> None:
@@ -85,7 +134,7 @@ def test_every_field_is_documented_and_every_number_has_a_unit() -> None:
         for field in node.get("fields", ()):
             where = f"{path}.{field['name']}"
             found += 1 + check(field["type"], where)
-            if isinstance(field["type"], dict) and "fields" in json.dumps(field["type"]):
+            if "fields" in json.dumps(field["type"]):
                 continue
             assert len(field.get("doc", "")) > 10, where
             kinds = json.dumps(field["type"])
@@ -94,20 +143,14 @@ def test_every_field_is_documented_and_every_number_has_a_unit() -> None:
                 assert "[" in field["doc"] or ("[" in kinds and "histogram" in field["doc"].lower()), where
         return found + check(node.get("items"), path) + (check(node["type"], path) if isinstance(node.get("type"), (dict, list)) else 0)
 
-    assert sum(check(json.loads(s.schema_text), s.subject) for s in SUBJECTS.values()) == 70
-
-
-def test_ids_are_fixed_and_far_from_rubins() -> None:
-    assert {s.subject: s.id for s in SUBJECTS.values()} == {
-        "detections-value": 1_000_001, "alerts.rejected-headers": 1_000_002, "telemetry.scores-value": 1_000_003,
-        "alerts.tess-value": 1_000_004,
-    }  # fmt: skip
+    for row in table.TABLE:
+        assert check(json.loads(row.schema_text), row.subject) >= 5
 
 
 def test_the_store_knows_what_ships_and_what_it_is_given(tmp_path: Path) -> None:
     store = SchemaStore()
     assert store.get(703)["name"] == "lsst.v7_3.alert"
-    assert store.get(1_000_001)["name"] == "Detection"
+    assert store.get(table.TESS_ID)["name"] == json.loads(table.BY_ID[table.TESS_ID].schema_text)["name"]
     with pytest.raises(PacketError, match="4242"):
         store.get(4242)
     (tmp_path / "4242.json").write_text('{"type": "record", "name": "mine", "fields": []}')
@@ -116,31 +159,6 @@ def test_the_store_knows_what_ships_and_what_it_is_given(tmp_path: Path) -> None
     assert mine.get(4242)["name"] == "mine"
     with pytest.raises(PacketError, match="4243"):
         mine.get(4243)
-
-
-def test_a_registry_that_does_not_answer_is_a_bad_schema_id() -> None:
-    with pytest.raises(PacketError, match="77 ") as caught:
-        SchemaStore(registry="http://127.0.0.1:9", timeout=1).get(77)
-    assert caught.value.error_class == "bad_schema_id"
-
-
-def test_a_registry_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.path)
-        if request.url.path.endswith("/5"):
-            return httpx.Response(200, json={"schema": '{"type": "record", "name": "five", "fields": []}'})
-        return httpx.Response(404, json={"error_code": 40403})
-
-    client = httpx.Client(transport=httpx.MockTransport(answer))
-    monkeypatch.setattr(httpx, "get", lambda url, timeout: client.get(url, timeout=timeout))
-    store = SchemaStore(registry="http://registry/")
-    assert [store.get(5)["name"] for _ in range(3)] == ["five"] * 3
-    for _ in range(3):
-        with pytest.raises(PacketError, match="no schema"):
-            store.get(6)
-    assert asked == ["/schemas/ids/5", "/schemas/ids/6"]
 
 
 def test_classes_have_the_simulators_names() -> None:
@@ -159,6 +177,6 @@ def test_labels_of_others(label: str, slug: str | None) -> None:
 
 
 def test_a_rejected_row_has_finite_numbers_only_where_it_says_so() -> None:
-    row = codec.to_row(replace(DETECTION, flux=None))
+    row = to_row(replace(DETECTION, flux=None))
     assert row["flux"] is None
     assert np.isfinite([row["ra"], row["dec"], row["mjd"], row["novelty"]]).all()

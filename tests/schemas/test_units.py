@@ -12,7 +12,8 @@ import pytest
 
 from operators.types import CONTEXT, MAX_POINTS
 from schemas.avro.container import encode_rubin, encode_ztf, make_cutout, make_fits
-from schemas.avro.wire import PacketError, SchemaStore
+from schemas.avro.schema_store import SchemaStore
+from schemas.avro.wire import PacketError
 from schemas.surveys import tess
 from schemas.surveys.decode import Decoder
 from tests.schemas.made import tess_record, ztf_record

@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from schemas.records.worker_summary import Outcomes, WorkerSummary
 from service.status.chart import line_chart, nice_ceiling
 from service.status.exposition import exposition
 from service.status.figures import DELAY, POINTS, STEP, WINDOW, Figures, Lag, percentile
 from service.status.page import live, page, rate, span
-from streams.telemetry import Outcomes, WorkerSummary, latency_bin
+from streams.telemetry import latency_bin
 
 
 class Clock:

@@ -12,8 +12,10 @@ import httpx
 import pytest
 import uvicorn
 
-from schemas.records.codec import ClassProbability, Detection, Feature, encode
-from service.schema_registry.served import subjects
+from schemas.records.codec import encode
+from schemas.records.detection import Detection
+from schemas.records.parts import ClassProbability, Feature
+from schemas.records.table import TABLE, subjects
 from service.status.app import make_app
 from service.status.figures import Figures
 from service.status.serve import address, bound
@@ -90,16 +92,16 @@ def test_confluents_client_walks_the_subjects(base: str) -> None:
     names = client.get_subjects()
     assert names == sorted(subjects())
     for name in names:
-        latest = client.get_latest_version(name)
-        assert client.get_versions(name) == [latest.version]
-        assert client.get_schema(latest.schema_id).schema_str == subjects()[name].schema_text
-        assert latest.schema_id == subjects()[name].id
-        assert client.get_version(name, 1).schema_id == latest.schema_id
+        assert client.get_versions(name) == [s.version for s in subjects()[name]]
+        for schema in subjects()[name]:
+            assert client.get_schema(schema.id).schema_str == schema.schema_text
+            assert client.get_version(name, schema.version).schema_id == schema.id
+        assert client.get_latest_version(name).schema_id == subjects()[name][-1].id
     assert client.get_compatibility() == "FULL_TRANSITIVE"
 
 
 def test_every_field_of_every_schema_has_a_doc() -> None:
-    for schema in subjects().values():
+    for schema in TABLE:
         record = json.loads(schema.schema_text)
         assert record.get("doc"), schema.subject
         assert [f["name"] for f in record["fields"] if not f.get("doc")] == [], schema.subject
@@ -113,9 +115,12 @@ def test_every_field_of_every_schema_has_a_doc() -> None:
         ("/subjects/detections-value/versions/99", 404, 40402),
         ("/subjects/detections-value/versions/first", 422, 42202),
         ("/subjects/detections-value/versions/0", 422, 42202),
+        ("/subjects/detections-value/versions/" + "9" * 5000, 422, 42202),
+        ("/subjects/detections-value/versions/\u00b2", 422, 42202),
         ("/schemas/ids/99999", 404, 40403),
         ("/schemas/ids/" + "9" * 400, 404, 40403),
         ("/schemas/ids/x", 404, 40403),
+        ("/schemas/ids/\u0661", 404, 40403),
     ],
 )
 def test_errors_are_json_with_the_registrys_codes(base: str, path: str, status: int, code: int) -> None:

@@ -16,7 +16,8 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.kafka import batches
 from streams.kafka.batches import COVERED_AT, CRC_AT, HEAD, Unreadable
-from streams.kafka.consumer import CheckedConsumer, Records, SafeFetcher
+from streams.kafka.consumer import CheckedConsumer, SafeFetcher
+from streams.kafka.fetched_records import Records
 
 PLACE = TopicPartition("alerts.ztf", 0)
 Damage = Callable[[bytearray], None]

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.records.table import TABLE, latest
 from schemas.taxonomy import CLASSES, TAXONOMY
-from service.schema_registry.served import subjects
 from settings.model import SECTIONS, Settings
 from streams.kafka.topics import DAY, wiring
 
@@ -80,9 +80,9 @@ def topics() -> str:
 
 def detection() -> str:
     """docs/detection.md"""
-    schema = json.loads(subjects()["detections-value"].schema_text)
+    schema = json.loads(latest("detections-value").schema_text)
     rows = [(f"`{field['name']}`", f"`{_type(field['type'])}`", field.get("doc", "")) for field in schema["fields"]]
-    ids = [(f"`{s.subject}`", s.id, s.version) for s in subjects().values()]
+    ids = [(f"`{s.subject}`", s.id, s.version) for s in TABLE]
     return (
         f"# The Detection\n\n{schema.get('doc', '')}\n\nAvro in Confluent's framing (0x00, schema id, body), or an object container with "
         "`PROTONOVA_CONTAINER_OUTPUT=true`.\n\n"

@@ -196,7 +196,7 @@ def rubin_part(short: str, version: int = 900) -> dict[str, Any]:
 
 def encode_rubin(record: dict[str, Any], version: int = 900) -> bytes:
     from schemas.avro.container import encode_rubin as encode
-    from schemas.avro.wire import SchemaStore
+    from schemas.avro.schema_store import SchemaStore
 
     return encode(record, version, SchemaStore())
 

@@ -1,0 +1,127 @@
+"""What the hand-written encoders of our records share: strings, optional numbers, lists as Avro has them; and checks of what was read."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from schemas.avro.wire import PacketError
+from schemas.avro.writer import compile_writer, varint
+
+FLOAT = struct.Struct("<f").pack
+TWO_FLOATS = struct.Struct("<ff").pack
+PLACE_AND_TIME = struct.Struct("<ddd").pack
+_DOUBLE = struct.Struct("<d").pack
+NULL = b"\x00"
+LONGEST_TEXT = 2048
+"""Of a text in a record that was read [characters]."""
+
+
+class ClassProbability(NamedTuple):
+    """One class of a detection; see `detection.avsc`."""
+
+    name: str
+    probability: float
+    prior_probability: float
+
+
+class Feature(NamedTuple):
+    """One named light-curve feature."""
+
+    name: str
+    value: float
+
+
+def framing(schema_id: int) -> bytes:
+    """Confluent's: a zero byte and the id as four big-endian bytes."""
+    return struct.pack(">bI", 0, schema_id)
+
+
+def string(text: str) -> bytes:
+    """A text with its length."""
+    coded = text.encode()
+    return varint(len(coded)) + coded
+
+
+class _Words(dict[str, bytes]):
+    """Strings that come again and again, coded: class names, feature names, ids of models. Fifty a record, so no function is called."""
+
+    def __missing__(self, text: str) -> bytes:
+        coded = string(text)
+        if len(self) < 4096:
+            self[text] = coded
+        return coded
+
+
+WORD = _Words()
+
+
+def optional(value: float | None) -> bytes:
+    """A float, or null."""
+    return NULL if value is None else b"\x02" + FLOAT(value)
+
+
+def optional_double(value: float | None) -> bytes:
+    """A double, or null."""
+    return NULL if value is None else b"\x02" + _DOUBLE(value)
+
+
+def optional_word(value: str | None) -> bytes:
+    """A text that comes again, or null."""
+    return NULL if value is None else b"\x02" + WORD[value]
+
+
+def array(items: list[bytes]) -> bytes:
+    """One block of items, and the end."""
+    return varint(len(items)) + b"".join(items) + NULL if items else NULL
+
+
+def plain(value: Any) -> Any:
+    """Named tuples → dictionaries, tuples → lists, at any depth: for pyarrow, JSON and general writers of Avro."""
+    if hasattr(value, "_asdict"):
+        return {name: plain(part) for name, part in value._asdict().items()}
+    return [plain(part) for part in value] if isinstance(value, (tuple, list)) else value
+
+
+@lru_cache(maxsize=32)
+def field_writer(schema_text: str, name: str) -> Callable[[Any], bytes]:
+    """Compile the writer of one field of a record: for those that are seldom filled."""
+    import json
+
+    [declared] = [field["type"] for field in json.loads(schema_text)["fields"] if field["name"] == name]
+    write = compile_writer(declared)
+
+    def coded(value: Any) -> bytes:
+        out = bytearray()
+        write(plain(value), out)
+        return bytes(out)
+
+    return coded
+
+
+def check_texts(row: Mapping[str, Any], *names: str) -> None:
+    """Refuse a text longer than any of ours."""
+    for name in names:
+        if len(row[name]) > LONGEST_TEXT:
+            raise PacketError("bad_value", f"{name} has {len(row[name]):,} characters")
+
+
+def check_counts(name: str, counts: Mapping[str, int] | Sequence[int], length: int | None = None) -> None:
+    """Refuse a negative count, one that no stream reaches, or a histogram of another length."""
+    numbers = counts.values() if isinstance(counts, Mapping) else counts
+    if length is not None and len(counts) != length:
+        raise PacketError("bad_value", f"{name} has {len(counts):,} bins, not {length}")
+    if any(number < 0 or number > 1 << 53 for number in numbers):
+        raise PacketError("bad_value", f"{name} holds a number that is no count")
+    if isinstance(counts, Mapping) and any(len(key) > LONGEST_TEXT for key in counts):
+        raise PacketError("bad_value", f"{name} has a name that is too long")
+
+
+def check_finite(row: Mapping[str, Any], *names: str) -> None:
+    """Refuse what is not a number."""
+    for name in names:
+        if not math.isfinite(row[name]):
+            raise PacketError("bad_value", f"{name} is {row[name]}")

@@ -1,0 +1,14 @@
+"""A packet that could not be scored. It has no body: `rejected.avsc` says what the headers of its message mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A packet that could not be scored, and why."""
+
+    error_class: str
+    reason: str
+    survey: str | None = None

@@ -1,0 +1,91 @@
+"""Every schema of what travels on a topic of ours, and the id it has for ever.
+
+`*.avsc` → `TABLE`: id, subject, version
+
+The status service serves them by the API of Confluent's registry, so that any client decodes; `codec.decode` reads what is framed with one
+of these ids and nothing else. The ids lie above those of any survey (Rubin's are 100 · version). A schema never changes under its id:
+another version is a new row, and every version of a subject reads every other one (full-transitive; a test holds it).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from schemas.avro.schema_store import TESS_ID
+
+_HERE = Path(__file__).parent
+_SURVEYS = _HERE.parent / "surveys"
+
+DETECTION_V1, REJECTED_V1, SCORE_SUMMARY, WORKER_SUMMARY = 1_000_001, 1_000_002, 1_000_003, 1_000_005
+DRIFT_ALARM, RETRAIN_COMMAND, EMBEDDING, DETECTION, REJECTED = 1_000_006, 1_000_007, 1_000_008, 1_000_009, 1_000_010
+SOURCE_POSITION, SOURCE_STATE = 1_000_011, 1_000_012
+BODY_BYTES = 65_536
+"""Largest body of a record of ours: 1 kB is usual, and a detection with 500 taught classes stays below [bytes]."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredSchema:
+    """A schema under a fixed id."""
+
+    subject: str
+    id: int
+    version: int
+    schema_text: str
+    """Its JSON, without white space."""
+    max_bytes: int
+    """Of a body in it that is read."""
+
+    @property
+    def name(self) -> str:
+        """Of the record."""
+        return str(json.loads(self.schema_text)["name"])
+
+
+def _row(subject: str, schema_id: int, version: int, file: str | Path, max_bytes: int = BODY_BYTES) -> RegisteredSchema:
+    text = json.dumps(json.loads((_HERE / file).read_text(encoding="utf-8")), separators=(",", ":"))
+    return RegisteredSchema(subject, schema_id, version, text, max_bytes)
+
+
+TABLE: tuple[RegisteredSchema, ...] = (
+    _row("detections-value", DETECTION_V1, 1, "detection_v1.avsc"),
+    _row("detections-value", DETECTION, 2, "detection.avsc"),
+    _row("embeddings-value", EMBEDDING, 1, "embedding.avsc"),
+    _row("alerts.rejected-headers", REJECTED_V1, 1, "rejected_v1.avsc"),
+    _row("alerts.rejected-headers", REJECTED, 2, "rejected.avsc"),
+    # Two kinds of record share telemetry.scores: the second is named by topic and record (Confluent's TopicRecordNameStrategy).
+    _row("telemetry.scores-value", SCORE_SUMMARY, 1, "score_summary.avsc"),
+    _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY, 1, "worker_summary.avsc"),
+    _row("drift.alarms-value", DRIFT_ALARM, 1, "drift_alarm.avsc"),
+    _row("commands.retrain-value", RETRAIN_COMMAND, 1, "retrain_command.avsc"),
+    _row("sources.positions-value", SOURCE_POSITION, 1, "source_position.avsc"),
+    _row("sources.states-value", SOURCE_STATE, 1, "source_state.avsc"),
+    _row("alerts.tess-value", TESS_ID, 1, _SURVEYS / "tess.avsc"),
+)
+BY_ID: dict[int, RegisteredSchema] = {row.id: row for row in TABLE}
+if len(BY_ID) != len(TABLE):
+    raise RuntimeError("two schemas are registered under one id")
+
+
+def subjects() -> dict[str, tuple[RegisteredSchema, ...]]:
+    """Subject → its versions, the latest last."""
+    found: dict[str, tuple[RegisteredSchema, ...]] = {}
+    for row in TABLE:
+        found[row.subject] = (*found.get(row.subject, ()), row)
+    return found
+
+
+def latest(subject: str) -> RegisteredSchema:
+    """The version of a subject that is written."""
+    return subjects()[subject][-1]
+
+
+@cache
+def parsed(schema_id: int) -> Any:
+    """The schema of an id, parsed by fastavro."""
+    import fastavro
+
+    return fastavro.parse_schema(json.loads(BY_ID[schema_id].schema_text))

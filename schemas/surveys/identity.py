@@ -1,0 +1,47 @@
+"""Which packet a packet is: the same record in another container, codec or framing is the same packet.
+
+a record's bytes → its digest; with survey and candid the `packet_id`
+
+The digest is 128 bits of BLAKE3 over the decompressed Avro record, without the container's header and sync marker and without the framing.
+Nobody can make a record that has a given one's digest (2^128 tries); two records of one's own with the same digest take 2^64 tries.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from blake3 import blake3
+
+from schemas.avro.wire import PacketError, read_body, read_header, sniff
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+DIGEST_BYTES = 16
+
+
+def digest(record: Buffer) -> str:
+    """Of a record's bytes: 32 hexadecimal digits."""
+    return blake3(record).hexdigest(DIGEST_BYTES)
+
+
+def packet_id(survey: str, candid: int, record_digest: str) -> str:
+    """The id under which every output of a packet travels."""
+    return f"{survey}:{candid}:{record_digest}"
+
+
+def packet_digest(packet: bytes) -> str | None:
+    """The digest of a packet that is not decoded; None: no single record can be found in it.
+
+    Needs no schema: a container's record is found by its block, a framed one begins after the framing, and bytes that are neither are
+    taken as they are.
+    """
+    kind = sniff(packet)
+    if kind == "framed":
+        return digest(memoryview(packet)[5:])
+    if kind is None:
+        return digest(packet)
+    try:
+        codec, _, at = read_header(packet)
+        data, start, end = read_body(packet, at, codec)
+    except PacketError:
+        return None
+    return digest(memoryview(data)[start:end])

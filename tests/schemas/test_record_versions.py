@@ -1,0 +1,105 @@
+"""Schemas of our records over the versions: a schema never changes under its id, and every version of a subject reads every other one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from typing import Any
+
+import fastavro
+import pytest
+from fastavro.schema import to_parsing_canonical_form
+
+from schemas.records import codec, table
+from schemas.records.codec import decode_detection
+from schemas.records.detection import Detection, to_row
+from schemas.records.table import TABLE, RegisteredSchema, subjects
+from tests.schemas.test_records import DETECTION, FULL
+
+FOR_EVER = {
+    1_000_001: ("detections-value", 1, "147df1066e05ece4"),
+    1_000_002: ("alerts.rejected-headers", 1, "6be15f633fe10e6d"),
+    1_000_003: ("telemetry.scores-value", 1, "db9ef04645b5d8fd"),
+    1_000_004: ("alerts.tess-value", 1, "08527393174daace"),
+    1_000_005: ("telemetry.scores-protonova.WorkerSummary", 1, "f3a37aa35ff0652c"),
+    1_000_006: ("drift.alarms-value", 1, "871e5a84dc5386c3"),
+    1_000_007: ("commands.retrain-value", 1, "83f7a9e7f9075914"),
+    1_000_008: ("embeddings-value", 1, "825f71abb7c2ccfb"),
+    1_000_009: ("detections-value", 2, "62d8a72e0f5e24a6"),
+    1_000_010: ("alerts.rejected-headers", 2, "35d276312cff2010"),
+}
+"""id → subject, version, and the beginning of the sha256 of the schema without its documentation."""
+
+
+def fingerprint(row: RegisteredSchema) -> str:
+    return hashlib.sha256(to_parsing_canonical_form(json.loads(row.schema_text)).encode()).hexdigest()[:16]
+
+
+def test_what_was_released_under_an_id_stays() -> None:
+    assert {row.id: (row.subject, row.version, fingerprint(row)) for row in TABLE} == FOR_EVER
+
+
+def test_ids_are_far_from_rubins_and_versions_count_from_one() -> None:
+    assert all(row.id > 1_000_000 for row in TABLE)
+    for versions in subjects().values():
+        assert [row.version for row in versions] == list(range(1, len(versions) + 1))
+
+
+def problems(writer: Any, reader: Any, path: str = "") -> list[str]:
+    """Why a reader's schema does not read a writer's (Avro specification, "Schema Resolution")."""
+    if isinstance(writer, dict) and isinstance(reader, dict) and writer["type"] == reader["type"] == "record":
+        known = {f["name"]: f for f in writer["fields"]}
+        out = []
+        for field in reader["fields"]:
+            where = f"{path}.{field['name']}"
+            if field["name"] in known:
+                out += problems(known[field["name"]]["type"], field["type"], where)
+            elif "default" not in field:
+                out.append(f"{where} is new and has no default")
+        return out
+    if isinstance(writer, dict) and isinstance(reader, dict) and writer["type"] == reader["type"] in ("array", "map"):
+        inner = "items" if writer["type"] == "array" else "values"
+        return problems(writer[inner], reader[inner], f"{path}[]")
+    if isinstance(writer, list) and isinstance(reader, list):
+        if len(writer) != len(reader):
+            return [f"{path} is another union"]
+        return [p for one, other in zip(writer, reader, strict=True) for p in problems(one, other, path)]
+    return [] if writer == reader else [f"{path} was {writer} and is {reader}"]
+
+
+@pytest.mark.parametrize(
+    ("writer", "reader"),
+    [(one, other) for versions in subjects().values() for one in versions for other in versions],
+    ids=lambda row: str(row.id),
+)
+def test_every_version_reads_every_other(writer: RegisteredSchema, reader: RegisteredSchema) -> None:
+    assert problems(json.loads(writer.schema_text), json.loads(reader.schema_text)) == []
+
+
+def test_the_check_finds_what_breaks_a_reader() -> None:
+    one = {"type": "record", "name": "a", "fields": [{"name": "x", "type": "int"}]}
+    assert problems(one, {**one, "fields": [*one["fields"], {"name": "y", "type": "int"}]}) == [".y is new and has no default"]  # type: ignore[misc]
+    assert problems(one, {**one, "fields": [{"name": "x", "type": "string"}]}) == [".x was int and is string"]
+
+
+@pytest.mark.parametrize("found", [DETECTION, FULL])
+def test_a_reader_of_version_1_reads_version_2(found: Detection) -> None:
+    old = fastavro.parse_schema(json.loads(table.BY_ID[table.DETECTION_V1].schema_text))
+    row: Any = fastavro.schemaless_reader(io.BytesIO(codec.encode(found)[5:]), table.parsed(table.DETECTION), old)
+    assert row == {name: value for name, value in to_row(found).items() if name in row}
+    assert len(row) == 27
+
+
+@pytest.mark.parametrize("container", [False, True])
+def test_a_detection_of_version_1_that_lies_on_a_topic_is_read(container: bool) -> None:
+    old = json.loads(table.BY_ID[table.DETECTION_V1].schema_text)
+    out = io.BytesIO()
+    if container:
+        fastavro.writer(out, fastavro.parse_schema(old), [to_row(DETECTION)])
+    else:
+        out.write(b"\0" + table.DETECTION_V1.to_bytes(4, "big"))
+        fastavro.schemaless_writer(out, fastavro.parse_schema(old), to_row(DETECTION))
+    found = decode_detection(out.getvalue())
+    assert (found.packet_id, found.decision, found.crossmatches, found.host) == ("", None, (), None)
+    assert (found.detection_id, found.classes, found.features) == (DETECTION.detection_id, DETECTION.classes, DETECTION.features)

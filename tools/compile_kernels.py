@@ -1,0 +1,91 @@
+"""Compile every loop once, at install: `python -m tools.compile_kernels`.
+
+the sources as they are → machine code in their cache (`operators.kernels.compiled`), so that no first start has to wait for a compiler
+
+The compiler holds one lock a process, hence a process each for decoding, for the operators and for the simulated sky.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+
+from operators.kernels.compiled import cache_folder
+
+
+def decoding() -> None:
+    """What makes columns of packets."""
+    from schemas.surveys.decode import warm
+
+    warm()
+
+
+def operators() -> None:
+    """What makes the network's inputs of columns: a long light curve, so that its period is looked for."""
+    import numpy as np
+
+    from operators.context import context
+    from operators.features import features
+    from operators.stamps import stamps
+    from operators.tokens import tokens
+    from operators.types import MAX_POINTS
+    from schemas.surveys.columns import Columns
+
+    columns = Columns(1)
+    t = np.arange(MAX_POINTS)
+    for column, value in (
+        (columns.time, 61_000.0 + 0.7 * t),
+        (columns.wavelength, 6366.4),
+        (columns.flux, 100.0 + 30.0 * np.sin(2.3 * t)),
+        (columns.flux_err, 3.0),
+        (columns.limit, np.nan),
+        (columns.detected, True),
+        (columns.valid, True),
+        (columns.stamps, 1.0),
+        (columns.pixel_scale, 1.01),
+        (columns.context, 1.0),
+        (columns.ra, 10.0),
+        (columns.dec, 10.0),
+        (columns.mjd, 61_000.0 + 0.7 * t[-1]),
+        (columns.first_detection, 61_000.0),
+        (columns.truncated, False),
+    ):
+        column[...] = value
+    columns.identify("ztf", 1, "ZTF20aaaaaaa", 1, "r")
+    batch = columns.batch()
+    for operator in (tokens, stamps, context, features):
+        operator(batch)
+
+
+def sky() -> None:
+    """What draws the demo's night."""
+    from data.simulate.night import night
+
+    for _ in night(1, 2, doubles=0, broken=0):
+        pass
+
+
+JOBS: tuple[Callable[[], None], ...] = (decoding, operators, sky)
+
+
+def main() -> int:
+    """Run as a command."""
+    folder = cache_folder()
+    if folder is None:
+        sys.stderr.write("no folder to keep machine code in, so every start compiles: set NUMBA_CACHE_DIR to one that is yours alone\n")
+        return 0
+    began = time.monotonic()
+    with ProcessPoolExecutor(min(len(JOBS), os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
+        for job in [pool.submit(job) for job in JOBS]:
+            job.result()
+    count = sum(1 for _ in folder.glob("*.code"))
+    sys.stdout.write(f"compiled loops: {count} in {time.monotonic() - began:.1f} s, kept in {folder}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
