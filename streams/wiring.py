@@ -24,6 +24,7 @@ from schemas.records import codec
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.rejected import Rejected
+from settings.private import private_folder
 from streams import metrics
 from streams.agents.batcher import Batcher
 from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Scored, Scorer
@@ -245,8 +246,7 @@ def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callab
     """
     options = settings.client_options()
     name = member(settings, slot)
-    folder = settings.state / "faust" / str(slot)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = private_folder(settings.state / "faust" / str(slot))
 
     def end(status: int, why: str) -> None:
         log.error("worker ends", status=status, why=why)
