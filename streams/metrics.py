@@ -36,3 +36,5 @@ FETCHED_AGAIN = Counter("protonova_batches_fetched_again", "Record batches that 
 WAITING = Gauge("protonova_worker_waiting", "1 while the worker waits for the schema registry")
 # Which state scores.
 SCORING = Info("protonova_worker_scoring", "What the scores depend on: scoring_id, model, engine")
+# How often another state took over: after each, scores may differ for a reason.
+SWAPS = Counter("protonova_worker_swaps", "How often another state took over from the next batch on")

@@ -10,7 +10,7 @@ import hashlib
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,13 @@ import faust
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from pipeline.score import score
 from schemas.records import codec
-from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.rejected import Rejected
 from settings.private import private_folder
 from streams import metrics
 from streams.agents.batcher import Batcher
-from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Scored, Scorer
+from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Scored
 from streams.agents.reject_limits import RejectLimitError, RejectLimits
 from streams.kafka import topics
 from streams.kafka.batches import Unreadable
@@ -35,10 +33,10 @@ from streams.kafka.buffer import BUFFER
 from streams.kafka.liveness import Liveness
 from streams.kafka.producer import Deliverer, producer_options
 from streams.kafka.transport import App, packets
+from streams.scorer import Scorer, StateHolder
 from streams.telemetry import Tally
 
 if TYPE_CHECKING:
-    from pipeline.state import ScoringState
     from settings.model import Settings
 
 log = structlog.get_logger(__name__)
@@ -63,42 +61,6 @@ METADATA_MS = 5_000
 """How soon new partitions and topics made anew are seen [ms]."""
 
 
-class Pipeline:
-    """The pure function with its state, as the detector wants it."""
-
-    def __init__(self, state: ScoringState) -> None:
-        self.state = state
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Slugs of the classes."""
-        return self.state.classes
-
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        """Class → least probability under the stream prior for the class's topic."""
-        return self.state.thresholds
-
-    @property
-    def scoring_id(self) -> str:
-        """What the scores depend on besides the packet."""
-        return self.state.scoring_id
-
-    @property
-    def model(self) -> str:
-        """The bundle's sha256, its beginning."""
-        return self.state.model
-
-    @property
-    def engine(self) -> str:
-        """Which engine runs the network."""
-        return self.state.engine
-
-    def __call__(self, packets: Sequence[bytes]) -> Sequence[Detection | Rejected]:
-        """Score packets."""
-        return score(packets, self.state)
-
-
 class Flow:
     """What happens to packets between the stream and the acknowledgement.
 
@@ -113,12 +75,14 @@ class Flow:
     """
 
     def __init__(self, settings: Settings, scorer: Scorer, worker: str, on_fatal: Callable[[int, str], None]) -> None:
-        self._settings, self._scorer, self._on_fatal = settings, scorer, on_fatal
-        self.tally = Tally(worker, scorer.scoring_id, scorer.model, scorer.engine, time.time())
+        self._settings, self._on_fatal = settings, on_fatal
+        self.states = StateHolder(scorer)
+        self.tally = Tally(worker, self.states, time.time())
+        self._swapping = asyncio.Lock()
         # One thread: batches are scored in their order, and the network's own threads are its engine's affair.
         self._executor = ThreadPoolExecutor(1, "score")
         limits = RejectLimits(settings.reject_consecutive, settings.reject_ratio, settings.reject_window)
-        self._detector = Detector(scorer, Duplicates(settings.remembered), self._executor, limits)
+        self._detector = Detector(self.states, Duplicates(settings.remembered), self._executor, limits)
         self.producer: AIOKafkaProducer | None = None
         self.alarms: list[DriftAlarm] = []
         """To be sent with the next telemetry."""
@@ -132,7 +96,7 @@ class Flow:
             await producer.start()
             self.producer = producer
             encode = partial(codec.encode_both, container=self._settings.container_output)
-            deliverer = Deliverer(producer, lambda: self._scorer.thresholds, encode)
+            deliverer = Deliverer(producer, encode)
             self._batcher = Batcher(
                 self._settings.batch_size,
                 self._settings.batch_wait_ms / 1000,
@@ -142,6 +106,29 @@ class Flow:
                 self._failed,
                 weigh=lambda packet: len(packet.value),
             )
+
+    async def swap(self, scorer: Scorer) -> Scorer:
+        """Score by another state from the next batch on; returns the one before.
+
+        The topics of its classes are made first, and known to the producer: no delivery has to wait for one.
+
+        Parameters
+        ----------
+        scorer : Scorer
+            Built and warm (`streams.scorer.prepare`).
+
+        Raises
+        ------
+        aiokafka.errors.KafkaError
+            A topic cannot be made; the state before goes on.
+        """
+        async with self._swapping:
+            new = scorer.thresholds.keys() - self.states.current.thresholds.keys()
+            if new:
+                await topics.declare_classes(self._settings, sorted(new))
+                if self.producer is not None:
+                    await asyncio.gather(*(self.producer.partitions_for(topics.class_topic(name)) for name in new))
+            return self.states.swap(scorer)
 
     async def run(self, stream: Any) -> None:
         """Take packets off the stream for as long as it lasts."""
@@ -185,7 +172,8 @@ class Flow:
         now_ms = time.time() * 1000
         metrics.BATCH.observe(len(packets))
         metrics.COMPUTE.observe(scored.compute_s)
-        self.tally.batch(sum(p.value.records if isinstance(p.value, Unreadable) else 1 for p in packets), scored.compute_s)
+        tally = self.tally.of(scored.scorer)
+        tally.batch(sum(p.value.records if isinstance(p.value, Unreadable) else 1 for p in packets), scored.compute_s)
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             packet.event.ack()
             survey = packet.topic.rpartition(".")[2]
@@ -193,8 +181,8 @@ class Flow:
             count = 1
             if isinstance(packet.value, Unreadable):
                 count = packet.value.records
-                self._alarm(packet, packet.value)
-            self.tally.packet(survey, outcome.result, latency_ms, count=count)
+                self._alarm(packet, packet.value, scored.scorer.scoring_id)
+            tally.packet(survey, outcome.result, latency_ms, count=count)
             metrics.LATENCY.observe(latency_ms / 1000)
             if isinstance(outcome.result, Rejected):
                 metrics.PACKETS.labels(survey, "rejected").inc(count)
@@ -205,7 +193,7 @@ class Flow:
                 metrics.PACKETS.labels(survey, "detection").inc()
                 metrics.NOVELTY.observe(outcome.result.novelty)
 
-    def _alarm(self, packet: Incoming, found: Unreadable) -> None:
+    def _alarm(self, packet: Incoming, found: Unreadable, scoring_id: str) -> None:
         """Have somebody look: a disk, a wire or a producer damages what is read. Once a minute of each partition and kind."""
         key, now_ms = f"{found.error_class}:{packet.topic}/{packet.partition}", int(time.time() * 1000)
         if now_ms - self._alarmed.get(key, 0) < ALARM_EVERY_MS:
@@ -214,9 +202,7 @@ class Flow:
         alarm_id = hashlib.sha256(f"{key}@{found.first}".encode()).hexdigest()[:16]
         place = f"{packet.topic}/{packet.partition}"
         self.alarms.append(
-            DriftAlarm(
-                alarm_id, "reader", found.error_class, place, 0.0, float(found.records), found.records, self._scorer.scoring_id, now_ms
-            )
+            DriftAlarm(alarm_id, "reader", found.error_class, place, 0.0, float(found.records), found.records, scoring_id, now_ms)
         )
 
     def _failed(self, error: BaseException) -> None:
@@ -293,8 +279,8 @@ def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callab
 async def publish_telemetry(flow: Flow) -> None:
     """Send the tally of the last second, if there is something to say."""
     if flow.producer is not None:
-        summary, scores = flow.tally.take(time.time())
-        if summary is not None:
+        summaries, scores = flow.tally.take(time.time())
+        for summary in summaries:
             await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=codec.encode(summary))
         for stratum in scores:
             await flow.producer.send(topics.TELEMETRY, key=stratum.worker.encode(), value=codec.encode(stratum))

@@ -90,8 +90,8 @@ def test_confluents_client_walks_the_subjects(base: str) -> None:
 
     client = SchemaRegistryClient({"url": base})
     names = client.get_subjects()
-    assert names == sorted(subjects())
-    for name in names:
+    assert set(subjects()) <= set(names)
+    for name in subjects():
         assert client.get_versions(name) == [s.version for s in subjects()[name]]
         for schema in subjects()[name]:
             assert client.get_schema(schema.id).schema_str == schema.schema_text
@@ -133,8 +133,6 @@ def test_errors_are_json_with_the_registrys_codes(base: str, path: str, status: 
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/subjects/detections-value/versions"),
-        ("POST", "/subjects/detections-value"),
         ("DELETE", "/subjects/detections-value"),
         ("DELETE", "/subjects/detections-value/versions/1"),
         ("PUT", "/config"),
