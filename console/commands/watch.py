@@ -78,8 +78,10 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
 
 
 def json_line(detection: Detection) -> bytes:
-    """One line of JSON."""
-    return orjson.dumps(to_row(detection), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+    """One line of JSON; the candid is text, for most readers of JSON round such numbers."""
+    return orjson.dumps(
+        {**to_row(detection), "candid": str(detection.candid)}, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+    )
 
 
 def table(topic: str, rows: Sequence[Seen], total: int, since: float) -> Group:
