@@ -362,6 +362,24 @@ def worker(
 
 
 @app.command()
+def mirror(kafka: Kafka = None, state: State = None) -> None:
+    """Copy the topics of other clusters (`[[source]]` in protonova.toml) into the alert topics, once each."""
+    from console.commands.run_mirror import run as copy
+
+    raise typer.Exit(copy(with_broker(settings(kafka=kafka, state=state))))
+
+
+@app.command()
+def sources(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, kafka: Kafka = None, state: State = None
+) -> None:
+    """The other clusters that are mirrored, and how far."""
+    from console.commands.list_sources import show
+
+    raise typer.Exit(show(with_broker(settings(kafka=kafka, state=state)), as_json=json))
+
+
+@app.command()
 def drift(kafka: Kafka = None, state: State = None) -> None:
     """The drift detectors alone, as production runs them."""
     from streams.agents.drift import main as follow

@@ -21,8 +21,8 @@ from evaluation.kinds import kinds_of
 from evaluation.measures import hits
 from evaluation.simulated import Looks, Mode, simulate
 from gpu.session import Session
-from operators.fewshot import ridge
 from operators.head import centred
+from operators.support import ridge
 from operators.types import F64
 from registry.bundle import Bundle
 
@@ -61,7 +61,8 @@ def linear(x: F64, e: Episodes) -> tuple[F64, F64]:
     regressed, nearest = np.empty((*e.query.shape, len(e.classes))), np.empty((*e.query.shape, len(e.classes)))
     for i in range(len(e)):
         a, b = scale(*impute(x[e.support[i]], x[e.query[i]]))
-        regressed[i] = ridge(a, label, b)[0]
+        fitted = ridge(a, label)
+        regressed[i] = b @ fitted.weight.T - fitted.at_mean
         centre = a.mean(axis=0)
         prototypes = (label.T @ centred(a, centre)) / label.sum(axis=0)[:, None]
         nearest[i] = -((centred(b, centre)[:, None] - prototypes) ** 2).sum(axis=-1)

@@ -18,7 +18,8 @@ from data.tables import Curves
 from evaluation import measures, task_head
 from evaluation.episodes import make
 from evaluation.kinds import Rule
-from operators import fewshot
+from operators.head import softmax
+from operators.support import Physics, left_out
 from operators.types import F32, F64
 
 I64 = task_head.I64
@@ -74,7 +75,7 @@ def calibrate(
     rule: Rule,
     seed: int,
     centre: F32 | F64 | None,
-    head: task_head.Head = task_head.WHOLE,
+    head: task_head.Parts = task_head.WHOLE,
     stranger: bool = False,
 ) -> Calibration:
     """Temperature and conformal scores from simulated episodes of the task's classes, under the weights that the task's head has."""
@@ -83,35 +84,34 @@ def calibrate(
     e = make(knowledge.label, shots, EPISODES, seed + 9)
     if e is None:
         return NOTHING
-    spoken, known = task_head.speak(knowledge.views, e.classes, kinds, rule)
-    voice = spoken if known.any() else None
+    made_of, known = task_head.zero_shot_map(e.classes, kinds, rule)
     read = task_head.examples(knowledge.views, e, centre)
     anchor = task_head.physics(e.classes, knowledge, centre)
-    score = task_head.score(read, shots, anchor, None if voice is None else voice[e.query], stranger, head)
+    support = task_head.support_of(read, shots, anchor, made_of if known.any() else None, stranger, head)
+    score = task_head.score(read, support)
     temperature = _best(score, e.query_class)
     correction = 1.0
     if speaks_of_itself(shots, anchor):
-        aside = task_head.left_out(read, shots, anchor, None if voice is None else voice[e.support], stranger, head)
-        correction = temperature / _best(aside, e.support_class)
-    own = measures.own_scores(fewshot.softmax(score, temperature), e.query_class)
+        correction = temperature / _best(np.asarray(left_out(support)), e.support_class)
+    own = measures.own_scores(softmax(score, temperature), e.query_class)
     half = len(e) // 2
     quantile = measures.conformal_quantile(own[:half].ravel())
-    inside, size = measures.conformal(fewshot.softmax(score[half:], temperature), e.query_class, quantile)
+    inside, size = measures.conformal(softmax(score[half:], temperature), e.query_class, quantile)
     return Calibration(temperature, correction, own[:half].ravel(), len(e.classes), float(inside.mean()), float(size.mean()))
 
 
-def speaks_of_itself(shots: int, anchor: fewshot.Physics | None) -> bool:
+def speaks_of_itself(shots: int, anchor: Physics | None) -> bool:
     """Whether an example can be judged by the others: with one example a class only where every class is simulated."""
     return shots > 1 or (anchor is not None and bool(np.asarray(anchor.known).all()))
 
 
-def temperatures(left_out: F64 | None, truth: I64, calibration: Calibration, episodes: int) -> F64:
+def temperatures(own: F64 | None, truth: I64, calibration: Calibration, episodes: int) -> F64:
     """One temperature an episode, (E,): the most probable one, given the left-out scores of its K examples and what simulations say."""
-    if left_out is None:
+    if own is None:
         return np.full(episodes, calibration.temperature)
     believed = calibration.temperature / calibration.correction
     belief = -0.5 * (np.log(TEMPERATURES / believed) / BELIEF) ** 2
-    likely = np.stack([-loss(left_out, truth, t, axis=1) * left_out.shape[1] for t in TEMPERATURES])
+    likely = np.stack([-loss(own, truth, t, axis=1) * own.shape[1] for t in TEMPERATURES])
     return np.asarray(TEMPERATURES[np.argmax(likely + belief[:, None], axis=0)] * calibration.correction, dtype=np.float64)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from evaluation import task_head
 from evaluation.episodes import Episodes, make
 from evaluation.kinds import Rule, kinds_of, weights
-from operators import fewshot
+from operators.head import product, scores, softmax
+from operators.support import energy, solve
 from operators.types import F64
 
 NUMBERS = ("energy", "distance", "unknown", "entropy")
@@ -64,18 +65,14 @@ def numbers(views: task_head.Views, e: Episodes, known: Known, strange: bool) ->
     """(E, Q, len(NUMBERS)), under the head's weights for a task with a class that nobody simulated, or without."""
     read = task_head.examples(views, e, known.centre)
     anchor = task_head.physics(e.classes, known.knowledge, known.centre)
-    spoken, speaks = task_head.speak(views, e.classes, known.kinds, known.rule)
-    score = task_head.score(read, e.shots, anchor, spoken[e.query] if speaks.any() else None, strange)
-    p = fewshot.softmax(score, np.asarray(TEMPERATURE))
+    made_of, speaks = task_head.zero_shot_map(e.classes, known.kinds, known.rule)
+    head = solve(task_head.support_of(read, e.shots, anchor, made_of if speaks.any() else None, strange))
+    cosine = product(read.query.unit, head.prototypes)
+    p = softmax(scores(read.query, head, cosine), np.asarray(TEMPERATURE))
     entropy = -(p * np.log(np.clip(p, 1e-9, None))).sum(axis=-1)
-    sums = read.label.T @ read.support
-    if anchor is not None:
-        sums = sums + (fewshot.PULL / e.shots) * anchor.anchor
-    sums = sums / np.maximum(np.linalg.norm(sums, axis=-1, keepdims=True), 1e-6)
-    nearest = (read.query @ np.swapaxes(sums, -1, -2)).max(axis=-1)
     inside = np.exp(views.spoken)[:, weights(e.classes, known.kinds, "sum").any(axis=0)].sum(axis=1)
     unknown = np.log(np.clip(1 - inside, 1e-4, 1.0))
-    return np.stack([fewshot.energy(read, e.shots, anchor), 1 - nearest, unknown[e.query], entropy], axis=-1)
+    return np.stack([energy(cosine), 1 - cosine.max(axis=-1), unknown[e.query], entropy], axis=-1)
 
 
 def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: int, strange: bool) -> Rating | None:

@@ -34,7 +34,7 @@ class Options:
     """How simulated curves come to look like the task's: `evaluation.simulated`."""
     processes: int = 1
     """That simulate and make features for the control."""
-    head: task_head.Head = task_head.WHOLE
+    head: task_head.Parts = task_head.WHOLE
     blind: task_head.Blind = task_head.SEEING
     unseen: tuple[str, ...] = ()
     """Kinds that neither the network nor the simulation may be taken to know: those of a class left out."""

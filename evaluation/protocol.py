@@ -24,7 +24,8 @@ from evaluation.novelty import Known
 from evaluation.options import CENTRES, Labels, Options
 from evaluation.simulated import Looks
 from gpu.session import Session
-from operators import fewshot
+from operators.head import softmax
+from operators.support import Physics, Support, balance, left_out, plain
 from operators.types import F64
 from registry.bundle import Bundle
 
@@ -69,10 +70,10 @@ class Task:
         """Whether a class has a simulated prototype."""
         return self.knowledge is not None and bool((self.knowledge.anchors_label == name).any())
 
-    def voice(self, names: tuple[str, ...]) -> F64 | None:
-        """(n, k) zero-shot log-probability over some classes; None where the network speaks of none of them."""
-        spoken, known = task_head.speak(self.views, names, self.known.kinds, self.known.rule)
-        return spoken if known.any() else None
+    def made_of(self, names: tuple[str, ...]) -> F64 | None:
+        """(K, k) which kinds make which of some classes; None where the network has no kind for any of them."""
+        made_of, known = task_head.zero_shot_map(names, self.known.kinds, self.known.rule)
+        return made_of if known.any() else None
 
 
 def evaluate(
@@ -279,22 +280,23 @@ def _one_k(
 
 def judge(e: Episodes, task: Task, options: Options) -> tuple[F64, F64, F64, confidence.Calibration, F64 | None]:
     """Scores and probabilities (E, Q, k) of the queries, temperatures (E,), what simulations say, left-out scores of the examples."""
-    voice, centre, shots, stranger = task.voice(e.classes), task.known.centre, e.shots, task.known.stranger(e.classes)
+    made_of, centre, shots, stranger = task.made_of(e.classes), task.known.centre, e.shots, task.known.stranger(e.classes)
     anchor = task_head.physics(e.classes, task.knowledge, centre)
     read = task_head.examples(task.views, e, centre)
-    score = task_head.score(read, shots, anchor, None if voice is None else voice[e.query], stranger, options.head)
+    support = task_head.support_of(read, shots, anchor, made_of, stranger, options.head)
+    score = task_head.score(read, support)
     # Confidence: what simulations say, moved by the K examples' own left-out scores.
     known = task.known
     calibration = confidence.calibrate(shots, known.knowledge, known.kinds, known.rule, options.seed, centre, options.head, stranger)
     aside = None
     if confidence.speaks_of_itself(shots, anchor):
-        aside = task_head.left_out(read, shots, anchor, None if voice is None else voice[e.support], stranger, options.head)
+        aside = np.asarray(left_out(support))
     temperature = confidence.temperatures(aside, e.support_class, calibration, len(e))
     if aside is not None and options.head.offsets and shots >= LEAST_FOR_OFFSETS:
         by = temperature[:, None, None]
-        offset = np.asarray(fewshot.balance(aside / by, np.eye(len(e.classes))[e.support_class])) * by
+        offset = np.asarray(balance(aside / by, np.eye(len(e.classes))[e.support_class])) * by
         score, aside = score + offset, aside + offset
-    probability = np.asarray(fewshot.softmax(score, temperature[:, None, None]))
+    probability = np.asarray(softmax(score, temperature[:, None, None]))
     return score, probability, temperature, calibration, aside
 
 
@@ -332,7 +334,7 @@ def _conformal(
     """Coverage and size of the 90 % set; None at K = 1 where not every class is simulated."""
     own = None
     if aside is not None:
-        own = measures.own_scores(fewshot.softmax(aside, temperature[:, None, None]), e.support_class)
+        own = measures.own_scores(softmax(aside, temperature[:, None, None]), e.support_class)
     found = confidence.quantile(own, calibration, len(e.classes))
     if found is None:
         return None
@@ -350,19 +352,23 @@ def _conformal(
 
 def _rivals(e: Episodes, task: Task, bundle: Bundle, rivals: _Rivals, options: Options, tell: Tell, clock: Clock) -> dict[str, F64]:
     """Scores of everything that is not the head, in the same episodes; (E, Q, k) by name."""
-    shots, voice = e.shots, task.voice(e.classes)
-    own, strange = None if voice is None else voice[e.query], task.known.stranger(e.classes)
+    shots, made_of, strange = e.shots, task.made_of(e.classes), task.known.stranger(e.classes)
+
+    def scored(read: task_head.Read, anchor: Physics | None, made_of: F64 | None, strange: bool) -> F64:
+        return task_head.score(read, task_head.support_of(read, shots, anchor, made_of, strange, options.head))
+
     read = task_head.examples(task.views, e, task.known.centre)
-    out: dict[str, F64] = {"prototypes": fewshot.plain(read), "no_simulation": fewshot.taught(read, shots, None, None, stranger=True)}
-    if own is not None:
-        out["zero_shot"] = own
+    bare = Support(read.support, read.label, shots)
+    out: dict[str, F64] = {"prototypes": np.asarray(plain(bare, read.query.unit)), "no_simulation": task_head.score(read, bare)}
+    if made_of is not None:
+        out["zero_shot"] = task_head.speak(task.views, e.classes, task.known.kinds, task.known.rule)[0][e.query]
     for other in CENTRES:
         if other != options.centre:
             centre = stages.centre_of(bundle, task.knowledge, replace(options, centre=other))
             anchor = task_head.physics(e.classes, task.knowledge, centre)
-            out[f"{other}_centre"] = task_head.score(task_head.examples(task.views, e, centre), shots, anchor, own, strange, options.head)
+            out[f"{other}_centre"] = scored(task_head.examples(task.views, e, centre), anchor, made_of, strange)
     if rivals.random is not None:
-        out["random_encoder"] = fewshot.taught(task_head.examples(rivals.random, e, None), shots, None, None, stranger=True)
+        out["random_encoder"] = scored(task_head.examples(rivals.random, e, None), None, None, True)
     if rivals.features is not None and rivals.bookkeeping is not None:
         with clock("forests of the examples"):
             forest = baselines.k_shot_forest(rivals.features, e, lambda n: tell(f"K = {shots}: forest", n))

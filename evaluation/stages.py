@@ -81,7 +81,7 @@ def over_time(
     def figure(**cut: Any) -> dict[str, float]:
         part = curves.upto(**cut)
         views = task_head.embed(part, session)
-        spoken, speaks = task_head.speak(views, e.classes, known.kinds, known.rule)
+        made_of, speaks = task_head.zero_shot_map(e.classes, known.kinds, known.rule)
         held = None
         if made is not None:
             early, none = task_head.embed(made.anchors.upto(**cut), session), np.zeros(0, dtype=str)
@@ -89,7 +89,8 @@ def over_time(
         centre = centre_of(bundle, held, options)
         anchor = task_head.physics(e.classes, held, centre)
         read = task_head.examples(views, e, centre)
-        score = task_head.score(read, e.shots, anchor, spoken[e.query] if speaks.any() else None, not speaks.all())
+        support = task_head.support_of(read, e.shots, anchor, made_of if speaks.any() else None, not speaks.all())
+        score = task_head.score(read, support)
         return {
             "accuracy": float(measures.per_class(measures.hits(score, e.query_class), e).mean()),
             "points": float(np.median(np.diff(part.start))),

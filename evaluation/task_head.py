@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,10 @@ from evaluation.episodes import Episodes
 from evaluation.kinds import Rule, kinds_of, weights
 from evaluation.simulated import Looks, Mode, simulate
 from gpu.session import Session
-from operators import fewshot
+from operators import head
 from operators.features import COMPARABLE, comparable
-from operators.fewshot import Examples, Physics
-from operators.head import centred
+from operators.head import LEAST, Seen, centred, kind_scale, scores, see
+from operators.support import Physics, Support, solve
 from operators.tokens import tokens
 from operators.types import CONTEXT, F32, F64, N_TOKENS, AlertBatch
 from pipeline.embed import Embeddings, Inputs, gather, inputs_of
@@ -34,10 +35,6 @@ OTHERS = 12
 """Of as many curves as a class has, one of each kind that is no class of the task."""
 LEAST_UNLABELLED = 20
 """Objects of a table from which a centre is made; with fewer the support's own mean serves."""
-NAMED = 1.5
-"""Weight of the features beside an embedding of length 1."""
-LOWEST = -7.0
-"""Log-probabilities the ridge reads are cut here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +112,33 @@ def speak(views: Views, names: tuple[str, ...], kinds: tuple[str, ...], rule: Ru
     kinds : K names
         What `Views.spoken` is over.
     """
-    p = np.exp(views.spoken)
+    made_of, known = zero_shot_map(names, kinds, rule)
+    log: F64 = np.log(np.clip(np.exp(views.spoken) @ made_of, LEAST, None))
+    return np.asarray(log - _logsumexp(log)), known
+
+
+def zero_shot_map(names: tuple[str, ...], kinds: tuple[str, ...], rule: Rule = "share") -> tuple[F64, F64]:
+    """Which kinds make which class of a task, and which classes have any; (K, k), (k,).
+
+    What the network gives to none of the task's classes is shared by those that it has no kind for.
+    """
     weight = weights(names, kinds, rule)
-    known = weight.any(axis=1)
-    column = p @ weight.T
+    known = np.array([bool(row.any()) for row in weight])
+    made_of = np.asarray(weight.T, dtype=np.float64).copy()
     if not known.all():
-        rest = np.clip(1 - p[:, weight.any(axis=0)].sum(axis=1), 0, None)
-        column[:, ~known] = (rest / (~known).sum())[:, None]
-    log: F64 = np.log(np.clip(column, 1e-12, None))
-    return np.asarray(log - _logsumexp(log)), np.asarray(known, dtype=np.float64)
+        made_of[:, ~known] = (weight.sum(axis=0) == 0)[:, None] / (~known).sum()
+    return made_of, np.asarray(known, dtype=np.float64)
 
 
-def examples(views: Views, e: Episodes, centre: F32 | F64 | None) -> Examples:
+class Read(NamedTuple):
+    """Support and query of episodes as the head reads them."""
+
+    support: Seen  # (E, m, ·)
+    label: F64  # (m, k) one-hot
+    query: Seen  # (E, Q, ·)
+
+
+def examples(views: Views, e: Episodes, centre: F32 | F64 | None) -> Read:
     """What the head reads.
 
     Parameters
@@ -142,17 +154,9 @@ def examples(views: Views, e: Episodes, centre: F32 | F64 | None) -> Examples:
         middle = ((z.sum(axis=0) - z[e.query].sum(axis=1)) / apart)[:, None, :]
     else:
         middle = z[e.support].mean(axis=1, keepdims=True)
-    fine = np.clip(views.spoken, LOWEST, 0)
-    fine = fine / (float(np.sqrt(((fine - fine.mean(axis=0)) ** 2).sum(axis=1).mean())) or 1.0)
-    named = NAMED * views.named
-    support, query = centred(z[e.support], middle), centred(z[e.query], middle)
-    return Examples(
-        support=support,
-        label=np.eye(len(e.classes))[e.support_class],
-        query=query,
-        support_view=np.concatenate([support, fine[e.support], named[e.support]], axis=-1),
-        query_view=np.concatenate([query, fine[e.query], named[e.query]], axis=-1),
-    )
+    scale = kind_scale(views.spoken)
+    support, query = (see(head.Views(z[i], views.spoken[i], views.named[i]), middle, np.asarray(scale)) for i in (e.support, e.query))
+    return Read(support, np.eye(len(e.classes))[e.support_class], query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +270,8 @@ def rule_of(knowledge: Knowledge | None, kinds: tuple[str, ...]) -> Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """Which parts of the head speak; all of them, but in an ablation."""
+class Parts:
+    """Which parts of the head count; all of them, but in an ablation."""
 
     prior: bool = True
     spoken: bool = True
@@ -275,22 +279,31 @@ class Head:
     offsets: bool = True
 
 
-WHOLE = Head()
+WHOLE = Parts()
 
 
-def score(read: Examples, shots: int, anchor: Physics | None, voice: F64 | None, stranger: bool, head: Head = WHOLE) -> F64:
-    """`operators.fewshot.taught`, or parts of it; (E, Q, k)."""
-    out = fewshot.taught(read, shots, anchor if head.prior else None, voice if head.spoken else None, stranger)
-    if not head.ridge:
-        _, weight = fewshot.view_weights(shots, stranger)
-        out = out - weight * fewshot.ridge(read.support_view, read.label, read.query_view)[0]
-    return np.asarray(out, dtype=np.float64)
+def support_of(read: Read, shots: int, anchor: Physics | None, made_of: F64 | None, stranger: bool, parts: Parts = WHOLE) -> Support:
+    """The examples of episodes and what else is known of their classes, for `operators.support`.
+
+    Parameters
+    ----------
+    made_of : (K, k), optional
+        Of `zero_shot_map`; None: the network has no kind for any class.
+    """
+    return Support(
+        seen=read.support,
+        label=read.label,
+        shots=shots,
+        physics=anchor if parts.prior else None,
+        zero_shot=made_of if parts.spoken else None,
+        unseen=stranger,
+        ridge=parts.ridge,
+    )
 
 
-def left_out(read: Examples, shots: int, anchor: Physics | None, voice: F64 | None, stranger: bool, head: Head = WHOLE) -> F64:
-    """`operators.fewshot.left_out` with the parts that speak; (E, m, k). The ridge always does."""
-    out = fewshot.left_out(read, shots, anchor if head.prior else None, voice if head.spoken else None, stranger)
-    return np.asarray(out, dtype=np.float64)
+def score(read: Read, support: Support) -> F64:
+    """Scores of the queries; (E, Q, k)."""
+    return np.asarray(scores(read.query, solve(support)), dtype=np.float64)
 
 
 def _surprise(log_probability: F64, truth: I64) -> F64:

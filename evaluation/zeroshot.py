@@ -32,8 +32,8 @@ from errors import UserError
 from evaluation import task_head
 from evaluation.pattern import Patterns, look
 from gpu.session import Session
-from operators import fewshot
 from operators import head as heads
+from operators import support
 from operators.types import F32, F64, Survey
 from pipeline.embed import embed, gather
 
@@ -129,7 +129,7 @@ def prototype(
 
 
 def update(prior: F64, examples: F64) -> F64:
-    """Real examples pull a prior toward the truth, as `operators.fewshot` weighs simulation against K examples: `PULL / K`.
+    """Real examples pull a prior toward the truth, as `operators.support` weighs simulation against K examples: `PULL / K`.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def update(prior: F64, examples: F64) -> F64:
     """
     if not len(examples):
         return prior
-    total = examples.sum(axis=0) + fewshot.PULL / len(examples) * prior
+    total = examples.sum(axis=0) + support.PULL / len(examples) * prior
     return np.asarray(total / max(float(np.linalg.norm(total)), 1e-6))
 
 

@@ -2,8 +2,8 @@
 
 `Views` of n alerts, label (n,) → `Head`
 
-Three disjoint thirds: prototypes from the first, the weights of the two views from the second, what has a guarantee (conformal quantile,
-thresholds, novelty) from the third.
+Three disjoint thirds: prototypes and ridge from the first, the weights of the three views from the second, what has a guarantee (conformal
+quantile, thresholds, novelty) from the third.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from learning.dataset import I64, Bools
-from operators.head import LEAST, Head, Views, centred, conformal_scores, judge, prototype
+from operators.budget import ALERTS_A_NIGHT, BUDGET, least_probability, night, quantile
+from operators.head import Head, Seen, Views, conformal_scores, judge, kind_scale, log_softmax, prototype, scores, see
+from operators.support import RIDGE
 from operators.types import F32, F64
 
-COVERAGE = 0.9
 KNOWN = 0.975
 """Share of known alerts whose novelty is below one half."""
 
@@ -45,12 +46,6 @@ STREAM_PRIOR: dict[str, float] = {
 }
 """The stated mix of a wide survey's public alerts, an assumption by orders of magnitude and not a measurement: artefacts and moving objects
 are most of them, variables most of the rest, supernovae about one in a hundred, kilonovae a few in a million. Brought to sum 1."""
-ALERTS_A_NIGHT = 100_000.0
-BUDGET = 100.0
-"""Alerts a night that a class's topic may carry that are not of the class."""
-
-FLOOR = 0.05
-"""Least threshold of a class's topic: below it even a class with budget to spare would fill its topic with what is almost surely else."""
 
 
 def prior(classes: Sequence[str]) -> F64:
@@ -82,18 +77,19 @@ def calibrate(views: Views, label: I64, classes: Sequence[str], mix: Mapping[str
     centre = ((share[:, None] * means).sum(axis=0) / share.sum()).astype(np.float32)
     prototypes = np.stack([prototype(views.embedding[a & (label == i)], centre) for i in range(k)])
     made_of = np.eye(k, dtype=np.float32) if zero_shot is None else zero_shot
-    cosine_weight, zero_shot_weight = _weights(_rows(views, b), label[b], centre, prototypes, made_of)
-    size = width + views.logits.shape[1] + views.named.shape[1]
+    scale = np.float32(kind_scale(log_softmax(views.logits[a])))
+    fitted, at_mean = _ridge(see(_rows(views, a), centre, scale).view, label[a], k)
+    size = fitted.shape[1]
     head = Head(
-        centre=centre,
         prototypes=prototypes,
         zero_shot=made_of,
-        cosine_weight=np.asarray(cosine_weight / zero_shot_weight),
+        cosine_weight=np.asarray(1.0),
         zero_shot_weight=np.ones(k),
-        kind_scale=np.asarray(1.0),
-        ridge=np.zeros((k, size)),
-        offset=np.zeros(k),
-        temperature=np.asarray(1 / zero_shot_weight),
+        ridge=fitted,
+        offset=-at_mean,
+        centre=centre,
+        kind_scale=scale,
+        temperature=np.asarray(1.0),
         novelty_location=np.asarray(2.0),
         novelty_scale=np.asarray(0.1),
         conformal=np.asarray(1.0),
@@ -102,13 +98,25 @@ def calibrate(views: Views, label: I64, classes: Sequence[str], mix: Mapping[str
         taught_prototypes=np.zeros((0, width)),
         taught_weights=np.zeros((0, size)),
         taught_location=np.zeros(0),
-        taught_scale=np.ones(0),
+        taught_scale=np.zeros(0),
+        taught_prior=np.zeros(0),
+        taught_thresholds=np.zeros(0),
+        taught_conformal=np.zeros(0),
     ).map(lambda x: np.asarray(x, dtype=np.float32))
+    cosine_weight, zero_shot_weight, answer = _weights(see(_rows(views, b), centre, scale), label[b], head)
+    f32 = np.float32
+    head = replace(
+        head,
+        cosine_weight=f32(cosine_weight / zero_shot_weight),
+        ridge=head.ridge * f32(answer / zero_shot_weight),
+        offset=head.offset * f32(answer / zero_shot_weight),
+        temperature=f32(1 / zero_shot_weight),
+    )
     apart, truth = _rows(views, c), label[c]
-    location, scale = _novelty(judge(apart, head).distance)
-    head = replace(head, novelty_location=np.float32(location), novelty_scale=np.float32(scale))
-    scores = conformal_scores(judge(apart, head).probability)
-    head = replace(head, conformal=np.float32(quantile(scores[np.arange(len(truth)), truth])))
+    location, spread = _novelty(judge(apart, head).distance)
+    head = replace(head, novelty_location=f32(location), novelty_scale=f32(spread))
+    found = conformal_scores(judge(apart, head).probability)
+    head = replace(head, conformal=f32(quantile(found[np.arange(len(truth)), truth])))
     return replace(head, thresholds=thresholds(judge(apart, head).prior_probability, truth, prior(classes)))
 
 
@@ -116,26 +124,43 @@ def _rows(views: Views, rows: Bools) -> Views:
     return Views(*(column[rows] for column in views))
 
 
-def _weights(views: Views, label: I64, centre: F32, prototypes: F32, made_of: F32) -> tuple[float, float]:
-    """Weights of cosine and zero-shot log-probability that make the labels most likely (two numbers, convex)."""
-    cosine = torch.from_numpy(centred(views.embedding, centre) @ prototypes.T).double()
-    share = torch.from_numpy(views.logits).double().softmax(dim=1) @ torch.from_numpy(made_of).double()
-    zero_shot = share.clamp(min=LEAST).log()
+def _ridge(view: F32, label: I64, k: int) -> tuple[F64, F64]:
+    """Ridge on one-hot labels in its primal form, each class counting the same: weights (k, V), and their answers at the mean (k,)."""
+    x = view.astype(np.float64)
+    w = 1 / np.bincount(label, minlength=k)[label] / k
+    mean = w @ x
+    a = (x - mean) * np.sqrt(w)[:, None]
+    gram = a.T @ a
+    target = np.sqrt(w)[:, None] * (np.eye(k)[label] - 1 / k)
+    weight = np.linalg.solve(gram + RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)), a.T @ target).T
+    return weight, weight @ mean
+
+
+def _weights(seen: Seen, label: I64, head: Head) -> tuple[float, float, float]:
+    """Weights of cosine, zero-shot log-probability and ridge that make the labels most likely (three numbers, convex)."""
+    nothing = replace(head, cosine_weight=np.float32(0), zero_shot_weight=np.zeros_like(head.zero_shot_weight), ridge=0 * head.ridge)
+    nothing = replace(nothing, offset=0 * head.offset)
+    alone = (
+        replace(nothing, cosine_weight=head.cosine_weight),
+        replace(nothing, zero_shot_weight=head.zero_shot_weight),
+        replace(nothing, ridge=head.ridge, offset=head.offset),
+    )
+    views = [torch.from_numpy(scores(seen, part)).double() for part in alone]
     truth = torch.from_numpy(label)
-    logs = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    logs = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([logs], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        weight = logs.exp()
-        loss = torch.nn.functional.cross_entropy(weight[0] * cosine + weight[1] * zero_shot, truth)
+        total = torch.stack([weight * view for weight, view in zip(logs.exp(), views, strict=True)]).sum(dim=0)
+        loss = torch.nn.functional.cross_entropy(total, truth)
         loss = loss + 1e-4 * (logs**2).sum()  # keeps a view that adds nothing from running to minus infinity
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    cosine_weight, zero_shot_weight = logs.detach().exp().tolist()
-    return cosine_weight, zero_shot_weight
+    cosine_weight, zero_shot_weight, answer = logs.detach().exp().tolist()
+    return cosine_weight, zero_shot_weight, answer
 
 
 def _novelty(distance: F32) -> tuple[float, float]:
@@ -144,15 +169,8 @@ def _novelty(distance: F32) -> tuple[float, float]:
     return location, max((location - float(np.median(distance))) / float(np.log(99)), 1e-3)
 
 
-def quantile(scores: F32, coverage: float = COVERAGE) -> float:
-    """The conformal quantile: the ceil((n + 1) · coverage)-th smallest score (Romano, Sesia & Candès 2020)."""
-    n = len(scores)
-    rank = min(int(np.ceil((n + 1) * coverage)), n)
-    return float(np.sort(scores)[rank - 1])
-
-
 def thresholds(probability: F32, label: I64, shares: F64, alerts_a_night: float = ALERTS_A_NIGHT, budget: float = BUDGET) -> F32:
-    """Least prior probability a class's topic asks for: as low as the budget of false alerts allows, between 0.05 and 0.5.
+    """Least prior probability each class's topic asks for (`operators.budget.least_probability`).
 
     Each alert of the sample stands for as many of a night's as the stated mix has of its class.
 
@@ -167,14 +185,7 @@ def thresholds(probability: F32, label: I64, shares: F64, alerts_a_night: float 
     (k,) float32
     """
     k = probability.shape[1] - 1
-    counts = np.bincount(label, minlength=k)
-    stands_for = (shares[:k] / np.maximum(counts, 1))[label] * alerts_a_night
-    found = []
-    for i in range(k):
-        others: Bools = label != i
-        order = np.argsort(-probability[others, i])
-        falls = np.cumsum(stands_for[others][order])
-        allowed = int(np.searchsorted(falls, budget, side="right"))  # the first false alert that would break the budget
-        least = float(probability[others, i][order][allowed]) + 1e-6 if allowed < len(order) else 0.0
-        found.append(min(max(least, FLOOR), 0.5))
-    return np.array(found, dtype=np.float32)
+    stands_for = night(label, shares[:k], alerts_a_night)
+    return np.array(
+        [least_probability(probability[label != i, i], stands_for[label != i], budget=budget) for i in range(k)], dtype=np.float32
+    )

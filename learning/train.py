@@ -24,23 +24,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from data.simulate.classes import SLUGS, STREAM_MIX
+from data.simulate.classes import SLUGS
 from gpu.ort import OrtSession
 from gpu.session import one_line
-from learning import assessment
-from learning.augment import augment
-from learning.calibrate import ALERTS_A_NIGHT, calibrate
-from learning.dataset import NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
+from learning.dataset import NAMES, Alerts, kept, simulate, simulate_curves
 from learning.encoder import EncoderConfig
 from learning.export import compare, to_onnx
 from learning.fit import Checkpoint, Progress, fit
 from learning.losses import has_bfloat16
+from learning.recalibrate import HELD_CURVES, HELD_OUT, assess, fit_head, golden_of
 from learning.shards import WorkerError
 from learning.trainee import Hyperparameters
-from operators.head import Head, Views, judge
-from operators.types import F32
-from pipeline.embed import Inputs, embed, gather
-from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
+from operators.budget import ALERTS_A_NIGHT
+from registry.bundle import Bundle, BundleError, Parts, refuse, save
 from schemas.taxonomy import TAXONOMY
 
 STEPS_A_MINUTE = 540
@@ -50,10 +46,6 @@ SIMULATED_A_MINUTE = 25_000
 CURVES_A_MINUTE = 35_000
 MINUTES_BESIDE = 2.0
 """For export, calibration and evaluation."""
-HELD_OUT = 12_000
-"""Alerts for calibration, at most; a quarter of the training set if that is fewer."""
-GOLDEN = 8
-
 Say = Callable[[str], None]
 
 
@@ -94,6 +86,9 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
         options.without,
     )
     held_out = kept(_set(options, "held-out", held_out_size), lambda: simulate(held_out_size, seeds[1], processes=options.processes))
+    held_curves = kept(
+        _set(options, "held-curves", HELD_CURVES), lambda: simulate_curves(HELD_CURVES, seeds[1], processes=options.processes)
+    )
     curves = None
     if options.curves:
         say(f"simulating {options.curves:,} light curves")
@@ -116,22 +111,13 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
     if agreement.cosine < 0.999 or agreement.same_label < 0.999:
         raise BundleError(f"the exported network is not the trained one: {agreement}")
     session = OrtSession(model)
-    head = _calibrate(held_out, session)
+    head, reference = fit_head(held_out, held_curves, session)
 
     demo_size = min(6000, held_out_size)
     say(f"evaluating on {demo_size:,} alerts of the demo's population")
     demo = kept(_set(options, "demo", demo_size), lambda: simulate(demo_size, seeds[2], "demo", options.processes, surveys={"ztf": 1.0}))
-    judged, _ = assessment.judge_alerts(demo, session, head)
-    found: dict[str, Any] = {"demo": assessment.figures(judged, SLUG_OF[demo.label], demo.number, SLUGS), "export": asdict(agreement)}
-    console.print(assessment.show(found["demo"], SLUGS, "simulated alerts of the demo's population"))
-    labels = Path(options.real) / "LABELS.csv"
-    if labels.is_file():
-        found["real"] = assessment.real_packets(labels.parent, session, head, SLUGS)
-        console.print(assessment.show(found["real"], SLUGS, "labelled real ZTF packets"))
-
-    shown = Inputs(*(array[:GOLDEN] for array in inputs))
-    seen = embed(held_out.take(slice(0, GOLDEN)).batch(), session, inputs=shown)
-    golden = Golden(*shown, seen.views.named, seen.embedding, seen.logits, judge(seen.views, head).probability)
+    found: dict[str, Any] = assess(demo, session, head, Path(options.real), console) | {"export": asdict(agreement)}
+    golden = golden_of(held_out, session, head)
     command = f"python -m learning.train --steps {recipe.steps} --alerts {options.alerts} --curves {options.curves} --seed {options.seed}"
     command += "".join(f" --without {kind}" for kind in options.without)
     command += "".join(f" --set {name}={value}" for name, value in options.recipe.items())
@@ -148,7 +134,7 @@ def train(options: argparse.Namespace, console: Console) -> Bundle:
         "stream": {"alerts_a_night": ALERTS_A_NIGHT},
         "figures": found | {"recipe": asdict(recipe)},
     }
-    bundle = save(Path(options.out), Parts(manifest, model, head, golden))
+    bundle = save(Path(options.out), Parts(manifest, model, head, reference, golden))
     if options.mlflow:
         try:
             _log(options.mlflow, bundle, recipe)
@@ -172,22 +158,6 @@ def steps_for(minutes: float, alerts: int, curves: int = 0) -> int:
 def without(alerts: Alerts, kinds: Sequence[str]) -> Alerts:
     """All but some kinds: what an encoder that never saw them is trained on."""
     return alerts.take(~np.isin(alerts.label, [NAMES.index(kind) for kind in kinds])) if kinds else alerts
-
-
-def class_of_kinds() -> F32:
-    """(K, k) 1 where a kind belongs to a class of the stream."""
-    return np.asarray(SLUG_OF[:, None] == np.arange(len(SLUGS)), dtype=np.float32)
-
-
-def _calibrate(held_out: Alerts, session: OrtSession) -> Head:
-    """Fit the head on alerts half of which are seen as badly as in training: the sky is not the simulation, and confidence should know."""
-    rng = np.random.default_rng(len(held_out))
-    rows = rng.permutation(len(held_out))
-    worse = augment(held_out.take(rows[::2]), rng)
-    seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2]))).views
-    label = SLUG_OF[held_out.label[np.concatenate([rows[::2], rows[1::2]])]]
-    order = rng.permutation(len(label))
-    return calibrate(Views(*(column[order] for column in seen)), label[order], SLUGS, STREAM_MIX, class_of_kinds())
 
 
 def _log(uri: str, bundle: Bundle, recipe: Hyperparameters) -> None:

@@ -7,8 +7,9 @@ A class is a prototype, the mean of its examples' centred, normalised embeddings
 the named features together. What is far from every prototype is new. A class taught beside the known ones takes a share of their
 probabilities (`operators.taught`) and changes nothing else.
 
-Two moments: a head is solved once (`operators.support`, `learning.calibrate`), and `judge` is pure and row by row: an alert's values do not
-depend on the batch it comes in.
+Two moments: a head is solved once (`operators.support` from K examples a class, `learning.calibrate` from simulated alerts), and `judge` is
+pure and row by row: an alert's values do not depend on the batch it comes in. `scores` is the formula that both share; leading dimensions
+are episodes.
 """
 
 from __future__ import annotations
@@ -39,28 +40,45 @@ class Views(NamedTuple):
     named: Array  # (…, n, F) `operators.features.comparable`
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Everything the head needs, as arrays of one namespace: k known classes, t taught ones."""
+class Seen(NamedTuple):
+    """The same as the formula reads it."""
 
-    centre: Array  # (E,) the mean embedding of unlabelled objects, frozen with the model
-    prototypes: Array  # (k, E) rows of length 1
+    unit: Array  # (…, n, E) centred embeddings, rows of length 1
+    log_kinds: Array  # (…, n, K) log-probabilities of the kinds
+    view: Array  # (…, n, V) what the ridge reads: V = E + K + F
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What the formula needs of k classes; leading dimensions are episodes."""
+
+    prototypes: Array  # (…, k, E) rows of length 1
     zero_shot: Array  # (K, k) which simulated kinds make which class; a column of zeros: none does
     cosine_weight: Array  # () how much the cosine to a prototype counts
     zero_shot_weight: Array  # (k,) how much the zero-shot log-probability counts, 0 where there is none
+    ridge: Array  # (…, k, V) weights on the view, their weight in the score included
+    offset: Array  # (…, k) added to the score
+
+
+@dataclass(frozen=True, slots=True)
+class Head(Weights):
+    """Everything a stream's head needs, as arrays of one namespace: k known classes, t taught ones."""
+
+    centre: Array  # (E,) the mean embedding of unlabelled objects, frozen with the model
     kind_scale: Array  # () by which log-probabilities of kinds are divided before the ridge
-    ridge: Array  # (k, V) V = E + K + F, weights on the view, their weight in the score included
-    offset: Array  # (k,) added to the score
-    temperature: Array  # ()
+    temperature: Array  # () that scores are divided by
     novelty_location: Array  # () distance at which an alert is as likely new as known
     novelty_scale: Array  # ()
     conformal: Array  # () the 90 % quantile of the cumulative-probability score
-    prior: Array  # (k + t + 1,) the stream's mix, `other` last; sums to 1
-    thresholds: Array  # (k + t,) of the prior probability: above it an alert goes to the class's own topic
+    prior: Array  # (k + 1,) the stream's mix, `other` last; sums to 1
+    thresholds: Array  # (k,) of the prior probability: above it an alert goes to the class's own topic
     taught_prototypes: Array  # (t, E)
     taught_weights: Array  # (t, V)
-    taught_location: Array  # (t,) answer at which the taught class takes as much as all others together
+    taught_location: Array  # (t,) answer at which the taught class is as probable as the most probable other
     taught_scale: Array  # (t,)
+    taught_prior: Array  # (t,) share of the stream; the others keep their mix in the rest
+    taught_thresholds: Array  # (t,)
+    taught_conformal: Array  # (t,) the quantile with the class in the running
     taught: tuple[str, ...] = ()
     """Names of the taught classes."""
 
@@ -86,7 +104,7 @@ def head_of(arrays: Mapping[str, Array], taught: tuple[str, ...] = ()) -> Head:
 def identity(head: Head) -> str:
     """sha256 over every array's bytes and the taught names, as hex: equal heads have equal ids, whatever made them."""
     digest = hashlib.sha256()
-    for name in ARRAYS:
+    for name in sorted(ARRAYS):
         array = np.ascontiguousarray(to_host(getattr(head, name)))
         digest.update(f"{name} {array.dtype.str} {array.shape}\0".encode())
         digest.update(array.tobytes())
@@ -105,19 +123,34 @@ class Judged(NamedTuple):
     conformal: Array  # (n, k + t + 1) bool: the classes of the 90 % set
 
 
-def centred(embedding: Array, centre: Array) -> Array:
-    """Subtract the centre and bring each row to length 1; (…, n, E) → (…, n, E)."""
-    xp = array_namespace(embedding)
-    shifted = embedding - centre
-    length = xp.sqrt(xp.sum(shifted**2, axis=-1, keepdims=True))
-    return shifted / xp.clip(length, 1e-6, None)
+def see(views: Views, centre: Array, kind_scale: Array) -> Seen:
+    """Bring views into the form that the formula reads."""
+    xp = array_namespace(*views)
+    unit, log_kinds = centred(views.embedding, centre), log_softmax(views.logits)
+    fine = xp.clip(log_kinds, LOWEST, 0.0) / kind_scale
+    return Seen(unit, log_kinds, xp.concat([unit, fine, NAMED * views.named], axis=-1))
 
 
-def prototype(embedding: Array, centre: Array) -> Array:
-    """Make a class of its examples: (m, E) embeddings → (E,) of length 1."""
-    xp = array_namespace(embedding)
-    mean = xp.mean(centred(embedding, centre), axis=0)
-    return mean / xp.clip(xp.sqrt(xp.sum(mean**2)), 1e-6, None)
+def kind_scale(log_kinds: Array) -> float:
+    """Spread of a sample's log-probabilities of kinds: brings them beside an embedding of length 1; (n, K) → a number above 0."""
+    xp = array_namespace(log_kinds)
+    fine = xp.clip(log_kinds, LOWEST, 0.0)
+    return float(xp.sqrt(xp.mean(xp.sum((fine - xp.mean(fine, axis=0)) ** 2, axis=-1)))) or 1.0
+
+
+def scores(seen: Seen, weights: Weights, cosine: Array | None = None) -> Array:
+    """The formula: prototypes, zero-shot view and ridge together; (…, n, k), to be divided by a temperature and softmaxed.
+
+    Parameters
+    ----------
+    cosine : (…, n, k), optional
+        To the prototypes, where it is at hand.
+    """
+    xp = array_namespace(*seen)
+    cosine = product(seen.unit, weights.prototypes) if cosine is None else cosine
+    share = product(xp.exp(seen.log_kinds), xp.matrix_transpose(weights.zero_shot))
+    zero_shot = weights.zero_shot_weight * xp.log(xp.clip(share, LEAST, None))
+    return weights.cosine_weight * cosine + zero_shot + product(seen.view, weights.ridge) + weights.offset[..., None, :]
 
 
 def judge(views: Views, head: Head) -> Judged:
@@ -129,41 +162,47 @@ def judge(views: Views, head: Head) -> Judged:
         Of n alerts, float32.
     head : Head
     """
-    xp = array_namespace(views.embedding, views.logits)
-    unit = centred(views.embedding, head.centre)
-    log_kinds = log_softmax(views.logits)
-    cosine = product(unit, head.prototypes)
-    share = product(xp.exp(log_kinds), xp.matrix_transpose(head.zero_shot))
-    zero_shot = xp.log(xp.clip(share, LEAST, None))
-    view = ridge_view(unit, log_kinds, views.named, head.kind_scale)
-    score = head.cosine_weight * cosine + head.zero_shot_weight * zero_shot
-    score = (score + (rows(view, head.ridge) + head.offset)) / head.temperature
+    xp = array_namespace(*views)
+    seen = see(views, head.centre, head.kind_scale)
+    cosine = product(seen.unit, head.prototypes)
+    known = softmax(scores(seen, head, cosine), head.temperature)
     distance = 1 - xp.max(cosine, axis=1)
     novelty = 1 / (1 + xp.exp(-xp.clip((distance - head.novelty_location) / head.novelty_scale, -30.0, 30.0)))
-    known = xp.exp(log_softmax(score))
     probability = xp.concat([known * (1 - novelty)[:, None], novelty[:, None]], axis=1)
     if head.taught:
-        probability = _with_taught(probability, rows(view, head.taught_weights), head)
+        probability = _with_taught(probability, product(seen.view, head.taught_weights), head)
         novelty = probability[:, -1]
-        cosine = xp.concat([cosine, product(unit, head.taught_prototypes)], axis=1)
+        cosine = xp.concat([cosine, product(seen.unit, head.taught_prototypes)], axis=1)
         distance = 1 - xp.max(cosine, axis=1)
-    weighted = probability * (head.prior * head.prior.shape[0])
+    weighted = probability * (whole_prior(head) * probability.shape[1])
     prior_probability = weighted / xp.sum(weighted, axis=1, keepdims=True)
-    inside = conformal_set(probability, head.conformal)
+    inside = conformal_set(probability, xp.max(head.taught_conformal) if head.taught else head.conformal)
     return Judged(probability, prior_probability, novelty, xp.argmax(cosine, axis=1), distance, inside)
 
 
-def ridge_view(unit: Array, log_kinds: Array, named: Array, kind_scale: Array) -> Array:
-    """What the ridge reads: centred embedding, log-probabilities of the kinds, named features; (…, n, E + K + F)."""
-    xp = array_namespace(unit, log_kinds)
-    fine = xp.clip(log_kinds, LOWEST, 0.0) / kind_scale
-    return xp.concat([unit, fine, NAMED * named], axis=-1)
+def whole_prior(head: Head) -> Array:
+    """(k + t + 1,) the stream's mix with the taught classes in it, `other` last; sums to 1."""
+    if not head.taught:
+        return head.prior
+    xp = array_namespace(head.prior)
+    rest = head.prior * (1 - xp.sum(head.taught_prior))
+    return xp.concat([rest[:-1], head.taught_prior, rest[-1:]])
+
+
+def whole_thresholds(head: Head) -> Array:
+    """(k + t,) of the known classes and of the taught ones."""
+    return array_namespace(head.thresholds).concat([head.thresholds, head.taught_thresholds])
 
 
 def _with_taught(probability: Array, answer: Array, head: Head) -> Array:
-    """Shares of the taught classes: each known one keeps its part of the rest; (n, k + 1), (n, t) → (n, k + t + 1)."""
+    """Shares of the taught classes: each other one keeps its part of the rest; (n, k + 1), (n, t) → (n, k + t + 1).
+
+    The odds are to the most probable of the others, so that a taught class comes first exactly where its answer is above its location: the
+    rate of false calls is that of a threshold, however undecided the known classes are.
+    """
     xp = array_namespace(probability, answer)
-    odds = xp.exp(xp.clip((answer - head.taught_location) / head.taught_scale, -30.0, 30.0))
+    times = xp.exp(xp.clip((answer - head.taught_location) / head.taught_scale, -30.0, 30.0))
+    odds = xp.max(probability, axis=1, keepdims=True) * times
     whole = 1 + xp.sum(odds, axis=1, keepdims=True)
     rest = probability / whole
     return xp.concat([rest[:, :-1], odds / whole, rest[:, -1:]], axis=1)
@@ -176,13 +215,50 @@ def conformal_scores(probability: Array) -> Array:
     that the most probable one scores 0 and always belongs: with it in, sure alerts would belong by exception and the sets cover too much.
     """
     xp = array_namespace(probability)
+    if xp is np:
+        return _sorted_scores(probability)
     above = probability[:, None, :] > probability[:, :, None]
     return xp.sum(xp.where(above, probability[:, None, :], xp.asarray(0.0, dtype=probability.dtype)), axis=2)
+
+
+def _sorted_scores(probability: Array) -> Array:
+    """The same by a sort and a running sum, where the comparison of all with all takes k squared; equal classes score alike."""
+    order = np.argsort(-probability, axis=1, kind="stable")
+    ranked = np.take_along_axis(probability, order, axis=1)
+    above = np.zeros_like(ranked)
+    np.cumsum(ranked[:, :-1], axis=1, out=above[:, 1:])
+    tied = ranked[:, 1:] == ranked[:, :-1]
+    for column in np.flatnonzero(tied.any(axis=0)) + 1:  # seldom
+        above[:, column] = np.where(tied[:, column - 1], above[:, column - 1], above[:, column])
+    out = np.empty_like(above)
+    np.put_along_axis(out, order, above, axis=1)
+    return out
 
 
 def conformal_set(probability: Array, quantile: Array) -> Array:
     """The classes whose score is within the calibrated quantile; (n, k) → (n, k) bool."""
     return conformal_scores(probability) <= quantile
+
+
+def centred(embedding: Array, centre: Array) -> Array:
+    """Subtract the centre and bring each row to length 1; (…, n, E) → (…, n, E)."""
+    return unit_rows(embedding - centre)
+
+
+def prototype(embedding: Array, centre: Array) -> Array:
+    """Make a class of its examples: (m, E) embeddings → (E,) of length 1."""
+    return unit_rows(array_namespace(embedding).mean(centred(embedding, centre), axis=0))
+
+
+def unit_rows(x: Array) -> Array:
+    """Bring each row to length 1; (…, E) → (…, E)."""
+    xp = array_namespace(x)
+    return x / xp.clip(xp.sqrt(xp.sum(x**2, axis=-1, keepdims=True)), 1e-6, None)
+
+
+def softmax(score: Array, temperature: Array) -> Array:
+    """Probabilities; `temperature` has the shape of `score` with a last dimension of 1, or is one number."""
+    return array_namespace(score).exp(log_softmax(score / temperature))
 
 
 def log_softmax(x: Array) -> Array:
@@ -194,12 +270,8 @@ def log_softmax(x: Array) -> Array:
 
 def product(a: Array, b: Array) -> Array:
     """(…, n, m) times (…, k, m) row by row, → (…, n, k): a matrix product's last bits depend on how many rows it has, and a replayed
-    night's must not."""
+    night's must not. NumPy's `einsum` goes row by row and writes nothing of the size n · k · m."""
     xp: Any = array_namespace(a, b)
+    if xp is np:
+        return np.einsum("...nm,...km->...nk", a, np.ascontiguousarray(b))
     return xp.sum(a[..., :, None, :] * b[..., None, :, :], axis=-1)
-
-
-def rows(a: Array, b: Array) -> Array:
-    """The same by `einsum` where it is NumPy's: nothing of the size n · k · m is written."""
-    xp: Any = array_namespace(a, b)
-    return np.einsum("...nm,...km->...nk", a, b) if xp is np else product(a, b)

@@ -28,7 +28,7 @@ from schemas.avro.schema_store import SchemaStore
 from schemas.surveys.decode import Decoder
 from schemas.taxonomy import TAXONOMY
 
-SCORING_RULES = "1"
+SCORING_RULES = "2"
 """Of the code between packet and detection: raised when the same model gives other scores because an operator changed."""
 
 

@@ -2,6 +2,7 @@
 
     encoder.onnx        tokens, stamps, context → embedding, logits
     arrays.safetensors  the head (`operators.head.Head`)
+    reference.safetensors  known simulated alerts as the head reads them, float16: a class taught beside them is calibrated on these
     golden.safetensors  a few simulated inputs and what this encoder and head answered when the bundle was made
     manifest.json       classes, versions, sha256 and size of the other files, how it was made and what it reached
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,16 +28,25 @@ import safetensors.numpy
 
 from errors import UserError
 from operators.features import COMPARABLE
-from operators.head import ARRAYS, Head, head_of
+from operators.head import ARRAYS, Head, Views, head_of
+from operators.taught import Reference
 
 FORMAT: Literal[3] = 3
 PUBLISHED = Path(__file__).parent / "published"
 """The bundle that ships."""
 MANIFEST = "manifest.json"
-LIMITS = {MANIFEST: 1_000_000, "encoder.onnx": 8_000_000, "arrays.safetensors": 4_000_000, "golden.safetensors": 4_000_000}
+LIMITS = {
+    MANIFEST: 1_000_000,
+    "encoder.onnx": 8_000_000,
+    "arrays.safetensors": 4_000_000,
+    "reference.safetensors": 2_000_000,
+    "golden.safetensors": 4_000_000,
+}
 """Largest size of each file [bytes]. What ships is below 4 MB altogether (a test)."""
 
 Arrays = dict[str, npt.NDArray[Any]]
+REFERENCE = {"embedding": "float16", "logits": "float16", "named": "float16", "label": "int16", "images": "uint8"}
+"""Arrays of `reference.safetensors` and their kinds: a half of a per mille is nothing to a view."""
 
 
 class BundleError(UserError):
@@ -68,6 +79,8 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     created_on: str
     """A date, year-month-day."""
     command: str
+    head_command: str = ""
+    """What made the head, where it was made anew without the encoder."""
     seed: int
     stream: dict[str, float]
     """What was assumed of a stream: `alerts_a_night`, and nothing that is not also in the arrays."""
@@ -100,6 +113,7 @@ class Bundle:
     encoder: bytes
     """The ONNX file."""
     head: Head
+    reference: Reference
     golden: Golden
 
     @property
@@ -119,6 +133,7 @@ class Parts:
     """Every field of `Manifest` but `format` and `files`."""
     encoder: bytes
     head: Head
+    reference: Reference
     golden: Golden
 
 
@@ -154,6 +169,7 @@ def load(path: Path | None = None) -> Bundle:
             manifest=manifest,
             encoder=blobs["encoder.onnx"],
             head=head,
+            reference=_reference(_arrays(folder, "reference.safetensors", blobs, REFERENCE)),
             golden=Golden(**{name: golden[name] for name in Golden.__dataclass_fields__}),
         )
     except KeyError as error:
@@ -184,6 +200,7 @@ def save(path: Path, parts: Parts) -> Bundle:
         blobs = {
             "encoder.onnx": parts.encoder,
             "arrays.safetensors": _safe(arrays),
+            "reference.safetensors": _safe(_reference_arrays(parts.reference)),
             "golden.safetensors": _safe(golden),
         }
         files = {name: FileRecord(sha256=hashlib.sha256(blob).hexdigest(), size=len(blob)) for name, blob in blobs.items()}
@@ -245,14 +262,25 @@ def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
     return blob
 
 
-def _arrays(folder: Path, name: str, blobs: dict[str, bytes]) -> Arrays:
+def _reference(arrays: Arrays) -> Reference:
+    views = Views(arrays["embedding"], arrays["logits"], arrays["named"])
+    return Reference(views, arrays["label"].astype(np.int64), arrays["images"] > 0)
+
+
+def _reference_arrays(reference: Reference) -> Arrays:
+    columns = {**reference.views._asdict(), "label": reference.label, "images": reference.images}
+    return {name: np.asarray(columns[name], dtype=kind) for name, kind in REFERENCE.items()}
+
+
+def _arrays(folder: Path, name: str, blobs: dict[str, bytes], kinds: Mapping[str, str] | None = None) -> Arrays:
     try:
         arrays: Arrays = safetensors.numpy.load(blobs[name])
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise BundleError(f"{folder / name} is not a safetensors file: {str(error).splitlines()[0]}") from None
     for key, array in arrays.items():
-        if array.dtype != np.float32:
-            raise BundleError(f"{folder / name}: {key} is {array.dtype}, expected float32")
+        expected = "float32" if kinds is None else kinds.get(key, "nothing of that name")
+        if array.dtype != expected:
+            raise BundleError(f"{folder / name}: {key} is {array.dtype}, expected {expected}")
         if not np.isfinite(array).all():
             raise BundleError(f"{folder / name}: {key} holds a number that is not finite")
     return arrays
@@ -266,6 +294,10 @@ def _check(folder: Path, bundle: Bundle) -> None:
         raise BundleError(f"{folder}: a class or a kind is named twice")
     width = head.centre.shape[-1] if head.centre.ndim == 1 else -1
     view = width + simulated + COMPARABLE
+    known = bundle.reference
+    if known.label.ndim != 1 or not len(known.label) or known.label.min() < 0 or known.label.max() >= k:
+        raise BundleError(f"{folder}: the reference alerts are none of the {k} classes")
+    n = len(known.label)
     numbers = ("cosine_weight", "kind_scale", "temperature", "novelty_location", "novelty_scale", "conformal")
     shapes = {
         "centre": (width,),
@@ -279,11 +311,15 @@ def _check(folder: Path, bundle: Bundle) -> None:
         "taught_prototypes": (0, width),
         "taught_weights": (0, view),
         "taught_location": (0,),
-        "taught_scale": (0,),
+        **dict.fromkeys(("taught_scale", "taught_prior", "taught_thresholds", "taught_conformal"), (0,)),
         **dict.fromkeys(numbers, ()),
     }
     expected = {
         **{name: (getattr(head, name), shape) for name, shape in shapes.items()},
+        "reference embedding": (known.views.embedding, (n, width)),
+        "reference logits": (known.views.logits, (n, simulated)),
+        "reference named features": (known.views.named, (n, COMPARABLE)),
+        "reference images": (known.images, (n,)),
         "golden named features": (golden.named, (m, COMPARABLE)),
         "golden embedding": (golden.embedding, (m, width)),
         "golden logits": (golden.logits, (m, simulated)),

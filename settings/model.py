@@ -19,6 +19,7 @@ from errors import SettingsError, nearest, one_line
 from settings.connection import PREFIX, BrokerSettings
 from settings.rejection import RejectionSettings
 from settings.scoring import ScoringSettings
+from settings.sources import SourceSettings
 from settings.storage import StorageSettings
 from settings.surfaces import SurfaceSettings
 from settings.workers import WorkerSettings
@@ -35,12 +36,15 @@ SECTIONS: tuple[type[BaseModel], ...] = (
     ScoringSettings,
     RejectionSettings,
     WorkerSettings,
+    SourceSettings,
     SurfaceSettings,
 )
 """In the order of docs/settings.md; the first line of a section's docstring is its title there."""
 
 
-class Settings(BrokerSettings, StorageSettings, ScoringSettings, RejectionSettings, WorkerSettings, SurfaceSettings, BaseSettings):
+class Settings(
+    BrokerSettings, StorageSettings, ScoringSettings, RejectionSettings, WorkerSettings, SourceSettings, SurfaceSettings, BaseSettings
+):
     """Every setting there is; see `Settings.table`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=FILE, extra="forbid", frozen=True, env_ignore_empty=True)
@@ -84,7 +88,7 @@ class Settings(BrokerSettings, StorageSettings, ScoringSettings, RejectionSettin
         for part in SECTIONS if section is None else (section,):
             for name, field in part.model_fields.items():
                 default = field.default
-                shown = "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+                shown = "" if default in (None, ()) else str(default).lower() if isinstance(default, bool) else str(default)
                 rows.append((name, PREFIX + name.upper(), shown, field.description or ""))
         return rows
 
@@ -93,7 +97,8 @@ class Settings(BrokerSettings, StorageSettings, ScoringSettings, RejectionSettin
         out = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if value is not None and not isinstance(value, SecretStr):
+            # A child reads the sources where we did: they may hold secrets.
+            if value is not None and not isinstance(value, SecretStr) and name != "source":
                 out[PREFIX + name.upper()] = str(value)
         return out
 
@@ -119,11 +124,16 @@ def _explain(error: ValidationError, flags: dict[str, Any]) -> str:
         return fault["msg"].removeprefix("Value error, ")
     name = str(fault["loc"][0])
     variable = PREFIX + name.upper()
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
         close = nearest(name, Settings.model_fields, 0.6)
         guess = f"did you mean {close}?" if close else f"the nearest is {nearest(name, Settings.model_fields)} ({PAGE} lists all)"
         return f"{name} in {FILE} is not a setting; {guess}"
     given = next((v for v in os.environ if v.upper() == variable), None)
     where = f"the flag or argument {name}" if flags.get(name) is not None else given or f"{name} in {FILE}"
+    # Nothing of a source is shown: a fault of one names it, and its fields may hold secrets.
+    if name == "source":
+        field = ".".join(str(part) for part in fault["loc"][1:])
+        reason = "is not a key of a source" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+        return f"{where}{f'.{field}' if field else ''}: {reason}"
     shown = "" if "password" in name else f" is {one_line(repr(fault['input']), 120)}:"
     return f"{where}{shown} {fault['msg'][0].lower()}{fault['msg'][1:]}"

@@ -167,6 +167,8 @@ class Supervisor:
         python, logs = [sys.executable, "-m"], self.settings.state / "logs"
         for slot in range(self.settings.workers):
             self._places.append(Place(f"worker {slot}", [*python, "streams.worker", "--slot", str(slot)], logs / f"worker-{slot}.log"))
+        if self.settings.source:
+            self._places.append(Place("mirror", [*python, "console.cli", "mirror"], logs / "mirror.log"))
         self._places.append(Place("drift", [*python, "streams.agents.drift"], logs / "drift.log"))
         self._places.append(Place("status page", [*python, "console.cli", "status", "--serve"], logs / "status.log"))
         for place in self._places:

@@ -7,5 +7,6 @@ out → JSON (``python -m evaluation.studies NAME --help``)
     leave_out.py  a class that neither the encoder nor the simulation ever saw, against the encoder that saw it
     novel.py      kilonovae to a bundle that never saw one, and what a description of them adds
     rare.py       a rare class in a simulated stream; how much five detections give
+    heads.py      another head for the same encoder: what changes on packets, and what a taught class costs and finds
     coverage.py   conformal sets and calibration where simulations are true
 """

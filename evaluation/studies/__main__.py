@@ -17,7 +17,7 @@ from gpu.choose import choose
 from gpu.session import Session
 from registry.bundle import Bundle, BundleError, load
 
-NAMES = ("ablation", "leave_out", "novelty", "rare", "coverage")
+NAMES = ("ablation", "leave_out", "novelty", "rare", "coverage", "heads")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,6 +76,15 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
         label = np.array([known.get(i, "") for i in curves.object_id])
         label = np.where(np.isin(label, forbidden), "", label)
         return head | novel(bundle, session, curves, label, tuple(o.real), tuple(o.left_out or LEFT_OUT), o.each, o.strangers, o.seed)
+    if o.study == "heads":
+        from evaluation.studies.heads import earlier, heads
+        from learning.assessment import REAL_LABELS
+
+        if o.before is None or o.packets is None or o.table is None or o.labels is None:
+            raise TableError("heads needs --before with an earlier arrays.safetensors, --packets, --table and --labels")
+        slugs = {name: REAL_LABELS[label] for name, label in read_labels(o.labels).items() if label in REAL_LABELS}
+        curves = read(o.table, sorted(slugs))
+        return head | heads(bundle, earlier(o.before, bundle.head), session, o.packets, curves, slugs)
     if o.study == "rare":
         from evaluation.studies.rare import rare
 
@@ -101,7 +110,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--other", action="append", default=[], metavar="NAME=BUNDLE", help="ablation: another training, as a row")
     parser.add_argument("--task", type=Path, action="append", default=[], metavar="FILE.parquet", help="its labels lie beside it as .csv")
     parser.add_argument("--table", type=Path, help="novelty: real light curves")
-    parser.add_argument("--labels", type=Path, help="novelty: their classes")
+    parser.add_argument("--labels", type=Path, help="novelty, heads: their classes")
+    parser.add_argument("--before", type=Path, help="heads: arrays.safetensors of an earlier bundle with the same encoder")
+    parser.add_argument("--packets", type=Path, metavar="DIR", help="heads: packets and their LABELS.csv")
     parser.add_argument("--real", action="append", default=[], metavar="ID", help="novelty: a real object of what was left out")
     parser.add_argument("--left-out", action="append", metavar="KIND", help="novelty: kinds the bundle never saw")
     parser.add_argument("--strangers", type=int, default=240, help="novelty: simulated objects of each kind left out")

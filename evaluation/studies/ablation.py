@@ -37,10 +37,10 @@ def variants() -> dict[str, Options]:
         "no folded view": replace(base, blind=task_head.Blind(fold=True)),
         "no surroundings": replace(base, blind=task_head.Blind(context=True)),
         "no named features": replace(base, blind=task_head.Blind(features=True)),
-        "no simulated prototypes": replace(base, head=task_head.Head(prior=False)),
-        "no zero-shot view": replace(base, head=task_head.Head(spoken=False)),
-        "no ridge": replace(base, head=task_head.Head(ridge=False)),
-        "no simulation at all": replace(base, head=task_head.Head(prior=False, spoken=False)),
+        "no simulated prototypes": replace(base, head=task_head.Parts(prior=False)),
+        "no zero-shot view": replace(base, head=task_head.Parts(spoken=False)),
+        "no ridge": replace(base, head=task_head.Parts(ridge=False)),
+        "no simulation at all": replace(base, head=task_head.Parts(prior=False, spoken=False)),
         "simulations by cuts": replace(base, looks="cut"),
     }
     for n in TOKENS:

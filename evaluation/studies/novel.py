@@ -22,8 +22,8 @@ from evaluation.options import Labels
 from evaluation.pattern import Patterns
 from evaluation.simulated import DEEPER
 from gpu.session import Session
-from operators.fewshot import SHARPNESS
 from operators.head import centred
+from operators.support import SHARPNESS
 from operators.types import F64
 from registry.bundle import Bundle
 

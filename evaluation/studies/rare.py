@@ -17,7 +17,8 @@ from evaluation import confidence, measures, task_head
 from evaluation.episodes import Episodes, make
 from gpu.session import Session
 from learning.dataset import NAMES, SLUG_OF, Alerts, embed_alerts, simulate
-from operators import fewshot
+from operators.head import softmax
+from operators.support import left_out
 from operators.types import F64
 from registry.bundle import Bundle
 
@@ -63,14 +64,14 @@ def _figures(
     if e is None:
         return {}
     # Kinds of a class of the stream add up: the stream's alerts are as mixed as the training's.
-    weight = np.array([[k in _members(c) for k in kinds] for c in e.classes], dtype=np.float64)
-    spoken = np.log(np.clip(np.exp(seen.spoken) @ weight.T, 1e-9, None))
+    made_of = np.array([[k in _members(c) for c in e.classes] for k in kinds], dtype=np.float64)
     centre = knowledge.middle
     read, anchor = task_head.examples(seen, e, centre), task_head.physics(e.classes, knowledge, centre)
-    score = task_head.score(read, shots, anchor, spoken[e.query], stranger=False)
-    aside = task_head.left_out(read, shots, anchor, spoken[e.support], stranger=False)
+    support = task_head.support_of(read, shots, anchor, made_of, stranger=False)
+    score = task_head.score(read, support)
+    aside = np.asarray(left_out(support))
     temperature = confidence.temperatures(aside, e.support_class, confidence.NOTHING, len(e))
-    probability = np.asarray(fewshot.softmax(score, temperature[:, None, None]))
+    probability = np.asarray(softmax(score, temperature[:, None, None]))
     right = measures.hits(score, e.query_class)
     number = queries.number[e.query]
     five, final = (number >= FIVE[0]) & (number <= FIVE[1]), number >= FINAL

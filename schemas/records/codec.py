@@ -22,19 +22,32 @@ import fastavro.schema
 
 from schemas.avro.container import Container
 from schemas.avro.wire import PacketError, load_schema, read_body, read_header, sniff
-from schemas.records import detection, drift_alarm, embedding, retrain_command, score_summary, worker_summary
+from schemas.records import (
+    detection,
+    drift_alarm,
+    embedding,
+    retrain_command,
+    score_summary,
+    source_position,
+    source_state,
+    worker_summary,
+)
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.embedding import Embedding
 from schemas.records.parts import framing
 from schemas.records.retrain_command import RetrainCommand
 from schemas.records.score_summary import ScoreSummary
+from schemas.records.source_position import SourcePosition
+from schemas.records.source_state import SourceState
 from schemas.records.table import (
     BY_ID,
     DETECTION,
     DRIFT_ALARM,
     RETRAIN_COMMAND,
     SCORE_SUMMARY,
+    SOURCE_POSITION,
+    SOURCE_STATE,
     TABLE,
     WORKER_SUMMARY,
     RegisteredSchema,
@@ -43,8 +56,8 @@ from schemas.records.table import (
 )
 from schemas.records.worker_summary import WorkerSummary
 
-Record: TypeAlias = Detection | Embedding | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand
-_Kind = TypeVar("_Kind", Detection, Embedding, ScoreSummary, WorkerSummary, DriftAlarm, RetrainCommand)
+Record: TypeAlias = Detection | Embedding | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState
+_Kind = TypeVar("_Kind", Detection, Embedding, ScoreSummary, WorkerSummary, DriftAlarm, RetrainCommand, SourcePosition, SourceState)
 
 MAX_VALUE = 1_000_000
 """Largest value that is looked at: the topics of our records take no larger one [bytes]."""
@@ -58,6 +71,8 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "WorkerSummary": worker_summary.from_row,
     "DriftAlarm": drift_alarm.from_row,
     "RetrainCommand": retrain_command.from_row,
+    "SourcePosition": source_position.from_row,
+    "SourceState": source_state.from_row,
 }
 _READ_BY_NAME = {row.id: _READERS[row.name] for row in TABLE if row.name in _READERS}
 _SMALL: dict[type[Any], int] = {
@@ -65,6 +80,8 @@ _SMALL: dict[type[Any], int] = {
     WorkerSummary: WORKER_SUMMARY,
     DriftAlarm: DRIFT_ALARM,
     RetrainCommand: RETRAIN_COMMAND,
+    SourcePosition: SOURCE_POSITION,
+    SourceState: SOURCE_STATE,
 }
 _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, AttributeError)
 """What fastavro falls over in a body that is none of the schema's."""
@@ -79,7 +96,7 @@ class BadRecord:
     reason: str
 
 
-def encode(record: Detection | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand) -> bytes:
+def encode(record: Detection | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState) -> bytes:
     """A record in Confluent framing; the same record gives the same bytes. An `Embedding` is written beside its detection."""
     if isinstance(record, Detection):
         return detection.PREFIX + detection.body(record, detection.classes_coded(record.classes), detection.features_coded(record.features))

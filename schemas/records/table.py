@@ -22,6 +22,7 @@ _SURVEYS = _HERE.parent / "surveys"
 
 DETECTION_V1, REJECTED_V1, SCORE_SUMMARY, WORKER_SUMMARY = 1_000_001, 1_000_002, 1_000_003, 1_000_005
 DRIFT_ALARM, RETRAIN_COMMAND, EMBEDDING, DETECTION, REJECTED = 1_000_006, 1_000_007, 1_000_008, 1_000_009, 1_000_010
+SOURCE_POSITION, SOURCE_STATE = 1_000_011, 1_000_012
 BODY_BYTES = 65_536
 """Largest body of a record of ours: 1 kB is usual, and a detection with 500 taught classes stays below [bytes]."""
 
@@ -60,6 +61,8 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY, 1, "worker_summary.avsc"),
     _row("drift.alarms-value", DRIFT_ALARM, 1, "drift_alarm.avsc"),
     _row("commands.retrain-value", RETRAIN_COMMAND, 1, "retrain_command.avsc"),
+    _row("sources.positions-value", SOURCE_POSITION, 1, "source_position.avsc"),
+    _row("sources.states-value", SOURCE_STATE, 1, "source_state.avsc"),
     _row("alerts.tess-value", TESS_ID, 1, _SURVEYS / "tess.avsc"),
 )
 BY_ID: dict[int, RegisteredSchema] = {row.id: row for row in TABLE}

@@ -55,6 +55,8 @@ class Topic(NamedTuple):
 ALERTS = ("alerts.ztf", "alerts.lsst", "alerts.tess")
 REJECTED = "alerts.rejected"
 REDRIVEN = "rejects.redriven"
+POSITIONS = "sources.positions"
+SOURCES = "sources.states"
 DETECTIONS = "detections"
 PRIVATE = "detections.private"
 EMBEDDINGS = "embeddings"
@@ -69,6 +71,10 @@ TOPICS = (
     Topic("alerts.tess", "as sent", "our TESS light-curve packet", 7 * DAY, PACKET_BYTES, None),
     Topic(REJECTED, "topic:partition:offset", "the original bytes (over 8 MB: a part); why in the headers", 14 * DAY, REJECTED_BYTES),
     Topic(REDRIVEN, "partition/offset", "which rejected packets were sent again: the key is their place on `alerts.rejected`", 14 * DAY),
+    Topic(
+        POSITIONS, "source/topic/partition", "SourcePosition: up to where another cluster's topic is mirrored", 7 * DAY, cleanup="compact"
+    ),
+    Topic(SOURCES, "source", "SourceState: what the mirror does with each source", 7 * DAY, cleanup="compact"),
     Topic(DETECTIONS, "object id", "Detection", 30 * DAY, RECORD_BYTES, None),
     Topic(PRIVATE, "object id", "Detection of a packet that is not public (ZTF programid 2, 3): restrict who may read it", 30 * DAY),
     Topic(EMBEDDINGS, "object id", "Embedding: what the network made of a detection's alert, in no order", 7 * DAY, RECORD_BYTES, None),

@@ -17,9 +17,9 @@ from data.simulate.classes import SLUGS
 from data.tables import Curves, TableError
 from evaluation import confidence, drawn, forest, kinds, novelty, pattern, simulated, task_head
 from evaluation.episodes import make
-from operators import fewshot
 from operators.features import COMPARABLE, comparable, features
-from operators.fewshot import Examples, Physics
+from operators.head import NAMED, Seen, scores
+from operators.support import PULL, RIDGE, Physics, Support, left_out, solve
 
 LABELS = np.repeat(np.array(["a", "b", "small"]), [50, 12, 8])
 
@@ -250,36 +250,39 @@ def unit(x):  # type: ignore[no-untyped-def]
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-@pytest.mark.parametrize(("stranger", "voice", "weight"), [(False, 1.0, 2.0), (True, 0.5, 4.0)])
-def test_left_out_scores_are_those_of_the_others(stranger: bool, voice: float, weight: float) -> None:
+def seen(units: np.ndarray, log_kinds: np.ndarray | None = None) -> Seen:
+    """Units as a view of nothing else."""
+    return Seen(units, np.zeros((*units.shape[:-1], 1)) if log_kinds is None else log_kinds, units)
+
+
+@pytest.mark.parametrize(("unseen", "zero_shot", "weight"), [(False, 1.0, 2.0), (True, 0.5, 4.0)])
+def test_left_out_scores_are_those_of_the_others(unseen: bool, zero_shot: float, weight: float) -> None:
     """And a class nobody simulated gives the examples more to say, the network less."""
     rng = np.random.default_rng(2)
-    support = unit(rng.standard_normal((1, 12, 6)))
+    units = unit(rng.standard_normal((1, 12, 6)))
     label = np.eye(3)[np.repeat(np.arange(3), 4)]
     physics = Physics(0.4 * unit(rng.standard_normal((3, 6))), np.ones(3))
-    spoken = np.log(rng.dirichlet(np.ones(3), (1, 12)))
-    got = fewshot.left_out(Examples(support, label, support, support, support), 4, physics, spoken, stranger)[0]
-    # The ridge keeps its centre when an example is left out; the prototypes and the voice do not depend on that.
-    a = support[0] - support[0].mean(axis=0)
-    strength = fewshot.RIDGE * np.trace(a @ a.T) / 12 + 1e-6
+    log_kinds = np.log(rng.dirichlet(np.ones(3), (1, 12)))
+    given = Support(seen(units, log_kinds), label, 4, physics, np.eye(3), unseen)
+    got = left_out(given)[0]
+    # The ridge keeps its centre when an example is left out; the prototypes and the zero-shot view do not depend on that.
+    a = units[0] - units[0].mean(axis=0)
+    strength = RIDGE * np.trace(a @ a.T) / 12 + 1e-6
     for i in range(12):
         rest = np.arange(12) != i
-        sums = label[rest].T @ support[0, rest] + fewshot.PULL / 4 * physics.anchor
-        score = 10 * unit(sums) @ support[0, i]
+        sums = label[rest].T @ units[0, rest] + PULL / 4 * physics.anchor
         answer = a[i] @ a[rest].T @ np.linalg.solve(a[rest] @ a[rest].T + strength * np.eye(11), label[rest] - 1 / 3)
-        expected = score - np.log(np.exp(score).sum()) + voice * spoken[0, i] + weight * answer
+        expected = 10 * unit(sums) @ units[0, i] + zero_shot * log_kinds[0, i] + weight * answer
         np.testing.assert_allclose(got[i], expected, atol=1e-8)
 
 
 def test_the_head_needs_no_simulation_and_follows_it_at_one_shot() -> None:
     rng = np.random.default_rng(3)
     means = unit(rng.standard_normal((3, 16)))
-    support = unit(means[None, [0, 1, 2]] + 0.6 * rng.standard_normal((50, 3, 16)) / 4)
-    query = unit(means[None, [0, 1, 2]] + 0.6 * rng.standard_normal((50, 3, 16)) / 4)
-    e = Examples(support, np.eye(3), query, support, query)
+    support, query = (seen(unit(means[None, [0, 1, 2]] + 0.6 * rng.standard_normal((50, 3, 16)) / 4)) for _ in range(2))
     truth = np.arange(3)
-    alone = (fewshot.taught(e, 1, None, None, stranger=True).argmax(-1) == truth).mean()
-    helped = (fewshot.taught(e, 1, Physics(means, np.ones(3)), None, stranger=False).argmax(-1) == truth).mean()
+    alone = (scores(query, solve(Support(support, np.eye(3), 1))).argmax(-1) == truth).mean()
+    helped = (scores(query, solve(Support(support, np.eye(3), 1, Physics(means, np.ones(3)), unseen=False))).argmax(-1) == truth).mean()
     assert 0.6 < alone <= helped
 
 
@@ -291,8 +294,8 @@ def test_the_ridge_reads_the_named_features(small: tuple[Path, Path]) -> None:
     e = make(labels, 1, 2, 0)
     assert e is not None
     read = task_head.examples(views, e, np.zeros(4))
-    np.testing.assert_allclose(read.query_view[..., -COMPARABLE:], task_head.NAMED * named[e.query])
-    np.testing.assert_allclose(read.support_view[..., -COMPARABLE:], task_head.NAMED * named[e.support])
+    np.testing.assert_allclose(read.query.view[..., -COMPARABLE:], NAMED * named[e.query])
+    np.testing.assert_allclose(read.support.view[..., -COMPARABLE:], NAMED * named[e.support])
     assert np.abs(named).max() > 0
 
 

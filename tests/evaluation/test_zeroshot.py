@@ -18,9 +18,9 @@ from data.tables import Curves, from_arrays, read
 from evaluation import task_head, zeroshot
 from evaluation.pattern import Patterns
 from gpu.ort import OrtSession
-from operators.fewshot import PULL
 from operators.head import centred
 from operators.head import prototype as mean_of
+from operators.support import PULL
 from registry.bundle import Bundle, load
 
 DESCRIPTIONS = shipped()

@@ -14,7 +14,7 @@ from data.simulate.classes import SLUGS, STREAM_MIX  # noqa: E402
 from gpu.ort import OrtSession  # noqa: E402
 from learning import assessment  # noqa: E402
 from learning.augment import Strength, augment  # noqa: E402
-from learning.calibrate import FLOOR, calibrate, prior, quantile, thresholds  # noqa: E402
+from learning.calibrate import calibrate, prior, thresholds  # noqa: E402
 from learning.dataset import NAMES, SLUG_OF, Alerts, join, simulate  # noqa: E402
 from learning.encoder import Encoder, EncoderConfig  # noqa: E402
 from learning.export import compare, restore, to_onnx  # noqa: E402
@@ -22,6 +22,7 @@ from learning.fit import Checkpoint, Progress, fit, schedule  # noqa: E402
 from learning.losses import contrast  # noqa: E402
 from learning.train import main, steps_for  # noqa: E402
 from learning.trainee import Hyperparameters  # noqa: E402
+from operators.budget import FLOOR, quantile  # noqa: E402
 from operators.head import Views, judge  # noqa: E402
 from operators.types import CONTEXT  # noqa: E402
 from registry.bundle import load  # noqa: E402

@@ -4,7 +4,18 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from operators.head import Head, Views, conformal_scores, conformal_set, identity, judge, prototype
+from operators.head import (
+    Head,
+    Views,
+    conformal_scores,
+    conformal_set,
+    identity,
+    judge,
+    prototype,
+    see,
+    whole_prior,
+    whole_thresholds,
+)
 
 K, E, F = 4, 8, 3
 
@@ -32,6 +43,9 @@ def head(**change):
         "taught_weights": np.zeros((0, E + K + F), f32),
         "taught_location": np.zeros(0, f32),
         "taught_scale": np.zeros(0, f32),
+        "taught_prior": np.zeros(0, f32),
+        "taught_thresholds": np.zeros(0, f32),
+        "taught_conformal": np.zeros(0, f32),
     }
     return Head(**(values | change))
 
@@ -96,6 +110,57 @@ def test_what_the_head_says_by_hand():
         np.testing.assert_allclose(got.distance[i], distance, atol=1e-6)
 
 
+def with_taught(t=2):
+    r = np.random.default_rng(5)
+    f32 = np.float32
+    return head(
+        taught=tuple(f"new-{i}" for i in range(t)),
+        taught_prototypes=r.normal(size=(t, E)).astype(f32),
+        taught_weights=r.normal(size=(t, E + K + F)).astype(f32),
+        taught_location=np.zeros(t, f32),
+        taught_scale=np.full(t, 0.5, f32),
+        taught_prior=np.full(t, 1e-3, f32),
+        taught_thresholds=np.full(t, 0.3, f32),
+        taught_conformal=np.full(t, 0.95, f32),
+    )
+
+
+def test_a_taught_class_takes_its_share_and_leaves_the_others_their_proportions():
+    views, h = inputs(200), with_taught()
+    before, after = judge(views, head()), judge(views, h)
+    assert after.probability.shape == (200, K + 3)
+    for p in (after.probability, after.prior_probability):
+        np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
+    rest = np.delete(after.probability, [K, K + 1], axis=1)
+    np.testing.assert_allclose(rest / rest.sum(axis=1, keepdims=True), before.probability, atol=1e-5)
+    # It comes first exactly where its answer is above its location, whatever the others say.
+    seen = see(views, h.centre, h.kind_scale)
+    first = seen.view @ h.taught_weights[0] > h.taught_location[0]
+    alone = judge(views, with_taught(1)).probability.argmax(axis=1) == K
+    np.testing.assert_array_equal(alone, seen.view @ with_taught(1).taught_weights[0] > 0)
+    assert 0 < first.sum() < 200
+    np.testing.assert_allclose(whole_prior(h).sum(), 1, atol=1e-6)
+    assert whole_thresholds(h).tolist() == [0.5] * K + [np.float32(0.3)] * 2
+
+
+@pytest.mark.parametrize("make", [head, with_taught])
+def test_an_alert_has_the_same_bits_in_every_batch(make):
+    views, h = inputs(67), make()
+    whole = judge(views, h)
+    for start, stop in [(0, 1), (3, 4), (0, 66), (5, 13), (66, 67), (1, 33)]:
+        part = judge(Views(*(column[start:stop] for column in views)), h)
+        for a, b in zip(part, whole, strict=True):
+            np.testing.assert_array_equal(a, b[start:stop])
+
+
+def test_conformal_scores_are_those_of_all_pairs_ties_too():
+    r = np.random.default_rng(3)
+    p = np.concatenate([r.dirichlet(np.full(6, 0.5), 50), np.full((2, 6), 1 / 6), [[0.3, 0.3, 0.2, 0.1, 0.1, 0.0]]])
+    pairs = [[sum(row[j] for j in range(6) if row[j] > row[i]) for i in range(6)] for row in p]
+    np.testing.assert_allclose(conformal_scores(p), pairs, atol=1e-12)
+    np.testing.assert_allclose(np.asarray(conformal_scores(array_api_strict.asarray(p))), pairs, atol=1e-12)
+
+
 def test_equal_heads_have_equal_ids():
     assert identity(head()) == identity(head())
     assert len({identity(h) for h in (head(), head(offset=np.zeros(K, np.float32)), head(taught=("x",)))}) == 3
@@ -115,8 +180,9 @@ def test_conformal_set_is_never_empty():
     assert conformal_set(np.array([[0.5, 0.3, 0.2]]), np.asarray(0.1)).sum() == 1
 
 
-def test_strict_namespace_agrees():
-    views, h = inputs(), head()
+@pytest.mark.parametrize("make", [head, with_taught])
+def test_strict_namespace_agrees(make):
+    views, h = inputs(), make()
     strict = array_api_strict.asarray
     got = judge(Views(*map(strict, views)), h.map(strict))
     for a, b in zip(got, judge(views, h), strict=True):

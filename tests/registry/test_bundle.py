@@ -25,7 +25,7 @@ def published() -> Bundle:
 
 def parts(of: Bundle, **manifest: Any) -> Parts:
     kept = of.manifest.model_dump(exclude={"format", "files"})
-    return Parts({**kept, **manifest}, of.encoder, of.head, of.golden)
+    return Parts({**kept, **manifest}, of.encoder, of.head, of.reference, of.golden)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_only_a_bundle_is_replaced(published: Bundle, tmp_path: Path) -> None:
     assert (tmp_path / "work" / "thesis.tex").read_text() == "years"
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "arrays.safetensors", "golden.safetensors"])
+@pytest.mark.parametrize("name", ["encoder.onnx", "arrays.safetensors", "reference.safetensors", "golden.safetensors"])
 @pytest.mark.parametrize("where", [0, 1000, -1])
 def test_one_changed_byte_is_found(copy: Path, name: str, where: int) -> None:
     blob = bytearray((copy / name).read_bytes())
@@ -106,7 +106,7 @@ def test_one_changed_byte_is_found(copy: Path, name: str, where: int) -> None:
     assert refused(copy) == f"{copy / name} is not the file that the manifest names: its sha256 differs"
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "encoder.onnx", "arrays.safetensors", "golden.safetensors"])
+@pytest.mark.parametrize("name", ["manifest.json", "encoder.onnx", "arrays.safetensors", "reference.safetensors", "golden.safetensors"])
 def test_a_missing_file(copy: Path, name: str) -> None:
     (copy / name).unlink()
     assert refused(copy) == f"{copy / name}: No such file or directory"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from operators.fewshot import OFFSET, balance
+from operators.head import Seen, scores
+from operators.support import OFFSET, RIDGE, Support, balance, ridge, solve
 
 
 def test_offsets_undo_a_bias_and_stay_zero_without_one() -> None:
@@ -45,3 +47,34 @@ def test_the_offsets_are_the_most_probable_ones() -> None:
     found = balance(score, label)[0]
     for _ in range(50):
         assert loss(found) <= loss(found + 0.05 * rng.normal(size=4)) + 1e-9
+
+
+def test_the_ridge_is_scikit_learns_in_every_episode() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    view, label = rng.normal(size=(3, 10, 14)), np.eye(2)[np.arange(10) % 2]
+    found = ridge(view, label)
+    for i in range(3):
+        a = view[i] - view[i].mean(axis=0)
+        model = linear_model.Ridge(alpha=RIDGE * np.trace(a @ a.T) / 10 + 1e-6).fit(view[i], label - 0.5)
+        np.testing.assert_allclose(found.weight[i], model.coef_, atol=1e-8)
+        np.testing.assert_allclose(view[i] @ found.weight[i].T - found.at_mean[i], model.predict(view[i]), atol=1e-8)
+        np.testing.assert_allclose(found.fitted[i], model.predict(view[i]), atol=1e-8)
+
+
+def test_episodes_are_solved_as_one_by_one() -> None:
+    rng = np.random.default_rng(1)
+
+    def seen(n: int) -> Seen:
+        unit = rng.normal(size=(4, n, 6))
+        unit /= np.linalg.norm(unit, axis=-1, keepdims=True)
+        log = np.log(rng.dirichlet(np.ones(5), (4, n)))
+        return Seen(unit, log, np.concatenate([unit, log], axis=-1))
+
+    support, query, label = seen(6), seen(9), np.eye(3)[np.arange(6) % 3]
+    made_of = np.eye(5)[:, :3]
+    together = scores(query, solve(Support(support, label, 2, zero_shot=made_of)))
+    for i in range(4):
+        one = Seen(*(column[i] for column in support))
+        alone = scores(Seen(*(column[i] for column in query)), solve(Support(one, label, 2, zero_shot=made_of)))
+        np.testing.assert_allclose(together[i], alone, atol=1e-10)
