@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from schemas.records.table import RegisteredSchema
+from schemas.records.table import TABLE, RegisteredSchema
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 COMPATIBILITY = "FULL_TRANSITIVE"
+"""Of our own subjects; for those of others, which are served as they are, it is NONE."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 
 
@@ -38,6 +39,7 @@ def routes(subjects: Mapping[str, Sequence[RegisteredSchema]]) -> list[Route]:
     subjects : mapping
         Subject → its versions, the latest last.
     """
+    ours = {row.subject for row in TABLE}
     by_id = {schema.id: schema for versions in subjects.values() for schema in versions}
 
     def full(schema: RegisteredSchema) -> dict[str, object]:
@@ -103,7 +105,9 @@ def routes(subjects: Mapping[str, Sequence[RegisteredSchema]]) -> list[Route]:
 
     async def subject_config(request: Request) -> Response:
         found = find(request)
-        return found if isinstance(found, Response) else answer({"compatibilityLevel": COMPATIBILITY})
+        if isinstance(found, Response):
+            return found
+        return answer({"compatibilityLevel": COMPATIBILITY if found.subject in ours else "NONE"})
 
     endpoints = {
         "/subjects": list_subjects,

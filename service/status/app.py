@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.records.table import RegisteredSchema
-from service.schema_registry import confluent
+from service.schema_registry import confluent, rubin
 from service.status.exposition import exposition
 from service.status.figures import Figures
 from service.status.page import live, page
@@ -123,7 +123,7 @@ def make_app(
             Route("/metrics", show_metrics),
             Route("/healthz", healthy),
             Route("/readyz", ready),
-            *confluent.routes(subjects),
+            *confluent.routes({**subjects, **rubin.subjects()}),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=middleware,
