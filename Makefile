@@ -26,7 +26,7 @@ bench: $(VENV)/test.stamp $(VENV)/kernels.stamp  ## the naive stack beside ours,
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 train: $(VENV)/test.stamp  ## simulate, train and export the network; writes artifacts/
-	@$(BIN)/python -m learning.train $(ARGS)
+	@$(BIN)/protonova train --real $(PROTONOVA_SHARED)/data/real/ztf_alerts $(ARGS)
 
 lint: $(VENV)/test.stamp   ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from settings.private import private_file, private_folder
+
 # $0 is the child's id. The line is the all-clear; without it: SIGTERM, ten seconds, SIGKILL.
 WATCHDOG = (
     'if read -r line; then exit 0; fi; kill -TERM "$0" 2>/dev/null; i=0; '
@@ -35,8 +37,8 @@ class Child:
     """
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as out:
+        private_folder(log.parent)
+        with open(private_file(log, append=True), "ab") as out:
             self._process = subprocess.Popen(
                 list(command),
                 stdin=subprocess.DEVNULL,

@@ -6,7 +6,9 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
+from console.failures import FULL, full_disk
 from errors import UserError
+from settings.private import private_folder
 
 
 def claim(folder: Path, state: Path) -> IO[str]:
@@ -25,9 +27,11 @@ def claim(folder: Path, state: Path) -> IO[str]:
         Another process holds it, or it cannot be used.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         guard = (folder / "lock").open("a")
     except OSError as error:
+        if error.errno in FULL:
+            raise UserError(full_disk(state)) from None
         raise UserError(f"the state folder {state} cannot be used: {error.strerror}") from None
     try:
         fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)

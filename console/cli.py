@@ -14,6 +14,7 @@ import typer
 from console.arguments import existing
 from console.broker import with_broker
 from console.failures import guarded
+from console.train_flags import train
 from errors import usage
 
 if TYPE_CHECKING:
@@ -216,6 +217,9 @@ def evaluate(
             report=report,
         )
     )
+
+
+app.command()(train)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typer.exceptions import Abort, TyperException
 
 from errors import FAILED, USAGE, ProtonovaError, UserError, one_line, say
+from settings.private import private_file, private_folder
 
 INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -70,8 +71,8 @@ def refused(why: str) -> str:
 def full_disk(place: object) -> str:
     """What to say where a disk is full: what may be freed, and never anything that holds packets or scores."""
     return (
-        f"no space is left on the disk of {place}: free some (old logs under the state folder, other files on that disk), then start again;"
-        " nothing that was acknowledged is lost, and retention frees Kafka's own data by itself"
+        f"no space is left on the disk of {place}: free some, of other files on that disk or of old logs under the state folder (its kafka"
+        " folder holds the packets and scores: leave it), then start again; nothing that was acknowledged is lost"
     )
 
 
@@ -79,8 +80,9 @@ def _write_log(error: BaseException, state: Path) -> Path | None:
     """The traceback, in a file of its own under the state folder (None: it could not be written)."""
     path = state / "logs" / f"error-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(" ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error)))
+        private_folder(path.parent)
+        with open(private_file(path), "w", encoding="utf-8", errors="replace") as log:
+            log.write(" ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error)))
     except OSError:
         return None
     return path

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +19,9 @@ import orjson
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from errors import UserError, usage
+from errors import UserError, one_line, usage
 
 EXACT = 2**53
 """Up to here every whole number is one of JavaScript's, and of pandas' where a column has a null."""
@@ -190,6 +192,20 @@ def output() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=140)
 
 
+def cell(value: object, style: str = "", limit: int = 200) -> Text:
+    """A table's cell of what a packet, a record or a file says: nothing in it drives the terminal or is read as markup."""
+    return Text(one_line(value, limit), style)
+
+
+_NOT_PRINTED = re.compile(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+
+def printable_json(text: bytes) -> bytes:
+    """The same JSON with everything escaped that a terminal would act on (JSON itself escapes only what lies below a space)."""
+    found = text.decode()
+    return _NOT_PRINTED.sub(lambda match: f"\\u{ord(match[0]):04x}", found).encode() if _NOT_PRINTED.search(found) else text
+
+
 def table(*, footer: bool = False) -> Table:
     """An empty table in the one style there is."""
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_footer=footer)
@@ -219,7 +235,8 @@ def class_table(matrix: Confusion) -> Table:
     for name in matrix.classes:
         s = matrix.score(name)
         wrong = Counter({p: n for (t, p), n in matrix.counts.items() if t == name and p != name}).most_common(2)
-        shown.add_row(name, f"{s.count:,}", _share(s.precision), _share(s.recall), _share(s.f1), ", ".join(f"{p} {n}" for p, n in wrong))
+        often = cell(", ".join(f"{p} {n}" for p, n in wrong))
+        shown.add_row(cell(name), f"{s.count:,}", _share(s.precision), _share(s.recall), _share(s.f1), often)
     return shown
 
 
@@ -230,13 +247,13 @@ def show_confusion(console: Console, matrix: Confusion, title: str) -> None:
     shown.padding = (0, 1, 0, 0)
     shown.add_column("truth", no_wrap=True, min_width=max(map(len, matrix.classes), default=5))
     for name in columns:
-        shown.add_column(_short(name), justify="right", no_wrap=True, min_width=4)
+        shown.add_column(cell(_short(name)), justify="right", no_wrap=True, min_width=4)
     for truth in matrix.classes:
         cells = []
         for said in columns:
             n = matrix.counts.get((truth, said), 0)
             cells.append("·" if not n else f"[bold]{n}[/bold]" if said == truth else str(n))
-        shown.add_row(truth, *cells)
+        shown.add_row(cell(truth), *cells)
     show(console, title)
     console.print(shown, width=max(console.width, 20 + 5 * len(columns)), crop=False, no_wrap=True)
 
@@ -252,5 +269,5 @@ def count_table(rows: Mapping[str, int], first: str = "reason", second: str = "p
     shown.add_column(first)
     shown.add_column(second, justify="right")
     for name, n in sorted(rows.items(), key=lambda kv: (-kv[1], kv[0])):
-        shown.add_row(name, f"{n:,}")
+        shown.add_row(cell(name), f"{n:,}")
     return shown

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from data.connectors.archives import Packet, packets_of
 from gpu.session import Session
@@ -97,30 +96,6 @@ def calibration_error(confidence: F32, right: Bools, bins: int = 15) -> float:
     order = np.argsort(confidence, kind="stable")
     parts = [p for p in np.array_split(order, bins) if len(p)]
     return float(sum(len(p) * abs(float(confidence[p].mean()) - float(right[p].mean())) for p in parts) / max(len(right), 1))
-
-
-def show(found: dict[str, Any], classes: Sequence[str], title: str) -> Table:
-    """Recall by class and number of detections, and where each class's late alerts go instead."""
-    table = Table(title=title)
-    for column in ("class", *(f"{name} det." for name in BINS), "taken for, at 5+"):
-        table.add_column(column, justify="left" if column in ("class", "taken for, at 5+") else "right")
-    for i, name in enumerate(classes):
-        row = np.array(found["confusion"][i])
-        wrong = [j for j in np.argsort(-row, kind="stable") if j != i and row[j] > 0][:3]
-        taken = ", ".join(f"{classes[j]} {row[j] / row.sum():.0%}" for j in wrong)
-        table.add_row(name, *(_percent(found["recall"][b].get(name)) for b in BINS), taken)
-    table.add_section()
-    table.add_row("macro", *(_percent(found["macro"].get(b)) for b in BINS), f"accuracy {_percent(found['accuracy'].get('5+'))}")
-    table.add_row(
-        "all",
-        *(str(found["n"][b]) for b in BINS),
-        f"ECE {found['ece']:.3f}, 90 % sets hold {found['coverage']:.1%} with {found['set_size']:.1f} classes",
-    )
-    return table
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
 
 
 def real_packets(folder: Path, session: Session, head: Head, classes: Sequence[str]) -> dict[str, Any]:

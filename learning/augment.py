@@ -9,7 +9,8 @@ Recipe for the light curves: `prototypes/fewshot`; per-value and whole-modality 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -76,6 +77,8 @@ class Strength:
     labelled real supernovae one in five is such; no simulation of the event alone has them."""
     stamp_noise: float = 0.03
     """1 σ per pixel, of the scaled image; its strength is drawn up to this."""
+    missing: Mapping[str, float] = field(default_factory=lambda: dict(GONE), hash=False)
+    """Value of the context → chance that it is missing, in place of `no_value`."""
 
 
 def augment(alerts: Alerts, rng: np.random.Generator, strength: Strength = Strength()) -> Alerts:
@@ -145,7 +148,7 @@ def _context(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
     for column in DISTANCES:
         context[:, column] = np.hypot(context[:, column] + sigma * rng.standard_normal(n), sigma * rng.standard_normal(n))
     _age(a, context, rng, s)
-    chance = np.array([GONE.get(name, s.no_value) for name in CONTEXT])
+    chance = np.array([s.missing.get(name, s.no_value) for name in CONTEXT])
     gone = (rng.random((n, values)) < chance) | (rng.random((n, 1)) < s.no_context)
     a.context = np.where(gone, np.float32(np.nan), context).astype(np.float32)
 

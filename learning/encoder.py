@@ -12,52 +12,15 @@ the few-shot pathfinder found best on real curves at equal cost.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from operators.fold import FOLD
-from operators.tokens import N_FEATURES
-from operators.types import CONTEXT, STAMP
+from learning.hyperparameters import EncoderConfig
+from operators.types import STAMP
 
 MASKED = 1e4
 """Subtracted from the attention score of a padded token: exp(-1e4) is 0 in float32, and no infinity can meet another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderConfig:
-    """Sizes of the network. Travels in the model file as JSON."""
-
-    classes: int
-    """K: simulated kinds of the zero-shot view."""
-    features: int = N_FEATURES
-    width: int = 80
-    """Of the recurrent layers."""
-    layers: int = 2
-    queries: int = 4
-    """Attention pools over time."""
-    channels: tuple[int, ...] = (16, 32, 64, 96)
-    """Of the convolutions; each halves the image."""
-    image: int = 96
-    surroundings: int = 2 * len(CONTEXT)
-    """2 C: numbers of the context that tell of the surroundings; what is behind them is the folded view."""
-    context: int = 64
-    folded: int = len(FOLD)
-    fold: int = 128
-    hidden: int = 256
-    embedding: int = 128
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> EncoderConfig:
-        values = json.loads(text)
-        values["channels"] = tuple(values["channels"])
-        return cls(**values)
 
 
 class Encoder(nn.Module):

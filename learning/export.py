@@ -19,7 +19,8 @@ import torch
 
 from gpu.ort import OrtSession
 from gpu.session import Session
-from learning.encoder import Encoder, EncoderConfig
+from learning.encoder import Encoder
+from learning.hyperparameters import EncoderConfig
 from operators.types import F32, N_TOKENS, STAMP
 
 OPSET = 20

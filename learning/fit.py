@@ -9,35 +9,36 @@ the same order: a seed gives the same weights on the same machine, and a run tha
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learning.augment import Strength
 from learning.dataset import Alerts
-from learning.encoder import Encoder, EncoderConfig
+from learning.encoder import Encoder
+from learning.hyperparameters import EncoderConfig, Hyperparameters
 from learning.losses import Sets
 from learning.shards import Shards
-from learning.trainee import Hyperparameters, Trainee
+from learning.trainee import Trainee
+from learning.workplace import Step
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What a step reports."""
+class Initial:
+    """Weights to go on from."""
 
-    step: int
-    steps: int
-    loss: float
-    """Cross-entropy of this batch."""
-    accuracy: float
+    encoder: Encoder
+    sha256: str
+    """Of the bundle they are from."""
 
 
 class Checkpoint:
@@ -74,11 +75,14 @@ def fit(
     hyper: Hyperparameters,
     checkpoint: Checkpoint | None = None,
     every: int = 250,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[Step], None] = lambda step: None,
     strength: Strength = Strength(),
     curves: Alerts | None = None,
     unlabelled: Alerts | None = None,
     apart: bool = True,
+    *,
+    initial: Initial | None = None,
+    trainable: Sequence[str] = (),
 ) -> Encoder:
     """Train an encoder.
 
@@ -91,27 +95,35 @@ def fit(
     curves : labelled light curves without images, drawn as they come
     unlabelled : curves for `Hyperparameters.views`
     apart : the shards in processes of their own (never on a GPU); the same weights as without
+    initial : weights to go on from; none: drawn by the seed
+    trainable : parts of the encoder that are trained (`hyperparameters.PARTS`); none named: all of them
     """
     torch.manual_seed(hyper.seed)
     torch.set_num_threads(1)  # the shards are the parallel part
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    trainee = Trainee(config).to(device).train()
+    make = functools.partial(Trainee, trainable=tuple(trainable))
+    trainee = make(config).to(device).train()
+    if initial is not None:
+        trainee.encoder.load_state_dict(initial.encoder.state_dict())
     average = {name: p.detach().clone() for name, p in trainee.named_parameters()}
-    optimiser = torch.optim.AdamW(trainee.parameters(), lr=hyper.learning_rate, weight_decay=hyper.weight_decay)
+    optimiser = torch.optim.AdamW(trainee.trained(), lr=hyper.learning_rate, weight_decay=hyper.weight_decay)
     identity: dict[str, object] = {
         "hyperparameters": dataclasses.asdict(hyper),
         "encoder": config.to_json(),
         "alerts": len(alerts),
         "curves": len(curves) if curves is not None else 0,
+        "augmentation": dataclasses.asdict(strength),
+        "initial": initial.sha256 if initial is not None else None,
+        "trainable": list(trainable),
     }
     start = _resume(checkpoint, identity, trainee, optimiser, average) if checkpoint else 0
     sets = Sets(alerts, curves, unlabelled, hyper, strength)
-    with Shards(trainee, config, Trainee, sets, hyper, apart and device.type == "cpu" and start < hyper.steps) as shards:
+    with Shards(trainee, config, make, sets, hyper, apart and device.type == "cpu" and start < hyper.steps) as shards:
         for step in range(start, hyper.steps):
             for group in optimiser.param_groups:
                 group["lr"] = hyper.learning_rate * schedule(step, hyper)
             results = shards.gradient(step)
-            torch.nn.utils.clip_grad_norm_(trainee.parameters(), hyper.clip)
+            torch.nn.utils.clip_grad_norm_(trainee.trained(), hyper.clip)
             optimiser.step()
             decay = min(hyper.average, (step + 1) / (step + 10))
             with torch.no_grad():
@@ -120,7 +132,7 @@ def fit(
             loss, accuracy = (float(np.mean(x)) for x in zip(*results, strict=True))
             if not math.isfinite(loss):
                 raise FloatingPointError(f"the loss is {loss} at step {step}")
-            report(Progress(step + 1, hyper.steps, loss, accuracy))
+            report(Step(step + 1, hyper.steps, loss, accuracy))
             if checkpoint and ((step + 1) % every == 0 or step + 1 == hyper.steps):
                 _keep(checkpoint, identity, step + 1, trainee, optimiser, average)
     trainee.load_state_dict(average, strict=False)
@@ -138,6 +150,10 @@ def schedule(step: int, hyper: Hyperparameters) -> float:
     return height * min(1.0, (step + 1) / rise) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / length)))
 
 
+def _trained(trainee: Trainee) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, p) for name, p in trainee.named_parameters() if p.requires_grad)
+
+
 def _keep(
     checkpoint: Checkpoint,
     identity: dict[str, object],
@@ -147,7 +163,7 @@ def _keep(
     average: dict[str, Tensor],
 ) -> None:
     tensors = {f"average.{name}": value for name, value in average.items()}
-    for name, p in trainee.named_parameters():
+    for name, p in _trained(trainee):
         state = optimiser.state[p]
         tensors |= {f"weight.{name}": p, f"first.{name}": state["exp_avg"], f"second.{name}": state["exp_avg_sq"]}
     checkpoint.write({**identity, "step": step}, tensors)
@@ -163,7 +179,7 @@ def _resume(
     facts, tensors = found
     step = int(str(facts["step"]))
     with torch.no_grad():
-        for name, p in trainee.named_parameters():
+        for name, p in _trained(trainee):
             p.copy_(tensors[f"weight.{name}"])
             average[name].copy_(tensors[f"average.{name}"])
             optimiser.state[p] = {

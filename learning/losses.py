@@ -19,7 +19,8 @@ from learning.augment import Strength, augment
 from learning.augment_curves import augment_curves
 from learning.dataset import I64, SLUG_OF, Alerts
 from learning.encoder import Encoder
-from learning.trainee import Hyperparameters, Trainee
+from learning.hyperparameters import Hyperparameters
+from learning.trainee import Trainee
 from operators.lengths import equal_pieces, lengths
 from operators.types import STAMP
 

@@ -1,21 +1,18 @@
-"""The head of a bundle made anew, its encoder as it is: ``python -m learning.recalibrate --bundle B --out B``.
+"""The head of a bundle made anew, its encoder as it is.
 
 bundle, newly simulated held-out alerts → bundle with the same `encoder.onnx`
 
-`learning.train` makes its head by the same functions. The seeds are those of the training: calibration and evaluation share no alert with
-it. The command stands in the manifest as `head_command`.
+`learning.recipe` makes its head by the same functions. The seeds are those of the training: calibration and evaluation share no alert
+with it. The command (`python -m tools.remake_head`) stands in the manifest as `head_command`.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from data.simulate.classes import SLUGS, STREAM_MIX
 from gpu.ort import OrtSession
@@ -24,11 +21,12 @@ from learning import assessment
 from learning.augment import augment
 from learning.calibrate import calibrate
 from learning.dataset import I64, NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
+from learning.workplace import Progress, Workplace
 from operators.head import Head, Views, judge
 from operators.taught import Reference
 from operators.types import F32
 from pipeline.embed import Inputs, embed, gather
-from registry.bundle import PUBLISHED, Bundle, BundleError, Golden, Parts, load, save
+from registry.bundle import Bundle, BundleError, Golden, Parts, refuse, save
 
 HELD_OUT = 12_000
 """Alerts for calibration, at most."""
@@ -39,8 +37,6 @@ DEMO = 6_000
 EACH = 1_500
 """Reference alerts of each stratum."""
 GOLDEN = 8
-
-Say = Callable[[str], None]
 
 
 def class_of_kinds() -> F32:
@@ -91,66 +87,80 @@ def golden_of(held_out: Alerts, session: Session, head: Head) -> Golden:
     return Golden(*shown, seen.views.named, seen.embedding, seen.logits, judge(seen.views, head).probability)
 
 
-def assess(demo: Alerts, session: Session, head: Head, real: Path, console: Console) -> dict[str, Any]:
+def assess(demo: Alerts, session: Session, head: Head, real: Path | None, progress: Progress) -> dict[str, Any]:
     """Figures for the manifest: simulated alerts of the demo's population, and labelled real packets where they are."""
     judged, _ = assessment.judge_alerts(demo, session, head)
     found = {"demo": assessment.figures(judged, SLUG_OF[demo.label], demo.number, SLUGS)}
-    console.print(assessment.show(found["demo"], SLUGS, "simulated alerts of the demo's population"))
-    if (real / "LABELS.csv").is_file():
+    progress.figures("simulated alerts of the demo's population", found["demo"])
+    if real is not None and (real / "LABELS.csv").is_file():
         found["real"] = assessment.real_packets(real, session, head, SLUGS)
-        console.print(assessment.show(found["real"], SLUGS, "labelled real ZTF packets"))
+        progress.figures("labelled real ZTF packets", found["real"])
     return found
 
 
-def set_file(sets: str | Path | None, name: str, number: int, seed: int) -> Path | None:
-    """Where a simulated set is kept; None: nowhere."""
-    return Path(sets) / f"{name}-{number}-{seed}.safetensors" if sets else None
+class Part(IntEnum):
+    """What a seed of a bundle is drawn for; no two share an alert."""
+
+    TRAINING = 0
+    CALIBRATION = 1
+    EVALUATION = 2
+
+    def of(self, seed: int) -> int:
+        """The simulator's seed."""
+        return len(Part) * seed + self
 
 
-def recalibrate(bundle: Bundle, out: Path, *, real: Path, console: Console, sets: Path | None = None, processes: int = 2) -> Bundle:
+TRAINING, CALIBRATION, EVALUATION = Part
+
+
+def held_out_alerts(number: int, seed: int, workplace: Workplace) -> Alerts:
+    """Alerts that calibrate the head, made or read."""
+    return kept(workplace.file("held-out", number, seed), lambda: simulate(number, CALIBRATION.of(seed), processes=workplace.processes))
+
+
+def held_out_curves(number: int, seed: int, workplace: Workplace) -> Alerts:
+    """Light curves without images for the reference, made or read."""
+    return kept(
+        workplace.file("held-curves", number, seed), lambda: simulate_curves(number, CALIBRATION.of(seed), processes=workplace.processes)
+    )
+
+
+def demo_alerts(number: int, seed: int, workplace: Workplace) -> Alerts:
+    """Alerts of the demo's population to report on, made or read."""
+    return kept(
+        workplace.file("demo", number, seed),
+        lambda: simulate(number, EVALUATION.of(seed), "demo", workplace.processes, surveys={"ztf": 1.0}),
+    )
+
+
+def recalibrate(bundle: Bundle, workplace: Workplace, progress: Progress, *, command: str) -> Bundle:
     """Make a bundle's head anew.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Whose encoder stays as it is, and whose seed says which alerts it has not seen.
+    workplace : Workplace
+    progress : Progress
+    command : str
+        For the manifest's `head_command`.
 
     Raises
     ------
     BundleError
-        The bundle is of other classes or kinds than the simulator's, or `out` holds something else than a bundle.
+        The bundle is of other classes or kinds than the simulator's, or `Workplace.out` holds something else than a bundle.
     """
     if bundle.classes != SLUGS or bundle.kinds != NAMES:
         raise BundleError(f"{bundle.path} is of other classes or kinds than the simulator's: train anew")
+    refuse(workplace.out)
     seed = bundle.manifest.seed
-    alerts, later = 3 * seed + 1, 3 * seed + 2  # as `learning.train` draws them
-    console.print(f"simulating {HELD_OUT:,} alerts and {HELD_CURVES:,} light curves to calibrate with, {DEMO:,} alerts to report on")
-    held_out = kept(set_file(sets, "held-out", HELD_OUT, seed), lambda: simulate(HELD_OUT, alerts, processes=processes))
-    curves = kept(set_file(sets, "held-curves", HELD_CURVES, seed), lambda: simulate_curves(HELD_CURVES, alerts, processes=processes))
-    demo = kept(set_file(sets, "demo", DEMO, seed), lambda: simulate(DEMO, later, "demo", processes, surveys={"ztf": 1.0}))
+    progress.stage(f"simulating {HELD_OUT:,} alerts and {HELD_CURVES:,} light curves to calibrate with, {DEMO:,} alerts to report on")
+    held_out, curves = held_out_alerts(HELD_OUT, seed, workplace), held_out_curves(HELD_CURVES, seed, workplace)
+    demo = demo_alerts(DEMO, seed, workplace)
     session = OrtSession(bundle.encoder)
+    progress.stage("fitting the head")
     head, reference = fit_head(held_out, curves, session)
     manifest = bundle.manifest.model_dump(exclude={"format", "files"})
-    manifest["figures"] = {**manifest["figures"], **assess(demo, session, head, real, console)}
-    manifest["head_command"] = "python -m learning.recalibrate"
-    return save(out, Parts(manifest, bundle.encoder, head, reference, golden_of(held_out, session, head)))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 0, or 1 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m learning.recalibrate", description="A bundle's head made anew, its encoder as it is.")
-    parser.add_argument("--bundle", type=Path, default=PUBLISHED, help="folder of the bundle (default: the one that ships)")
-    parser.add_argument("--out", type=Path, default=PUBLISHED, help="folder to write to; may be the same")
-    parser.add_argument("--sets", type=Path, metavar="DIR", help="keep the simulated sets there, or read them")
-    parser.add_argument("--real", type=Path, default=Path("../shared/data/real/ztf_alerts"), help="folder of labelled packets to report on")
-    parser.add_argument("--processes", type=int, default=2, help="to simulate in (default 2)")
-    options = parser.parse_args(arguments)
-    console = Console()
-    try:
-        made = recalibrate(
-            load(options.bundle), options.out, real=options.real, console=console, sets=options.sets, processes=options.processes
-        )
-    except (BundleError, OSError) as error:
-        print(f"protonova: {error}", file=sys.stderr)
-        return 1
-    console.print(f"bundle {made.sha256[:16]} in {made.path}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    manifest["figures"] = {**manifest["figures"], **assess(demo, session, head, workplace.real, progress)}
+    manifest["head_command"] = command
+    return save(workplace.out, Parts(manifest, bundle.encoder, head, reference, golden_of(held_out, session, head)))

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from errors import RetryableError
-from learning.encoder import EncoderConfig
+from learning.hyperparameters import EncoderConfig, Hyperparameters
 from learning.losses import Sets, loss
-from learning.trainee import Hyperparameters, Trainee
+from learning.trainee import Trainee
 
 Result = tuple[float, float]
 ENDED = "a training process ended before its time; too little memory?"
@@ -114,7 +114,8 @@ class Shards:
                 results.append(self._part(step, k))
                 total = total + _gathered(self._trainee)
         for p, part in _pieces(self._trainee, total):
-            p.grad = part.clone()
+            if p.requires_grad:
+                p.grad = part.clone()
         return results
 
     def _part(self, step: int, k: int) -> Result:

@@ -86,6 +86,8 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """What was assumed of a stream: `alerts_a_night`, and nothing that is not also in the arrays."""
     figures: dict[str, Any]
     """What this model reached, as `learning.assessment` found it."""
+    plan: dict[str, Any] | None = None
+    """What it was trained by: `learning.plan.Plan.record`; None: before there were plans."""
     files: dict[str, FileRecord]
 
 
@@ -207,7 +209,8 @@ def save(path: Path, parts: Parts) -> Bundle:
         manifest = Manifest(format=FORMAT, files=files, **parts.manifest)
         for name, blob in blobs.items():
             (staging / name).write_bytes(blob)
-        (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        text = manifest.model_dump_json(indent=1, exclude={"plan"} if manifest.plan is None else None)
+        (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
         load(staging)
         if path.exists():
             shutil.rmtree(path)

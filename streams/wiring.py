@@ -22,6 +22,7 @@ from pipeline.score import score
 from schemas.records import codec
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
+from settings.private import private_folder
 from streams import metrics
 from streams.agents.batcher import Batcher
 from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Scored, Scorer
@@ -205,8 +206,7 @@ def make_app(
     """
     options = settings.client_options()
     name = member(settings, slot)
-    folder = settings.state / "faust" / str(slot)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = private_folder(settings.state / "faust" / str(slot))
     app = faust.App(
         settings.app_id,
         broker=[f"kafka://{server}" for server in options["bootstrap_servers"]],

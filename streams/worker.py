@@ -14,14 +14,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 
-from errors import SettingsError
+from errors import SettingsError, one_line
 from settings.model import Settings
+from settings.private import private_folder
 
 if TYPE_CHECKING:
     import faust
@@ -46,6 +47,11 @@ COLLECT_AFTER = 20_000
 """Objects made and not freed until a collection of the youngest; a batch of detections has some thousand, and none is part of a cycle."""
 
 
+def printable(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Make every value safe to read in a terminal: some are a packet's own words (a step of structlog's chain)."""
+    return {key: one_line(value, 4000) if isinstance(value, str) else value for key, value in event.items()}
+
+
 def configure_logging(level: str) -> None:
     """One line an event on standard error; the libraries say warnings and worse only."""
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -55,6 +61,7 @@ def configure_logging(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            printable,
             structlog.processors.format_exc_info,
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
@@ -175,7 +182,7 @@ async def _say_ready(settings: Settings, app: faust.App, slot: int, metrics_port
     while not app.rebalancing_count or app.rebalancing:  # noqa: ASYNC110 - Faust has no event for it
         await asyncio.sleep(0.05)
     late.cancel()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     part = path.with_suffix(".part")
     part.write_bytes(orjson.dumps({"pid": os.getpid(), "metrics": metrics_port}))
     part.replace(path)

@@ -32,6 +32,7 @@ from console.commands.watch import table as live_table
 from console.night_file import Made
 from console.tally import Arrival, Latency, Listener, Tally, rate_of
 from errors import UserError, one_line
+from settings.private import private_folder
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -78,7 +79,7 @@ def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, ke
     clock = Clock()
     if folder.exists():
         shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     try:
         tally, made = _run(own, packets, seed, console, clock)
         balanced = tell(console, own, tally, made, clock, report)
@@ -167,7 +168,7 @@ def showing(tally: Tally, console: Console) -> Iterator[None]:
 
     def now() -> Any:
         rows = [(a.appended_ms / 1000, a.detection) for a in list(tally.recent)[-12:]]
-        return live_table("detections", rows, len(tally.arrivals), since)
+        return live_table("detections", rows, len(tally.arrivals), since, console.width)
 
     with Live(get_renderable=now, console=console, refresh_per_second=6, transient=True):
         yield

@@ -272,7 +272,7 @@ def _print(console: Console, sent: Sent) -> None:
         table.add_column("things", justify="right")
         table.add_column("such as", overflow="fold")
         for kind, n in sent.skipped.most_common():
-            table.add_row(kind, f"{n:,}", one_line(sent.examples[kind], 160))
+            table.add_row(reports.cell(kind), f"{n:,}", reports.cell(sent.examples[kind], limit=160))
         reports.show(console, "Skipped: no packets", table)
     if sent.failed:
         reports.show(console, "Refused by the broker", reports.count_table(sent.failed, "error"))

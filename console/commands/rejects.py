@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from console.report import cell, printable_json
 from errors import UserError, one_line, usage
 from schemas.avro.error_classes import ERROR_CLASSES
 from schemas.avro.packet_view import bounded_view
@@ -87,7 +88,7 @@ def ls(settings: Settings, wanted: Sequence[str], since: int | None, *, as_json:
     for column in ("reason", "packets", "not re-driven", "what to do"):
         table.add_column(column, justify="right" if column in ("packets", "not re-driven") else "left")
     for name, number in counts.most_common():
-        table.add_row(one_line(name, 40), f"{number:,}", f"{waiting[name]:,}", ERROR_CLASSES.get(name, "not a reason of this release"))
+        table.add_row(cell(name, limit=40), f"{number:,}", f"{waiting[name]:,}", ERROR_CLASSES.get(name, "not a reason of this release"))
     console.print(table)
     latest = Table(title=f"The newest {min(limit, len(packets))}", title_justify="left", box=None)
     for column in ("id", "rejected (UTC)", "reason", "from", "bytes", "attempt", "why"):
@@ -97,8 +98,8 @@ def ls(settings: Settings, wanted: Sequence[str], since: int | None, *, as_json:
     for packet in sorted(packets, key=lambda p: p.rejected_ms)[-limit:]:
         mark = " (re-driven)" if packet.id in known else ""
         latest.add_row(
-            packet.id, _time(packet.rejected_ms), one_line(packet.error_class, 40), one_line(packet.origin, 60), f"{packet.size:,}",
-            f"{packet.attempt}{mark}", one_line(packet.reason, 200),
+            cell(packet.id), _time(packet.rejected_ms), cell(packet.error_class, limit=40), cell(packet.origin, limit=60),
+            f"{packet.size:,}", f"{packet.attempt}{mark}", cell(packet.reason),
         )  # fmt: skip
     console.print(latest)
     return 0
@@ -118,7 +119,7 @@ def show(settings: Settings, wanted: str) -> int:
         raise UserError(f"there is no rejected packet {one_line(wanted, 60)}: `protonova rejects ls` lists them by id")
     facts = _row(packet, set()) | {"what_to_do": ERROR_CLASSES.get(packet.error_class, ""), "packet": bounded_view(packet.value)}
     del facts["redriven"]
-    print(json.dumps(facts, indent=2, ensure_ascii=False))
+    print(printable_json(json.dumps(facts, indent=2, ensure_ascii=False).encode()).decode())
     return 0
 
 

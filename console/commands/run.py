@@ -1,11 +1,13 @@
 """Settings → Kafka (if none is configured), workers, drift and the status page under one parent that keeps them up.
 
-A child that ends is started again after a pause that grows; the parent ends all of them in order, and they end by themselves when the
-parent is killed (`console.child`).
+A child that ends is started again: at once after an orderly end, after half a second where it was killed or failed at its work, and after a
+pause that grows where it never became ready. The parent ends all of them in order, and they end by themselves when the parent is killed
+(`console.child`).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -27,7 +29,9 @@ from console.broker import ONE_NODE
 from console.child import Child
 from console.claim import claim
 from console.kafka_node.node import LocalKafka
+from console.room import check_room, low
 from errors import UserError, one_line, say
+from settings.private import private_file, private_folder
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -35,9 +39,11 @@ if TYPE_CHECKING:
 READY_WITHIN = 180.0
 """How long workers may take until they are ready [s]: numba compiles and an engine builds on the very first run, on a busy machine too."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Before an ended child is started again [s]; doubled each time it ends soon."""
-STEADY = 60.0
-"""A child that ran this long starts again at once [s]."""
+"""Before an ended child is started again [s]; doubled each time in a row that it ends before it was ready."""
+STEADY = 10.0
+"""A child that writes no ready file counts as ready after so long [s]."""
+LOOK_AT_DISK = 30.0
+"""How often the free space is looked at, and said again while it is low [s]."""
 ENGINE_FAILED = 70
 HALTED = 65
 WRONG_SETTINGS = 2
@@ -53,8 +59,8 @@ class Place:
     child: Child | None = None
     started: float = 0.0
     due: float = 0.0
-    soon: int = 0
-    """How often in a row it ended soon."""
+    early: int = 0
+    """How often in a row it ended before it was ready."""
     engine_failures: int = 0
 
 
@@ -154,6 +160,7 @@ class Supervisor:
         from streams.kafka.topics import declare
 
         classes = load(self.settings.bundle).classes  # before anything is started: a damaged bundle is told at once
+        check_room(self.settings.state)
         run = self.settings.state / "run"
         self._guard = claim(run, self.settings.state)  # two on one folder would have workers of the same names, which throw each other out
         if self.settings.kafka is None:
@@ -172,8 +179,8 @@ class Supervisor:
         self._places.append(Place("drift", [*python, "streams.agents.drift"], logs / "drift.log"))
         self._places.append(Place("status page", [*python, "console.cli", "status", "--serve"], logs / "status.log"))
         for place in self._places:
-            place.log.parent.mkdir(parents=True, exist_ok=True)
-            place.log.write_bytes(b"")  # one log a run
+            private_folder(logs)
+            os.close(private_file(place.log))  # one log a run, empty
             self._launch(place)
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._thread.start()
@@ -187,11 +194,7 @@ class Supervisor:
     def _ready(self, slot: int) -> bool:
         """Whether the worker that now sits in a slot has taken its place in the group."""
         child = self.worker(slot)
-        try:
-            said = orjson.loads((self.settings.state / "run" / f"worker-{slot}.json").read_bytes())
-        except (OSError, ValueError):
-            return False
-        return child is not None and said.get("pid") == child.pid
+        return child is not None and ready_pid(self.settings.state, slot) == child.pid
 
     def _launch(self, place: Place) -> None:
         # One thread a process: scale is processes, and two that share a core's threads get in each other's way.
@@ -201,8 +204,13 @@ class Supervisor:
 
     def _watch(self) -> None:
         """Until the end: start again what ended."""
+        looked = -math.inf
         try:
             while not self._ending.wait(0.2):
+                if time.monotonic() - looked > LOOK_AT_DISK:
+                    looked = time.monotonic()
+                    if (warning := low(self.settings.state)) is not None:
+                        self._tell(warning)
                 if self._kafka is not None and (status := self._kafka.poll()) is not None:
                     self._tell(f"Kafka ended with status {status}; it is started again on its data")
                     self._kafka.restart()
@@ -226,9 +234,11 @@ class Supervisor:
         if status is None:
             return
         place.child.wait()
+        slot = place.name.removeprefix("worker ")
+        was_ready = ready_pid(self.settings.state, int(slot)) == place.child.pid if slot.isdecimal() else now - place.started > STEADY
         place.child = None
         said = last_words(place.log)
-        place.soon = 0 if now - place.started > STEADY else place.soon + 1
+        place.early = 0 if was_ready else place.early + 1
         place.engine_failures = place.engine_failures + 1 if status == ENGINE_FAILED else 0
         if place.engine_failures >= self.settings.max_engine_failures:
             raise UserError(f"the engine failed {place.engine_failures} times in a row ({said}): try --engine onnxruntime; {place.log}")
@@ -236,13 +246,37 @@ class Supervisor:
             raise UserError(f"{place.name}: {last_reason(place.log)}")
         if status == WRONG_SETTINGS:
             raise UserError(f"{place.name}: {said.removeprefix('protonova: ')}")
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (place.soon - 1)) if place.soon else 0.0
+        pause = pause_before(status, place.early)
         place.due = now + pause
         self._tell(f"{place.name} ended with status {status} ({said}); it is started again in {pause:.1f} s, its log is {place.log}")
 
     def _give_up(self, why: str) -> None:
         self.failed = why
         self._ending.set()
+
+
+def ready_pid(state: Path, slot: int) -> int | None:
+    """The process that said last that it had taken a worker's place; None: none has."""
+    try:
+        said = orjson.loads((state / "run" / f"worker-{slot}.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return said.get("pid") if isinstance(said, dict) else None
+
+
+def pause_before(status: int, early: int) -> float:
+    """How long to wait before a child is started again [s].
+
+    Parameters
+    ----------
+    status : int
+        Its exit status; 0: it was told to end, by somebody else than us.
+    early : int
+        How often in a row it ended before it was ready, this time included.
+    """
+    if early:
+        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(early - 1, 16))
+    return FIRST_PAUSE if status else 0.0
 
 
 def last_words(log: Path) -> str:
@@ -261,6 +295,17 @@ def last_reason(log: Path) -> str:
     except OSError:
         found = []
     return one_line(found[-1]) if found else last_words(log)
+
+
+def kcat_line(supervisor: Supervisor, patience: float = 5.0) -> str:
+    """A whole command line that reads the detections, once the page that serves their schema says its address."""
+    deadline = time.monotonic() + patience
+    while supervisor.status_page is None and time.monotonic() < deadline and not supervisor.wait(0.05):
+        pass
+    found = supervisor.settings
+    security = "" if found.kafka_security_protocol == "PLAINTEXT" else f" -X security.protocol={found.kafka_security_protocol} …"
+    page = (supervisor.status_page or f"http://{found.status_host}:{found.status_port}").rstrip("/")
+    return f"kcat -b {found.kafka}{security} -t detections -s value=avro -r {page}"
 
 
 @contextmanager
@@ -301,6 +346,7 @@ def run(settings: Settings, fresh: bool = False) -> int:
             workers = f"{settings.workers} worker{'s' if settings.workers != 1 else ''}"
             where = f"Kafka {supervisor.settings.kafka}, status page {supervisor.status_page or 'starting'}, state {settings.state}"
             say(f"ready after {time.monotonic() - began:.1f} s: {workers}, {where}; Ctrl-C ends it")
+            say(f"to read along: {kcat_line(supervisor)}")
         supervisor.wait()
         if supervisor.failed:
             raise UserError(supervisor.failed)

@@ -15,15 +15,17 @@ import httpx
 import orjson
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from errors import one_line
+from console.report import cell, printable_json
 from service.status.feed import Feed
 from service.status.figures import OUTCOMES, Figures
-from service.status.page import number, rate, span
+from service.status.page import clock, number, rate, span
 
 if TYPE_CHECKING:
     from settings.model import Settings
+
+LEFT = ("class", "object", "statistic", "stratum", "reason", "topic")
+"""Columns of words."""
 
 
 def ask(settings: Settings) -> dict[str, Any] | None:
@@ -58,28 +60,42 @@ def show(settings: Settings, *, as_json: bool, seconds: float) -> int:
         Console(stderr=True).print(f"no status page serves this broker: listening for {seconds:g} s", style="dim")
         snapshot = asyncio.run(listen(settings, seconds))
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(snapshot, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        sys.stdout.buffer.write(printable_json(orjson.dumps(snapshot, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)))
     else:
         render(Console(), snapshot)
     return 1 if snapshot["state"] == "down" else 0
 
 
 def render(console: Console, s: dict[str, Any]) -> None:
-    """The figures as text."""
-    console.print(Text(f"Protonova: {s['state_text']}", "bold"), f"broker {s['broker']}, listening for {span(s['uptime_s'])}")
+    """The figures as text. What records say of themselves is a cell or a `Text`: it neither drives the terminal nor is read as markup."""
+    heard = cell(f"broker {s['broker']}, listening for {span(s['uptime_s'])}")
+    console.print(cell(f"Protonova: {s['state_text']}", "bold"), heard)
     console.print(
-        f"model {s['model'] or '–'}, scoring id {s['scoring_id'] or '–'}, {s['engine'] or 'engine not heard yet'}", soft_wrap=True
+        cell(f"model {s['model'] or '–'}, scoring id {s['scoring_id'] or '–'}, {s['engine'] or 'engine not heard yet'}"), soft_wrap=True
     )
     flow = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "/s", "in all"):
         flow.add_column(name, justify="left" if not name else "right")
     for kind in OUTCOMES:
-        flow.add_row({"duplicates": "doubled"}.get(kind, kind), rate(s["rates"][kind]), number(s["totals"][kind]))
+        flow.add_row(kind, rate(s["rates"][kind]), number(s["totals"][kind]))
     console.print(flow)
     latency = s["latency_ms"]
     console.print(f"latency p50 {number(latency['p50'])} ms, p90 {number(latency['p90'])} ms, p99 {number(latency['p99'])} ms")
     console.print(f"lag {number(s['lag_total'])} packets, {s['workers_alive']} workers alive")
     for title, columns, rows in (
+        (
+            "Drift alarms",
+            ("UTC", "statistic", "stratum", "moved"),
+            [
+                (clock(a["time"]), a.get("statistic", ""), a.get("stratum", ""), f"{_moved(a.get('before'))} → {_moved(a.get('after'))}")
+                for a in s["alarms"][:10]
+            ],
+        ),
+        (
+            "Classes",
+            ("class", "detections"),
+            [(k, number(v)) for k, v in sorted(s["classes"].items(), key=lambda kv: (-kv[1], kv[0]))],
+        ),
         ("Rejected by reason", ("reason", "packets"), [(k, number(v)) for k, v in s["rejected"].items()]),
         (
             "Lag by partition",
@@ -88,14 +104,20 @@ def render(console: Console, s: dict[str, Any]) -> None:
         ),
         (
             "Last detections",
-            ("object", "class", "probability", "novelty"),
-            [(d["object_id"], d["top_class"], number(d["top_probability"], 2), number(d["novelty"], 2)) for d in s["detections"][:10]],
+            ("class", "probability", "object", "novelty"),
+            [(d["top_class"], number(d["top_probability"], 2), d["object_id"], number(d["novelty"], 2)) for d in s["detections"][:10]],
         ),
     ):
         if rows:
             table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
             for i, column in enumerate(columns):
-                table.add_column(column, justify="left" if i == 0 or column == "class" else "right")
+                table.add_column(column, justify="left" if i == 0 or column in LEFT else "right")
             for cells in rows:
-                table.add_row(*(Text(one_line(c, 60)) for c in cells))
+                table.add_row(*(cell(c, limit=60) for c in cells))
             console.print(table)
+    if not s["alarms"]:
+        console.print("no drift alarm")
+
+
+def _moved(value: object) -> str:
+    return number(float(value), 3) if isinstance(value, int | float) else "–"

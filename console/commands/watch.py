@@ -9,9 +9,9 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaConsumer
@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.arguments import class_named
+from console.report import cell, printable_json
 from errors import UserError, one_line, say
 from schemas.records.detection import Detection, to_row
 from streams.bad_records import BadRecords
@@ -79,41 +80,65 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
 
 def json_line(detection: Detection) -> bytes:
     """One line of JSON; the candid is text, for most readers of JSON round such numbers."""
-    return orjson.dumps(
-        {**to_row(detection), "candid": str(detection.candid)}, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-    )
+    row = {**to_row(detection), "candid": str(detection.candid)}
+    return printable_json(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
 
 
-def table(topic: str, rows: Sequence[Seen], total: int, since: float) -> Group:
-    """The live table: the newest detection first."""
+class Column(NamedTuple):
+    """A column of the live table."""
+
+    name: str
+    width: int
+    justify: Literal["left", "right"]
+    show: Callable[[float, Detection], Text]
+
+
+def first(d: Detection) -> tuple[str, float]:
+    """The class that is shown first, and its probability: the decision's, else the most probable at balanced classes."""
+    return (d.decision.class_name, d.decision.prior_probability) if d.decision is not None else (d.top_class, d.top_probability)
+
+
+def _certainty(d: Detection) -> str:
+    probability = first(d)[1]
+    return "bold green" if probability >= 0.8 else "bold" if probability >= 0.5 else ""
+
+
+# What matters most comes first: a narrow terminal shows the first columns only.
+COLUMNS = (
+    Column("class", 16, "left", lambda at, d: cell(first(d)[0], _certainty(d), 16)),
+    Column("prob.", 5, "right", lambda at, d: cell(f"{first(d)[1]:.2f}", _certainty(d))),
+    Column("object", 20, "left", lambda at, d: cell(d.object_id, limit=20)),
+    Column("UTC", 8, "left", lambda at, d: cell(time.strftime("%H:%M:%S", time.gmtime(at)))),
+    Column("novelty", 7, "right", lambda at, d: cell(f"{d.novelty:.2f}")),
+    Column("band", 4, "left", lambda at, d: cell(d.band, limit=4)),
+    Column("flux µJy", 9, "right", lambda at, d: cell("–" if d.flux is None or d.flux != d.flux else f"{d.flux:.1f}", limit=9)),
+    Column("points", 6, "right", lambda at, d: cell(d.n_detections, limit=6)),
+    Column("90 % set", 40, "left", lambda at, d: cell(", ".join(d.conformal_set[:3]) + " …" * (len(d.conformal_set) > 3), limit=40)),
+)
+
+
+def columns_that_fit(width: int) -> list[Column]:
+    """The first columns that have room in so many characters, with a space between them; class and probability always."""
+    fitting: list[Column] = []
+    left = width + 1
+    for column in COLUMNS:
+        left -= column.width + 1
+        if left < 0 and len(fitting) >= 2:
+            break
+        fitting.append(column)
+    return fitting
+
+
+def table(topic: str, rows: Sequence[Seen], total: int, since: float, width: int) -> Group:
+    """The live table, no wider than `width` characters: the newest detection first."""
     if not rows:
         return Group(Text(f"listening on {topic}; nothing yet. Ctrl-C ends.", "dim"))
-    shown = Table(expand=False, pad_edge=False, box=None, header_style="dim")
-    for name, justify in (
-        ("UTC", "left"),
-        ("object", "left"),
-        ("class", "left"),
-        ("prob.", "right"),
-        ("novelty", "right"),
-        ("90 % set", "left"),
-        ("band", "left"),
-        ("flux µJy", "right"),
-        ("points", "right"),
-    ):
-        shown.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    shown = Table(expand=False, pad_edge=False, box=None, padding=(0, 1, 0, 0), header_style="dim")
+    fitting = columns_that_fit(width)
+    for column in fitting:
+        shown.add_column(column.name, justify=column.justify, no_wrap=True, width=column.width)
     for at, d in reversed(rows):
-        sure = "bold green" if d.top_probability >= 0.8 else "bold" if d.top_probability >= 0.5 else ""
-        shown.add_row(
-            time.strftime("%H:%M:%S", time.gmtime(at)),
-            Text(one_line(d.object_id, 24)),
-            Text(d.top_class, sure),
-            f"{d.top_probability:.2f}",
-            f"{d.novelty:.2f}",
-            Text(", ".join(d.conformal_set[:3]) + (" …" if len(d.conformal_set) > 3 else "")),
-            d.band,
-            "–" if d.flux is None or d.flux != d.flux else f"{d.flux:.1f}",
-            str(d.n_detections),
-        )
+        shown.add_row(*(column.show(at, d) for column in fitting))
     rate = total / max(time.monotonic() - since, 1e-3)
     return Group(shown, Text(f"{total:,} detections, {rate:,.1f}/s. Ctrl-C ends.", "dim"))
 
@@ -134,7 +159,7 @@ async def _watch(settings: Settings, klass: str | None, *, json: bool, from_begi
     if not drawn:
         say(f"listening on {topic}; Ctrl-C ends it")
     live = (
-        Live(get_renderable=lambda: table(topic, tuple(rows), total, since), console=console, refresh_per_second=8)
+        Live(get_renderable=lambda: table(topic, tuple(rows), total, since, console.width), console=console, refresh_per_second=8)
         if drawn
         else nullcontext()
     )
@@ -157,9 +182,9 @@ def _line(at: float, d: Detection) -> str:
     fields: tuple[Any, ...] = (
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
         one_line(d.object_id, 40),
-        d.top_class,
-        f"{d.top_probability:.3f}",
+        one_line(first(d)[0], 40),
+        f"{first(d)[1]:.3f}",
         f"novelty={d.novelty:.3f}",
-        d.detection_id,
+        one_line(d.detection_id, 120),
     )
     return "\t".join(fields)

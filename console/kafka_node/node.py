@@ -20,7 +20,9 @@ from typing import IO, Any
 
 from console.child import Child, end_stray
 from console.claim import claim
+from console.failures import full_disk
 from console.kafka_node.jars import Progress, cache_folder, fetch
+from console.room import says_full
 from errors import UserError, one_line
 
 HOST = "127.0.0.1"
@@ -184,11 +186,14 @@ class LocalKafka:
                 [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(server)], capture_output=True, text=True, check=False
             )
             if made.returncode:
+                if says_full(made.stderr + made.stdout):
+                    raise KafkaError(full_disk(self._folder.parent))
                 raise KafkaError(f"Kafka cannot prepare {data}: {last_line(made.stderr or made.stdout)}")
         self._command = [*java, "kafka.Kafka", str(server)]
 
     def _launch(self) -> None:
         log = self._folder / "kafka.log"
+        before = log.stat().st_size if log.exists() else 0  # what earlier runs said is not this one's
         try:
             self._child = Child(self._command, log)
         except OSError as error:
@@ -199,9 +204,10 @@ class LocalKafka:
         while not answers(self.bootstrap):
             status = self._child.poll()
             if status is not None:
-                raise KafkaError(
-                    f"Kafka ended with status {status} ({last_line(_tail(log))}); its log is {log}, --fresh starts from nothing"
-                )
+                said = _tail(log, before)
+                if says_full(said):
+                    raise KafkaError(full_disk(self._folder.parent))
+                raise KafkaError(f"Kafka ended with status {status} ({last_line(said)}); its log is {log}")
             if time.monotonic() > deadline:
                 raise KafkaError(f"Kafka did not answer within {READY_WITHIN:.0f} s; its log is {log}")
             time.sleep(0.05)
@@ -258,8 +264,9 @@ def last_line(text: str) -> str:
     return one_line(lines[-1], 200) if lines else "it said nothing"
 
 
-def _tail(path: Path, size: int = 4096) -> str:
+def _tail(path: Path, start: int = 0, size: int = 16_384) -> str:
+    """The end of a log, nothing of what lies before `start`."""
     with path.open("rb") as file:
         file.seek(0, 2)
-        file.seek(max(0, file.tell() - size))
+        file.seek(max(start, file.tell() - size))
         return file.read().decode(errors="replace")

@@ -15,7 +15,10 @@ from errors import UserError
 from schemas.taxonomy import SLUGS
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe", "rejects")
+COMMANDS = (
+    "run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe",
+    "rejects", "train",
+)  # fmt: skip
 
 
 def protonova(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

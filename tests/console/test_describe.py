@@ -81,8 +81,8 @@ BAD = "name: x\ntext: y\nsky: disc\nenvironment: star\nrise: -3\ndecline: {rate:
         (("quarterly tax report",), 2, "no description means 'quarterly tax report'; there are"),
         (("kilonova", "--out", "p.txt"), 2, "--out writes .json or .safetensors"),
         (("kilonova", "--alerts", "3"), 2, "--alerts"),
-        (("kilonova", "--alerts", "20", "--against", "none.parquet"), 1, "none.parquet is not there"),
-        (("kilonova", "--bundle", "nowhere"), 1, "nowhere"),
+        (("kilonova", "--alerts", "20", "--against", "none.parquet"), 2, "none.parquet is not there"),
+        (("kilonova", "--bundle", "nowhere"), 2, "nowhere"),
         (("unseen.yaml",), 1, "unseen: none of"),
     ],
 )

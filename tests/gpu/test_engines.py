@@ -17,8 +17,9 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from gpu.eager import EagerSession  # noqa: E402
-from learning.encoder import Encoder, EncoderConfig  # noqa: E402
+from learning.encoder import Encoder  # noqa: E402
 from learning.export import bucket_difference, restore, to_onnx  # noqa: E402
+from learning.hyperparameters import EncoderConfig  # noqa: E402
 from operators.context import N_CONTEXT  # noqa: E402
 from operators.tokens import N_FEATURES  # noqa: E402
 from operators.types import F32, N_TOKENS, STAMP  # noqa: E402

@@ -14,15 +14,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from learning.train import main, recipe_numbers, without  # noqa: E402
+
 from learning.augment import Strength as Augmentation  # noqa: E402
 from learning.augment_curves import Strength, augment_curves  # noqa: E402
 from learning.dataset import NAMES, REFERENCE, Alerts, simulate, simulate_curves, thinned  # noqa: E402
-from learning.encoder import EncoderConfig  # noqa: E402
-from learning.fit import Checkpoint, Progress, fit  # noqa: E402
+from learning.fit import Checkpoint, fit  # noqa: E402
+from learning.hyperparameters import EncoderConfig, Hyperparameters  # noqa: E402
 from learning.losses import Sets, episode  # noqa: E402
 from learning.shards import Shards, WorkerError  # noqa: E402
-from learning.train import main, recipe_numbers, without  # noqa: E402
-from learning.trainee import Hyperparameters, Trainee  # noqa: E402
+from learning.trainee import Trainee  # noqa: E402
+from learning.workplace import Step  # noqa: E402
 
 CONFIG = EncoderConfig(classes=len(NAMES), width=16, channels=(4, 8, 8, 8), image=16, context=16, fold=16, hidden=32, embedding=16)
 
@@ -87,7 +89,7 @@ def test_thinning_keeps_points_in_time_order(curves: Alerts) -> None:
 
 @pytest.mark.parametrize("terms", [{}, {"contrast": 0.25}, {"clean": 0.0}, {"episodic": 0.5}, {"views": 0.3}, {"half": False}])
 def test_every_loss_trains(alerts: Alerts, curves: Alerts, terms: dict[str, float]) -> None:
-    history: list[Progress] = []
+    history: list[Step] = []
     recipe = Hyperparameters(shards=1, steps=30, batch=64, seed=3, **terms)  # type: ignore[arg-type]
     fit(alerts, CONFIG, recipe, report=history.append, curves=curves, unlabelled=curves if recipe.views else None)
     assert np.mean([p.loss for p in history[-8:]]) < 0.97 * np.mean([p.loss for p in history[:8]])
@@ -151,14 +153,14 @@ def test_a_process_that_fails_says_why(alerts: Alerts) -> None:
 def test_a_run_in_processes_that_was_cut_off_goes_on(alerts: Alerts, curves: Alerts, tmp_path: Path) -> None:
     recipe = Hyperparameters(shards=2, steps=6, batch=32, seed=1)
 
-    def stop(progress: Progress) -> None:
-        if progress.step == 4:
+    def stop(step: Step) -> None:
+        if step.step == 4:
             raise KeyboardInterrupt
 
     checkpoint = Checkpoint(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         fit(alerts, CONFIG, recipe, checkpoint, every=2, report=stop, curves=curves)
-    history: list[Progress] = []
+    history: list[Step] = []
     a = fit(alerts, CONFIG, recipe, checkpoint, every=2, report=history.append, curves=curves)
     b = fit(alerts, CONFIG, recipe, curves=curves)
     assert history[0].step == 3

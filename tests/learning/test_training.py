@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +11,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+
 from data.simulate.classes import SLUGS, STREAM_MIX  # noqa: E402
 from gpu.ort import OrtSession  # noqa: E402
 from learning import assessment  # noqa: E402
 from learning.augment import Strength, augment  # noqa: E402
 from learning.calibrate import calibrate, prior, thresholds  # noqa: E402
-from learning.dataset import NAMES, SLUG_OF, Alerts, join, simulate  # noqa: E402
-from learning.encoder import Encoder, EncoderConfig  # noqa: E402
+from learning.dataset import NAMES, Alerts, join, simulate  # noqa: E402
+from learning.encoder import Encoder  # noqa: E402
 from learning.export import compare, restore, to_onnx  # noqa: E402
-from learning.fit import Checkpoint, Progress, fit, schedule  # noqa: E402
+from learning.fit import Checkpoint, Initial, fit, schedule  # noqa: E402
+from learning.hyperparameters import LAST_LAYERS, PARTS, EncoderConfig, Hyperparameters  # noqa: E402
 from learning.losses import contrast  # noqa: E402
-from learning.train import main, steps_for  # noqa: E402
-from learning.trainee import Hyperparameters  # noqa: E402
+from learning.workplace import Step  # noqa: E402
 from operators.budget import FLOOR, quantile  # noqa: E402
 from operators.head import Views, judge  # noqa: E402
 from operators.types import CONTEXT  # noqa: E402
-from registry.bundle import load  # noqa: E402
 
 CONFIG = EncoderConfig(classes=len(NAMES), width=16, channels=(4, 8, 8, 8), image=16, context=16, fold=16, hidden=32, embedding=16)
 """A small network of the published one's kind."""
@@ -37,7 +38,7 @@ def alerts() -> Alerts:
 
 
 @pytest.fixture(scope="module")
-def model(trained: tuple[Encoder, list[Progress]]) -> bytes:
+def model(trained: tuple[Encoder, list[Step]]) -> bytes:
     return to_onnx(trained[0])
 
 
@@ -46,32 +47,32 @@ def weights(encoder: Encoder) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def trained(alerts: Alerts) -> tuple[Encoder, list[Progress]]:
-    history: list[Progress] = []
+def trained(alerts: Alerts) -> tuple[Encoder, list[Step]]:
+    history: list[Step] = []
     return fit(alerts, CONFIG, Hyperparameters(shards=1, steps=60, batch=64, seed=3), report=history.append), history
 
 
-def test_the_loss_falls(trained: tuple[Encoder, list[Progress]]) -> None:
+def test_the_loss_falls(trained: tuple[Encoder, list[Step]]) -> None:
     history = trained[1]
     first, last = (np.mean([p.loss for p in part]) for part in (history[:10], history[-10:]))
     assert last < 0.85 * first
     assert [p.step for p in history] == list(range(1, 61))
 
 
-def test_a_stopped_training_goes_on_as_if_it_had_not(alerts: Alerts, trained: tuple[Encoder, list[Progress]], tmp_path: Path) -> None:
+def test_a_stopped_training_goes_on_as_if_it_had_not(alerts: Alerts, trained: tuple[Encoder, list[Step]], tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path)
 
     class Stop(Exception):
         pass
 
-    def stop(progress: Progress) -> None:
-        if progress.step == 45:
+    def stop(step: Step) -> None:
+        if step.step == 45:
             raise Stop
 
     recipe = Hyperparameters(shards=1, steps=60, batch=64, seed=3)
     with pytest.raises(Stop):
         fit(alerts, CONFIG, recipe, checkpoint, every=20, report=stop)
-    history: list[Progress] = []
+    history: list[Step] = []
     again = fit(alerts, CONFIG, recipe, checkpoint, every=20, report=history.append)
     assert history[0].step == 41
     expected = weights(trained[0])
@@ -82,7 +83,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(alerts: Alerts, trained: tu
 def test_a_checkpoint_of_another_run_is_not_taken(alerts: Alerts, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path)
     fit(alerts, CONFIG, Hyperparameters(shards=1, steps=2, batch=32), checkpoint, every=1)
-    history: list[Progress] = []
+    history: list[Step] = []
     fit(alerts, CONFIG, Hyperparameters(shards=1, steps=2, batch=32, seed=1), checkpoint, report=history.append)
     assert len(history) == 2
 
@@ -103,7 +104,7 @@ def test_missing_modalities_give_finite_answers(alerts: Alerts, model: bytes, go
     assert np.isfinite(answer.logits).all()
 
 
-def test_the_export_is_the_network(alerts: Alerts, trained: tuple[Encoder, list[Progress]], model: bytes) -> None:
+def test_the_export_is_the_network(alerts: Alerts, trained: tuple[Encoder, list[Step]], model: bytes) -> None:
     agreement = compare(trained[0], model, *alerts.inputs())
     assert agreement.cosine > 0.99999
     assert agreement.same_label >= 0.999
@@ -113,7 +114,7 @@ def test_the_export_is_the_network(alerts: Alerts, trained: tuple[Encoder, list[
         np.testing.assert_array_equal(value, weights(trained[0])[name])
 
 
-def test_the_export_is_the_same_twice_and_tells_nothing_of_this_machine(trained: tuple[Encoder, list[Progress]], model: bytes) -> None:
+def test_the_export_is_the_same_twice_and_tells_nothing_of_this_machine(trained: tuple[Encoder, list[Step]], model: bytes) -> None:
     assert model == to_onnx(trained[0])
     assert b"site-packages" not in model
     assert str(Path(__file__).parents[2]).encode() not in model
@@ -126,7 +127,7 @@ def test_restore_refuses_other_files() -> None:
         restore(onnx.helper.make_model(graph).SerializeToString())
 
 
-def test_padding_does_not_change_an_alert(alerts: Alerts, trained: tuple[Encoder, list[Progress]]) -> None:
+def test_padding_does_not_change_an_alert(alerts: Alerts, trained: tuple[Encoder, list[Step]]) -> None:
     """What stands in the padding is not read: only the valid flag counts."""
     tokens, stamps, context = (torch.from_numpy(a) for a in alerts.take(slice(0, 50)).inputs())
     short = tokens[..., -1].sum(dim=1) < 40
@@ -285,39 +286,46 @@ def test_calibration_error_of_a_perfect_and_of_a_boasting_model() -> None:
     assert assessment.calibration_error(np.full(1000, 0.99), np.arange(1000) % 2 == 0) == pytest.approx(0.49, abs=0.01)
 
 
-@pytest.mark.parametrize("wrong", [["--steps", "0"], ["--minutes", "nan"], ["--seed", "-1"], ["--out", ""], ["--processes", "0"]])
-def test_flags_that_make_no_sense_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(wrong)
-    assert wrong[0] in capsys.readouterr().err.splitlines()[-1]
+def test_a_training_goes_on_from_given_weights_and_what_is_not_trainable_stays(
+    alerts: Alerts, trained: tuple[Encoder, list[Step]], tmp_path: Path
+) -> None:
+    """From the weights of 60 steps the first loss is where they had brought it; frozen parts keep every bit, through a stop, too."""
+    initial = Initial(trained[0], "0" * 64)
+    before = weights(trained[0])
+    hyper = Hyperparameters(shards=2, steps=6, batch=64, seed=8, learning_rate=4e-4)
+    history: list[Step] = []
+    everything = weights(fit(alerts, CONFIG, hyper, report=history.append, apart=False, initial=initial))
+    fresh: list[Step] = []
+    fit(alerts, CONFIG, dataclasses.replace(hyper, steps=1), report=fresh.append, apart=False)
+    assert history[0].loss < 0.85 * fresh[0].loss
+    assert all((everything[name] != before[name]).any() for name in ("recurrent.weight_hh_l0", "fuse.0.weight", "direction"))
+    np.testing.assert_array_equal(weights(trained[0])["direction"], before["direction"])  # the caller's network is not touched
+
+    class Stop(Exception):
+        pass
+
+    def stop(step: Step) -> None:
+        if step.step == 4:
+            raise Stop
+
+    def last_layers(report: Callable[[Step], None], checkpoint: Checkpoint | None, apart: bool) -> Encoder:
+        return fit(alerts, CONFIG, hyper, checkpoint, 2, report, apart=apart, initial=initial, trainable=LAST_LAYERS)
+
+    whole = weights(last_layers(lambda step: None, None, False))
+    checkpoint = Checkpoint(tmp_path)
+    with pytest.raises(Stop):
+        last_layers(stop, checkpoint, False)
+    again = weights(last_layers(lambda step: None, checkpoint, False))
+    apart = weights(last_layers(lambda step: None, None, True))
+    for name, value in whole.items():
+        if name.partition(".")[0] in LAST_LAYERS:
+            assert (value != before[name]).any(), name
+        else:
+            np.testing.assert_array_equal(value, before[name], err_msg=name)
+        np.testing.assert_allclose(again[name], value, atol=1e-6, err_msg=name)
+        np.testing.assert_array_equal(apart[name], value, err_msg=name)
 
 
-def test_a_folder_of_other_things_is_refused_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "thesis.tex").write_text("years")
-    assert main(["--out", str(tmp_path)]) == 1
-    assert "thesis.tex" in capsys.readouterr().err
-
-
-def test_minutes_become_steps() -> None:
-    assert steps_for(20, 120_000) > 2000
-    assert steps_for(20, 120_000) == steps_for(20, 120_000)
-    assert steps_for(1, 120_000) == 50
-
-
-def test_wrong_options_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--alerts", "10"])
-    assert "--alerts must be 360 at least" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_whole_command(tmp_path: Path) -> None:
-    out = tmp_path / "bundle"
-    arguments = ["--steps", "60", "--alerts", "1500", "--curves", "600", "--processes", "1", "--out", str(out), "--real", str(tmp_path)]
-    assert main(arguments) == 0
-    bundle = load(out)
-    assert bundle.classes == SLUGS
-    assert bundle.kinds == NAMES
-    np.testing.assert_array_equal(bundle.head.zero_shot.argmax(axis=1)[SLUG_OF >= 0], SLUG_OF[SLUG_OF >= 0])
-    assert bundle.manifest.figures["export"]["bucket_difference"] == 0.0
-    assert bundle.manifest.figures["demo"]["macro"]["5+"] > 0.1
+def test_the_parts_of_the_encoder_are_named_once() -> None:
+    assert {name.partition(".")[0] for name, _ in Encoder(CONFIG).named_parameters()} == set(PARTS)
+    assert set(LAST_LAYERS) < set(PARTS)

@@ -1,0 +1,212 @@
+"""From a plan to a bundle: simulate, train, export, calibrate, evaluate, write. Read `train` first.
+
+`Plan` (what decides the network), `Workplace` (where and how it is made) → `registry.bundle.Bundle`
+
+The plan's number of steps is fixed before the first, never by the clock, so that a seed gives the same network on a slow machine too. A
+run that was cut off goes on from its last checkpoint. Nothing here knows a terminal, a clock or a network: `console.commands.train` is
+the command, and the trainer of the stream calls the same function.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.simulate.classes import SLUGS
+from errors import InternalError
+from gpu.ort import OrtSession
+from learning.dataset import NAMES, Alerts, kept, simulate, simulate_curves
+from learning.encoder import Encoder
+from learning.export import compare, restore, to_onnx
+from learning.fit import Checkpoint, Initial, fit
+from learning.hyperparameters import EncoderConfig
+from learning.losses import has_bfloat16
+from learning.plan import BY_THE_INPUTS, SHA256, Plan, PlanError
+from learning.recalibrate import (
+    DEMO,
+    HELD_CURVES,
+    HELD_OUT,
+    TRAINING,
+    assess,
+    demo_alerts,
+    fit_head,
+    golden_of,
+    held_out_alerts,
+    held_out_curves,
+)  # fmt: skip
+from learning.workplace import Progress, Unattended, Workplace
+from operators.budget import ALERTS_A_NIGHT
+from registry.bundle import PUBLISHED, Bundle, BundleError, Parts, load, refuse, save
+from schemas.taxonomy import TAXONOMY
+
+LEAST_HELD_OUT = 60
+"""Alerts a class of the stream to calibrate with; a quarter of the training set if that is more, `recalibrate.HELD_OUT` at most."""
+LEAST_AGREEMENT = 0.999
+"""Of the exported network with the trained one: cosine of the embeddings, share of equal labels."""
+
+
+def train(plan: Plan, workplace: Workplace, progress: Progress | None = None) -> Bundle:
+    """Make a bundle.
+
+    Parameters
+    ----------
+    plan : Plan
+    workplace : Workplace
+    progress : Progress, optional
+        Who follows; nobody by default.
+
+    Returns
+    -------
+    Bundle
+        As written and read back; its manifest holds the plan.
+
+    Raises
+    ------
+    PlanError
+        `Plan.start_from` is not a bundle that this plan can go on from.
+    BundleError
+        `Workplace.out` holds something else than a bundle, or the parts do not fit.
+    FloatingPointError
+        The loss is no longer finite.
+    learning.shards.WorkerError
+        A training process ended before its time.
+    OSError
+        Something cannot be written.
+    """
+    progress = progress or Unattended()
+    refuse(workplace.out)  # now, not after twenty minutes
+    initial = _initial(plan)
+    workplace.checkpoint.mkdir(parents=True, exist_ok=True)
+    data = _Sets.of(plan, workplace, progress)
+    encoder = _fit(plan, workplace, data, initial, progress)
+    progress.stage(f"{encoder.count():,} parameters; exporting")
+    model = to_onnx(encoder)
+    inputs = data.held_out.take(slice(0, 1000)).inputs()
+    agreement = compare(encoder, model, *inputs)
+    if min(agreement.cosine, agreement.same_label) < LEAST_AGREEMENT:
+        raise InternalError(f"the exported network is not the trained one: {agreement}")
+    session = OrtSession(model)
+    head, reference = fit_head(data.held_out, data.held_curves, session)
+    size = min(DEMO, held_out_size(plan))
+    progress.stage(f"evaluating on {size:,} alerts of the demo's population")
+    found = assess(demo_alerts(size, plan.seed, workplace), session, head, workplace.real, progress)
+    kept_plan = plan.resolved(initial.sha256 if initial is not None else None)
+    manifest = {
+        "classes": SLUGS,
+        "kinds": NAMES,
+        "taxonomy": TAXONOMY,
+        "encoder": json.loads(encoder.config.to_json()),
+        "parameters": encoder.count(),
+        "created_by": "protonova train",
+        "created_on": workplace.created_on,
+        "command": command_of(kept_plan),
+        "seed": plan.seed,
+        "stream": {"alerts_a_night": ALERTS_A_NIGHT},
+        "figures": found | {"export": asdict(agreement), "recipe": asdict(plan.numbers())},
+        "plan": kept_plan.record(),
+    }
+    bundle = save(workplace.out, Parts(manifest, model, head, reference, golden_of(data.held_out, session, head)))
+    progress.stage("done")
+    return bundle
+
+
+def command_of(plan: Plan) -> str:
+    """The command that a plan is, as the manifest and the model card name it."""
+    words = [f"--{name.replace('_', '-')} {getattr(plan, name)}" for name in ("steps", "alerts", "curves", "seed")]
+    words += [f"--without {kind}" for kind in plan.without]
+    words += [f"--start-from {plan.start_from}"] if plan.start_from is not None else []
+    words += [f"--trainable {part}" for part in plan.trainable]
+    for flag, numbers in (("set", plan.hyperparameters), ("augment", plan.augmentation), ("missing", plan.missing), ("size", plan.encoder)):
+        words += [f"--{flag} {name}={_plain(value)}" for name, value in numbers.items()]
+    return " ".join(["protonova train", *words])
+
+
+def _plain(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(int(value) if isinstance(value, bool) else value)
+
+
+def without(alerts: Alerts, kinds: Sequence[str]) -> Alerts:
+    """All but some kinds: what an encoder that never saw them is trained on."""
+    return alerts.take(~np.isin(alerts.label, [NAMES.index(kind) for kind in kinds])) if kinds else alerts
+
+
+def _initial(plan: Plan) -> Initial | None:
+    """The encoder to go on from."""
+    if plan.start_from is None:
+        return None
+    folder = PUBLISHED if plan.start_from == "published" else Path(plan.start_from)
+    if not folder.is_dir() and SHA256.fullmatch(plan.start_from):
+        raise PlanError("start_from", "names a bundle by its sha256: give the folder where it lies")
+    try:
+        bundle = load(folder)
+        encoder = restore(bundle.encoder)
+    except (BundleError, ValueError) as error:
+        raise PlanError("start_from", f"is not a bundle that can be trained further: {error}") from None
+    if bundle.kinds != NAMES:
+        raise PlanError("start_from", f"knows other kinds than are simulated now ({len(bundle.kinds)} and {len(NAMES)}): train from a seed")
+    if not _same_inputs(encoder.config):
+        raise PlanError("start_from", "reads other inputs than the operators make now: train from a seed")
+    return Initial(encoder, bundle.sha256)
+
+
+def _same_inputs(config: EncoderConfig) -> bool:
+    now = asdict(EncoderConfig(classes=len(NAMES)))
+    return all(asdict(config)[name] == now[name] for name in BY_THE_INPUTS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sets:
+    """Simulated alerts and curves; training, calibration and evaluation never share one."""
+
+    alerts: Alerts
+    curves: Alerts | None
+    held_out: Alerts
+    held_curves: Alerts
+
+    @classmethod
+    def of(cls, plan: Plan, workplace: Workplace, progress: Progress) -> _Sets:
+        size, seed, processes = held_out_size(plan), plan.seed, workplace.processes
+        progress.stage(f"simulating {plan.alerts:,} alerts to train on and {size:,} to calibrate with")
+        first = TRAINING.of(seed)
+        alerts = kept(workplace.file("alerts", plan.alerts, seed), lambda: simulate(plan.alerts, first, processes=processes))
+        held_out = held_out_alerts(size, seed, workplace)
+        held_curves = held_out_curves(HELD_CURVES, seed, workplace)
+        if not plan.curves:
+            return cls(without(alerts, plan.without), None, held_out, held_curves)
+        progress.stage(f"simulating {plan.curves:,} light curves")
+        curves = kept(workplace.file("curves", plan.curves, seed), lambda: simulate_curves(plan.curves, first, processes=processes))
+        return cls(without(alerts, plan.without), without(curves, plan.without), held_out, held_curves)
+
+
+def held_out_size(plan: Plan) -> int:
+    """Alerts that calibrate the head."""
+    return min(HELD_OUT, max(plan.alerts // 4, LEAST_HELD_OUT * len(SLUGS)))
+
+
+def _fit(plan: Plan, workplace: Workplace, data: _Sets, initial: Initial | None, progress: Progress) -> Encoder:
+    numbers = plan.numbers()
+    config = plan.config() if initial is None else initial.encoder.config
+    slow = numbers.half and not has_bfloat16("cpu")
+    progress.stage(
+        f"training {numbers.steps:,} steps of {numbers.batch}"
+        f"{f', from the bundle {initial.sha256[:16]}' if initial is not None else ''}"
+        f"{', in float32: this processor has no bfloat16' if slow else ''}"
+    )
+    checkpoint = Checkpoint(workplace.checkpoint)
+    if workplace.fresh:
+        checkpoint.clear()
+    return fit(
+        data.alerts,
+        config,
+        numbers,
+        checkpoint,
+        report=progress.step,
+        strength=plan.strength(),
+        curves=data.curves,
+        initial=initial,
+        trainable=plan.trainable,
+    )
