@@ -6,12 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from errors import nearest, one_line, usage
-from schemas.taxonomy import CLASSES, slug_of
+from schemas.taxonomy import CLASSES, RESERVED, slug_of
 
 STDIN = "-"
 TOPIC_URL = "kafka://"
-NOT_CLASSES = frozenset({"private", "shadow", "anomaly"})
-"""Topics below `detections.` that belong to no class."""
 
 
 def existing(paths: Iterable[str | Path | None], what: str) -> None:
@@ -57,7 +55,7 @@ def class_named(text: str, known: Sequence[str]) -> str:
     for slug in (text.strip(), slug_of(text) or ""):
         if slug.casefold() in by_slug:
             return by_slug[slug.casefold()]
-    classes = sorted(set(known) - NOT_CLASSES)
+    classes = sorted(set(known) - RESERVED)
     names = {slug: slug for slug in classes}
     for entry in CLASSES:
         if entry.slug in names:

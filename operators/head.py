@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from operators.kernels.head import fill_known
 from operators.namespace import array_namespace, to_host
 from operators.types import Array
 
@@ -163,17 +164,18 @@ def judge(views: Views, head: Head) -> Judged:
     head : Head
     """
     xp = array_namespace(*views)
-    seen = see(views, head.centre, head.kind_scale)
-    cosine = product(seen.unit, head.prototypes)
-    known = softmax(scores(seen, head, cosine), head.temperature)
-    distance = 1 - xp.max(cosine, axis=1)
+    if xp is np and all(column.dtype == np.float32 for column in views):
+        score, cosine, answer = fill_known(views, head, LEAST, LOWEST, NAMED)
+    else:
+        score, cosine, answer = known_array(views, head)
+    k = head.prototypes.shape[0]
+    distance = 1 - xp.max(cosine[:, :k], axis=1)
     novelty = 1 / (1 + xp.exp(-xp.clip((distance - head.novelty_location) / head.novelty_scale, -30.0, 30.0)))
+    known = xp.exp(log_softmax(score))
     probability = xp.concat([known * (1 - novelty)[:, None], novelty[:, None]], axis=1)
     if head.taught:
-        probability = _with_taught(probability, product(seen.view, head.taught_weights), head)
-        novelty = probability[:, -1]
-        cosine = xp.concat([cosine, product(seen.unit, head.taught_prototypes)], axis=1)
-        distance = 1 - xp.max(cosine, axis=1)
+        probability = _with_taught(probability, answer, head)
+        novelty, distance = probability[:, -1], 1 - xp.max(cosine, axis=1)
     weighted = probability * (whole_prior(head) * probability.shape[1])
     prior_probability = weighted / xp.sum(weighted, axis=1, keepdims=True)
     inside = conformal_set(probability, xp.max(head.taught_conformal) if head.taught else head.conformal)
@@ -192,6 +194,17 @@ def whole_prior(head: Head) -> Array:
 def whole_thresholds(head: Head) -> Array:
     """(k + t,) of the known classes and of the taught ones."""
     return array_namespace(head.thresholds).concat([head.thresholds, head.taught_thresholds])
+
+
+def known_array(views: Views, head: Head) -> tuple[Array, Array, Array]:
+    """Scores over the temperature (n, k), cosines to known and taught prototypes (n, k + t), answers of the taught classes (n, t), in any
+    namespace: the oracle of the kernel."""
+    xp = array_namespace(*views)
+    seen = see(views, head.centre, head.kind_scale)
+    cosine = product(seen.unit, head.prototypes)
+    score = scores(seen, head, cosine) / head.temperature
+    taught = product(seen.unit, head.taught_prototypes)
+    return score, xp.concat([cosine, taught], axis=1), product(seen.view, head.taught_weights)
 
 
 def _with_taught(probability: Array, answer: Array, head: Head) -> Array:
@@ -214,25 +227,11 @@ def conformal_scores(probability: Array) -> Array:
     Source: adaptive prediction sets, Romano, Sesia & Candès 2020, without randomisation. The class's own probability is left out, so
     that the most probable one scores 0 and always belongs: with it in, sure alerts would belong by exception and the sets cover too much.
     """
-    xp = array_namespace(probability)
-    if xp is np:
-        return _sorted_scores(probability)
+    xp: Any = array_namespace(probability)
     above = probability[:, None, :] > probability[:, :, None]
+    if xp is np:
+        return np.einsum("nij,nj->ni", above.astype(probability.dtype), probability)
     return xp.sum(xp.where(above, probability[:, None, :], xp.asarray(0.0, dtype=probability.dtype)), axis=2)
-
-
-def _sorted_scores(probability: Array) -> Array:
-    """The same by a sort and a running sum, where the comparison of all with all takes k squared; equal classes score alike."""
-    order = np.argsort(-probability, axis=1, kind="stable")
-    ranked = np.take_along_axis(probability, order, axis=1)
-    above = np.zeros_like(ranked)
-    np.cumsum(ranked[:, :-1], axis=1, out=above[:, 1:])
-    tied = ranked[:, 1:] == ranked[:, :-1]
-    for column in np.flatnonzero(tied.any(axis=0)) + 1:  # seldom
-        above[:, column] = np.where(tied[:, column - 1], above[:, column - 1], above[:, column])
-    out = np.empty_like(above)
-    np.put_along_axis(out, order, above, axis=1)
-    return out
 
 
 def conformal_set(probability: Array, quantile: Array) -> Array:
@@ -252,8 +251,9 @@ def prototype(embedding: Array, centre: Array) -> Array:
 
 def unit_rows(x: Array) -> Array:
     """Bring each row to length 1; (…, E) → (…, E)."""
-    xp = array_namespace(x)
-    return x / xp.clip(xp.sqrt(xp.sum(x**2, axis=-1, keepdims=True)), 1e-6, None)
+    xp: Any = array_namespace(x)
+    square = np.einsum("...e,...e->...", x, x)[..., None] if xp is np else xp.sum(x**2, axis=-1, keepdims=True)
+    return x / xp.clip(xp.sqrt(square), 1e-6, None)
 
 
 def softmax(score: Array, temperature: Array) -> Array:

@@ -59,11 +59,29 @@ class Support:
 
 def solve(support: Support) -> Weights:
     """Weights of the formula from K examples a class (`operators.head.scores`)."""
+    return _weights(support, ridge(support.seen.view, support.label) if support.ridge else None)
+
+
+def left_out(support: Support) -> Array:
+    """Scores of each example as if it had not been among the examples; (…, m, k)."""
+    xp = array_namespace(*support.seen)
+    sums, label, unit = _sums(support), support.label, support.seen.unit
+    # The own class's sum loses the example: of the k cosines only that one changes.
+    own = unit_rows(label @ sums - unit)
+    cosine = product(unit, unit_rows(sums)) * (1 - label) + xp.sum(unit * own, axis=-1, keepdims=True) * label
+    fitted = ridge(support.seen.view, label) if support.ridge else None
+    score = scores(support.seen, _weights(support, fitted), cosine)
+    if fitted is None:
+        return score
+    _, answer = view_weights(support.shots, unseen=support.unseen)
+    return score + answer * (fitted.left_out - fitted.fitted)
+
+
+def _weights(support: Support, fitted: Ridge | None) -> Weights:
     xp, k = array_namespace(*support.seen), support.label.shape[-1]
     ones, zeros = xp.ones(k, dtype=support.label.dtype), xp.zeros(k, dtype=support.label.dtype)
     zero_shot_weight, answer = view_weights(support.shots, unseen=support.unseen)
     kinds, view = support.seen.log_kinds.shape[-1], support.seen.view
-    fitted = ridge(view, support.label) if support.ridge else None
     return Weights(
         prototypes=unit_rows(_sums(support)),
         zero_shot=xp.zeros((kinds, k), dtype=support.label.dtype) if support.zero_shot is None else support.zero_shot,
@@ -72,22 +90,6 @@ def solve(support: Support) -> Weights:
         ridge=xp.zeros((*view.shape[:-2], k, view.shape[-1]), dtype=view.dtype) if fitted is None else answer * fitted.weight,
         offset=zeros if fitted is None else -answer * fitted.at_mean,
     )
-
-
-def left_out(support: Support) -> Array:
-    """Scores of each example as if it had not been among the examples; (…, m, k)."""
-    sums, label, unit = _sums(support), support.label, support.seen.unit
-    # The own class's sum loses the example: of the k cosines only that one changes.
-    own = unit_rows(label @ sums - unit)
-    xp = array_namespace(*support.seen)
-    cosine = product(unit, unit_rows(sums)) * (1 - label) + xp.sum(unit * own, axis=-1, keepdims=True) * label
-    weights = solve(support)
-    score = scores(support.seen, weights, cosine)
-    if not support.ridge:
-        return score
-    _, answer = view_weights(support.shots, unseen=support.unseen)
-    fitted = ridge(support.seen.view, label)
-    return score + answer * (fitted.left_out - fitted.fitted)
 
 
 def view_weights(shots: int, *, unseen: bool) -> tuple[float, float]:

@@ -64,6 +64,8 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
     if embedding is not None:
         size, coded = 2 * embedding.shape[1], np.asarray(state.fetch(embedding)).astype("<f2").tobytes()
 
+    reference_id = state.reference.id if state.reference.catalogues else None
+
     detections = []
     for i in range(len(batch)):
         packet = packet_id(batch.survey[i], batch.candid[i], batch.digest[i])
@@ -101,6 +103,9 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
                 model=state.model,
                 engine=state.engine,
                 scoring_id=state.scoring_id,
+                encoder_id=state.encoder.id,
+                head_id=state.head.id,
+                reference_id=reference_id,
                 taxonomy=state.taxonomy,
                 embedding=coded[i * size : (i + 1) * size],
             )

@@ -30,6 +30,7 @@ from errors import UserError
 from operators.features import COMPARABLE
 from operators.head import ARRAYS, Head, Views, head_of
 from operators.taught import Reference
+from schemas.taxonomy import class_name_problem
 
 FORMAT: Literal[3] = 3
 PUBLISHED = Path(__file__).parent / "published"
@@ -295,6 +296,9 @@ def _check(folder: Path, bundle: Bundle) -> None:
     k, m, simulated = len(bundle.classes), len(golden.tokens), len(bundle.manifest.kinds)
     if len(set(bundle.classes)) != k or len(set(bundle.manifest.kinds)) != simulated:
         raise BundleError(f"{folder}: a class or a kind is named twice")
+    for name in bundle.classes:
+        if (problem := class_name_problem(name)) is not None:
+            raise BundleError(f"{folder}: {problem}")
     width = head.centre.shape[-1] if head.centre.ndim == 1 else -1
     view = width + simulated + COMPARABLE
     known = bundle.reference

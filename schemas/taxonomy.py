@@ -8,6 +8,7 @@ narrow, the next wider one stands; None: it has none.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 TAXONOMY = "protonova-1"
@@ -59,6 +60,29 @@ _ALIASES: dict[str, str] = {
     "eb": "eclipsing-binary", "ea": "eclipsing-binary", "ew": "eclipsing-binary", "cvnova": "cv", "nova": "cv", "dwarfnova": "cv",
     "cataclyv": "cv", "mira": "lpv", "lpv": "lpv", "sso": "asteroid", "solarsystemmpc": "asteroid", "solarsystemcandidate": "asteroid",
 }  # fmt: skip
+
+
+RESERVED: frozenset[str] = frozenset(
+    {"private", "shadow", "anomaly", "public", "all", "any", "other", "none", "null", "unknown", "unseen", "novel", "rejected", "duplicate",
+     "detections", "embeddings", "candidates", "alerts", "latest", "default", "test", "class", "classes", "true", "false", "nan"}
+)  # fmt: skip
+"""Names that no class may have: topics below `detections.` that belong to none, and words that mean something else elsewhere."""
+LONGEST_SLUG = 64
+"""A topic's name has 249 characters at most, and the name of a class is a part of several [characters]."""
+_SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
+
+
+def class_name_problem(name: str) -> str | None:
+    """Why a class cannot have a name, in one sentence; None: it can.
+
+    For the classes of a bundle and for those that are taught: a class's name becomes a topic, `detections.<name>`, and a word of records.
+    """
+    shown = "".join(c if c.isprintable() else "?" for c in name[:LONGEST_SLUG])
+    if not _SLUG.fullmatch(name):
+        return f"{shown!r} cannot be a class: small letters, digits and single hyphens between them, a letter first"
+    if len(name) > LONGEST_SLUG:
+        return f"{shown!r}… cannot be a class: it has {len(name)} characters, {LONGEST_SLUG} are the most"
+    return f"{name!r} cannot be a class: the word means something else here" if name in RESERVED else None
 
 
 def slug_of(label: str) -> str | None:

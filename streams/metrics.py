@@ -32,3 +32,5 @@ LAG = Gauge("protonova_worker_lag_packets", "Packets not yet committed, of the p
 WAITING = Gauge("protonova_worker_waiting", "1 while the worker waits for the schema registry")
 # Which state scores.
 SCORING = Info("protonova_worker_scoring", "What the scores depend on: scoring_id, model, engine")
+# How often another state took over: after each, scores may differ for a reason.
+SWAPS = Counter("protonova_worker_swaps", "How often another state took over from the next batch on")

@@ -5,11 +5,12 @@ alerts.* ──► Batcher (ingest) ──► Detector (detect) ──► Delive
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,23 +19,21 @@ import faust
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from pipeline.score import score
 from schemas.records import codec
-from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from settings.private import private_folder
 from streams import metrics
 from streams.agents.batcher import Batcher
-from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Scored, Scorer
+from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Scored
 from streams.agents.reject_limits import RejectLimitError, RejectLimits
 from streams.kafka import topics
 from streams.kafka.liveness import Liveness
 from streams.kafka.producer import Deliverer, producer_options
 from streams.kafka.transport import PromptTransport
+from streams.scorer import Scorer, StateHolder
 from streams.telemetry import Tally
 
 if TYPE_CHECKING:
-    from pipeline.state import ScoringState
     from settings.model import Settings
 
 log = structlog.get_logger(__name__)
@@ -53,42 +52,6 @@ FETCH_BYTES = 2 * 1024 * 1024
 """Of a partition at once; 16 MB cost half as much again in copies [bytes]."""
 
 
-class Pipeline:
-    """The pure function with its state, as the detector wants it."""
-
-    def __init__(self, state: ScoringState) -> None:
-        self.state = state
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Slugs of the classes."""
-        return self.state.classes
-
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        """Class → least probability under the stream prior for the class's topic."""
-        return self.state.thresholds
-
-    @property
-    def scoring_id(self) -> str:
-        """What the scores depend on besides the packet."""
-        return self.state.scoring_id
-
-    @property
-    def model(self) -> str:
-        """The bundle's sha256, its beginning."""
-        return self.state.model
-
-    @property
-    def engine(self) -> str:
-        """Which engine runs the network."""
-        return self.state.engine
-
-    def __call__(self, packets: Sequence[bytes]) -> Sequence[Detection | Rejected]:
-        """Score packets."""
-        return score(packets, self.state)
-
-
 class Flow:
     """What happens to packets between the stream and the acknowledgement.
 
@@ -103,12 +66,14 @@ class Flow:
     """
 
     def __init__(self, settings: Settings, scorer: Scorer, worker: str, on_fatal: Callable[[int, str], None]) -> None:
-        self._settings, self._scorer, self._on_fatal = settings, scorer, on_fatal
-        self.tally = Tally(worker, scorer.scoring_id, scorer.model, scorer.engine, time.time())
+        self._settings, self._on_fatal = settings, on_fatal
+        self.states = StateHolder(scorer)
+        self.tally = Tally(worker, self.states, time.time())
+        self._swapping = asyncio.Lock()
         # One thread: batches are scored in their order, and the network's own threads are its engine's affair.
         self._executor = ThreadPoolExecutor(1, "score")
         limits = RejectLimits(settings.reject_consecutive, settings.reject_ratio, settings.reject_window)
-        self._detector = Detector(scorer, Duplicates(settings.remembered), self._executor, limits)
+        self._detector = Detector(self.states, Duplicates(settings.remembered), self._executor, limits)
         self.producer: AIOKafkaProducer | None = None
         self._batcher: Batcher[Incoming, Scored] | None = None
 
@@ -119,7 +84,7 @@ class Flow:
             await producer.start()
             self.producer = producer
             encode = partial(codec.encode_both, container=self._settings.container_output)
-            deliverer = Deliverer(producer, lambda: self._scorer.thresholds, encode)
+            deliverer = Deliverer(producer, encode)
             self._batcher = Batcher(
                 self._settings.batch_size,
                 self._settings.batch_wait_ms / 1000,
@@ -128,6 +93,29 @@ class Flow:
                 self._acknowledge,
                 self._failed,
             )
+
+    async def swap(self, scorer: Scorer) -> Scorer:
+        """Score by another state from the next batch on; returns the one before.
+
+        The topics of its classes are made first, and known to the producer: no delivery has to wait for one.
+
+        Parameters
+        ----------
+        scorer : Scorer
+            Built and warm (`streams.scorer.prepare`).
+
+        Raises
+        ------
+        aiokafka.errors.KafkaError
+            A topic cannot be made; the state before goes on.
+        """
+        async with self._swapping:
+            new = scorer.thresholds.keys() - self.states.current.thresholds.keys()
+            if new:
+                await topics.declare_classes(self._settings, sorted(new))
+                if self.producer is not None:
+                    await asyncio.gather(*(self.producer.partitions_for(topics.class_topic(name)) for name in new))
+            return self.states.swap(scorer)
 
     async def run(self, stream: Any) -> None:
         """Take packets off the stream for as long as it lasts."""
@@ -161,12 +149,13 @@ class Flow:
         now_ms = time.time() * 1000
         metrics.BATCH.observe(len(packets))
         metrics.COMPUTE.observe(scored.compute_s)
-        self.tally.batch(len(packets), scored.compute_s)
+        tally = self.tally.of(scored.scorer)
+        tally.batch(len(packets), scored.compute_s)
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             packet.event.ack()
             survey = packet.topic.rpartition(".")[2]
             latency_ms = max(0.0, now_ms - packet.appended_ms)
-            self.tally.packet(survey, outcome.result, latency_ms)
+            tally.packet(survey, outcome.result, latency_ms)
             metrics.LATENCY.observe(latency_ms / 1000)
             if isinstance(outcome.result, Rejected):
                 metrics.PACKETS.labels(survey, "rejected").inc()
@@ -252,8 +241,8 @@ def make_app(
 async def publish_telemetry(flow: Flow) -> None:
     """Send the tally of the last second, if there is something to say."""
     if flow.producer is not None:
-        summary, scores = flow.tally.take(time.time())
-        if summary is not None:
+        summaries, scores = flow.tally.take(time.time())
+        for summary in summaries:
             await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=codec.encode(summary))
         for stratum in scores:
             await flow.producer.send(topics.TELEMETRY, key=stratum.worker.encode(), value=codec.encode(stratum))

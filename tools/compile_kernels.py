@@ -30,9 +30,11 @@ def operators() -> None:
 
     from operators.context import context
     from operators.features import features
+    from operators.head import Views, judge
     from operators.stamps import stamps
     from operators.tokens import tokens
     from operators.types import MAX_POINTS
+    from registry.bundle import load
     from schemas.surveys.columns import Columns
 
     columns = Columns(1)
@@ -59,6 +61,8 @@ def operators() -> None:
     batch = columns.batch()
     for operator in (tokens, stamps, context, features):
         operator(batch)
+    known = load()
+    judge(Views(known.golden.embedding, known.golden.logits, known.golden.named), known.head)
 
 
 def sky() -> None:

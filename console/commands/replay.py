@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from settings.model import Settings
-    from streams.agents.detector import Scorer
+    from streams.scorer import Scorer
 
 Named = tuple[str, bytes]
 """Where a packet comes from, and the packet."""
@@ -169,11 +169,12 @@ def outcomes(
         Origins and what became of them; None is a double.
     """
     from streams.agents.detector import Detector, Duplicates, Incoming
+    from streams.scorer import StateHolder
 
     source = iter(packets)
     loop = asyncio.new_event_loop()
     with ThreadPoolExecutor(1) as executor:
-        detector = Detector(scorer, Duplicates(remembered), executor, patience=REGISTRY_TRIES)
+        detector = Detector(StateHolder(scorer), Duplicates(remembered), executor, patience=REGISTRY_TRIES)
         try:
             while batch := list(islice(source, batch_size)):
                 incoming = [Incoming(packet, "", 0, 0, 0, ()) for _, packet in batch]

@@ -104,7 +104,7 @@ def read_header(packet: bytes, codecs: Sequence[str] = CODECS) -> tuple[str, byt
     return codec, metadata[b"avro.schema"], at
 
 
-def read_body(packet: bytes, at: int, codec: str) -> tuple[bytes, int, int]:
+def read_body(packet: bytes, at: int, codec: str, most: int = MAX_PACKET) -> tuple[bytes, int, int]:
     """The one record of a container.
 
     Parameters
@@ -112,6 +112,7 @@ def read_body(packet: bytes, at: int, codec: str) -> tuple[bytes, int, int]:
     packet : the whole container
     at : where the sync marker of the header begins
     codec : one of `CODECS`
+    most : bytes that the record may inflate to
 
     Returns
     -------
@@ -135,7 +136,7 @@ def read_body(packet: bytes, at: int, codec: str) -> tuple[bytes, int, int]:
         if count > 1 or (count and found):
             raise PacketError("many_records", "the container holds more than one record; a packet is one alert")
         if count:
-            found = (packet, at, end) if codec == "null" else inflate(packet[at:end], codec)
+            found = (packet, at, end) if codec == "null" else inflate(packet[at:end], codec, most)
         at = end + SYNC
     else:
         if at != len(packet):

@@ -41,6 +41,7 @@ from schemas.records.score_summary import ScoreSummary
 from schemas.records.source_position import SourcePosition
 from schemas.records.source_state import SourceState
 from schemas.records.table import (
+    BODY_BYTES,
     BY_ID,
     DETECTION,
     DRIFT_ALARM,
@@ -170,7 +171,7 @@ def _decode(value: bytes) -> Record:
         schema_id = _known_schema(text) if len(text) <= MAX_SCHEMA else 0
         if schema_id not in _READ_BY_NAME:
             raise PacketError("bad_avro", "the container's writer schema is none of ours")
-        plain, start, end = read_body(value, at, codec)
+        plain, start, end = read_body(value, at, codec, BODY_BYTES)
         data = plain[start:end]
     else:
         raise PacketError("not_avro", "the message is neither in Confluent framing nor an Avro container")

@@ -56,6 +56,8 @@ class Feed:
         self._settings = settings
         self.figures = figures
         self._bad = BadRecords()
+        self._next: dict[TopicPartition, int] = {}
+        """Where reading goes on when the broker comes back."""
         figures.bad_records = self._bad.counts
 
     async def run(self) -> None:
@@ -83,8 +85,9 @@ class Feed:
                 await client.start()
             places = await self._places(admin, (topics.TELEMETRY, topics.ALARMS))
             told.assign(places)
-            for place, offset in (await told.end_offsets(places)).items():
-                told.seek(place, offset)
+            for place, end in (await told.end_offsets(places)).items():
+                self._next[place] = min(self._next.get(place, end), end)  # its end is lower where a topic was made anew
+                told.seek(place, self._next[place])
             self.figures.connected = True
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tell(told))
@@ -107,6 +110,7 @@ class Feed:
                             self.figures.summary(record)
                     elif (alarm := self._bad.read(m, DriftAlarm)) is not None:
                         self.figures.alarm(m.timestamp / 1000, asdict(alarm))
+                    self._next[place] = m.offset + 1
             self._bad.report()
 
     async def _look(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
@@ -114,7 +118,8 @@ class Feed:
         shown = await self._places(admin, (topics.DETECTIONS,))
         inputs = await self._places(admin, topics.ALERTS)
         consumer.assign(shown)
-        seen = await consumer.end_offsets(shown)
+        for place, end in (await consumer.end_offsets(shown)).items():
+            self._next[place] = min(self._next.get(place, end), end)
         while True:
             starts, ends = await consumer.beginning_offsets(inputs), await consumer.end_offsets(inputs)
             committed = await admin.list_consumer_group_offsets(self._settings.app_id)
@@ -123,7 +128,7 @@ class Feed:
                 for p in inputs
             ]
             tails = await consumer.end_offsets(shown)
-            fresh = {p: max(seen[p], tails[p] - NEWEST) for p in shown if tails[p] > seen[p]}
+            fresh = {p: max(self._next[p], tails[p] - NEWEST) for p in shown if tails[p] > self._next[p]}
             for place, offset in fresh.items():
                 consumer.seek(place, offset)
             found: list[tuple[float, dict[str, Any]]] = []
@@ -137,7 +142,7 @@ class Feed:
                             found.append(shown_row(m, detection))
                     if messages[-1].offset >= tails[place] - 1:
                         del fresh[place]
-            seen = tails
+            self._next.update(tails)
             for at, fields in sorted(found, key=lambda pair: pair[0]):
                 self.figures.detection(at, fields)
             await asyncio.sleep(EVERY)

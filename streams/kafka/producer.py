@@ -144,16 +144,12 @@ class Deliverer:
     ----------
     producer : aiokafka.AIOKafkaProducer
         Started, made with `producer_options`.
-    thresholds : callable
-        The thresholds in force, by class.
     encode : callable
         Detection → its bytes, and those of its embedding.
     """
 
-    def __init__(
-        self, producer: AIOKafkaProducer, thresholds: Callable[[], Mapping[str, float]], encode: Callable[[Detection], Encoded]
-    ) -> None:
-        self._producer, self._thresholds, self._encode = producer, thresholds, encode
+    def __init__(self, producer: AIOKafkaProducer, encode: Callable[[Detection], Encoded]) -> None:
+        self._producer, self._encode = producer, encode
         self._turn = 0
 
     async def send(self, packets: Sequence[Incoming], scored: Scored) -> list[Awaitable[object]]:
@@ -185,7 +181,7 @@ class Deliverer:
         return waits
 
     def _records(self, packets: Sequence[Incoming], scored: Scored) -> Iterator[Record]:
-        thresholds = self._thresholds()
+        thresholds = scored.scorer.thresholds
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             if isinstance(outcome.result, Rejected):
                 yield rejected_record(packet, outcome.result, scored.scored_ms)

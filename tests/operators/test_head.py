@@ -5,17 +5,22 @@ import numpy as np
 import pytest
 
 from operators.head import (
+    LEAST,
+    LOWEST,
+    NAMED,
     Head,
     Views,
     conformal_scores,
     conformal_set,
     identity,
     judge,
+    known_array,
     prototype,
     see,
     whole_prior,
     whole_thresholds,
 )
+from operators.kernels.head import fill_known
 
 K, E, F = 4, 8, 3
 
@@ -178,6 +183,13 @@ def test_conformal_set_covers_as_calibrated():
 
 def test_conformal_set_is_never_empty():
     assert conformal_set(np.array([[0.5, 0.3, 0.2]]), np.asarray(0.1)).sum() == 1
+
+
+@pytest.mark.parametrize("make", [head, with_taught])
+def test_the_kernel_is_its_oracle(make):
+    views, h = inputs(40), make()
+    for a, b in zip(fill_known(views, h, LEAST, LOWEST, NAMED), known_array(views, h), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [head, with_taught])

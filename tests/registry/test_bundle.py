@@ -170,3 +170,10 @@ def test_parts_that_do_not_fit_are_not_written(published: Bundle, tmp_path: Path
     with pytest.raises(BundleError, match="thresholds has the shape"):
         save(tmp_path / "bundle", wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["private", "other", "SN Ia", "detections.x", "a" * 65, "", "ä"])
+def test_a_class_that_cannot_have_a_topic_of_its_own(published: Bundle, tmp_path: Path, name: str) -> None:
+    with pytest.raises(BundleError, match="cannot be a class"):
+        save(tmp_path / "new", parts(published, classes=(name, *published.classes[1:])))
+    assert not (tmp_path / "new").exists()

@@ -28,8 +28,10 @@ FOR_EVER = {
     1_000_008: ("embeddings-value", 1, "825f71abb7c2ccfb"),
     1_000_009: ("detections-value", 2, "62d8a72e0f5e24a6"),
     1_000_010: ("alerts.rejected-headers", 2, "35d276312cff2010"),
+    1_000_011: ("sources.positions-value", 1, "3fc3b99c6a821710"),
+    1_000_012: ("sources.states-value", 1, "d7dc05dd9a1caafd"),
 }
-"""id → subject, version, and the beginning of the sha256 of the schema without its documentation."""
+"""id → subject, version, and the beginning of the sha256 of the schema without its documentation. A new row is added; none ever changes."""
 
 
 def fingerprint(row: RegisteredSchema) -> str:

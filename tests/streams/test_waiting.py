@@ -16,6 +16,7 @@ from schemas.records.rejected import Rejected
 from streams.agents.batcher import Batcher
 from streams.agents.detector import Detector, Duplicates, Incoming, Scored
 from streams.kafka.liveness import Liveness
+from streams.scorer import StateHolder
 from tests.flow.stand_in import StandIn, packet
 
 
@@ -35,7 +36,7 @@ class Waits(StandIn):
 
 
 def detector_of(scorer: StandIn, **options: Any) -> Detector:
-    return Detector(scorer, Duplicates(100), ThreadPoolExecutor(1), **options)
+    return Detector(StateHolder(scorer), Duplicates(100), ThreadPoolExecutor(1), **options)
 
 
 def incoming(*values: bytes) -> list[Incoming]:
