@@ -108,8 +108,8 @@ def test_numbers_beyond_the_record_become_none(state):
     """A survey may write any 32 bit number; the record must still go onto the wire."""
     source = {"diaSourceId": 1, "midpointMjdTai": 61000.0, "ra": 1.0, "dec": 1.0, "band": "g"}
     packets = [
-        rubin(900, source | {"psfFlux": 1e9, "psfFluxErr": 1.0, "snr": 1e-40}),
-        rubin(900, source | {"psfFlux": 1e9, "psfFluxErr": 1.0, "snr": math.inf, "reliability": math.inf}),
+        rubin(900, source | {"psfFlux": 1e9, "psfFluxErr": 1e-40, "snr": 1e-40}),
+        rubin(900, source | {"psfFlux": 1e9, "psfFluxErr": math.inf, "snr": math.inf, "reliability": math.inf}),
     ]
     for found in score(packets, state):
         assert isinstance(found, Detection)
