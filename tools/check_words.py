@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 GLOSSARY = "docs/glossary.md"
 SUFFIXES = (".py", ".md", ".toml", ".yml", ".yaml", ".avsc", ".html", ".css", ".js", ".ts", ".tsx", ".sh", "")
-APART = ("docs/reports/", "benchmarks/results/", "requirements/", "registry/published/", "schemas/surveys/", "LICENSE", "tests/cases/_lib/")
+APART = ("docs/reports/", "benchmarks/results/", "requirements/", "registry/published/", "schemas/surveys/", "LICENSE", "tests/cases/")
 """Made by programs, written by others, or the names of other people's fields; of `schemas/surveys/` only the schemas (below)."""
 
 
@@ -54,7 +54,7 @@ def hits(root: Path, names: list[str]) -> Iterator[str]:
     for name in names:
         path = root / name
         apart = name.startswith(APART) and not name.endswith(".py")
-        if name == GLOSSARY or apart or name.startswith("tests/cases/_lib/") or path.suffix not in SUFFIXES or not path.is_file():
+        if name == GLOSSARY or apart or name.startswith("tests/cases/") or path.suffix not in SUFFIXES or not path.is_file():
             continue
         try:
             text = path.read_text(encoding="utf-8")
