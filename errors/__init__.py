@@ -1,4 +1,4 @@
-"""One exception tree, told apart by what the caller can do about it, and how a failure is reported in one line.
+"""One exception tree, distinguished by what the caller can do about it, and how a failure is reported in one line.
 
 in → what went wrong
 out → an exception of the tree, or one line for a person

@@ -90,7 +90,7 @@ _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError,
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A message that is no record of ours, and why."""
+    """A message that is not a record of ours, and why."""
 
     error_class: str
     """Short name to count by: bad_schema_id, bad_avro, too_large, truncated, bad_value, unknown_codec, many_records, not_avro."""

@@ -65,7 +65,7 @@ def optional(value: float | None) -> bytes:
 
 
 def optional_double(value: float | None) -> bytes:
-    """A double, or null."""
+    """A 64-bit float, or null."""
     return NULL if value is None else b"\x02" + _DOUBLE(value)
 
 
@@ -115,7 +115,7 @@ def check_counts(name: str, counts: Mapping[str, int] | Sequence[int], length: i
     if length is not None and len(counts) != length:
         raise PacketError("bad_value", f"{name} has {len(counts):,} bins, not {length}")
     if any(number < 0 or number > 1 << 53 for number in numbers):
-        raise PacketError("bad_value", f"{name} holds a number that is no count")
+        raise PacketError("bad_value", f"{name} holds a number that is not a count")
     if isinstance(counts, Mapping) and any(len(key) > LONGEST_TEXT for key in counts):
         raise PacketError("bad_value", f"{name} has a name that is too long")
 

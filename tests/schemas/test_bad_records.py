@@ -110,7 +110,7 @@ def test_a_record_of_another_kind_is_refused_where_one_is_expected() -> None:
 def test_a_container_that_another_writer_made_of_our_schema_is_read() -> None:
     out = io.BytesIO()
     schema = json.loads(table.BY_ID[table.DETECTION].schema_text)
-    del schema["doc"]  # documentation is no part of the layout
+    del schema["doc"]  # documentation is not a part of the layout
     fastavro.writer(out, fastavro.parse_schema(schema), [to_row(FULL)], codec="deflate")
     assert decode(out.getvalue()) == FULL
     two = io.BytesIO()
