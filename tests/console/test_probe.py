@@ -20,8 +20,7 @@ from settings.model import Settings
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def self_signed(path: Path) -> Path:
     """A certificate for localhost that signs itself, with its key, in one file."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -42,9 +41,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .sign(key, hashes.SHA256())
     )
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
     path.write_bytes(signed.public_bytes(pem) + key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
     return path
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return self_signed(tmp_path_factory.mktemp("tls") / "localhost.pem")
 
 
 def context(certificate: Path) -> ssl.SSLContext:
