@@ -99,10 +99,10 @@ def test_every_kind_of_wrong_security_is_named_and_the_right_one_works(secure: S
     for listener, given, words in CASES:
         server = f"localhost:{secure.ports[listener]}"
         settings = Settings(kafka=server, **{k: secure.certificate if v is ... else v for k, v in given.items()})
-        said = asyncio.run(unusable(settings, server))
-        good = said is None if words is None else said is not None and words in said
-        if not good or (said is not None and (RIGHT in said or WRONG in said)):
-            found[listener, str(given)] = said
+        why = asyncio.run(unusable(settings, server))
+        good = why is None if words is None else why is not None and words in why
+        if not good or (why is not None and (RIGHT in why or WRONG in why)):
+            found[listener, str(given)] = why
     assert not found
 
 
