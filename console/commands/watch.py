@@ -79,8 +79,9 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
 
 
 def json_line(detection: Detection) -> bytes:
-    """One line of JSON."""
-    return printable_json(orjson.dumps(to_row(detection), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
+    """One line of JSON; the candid is text, for most readers of JSON round such numbers."""
+    row = {**to_row(detection), "candid": str(detection.candid)}
+    return printable_json(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
 
 
 class Column(NamedTuple):

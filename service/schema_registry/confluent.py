@@ -15,12 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from schemas.records.table import RegisteredSchema
+from schemas.records.table import TABLE, RegisteredSchema
 from service.schema_registry.aliases import listed, registered
 from service.schema_registry.same_schema import BadRequest, schema_of, the_same
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 COMPATIBILITY = "FULL_TRANSITIVE"
+"""Of our own subjects; for those of others, which are served as they are, it is NONE."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 
 
@@ -44,6 +45,7 @@ def routes(subjects: Mapping[str, Sequence[RegisteredSchema]], classes: Iterable
     classes : iterable of str
         Slugs whose topics have subjects of their own in the list; any other class's is answered all the same (`aliases`).
     """
+    ours = {row.id for row in TABLE}
     names = listed(subjects, classes)
     by_id = {schema.id: schema for versions in subjects.values() for schema in versions}
 
@@ -113,7 +115,9 @@ def routes(subjects: Mapping[str, Sequence[RegisteredSchema]], classes: Iterable
 
     async def subject_config(request: Request) -> Response:
         found = find(request)
-        return found if isinstance(found, Response) else answer({"compatibilityLevel": COMPATIBILITY})
+        if isinstance(found, Response):
+            return found
+        return answer({"compatibilityLevel": COMPATIBILITY if found.id in ours else "NONE"})
 
     async def look_up(request: Request) -> Response:
         versions = find_all(request)

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.records.table import RegisteredSchema
 from service.hosts import AllowedHosts
-from service.schema_registry import confluent
+from service.schema_registry import confluent, rubin
 from service.status.exposition import exposition
 from service.status.figures import Figures
 from service.status.page import live, page
@@ -129,7 +129,7 @@ def make_app(
             Route("/metrics", show_metrics),
             Route("/healthz", healthy),
             Route("/readyz", ready),
-            *confluent.routes(subjects, classes),
+            *confluent.routes({**subjects, **rubin.subjects()}, classes),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=middleware,
