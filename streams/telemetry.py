@@ -83,15 +83,15 @@ class Window:
         self.summary.packets += packets
         self.summary.compute_ms += 1000 * compute_s
 
-    def packet(self, survey: str, result: Detection | Rejected | None, latency_ms: float) -> None:
-        """Count a packet whose outcome is delivered; None is a double."""
+    def packet(self, survey: str, result: Detection | Rejected | None, latency_ms: float, *, count: int = 1) -> None:
+        """Count a packet whose outcome is delivered; None is a duplicate. A rejection may be that of several packets."""
         outcomes = self.summary.surveys.setdefault(survey, Outcomes())
         where = latency_bin(latency_ms)
-        self.summary.latency[where] = self.summary.latency.get(where, 0) + 1
+        self.summary.latency[where] = self.summary.latency.get(where, 0) + count
         if result is None:
             outcomes.duplicates += 1
         elif isinstance(result, Rejected):
-            outcomes.rejected[result.error_class] = outcomes.rejected.get(result.error_class, 0) + 1
+            outcomes.rejected[result.error_class] = outcomes.rejected.get(result.error_class, 0) + count
         else:
             outcomes.detections += 1
             top = result.top_class

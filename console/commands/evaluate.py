@@ -109,7 +109,7 @@ def evaluate(
 
 
 def _uncut(run: Any, curves: Any, classes: Any, bundle: Any, session: Any, options: Any) -> dict[str, Any]:
-    """The same objects with every row there is: bookkeeping alone distinguishes classes there, so these figures are not to be quoted."""
+    """The same objects with every row there is: bookkeeping alone separates classes there, so these figures are not to be quoted."""
     import dataclasses
 
     import numpy as np

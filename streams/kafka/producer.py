@@ -19,6 +19,7 @@ from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from streams.agents.detector import Incoming, Outcome, Scored
 from streams.kafka import topics
+from streams.kafka.batches import Unreadable
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -131,8 +132,11 @@ def rejected_record(packet: Incoming, rejected: Rejected, scored_ms: int) -> Rec
     headers += passed_on(sent)
     value = packet.value
     complete = len(value) <= WHOLE_BYTES
+    if isinstance(value, Unreadable):
+        headers += [("last_offset", b"%d" % value.last), ("records", b"%d" % value.records)]
+        complete &= value.is_value
     headers += [("size", b"%d" % len(value)), ("complete", b"true" if complete else b"false")]
-    if not complete:
+    if len(value) > WHOLE_BYTES:
         value = hashlib.sha256(value).digest() + value[:BEGINNING]
     return Record(topics.REJECTED, f"{packet.topic}:{packet.partition}:{packet.offset}".encode(), value, headers)
 
