@@ -18,7 +18,7 @@ FIRST_MS = 0.5
 PLANE = 15.0
 """Galactic latitude below which a detection counts to the plane [deg]."""
 QUIET_S = 5.0
-"""A worker that has nothing to do says so this often [s]."""
+"""A worker that has nothing to do reports this often [s]."""
 
 
 def latency_bin(milliseconds: float) -> int:
@@ -57,7 +57,7 @@ class Tally:
         self._summary.compute_ms += 1000 * compute_s
 
     def packet(self, survey: str, result: Detection | Rejected | None, latency_ms: float) -> None:
-        """Count a packet whose outcome is delivered; None is a double."""
+        """Count a packet whose outcome is delivered; None is a duplicate."""
         outcomes = self._summary.surveys.setdefault(survey, Outcomes())
         where = latency_bin(latency_ms)
         self._summary.latency[where] = self._summary.latency.get(where, 0) + 1
