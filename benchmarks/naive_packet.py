@@ -44,9 +44,9 @@ class Curve:
     detected: np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def to_mjd(jd: float) -> float:
-    """UTC JD → TAI MJD [d]."""
-    return jd - 2_400_000.5 + TAI
+def to_mjd(jd: float, exposure: float | None = None) -> float:
+    """Start of an exposure [s], UTC JD → its middle, TAI MJD [d]."""
+    return jd - 2_400_000.5 + TAI + (exposure or 30.0) / 2 / 86400
 
 
 def to_flux(magnitude: float) -> float:
@@ -65,18 +65,18 @@ def sign(record: dict[str, Any]) -> int:
 def measurement(record: dict[str, Any]) -> tuple[float, float]:
     """Signed flux of a detection and its error [µJy]."""
     flux = sign(record) * to_flux(record["magpsf"])
-    return flux, abs(flux) * max(record["sigmapsf"], 1e-4) * TO_ERROR
+    return flux, abs(flux) * record["sigmapsf"] * TO_ERROR
 
 
 def curve_of(alert: dict[str, Any]) -> Curve:
     """The alert's own measurement, its history and its forced photometry as one curve."""
     own = alert["candidate"]
-    here = to_mjd(own["jd"])
+    here = to_mjd(own["jd"], own.get("exptime"))
     points: list[tuple[float, ...]] = []  # (time, wavelength, rank, flux, error, limit)
     for record in (own, *(alert["prv_candidates"] or ())):
         if record["fid"] not in COLOURS:
             continue
-        place = (to_mjd(record["jd"]), COLOURS[record["fid"]])
+        place = (to_mjd(record["jd"], record.get("exptime")), COLOURS[record["fid"]])
         if is_magnitude(record["magpsf"]):
             points.append((*place, OWN if record is own else DETECTION, *measurement(record), NAN))
         elif is_magnitude(record["diffmaglim"]):
@@ -84,7 +84,7 @@ def curve_of(alert: dict[str, Any]) -> Curve:
     for record in alert.get("fp_hists") or ():
         if record["fid"] not in COLOURS:
             continue
-        place = (to_mjd(record["jd"]), COLOURS[record["fid"]])
+        place = (to_mjd(record["jd"], record.get("exptime")), COLOURS[record["fid"]])
         flux, error = record["forcediffimflux"], record["forcediffimfluxunc"]
         good = record["procstatus"] in ("0", None) and flux is not None and error is not None and flux > -9999 and error > 0
         if good and is_magnitude(record["magzpsci"]):

@@ -161,7 +161,7 @@ def _our_pass(state: ScoringState, blind: Decoder, packets: Sequence[bytes], tim
     around = each("context", context, decoded)
     named = [np.asarray(x) for x in each("features", features, decoded)]
     embedded = each("network", state.session.run, read, seen, around)
-    judged = each("head", lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), state.head), embedded, named)
+    judged = each("head", lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), state.head.weights), embedded, named)
     each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, f, state)], decoded, judged, named)
     each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, Detection)], batches)
 

@@ -19,7 +19,7 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("kind", pa.string()),
     pa.field("label", pa.string()),
     pa.field("object_id", pa.string()),
-    pa.field("candid", pa.int64()),
+    pa.field("candid", pa.int64(), nullable=False),
     pa.field("n_detections", pa.int32()),
     pa.field("detail", pa.string()),
 ]

@@ -23,6 +23,9 @@ from rich.text import Text
 
 from errors import UserError, one_line, usage
 
+EXACT = 2**53
+"""Up to here every whole number is one of JavaScript's, and of pandas' where a column has a null."""
+
 
 def write(path: Path | None, figures: Mapping[str, Any]) -> None:
     """Write a report as JSON (None: nowhere)."""
@@ -57,7 +60,7 @@ def check_writable(path: Path | None) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """NaN → null, counters → dictionaries, in order of size."""
+    """NaN → null, counters → dictionaries in order of size, an integer that readers of JSON would round (an id) → its digits as text."""
     if isinstance(value, Counter):
         return dict(value.most_common())
     if isinstance(value, Mapping):
@@ -66,6 +69,8 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, int) and abs(value) > EXACT:
+        return str(value)
     return value
 
 

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer
-
 from console import report as reports
 from schemas.records.codec import BadRecord
 from schemas.records.detection import Detection
@@ -22,6 +20,7 @@ from schemas.records.score_summary import ScoreSummary
 from schemas.records.worker_summary import WorkerSummary
 from streams.bad_records import BadRecords
 from streams.kafka import topics
+from streams.kafka.consumer import make_consumer
 from streams.kafka.topics import admin_client, places_of
 
 if TYPE_CHECKING:
@@ -99,13 +98,7 @@ class Listener:
         self.tally = Tally()
         self._settings = settings
         # From the beginning by the setting: `seek_to_beginning` may be overtaken by the reset that an assignment begins with.
-        self._consumer = AIOKafkaConsumer(
-            **settings.client_options(),
-            group_id=None,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=2_097_152,
-        )
+        self._consumer = make_consumer(settings, auto_offset_reset="earliest", max_partition_fetch_bytes=2_097_152)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Listener:

@@ -1,24 +1,19 @@
-"""``python -m evaluation.card --reports DIR --out docs/model-card.md``: the model card and its pictures, from reports and nothing else.
+"""The model card, from reports and nothing else; ``python -m tools.model_card`` writes it.
 
-reports of `protonova evaluate` and of `evaluation.studies` (JSON), a bundle → a page in Markdown, pictures beside it
+reports of `protonova evaluate` and of `tools.studies` (JSON), a bundle → a page in Markdown, pictures beside it
 
-Every figure of the card stands in a report; a report that is not there leaves a sentence that says so. Pictures need the extra ``plots``.
+Every figure of the card stands in a report; a report that is not there leaves a sentence that says so.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from errors import UserError
-from evaluation.card_pictures import draw
-from registry.bundle import Bundle, BundleError, load
+from registry.bundle import Bundle
 
 Report = Mapping[str, Any]
 NEVER = (
@@ -113,7 +108,7 @@ def _begin(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Re
     lines = [
         "# Model card",
         "",
-        f"Made by `python -m evaluation.card` from the reports of `protonova evaluate`; bundle `{bundle.sha256[:12]}`, {m.created_on}, by",
+        f"Made by `python -m tools.model_card` from the reports of `protonova evaluate`; bundle `{bundle.sha256[:12]}`, {m.created_on}, by",
         f"`{m.command}`. {m.parameters:,} parameters.{head}",
         "",
     ]
@@ -367,33 +362,3 @@ def _failures(tasks: Mapping[str, Report]) -> list[str]:
         weak, recall = min(r["per_class"][key].items(), key=lambda item: item[1])
         out.append(f"- {name} (K = {key}): weakest {weak} ({100 * recall:.0f} %); {worst}.")
     return [*out, ""]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the card and its pictures; 0, or 2 with one line."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.card", description="Reports → model card.")
-    parser.add_argument("--reports", type=Path, required=True, help="folder of JSON reports")
-    parser.add_argument("--bundle", type=Path, help="folder; the bundle that ships")
-    parser.add_argument("--out", type=Path, default=Path("docs/model-card.md"))
-    parser.add_argument("--figures", type=Path, help="folder of the pictures (default: figures beside the page)")
-    options = parser.parse_args(arguments)
-    folder = options.figures or options.out.parent / "figures"
-    try:
-        tasks, studies = read(options.reports)
-        bundle = load(options.bundle)
-        try:
-            plots = importlib.import_module("matplotlib")
-        except ImportError:
-            raise CardError("the card's pictures need matplotlib: pip install 'protonova[plots]'") from None
-        plots.use("Agg")
-        drawn = draw(tasks, folder)
-    except (CardError, BundleError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    beside = {name: Path(os.path.relpath(path, options.out.parent)).as_posix() for name, path in drawn.items()}
-    options.out.write_text(card(bundle, tasks, studies, beside), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

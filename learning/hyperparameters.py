@@ -78,10 +78,12 @@ class EncoderConfig:
     embedding: int = 128
 
     def to_json(self) -> str:
+        """Write the sizes as a model file keeps them."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> EncoderConfig:
+        """Read the sizes of a model file."""
         values = json.loads(text)
         values["channels"] = tuple(values["channels"])
         return cls(**values)

@@ -67,6 +67,6 @@ class Workplace:
         """Folder of the checkpoint, beside the bundle."""
         return self.out.with_name(f"{self.out.name}.training")
 
-    def file(self, name: str, number: int, seed: int) -> Path | None:
+    def file(self, name: str, number: int, *, seed: int) -> Path | None:
         """Where a simulated set is kept; None: nowhere."""
         return self.sets / f"{name}-{number}-{seed}.safetensors" if self.sets is not None else None

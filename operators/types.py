@@ -105,5 +105,10 @@ class AlertBatch:
     digest: tuple[str, ...] = ()
     """Of each alert's packet, 32 hexadecimal digits (`schemas.surveys.identity`); empty: the alerts were no packets."""
 
+    # what only the packet itself tells, (n,); None: the alerts were no packets
+    own_err: Array = None  # float32 [µJy] 1 σ error of this alert's own flux, NaN where the packet gives none
+    n_detected: Array = None  # int64: detected points of the whole packet without duplicates, this alert included, beyond T too
+    n_dropped: Array = None  # int64: points of the packet left out because their time can be none
+
     def __len__(self) -> int:
         return len(self.candid)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpu.session import EngineError
 from operators.features import FEATURES
 from operators.head import Judged
 from operators.types import CONTEXT, F32, AlertBatch, Array
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from pipeline.state import ScoringState
 
 OTHER = "other"
-FLOAT_MAX = float(np.finfo(np.float32).max)
-"""The record's numbers are 32 bit: a flux over a signal to noise of next to nothing is more than they hold."""
 _CLASS, _FEATURE = partial(tuple.__new__, ClassProbability), partial(tuple.__new__, Feature)
 """Of a tuple of their fields; some fifty are made of each alert, and by name each costs four times as much."""
 PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance", "redshift")
@@ -41,13 +40,23 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
     judged : Judged
         Of the same alerts, in the state's namespace.
     named : (n, len(FEATURES)) float32
-        NaN where a feature is not defined; such a feature is left out of the record.
+        NaN where a feature is not defined, infinite where it is more than 32 bits hold; such a feature is left out of the record.
     state : ScoringState
     embedding : (n, E) float, optional
         Of the same alerts, in the state's namespace; each goes with its detection as float16.
+
+    Every number of a record is finite: what is missing, or more than 32 bits hold, is absent.
+
+    Raises
+    ------
+    gpu.session.EngineError
+        A probability, the novelty or the distance is no finite number: no packet makes it so, all inputs of the engine are finite.
     """
     names = (*state.classes, OTHER)
     host = {field: np.asarray(state.fetch(getattr(judged, field))) for field in Judged._fields}
+    for field in ("probability", "prior_probability", "novelty", "distance"):
+        if not np.isfinite(host[field]).all():
+            raise EngineError(f"{state.engine} gave a {field} that is not a finite number")
     order = np.argsort(-host["probability"], axis=1, kind="stable")
     # Lists of Python numbers once: picking single elements out of arrays costs ten times as much.
     ranked = np.asarray(names, dtype=object)[order].tolist()  # names, the most probable first, and so the next three
@@ -56,20 +65,22 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
     )
     novelty, distance, nearest = host["novelty"].tolist(), host["distance"].tolist(), host["nearest"].tolist()
     passed = [column.tolist() for column in np.asarray(state.fetch(batch.context)).T]
-    passed = [passed[CONTEXT.index(name)] for name in (*PASSED_THROUGH, "flux", "signal_to_noise")]
+    passed = [passed[CONTEXT.index(name)] for name in (*PASSED_THROUGH, "flux")]
+    passed.append(np.asarray(state.fetch(batch.own_err)).tolist())
     ra, dec, mjd, first = (np.asarray(state.fetch(column)).tolist() for column in (batch.ra, batch.dec, batch.mjd, batch.first_detection))
-    n_detected = np.asarray(state.fetch(batch.detected & batch.valid)).sum(axis=1).tolist()
-    features, defined = named.tolist(), (named == named).tolist()
+    n_detected = np.asarray(state.fetch(batch.n_detected)).tolist()
+    features, defined = named.tolist(), np.isfinite(named).tolist()
     size, coded = 0, b""
     if embedding is not None:
         size, coded = 2 * embedding.shape[1], np.asarray(state.fetch(embedding)).astype("<f2").tobytes()
+
+    reference_id = state.reference.id if state.reference.catalogues else None
 
     detections = []
     for i in range(len(batch)):
         packet = packet_id(batch.survey[i], batch.candid[i], batch.digest[i])
         own = [column[i] if math.isfinite(column[i]) else None for column in passed]
-        real_bogus, star_galaxy, solar_system_distance, redshift, flux, noise = own
-        flux_err = abs(flux / noise) if flux is not None and noise else None
+        real_bogus, star_galaxy, solar_system_distance, redshift, flux, flux_err = own
         detections.append(
             Detection(
                 packet_id=packet,
@@ -83,7 +94,7 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
                 mjd=mjd[i],
                 band=batch.band[i],
                 flux=flux,
-                flux_err=flux_err if flux_err is not None and flux_err < FLOAT_MAX else None,
+                flux_err=flux_err,
                 n_detections=n_detected[i],
                 first_detection=first[i] if math.isfinite(first[i]) else None,
                 classes=tuple(map(_CLASS, zip(ranked[i], probability[i], prior[i], strict=True))),
@@ -101,6 +112,9 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
                 model=state.model,
                 engine=state.engine,
                 scoring_id=state.scoring_id,
+                encoder_id=state.encoder.id,
+                head_id=state.head.id,
+                reference_id=reference_id,
                 taxonomy=state.taxonomy,
                 embedding=coded[i * size : (i + 1) * size],
             )

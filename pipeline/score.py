@@ -44,8 +44,8 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
         results[position] = Rejected(error_class=fault.error_class, reason=fault.reason, survey=fault.survey)
     if decoded.index:
         seen = embed(decoded.batch, state.session)  # 2. → tokens, stamps, context → embeddings, logits; named features
-        judged = judge(seen.views, state.head)  # 3. → probabilities, novelty, conformal set
-        detections = assemble(decoded.batch, judged, np.asarray(state.fetch(seen.named)), state, embedding=seen.embedding)  # 4.
+        judged = judge(seen.views, state.head.weights)  # 3. → probabilities, novelty, conformal set
+        detections = assemble(decoded.batch, judged, np.asarray(state.fetch(seen.named)), state, embedding=seen.embedding)  # 4. → records
         for position, detection in zip(decoded.index, detections, strict=True):
             results[position] = detection
     missing = results.count(None)

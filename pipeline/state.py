@@ -1,24 +1,28 @@
-"""Everything a score depends on besides the packet: one immutable value.
+"""Everything a score depends on besides the packet: one immutable value of three parts.
 
-model bundle, engine → ScoringState
+model bundle, engine → ScoringState = `EncoderPart` + `HeadPart` + `ReferencePart`
 
-Its `scoring_id` is the sha256 of its parts, so that teaching a class changes the id as a new model does. The engine is not a part:
-two engines give one model's scores within a stated bound.
+Each part has an id of its own; `scoring_id` is the sha256 of the three, the scoring rules and the taxonomy. Teaching a class makes another
+head part and so another id, a new model another encoder; forgetting the class gives the former id again. The engine is in no id: two
+engines give one model's scores within a stated bound.
+
+A state is never changed, only replaced by another (`streams.scorer.StateHolder`): `with_head` and `make_state` build one beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from gpu.choose import choose
 from gpu.session import Session
-from operators.head import Head
+from operators.head import Head, identity
 from operators.namespace import to_host
 from operators.types import Array
 from pipeline.verify import verify
@@ -30,30 +34,124 @@ from schemas.taxonomy import TAXONOMY
 
 SCORING_RULES = "2"
 """Of the code between packet and detection: raised when the same model gives other scores because an operator changed."""
+ID_DIGITS = 16
+"""Hex digits of a sha256 that an id keeps."""
+
+
+def id_of(parts: Iterable[str]) -> str:
+    """Give what consists of these parts an id."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:ID_DIGITS]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderPart:
+    """Columns → embeddings and logits: the compiled network."""
+
+    session: Session
+    id: str
+    """sha256 of the model file and the scoring rules, its beginning."""
+    bundle: str
+    """sha256 of the bundle that it came in, its beginning: a detection's `model`."""
+    why: str
+    """Why this engine was chosen, for the log and `protonova doctor`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPart:
+    """Embeddings → probabilities: what is known of each class, and from which probability on it is reported."""
+
+    weights: Head
+    """Support set and prototypes, temperatures, prior and thresholds, solved; in the engine's namespace."""
+    known: tuple[str, ...]
+    """Slugs of the model's own classes, in the order of the prototypes."""
+    classes: tuple[str, ...] = field(init=False)
+    """Slugs of known and taught classes; `other` is not among them."""
+    thresholds: Mapping[str, float] = field(init=False)
+    """Class → least probability under the stream prior at which an alert goes to the class's topic."""
+    id: str = field(init=False)
+    """sha256 of all of it, its beginning."""
+
+    def __post_init__(self) -> None:
+        weights = self.weights.map(_read_only)
+        classes = (*self.known, *weights.taught)
+        if len(set(classes)) < len(classes):
+            raise ValueError(f"a class stands twice in {', '.join(classes)}")
+        least = [*to_host(weights.thresholds).tolist(), *to_host(weights.taught_thresholds).tolist()]
+        derived = {
+            "weights": weights,
+            "classes": classes,
+            "thresholds": MappingProxyType(dict(zip(classes, least, strict=True))),
+            "id": id_of((identity(weights), *self.known)),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)  # frozen for everybody else
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencePart:
+    """What the sky is compared with: catalogues. None yet."""
+
+    catalogues: tuple[tuple[str, str], ...] = ()
+    """Name and sha256 of each."""
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", id_of(text for catalogue in self.catalogues for text in catalogue))
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringState:
-    """What `score` needs. Build it with `load`."""
+    """What `score` needs. Build it with `load`, or of another one with `with_head`."""
 
     decoder: Decoder
-    session: Session
-    head: Head
-    classes: tuple[str, ...]
-    """Slugs in the order of the prototypes; `other` is not among them."""
-    thresholds: Mapping[str, float]
-    """Class → least probability under the stream prior at which an alert goes to the class's topic."""
-    model: str
-    """sha256 of the bundle, first 16 hex digits."""
-    scoring_id: str
-    taxonomy: str
-    why: str
-    """Why this engine was chosen, for the log and `protonova doctor`."""
-    namespace: Any = np
+    encoder: EncoderPart
+    head: HeadPart
+    reference: ReferencePart = field(default_factory=ReferencePart)
+    taxonomy: str = TAXONOMY
+    scoring_id: str = field(init=False)
+    """sha256 of the parts' ids, the scoring rules and the taxonomy, its beginning."""
+
+    def __post_init__(self) -> None:
+        parts = (self.encoder.id, self.head.id, self.reference.id, SCORING_RULES, self.taxonomy)
+        object.__setattr__(self, "scoring_id", id_of(parts))
+
+    @property
+    def session(self) -> Session:
+        return self.encoder.session
+
+    @property
+    def namespace(self) -> Any:
+        return self.encoder.session.namespace
 
     @property
     def engine(self) -> str:
-        return self.session.engine
+        return self.encoder.session.engine
+
+    @property
+    def model(self) -> str:
+        return self.encoder.bundle
+
+    @property
+    def why(self) -> str:
+        return self.encoder.why
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.head.classes
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        return self.head.thresholds
+
+    def with_head(self, weights: Head) -> ScoringState:
+        """Build the state that scores with another head of the same encoder: a class taught or forgotten, a prior or threshold changed.
+
+        Raises
+        ------
+        ValueError
+            The head names a class twice, or its arrays are not of one length.
+        """
+        return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known))
 
     def fetch(self, array: Array) -> Array:
         """Bring an array back to the host."""
@@ -86,18 +184,16 @@ def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | 
 
 def make_state(bundle: Bundle, session: Session, why: str, decoder: Decoder) -> ScoringState:
     """Put a bundle and a session together."""
-    namespace = session.namespace
-    # The manifest's hash stands for every file of the bundle.
-    parts = "\0".join((bundle.sha256, SCORING_RULES, TAXONOMY))
-    return ScoringState(
-        decoder=decoder,
-        session=session,
-        head=bundle.head.map(namespace.asarray),
-        classes=bundle.classes,
-        thresholds={name: float(least) for name, least in zip(bundle.classes, bundle.head.thresholds, strict=True)},
-        model=bundle.sha256[:16],
-        scoring_id=hashlib.sha256(parts.encode()).hexdigest()[:16],
-        taxonomy=TAXONOMY,
-        why=why,
-        namespace=namespace,
-    )
+    # What the network is shown is as much a part of an embedding as the network.
+    encoder_id = id_of((hashlib.sha256(bundle.encoder).hexdigest(), SCORING_RULES))
+    encoder = EncoderPart(session, encoder_id, bundle.sha256[:ID_DIGITS], why)
+    return ScoringState(decoder, encoder, HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes))
+
+
+def _read_only(array: Array) -> Array:
+    """A copy that nobody can write to, where the namespace knows such."""
+    if not isinstance(array, np.ndarray):
+        return array
+    copy = array.copy()
+    copy.setflags(write=False)
+    return copy

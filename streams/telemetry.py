@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from schemas.records.score_summary import BINS, ScoreSummary
 from schemas.records.worker_summary import LAST_BIN, Outcomes, WorkerSummary
 from schemas.surveys.times import galactic_latitude
+
+if TYPE_CHECKING:
+    from streams.scorer import Scorer, StateHolder
 
 GROWTH = 1.05
 FIRST_MS = 0.5
@@ -29,56 +33,70 @@ def latency_bin(milliseconds: float) -> int:
 
 
 class Tally:
-    """Counts between two summaries.
+    """Counts between two summaries, each state's apart: a window over a swap gives two of them.
 
     Parameters
     ----------
-    worker, scoring_id, model, engine : str
-        Of the worker and its state.
+    worker : str
+    states : StateHolder
+        Whose current state a sign of life names.
     now : float
         Seconds since 1970.
     """
 
-    def __init__(self, worker: str, scoring_id: str, model: str, engine: str, now: float) -> None:
+    def __init__(self, worker: str, states: StateHolder, now: float) -> None:
         galactic_latitude(0.0, 0.0)  # it is compiled at its first call, which must not be in the middle of the stream
-        self._names = (worker, scoring_id, model, engine)
-        self._since = now
-        self._summary = self._empty(now)
-        self._detections: list[Detection] = []
+        self._worker, self._states, self._since = worker, states, now
+        self._open: dict[str, Window] = {}
 
-    def _empty(self, now: float) -> WorkerSummary:
-        worker, scoring_id, model, engine = self._names
-        return WorkerSummary(worker, int(now * 1000), 0, scoring_id, model, engine)
+    def of(self, scorer: Scorer) -> Window:
+        """Open or find the counts of what a state has scored."""
+        window = self._open.get(scorer.scoring_id)
+        if window is None:
+            window = self._open[scorer.scoring_id] = Window(self._worker, scorer, self._since)
+        return window
+
+    def take(self, now: float) -> tuple[list[WorkerSummary], list[ScoreSummary]]:
+        """What happened since the last time, by state; nothing where nothing did, but for a sign of life every few seconds."""
+        if not self._open:
+            if now - self._since < QUIET_S:
+                return [], []
+            self.of(self._states.current)
+        current = self._states.current.scoring_id  # comes last, for whoever shows the latest
+        windows = [window for _, window in sorted(self._open.items(), key=lambda item: item[0] == current)]
+        self._open, self._since = {}, now
+        for window in windows:
+            window.summary.end_ms = int(now * 1000)
+        return [w.summary for w in windows], [s for w in windows for s in score_summaries(self._worker, w.detections)]
+
+
+class Window:
+    """What one state scored between two summaries."""
+
+    def __init__(self, worker: str, scorer: Scorer, since: float) -> None:
+        self.summary = WorkerSummary(worker, int(since * 1000), 0, scorer.scoring_id, scorer.model, scorer.engine)
+        self.detections: list[Detection] = []
 
     def batch(self, packets: int, compute_s: float) -> None:
         """Count a micro-batch."""
-        self._summary.batches += 1
-        self._summary.packets += packets
-        self._summary.compute_ms += 1000 * compute_s
+        self.summary.batches += 1
+        self.summary.packets += packets
+        self.summary.compute_ms += 1000 * compute_s
 
-    def packet(self, survey: str, result: Detection | Rejected | None, latency_ms: float) -> None:
-        """Count a packet whose outcome is delivered; None is a double."""
-        outcomes = self._summary.surveys.setdefault(survey, Outcomes())
+    def packet(self, survey: str, result: Detection | Rejected | None, latency_ms: float, *, count: int = 1) -> None:
+        """Count a packet whose outcome is delivered; None is a duplicate. A rejection may be that of several packets."""
+        outcomes = self.summary.surveys.setdefault(survey, Outcomes())
         where = latency_bin(latency_ms)
-        self._summary.latency[where] = self._summary.latency.get(where, 0) + 1
+        self.summary.latency[where] = self.summary.latency.get(where, 0) + count
         if result is None:
             outcomes.duplicates += 1
         elif isinstance(result, Rejected):
-            outcomes.rejected[result.error_class] = outcomes.rejected.get(result.error_class, 0) + 1
+            outcomes.rejected[result.error_class] = outcomes.rejected.get(result.error_class, 0) + count
         else:
             outcomes.detections += 1
             top = result.top_class
-            self._summary.classes[top] = self._summary.classes.get(top, 0) + 1
-            self._detections.append(result)
-
-    def take(self, now: float) -> tuple[WorkerSummary | None, list[ScoreSummary]]:
-        """What happened since the last time; nothing where nothing did, but for a sign of life every few seconds."""
-        if not self._summary.packets and now - self._since < QUIET_S:
-            return None, []
-        summary, detections = self._summary, self._detections
-        summary.end_ms = int(now * 1000)
-        self._since, self._summary, self._detections = now, self._empty(now), []
-        return summary, score_summaries(self._names[0], detections)
+            self.summary.classes[top] = self.summary.classes.get(top, 0) + 1
+            self.detections.append(result)
 
 
 def score_summaries(worker: str, detections: Iterable[Detection]) -> list[ScoreSummary]:

@@ -27,7 +27,7 @@ from settings.private import private_folder
 if TYPE_CHECKING:
     import faust
 
-    from streams.agents.detector import Scorer
+    from streams.scorer import Scorer
     from streams.wiring import Flow
 
 log = structlog.get_logger(__name__)
@@ -102,14 +102,12 @@ def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], 
     """
     import prometheus_client
 
-    from streams import metrics
     from streams.kafka.loop import Loop
 
     keep_memory()
     configure_logging(settings.log_level)
     structlog.contextvars.bind_contextvars(worker=slot)
     scorer = (make_scorer or published)(settings)
-    metrics.SCORING.info({"scoring_id": scorer.scoring_id, "model": scorer.model, "engine": scorer.engine})
     port = settings.metrics_port + slot if settings.metrics_port else 0
     try:
         server, _ = prometheus_client.start_http_server(port, settings.metrics_host)
@@ -125,7 +123,7 @@ def published(settings: Settings) -> Scorer:
     from pipeline.state import load
     from pipeline.warm import warm
     from schemas.avro.schema_store import SchemaStore
-    from streams.wiring import Pipeline
+    from streams.scorer import Pipeline
 
     store = SchemaStore([settings.rubin_schemas] if settings.rubin_schemas else [], settings.schema_registry)
     state = load(settings.bundle, settings.engine, store)

@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from console import report as reports
-from errors import UserError, one_line, say
+from data.identifiers import InexactIdError, text_id
+from errors import UserError, one_line, say, usage
 from schemas.records.detection import Detection, to_row
 from schemas.records.rejected import Rejected
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from settings.model import Settings
-    from streams.agents.detector import Scorer
+    from streams.scorer import Scorer
 
 Named = tuple[str, bytes]
 """Where a packet comes from, and the packet."""
@@ -47,7 +48,8 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("packet_id", pa.string()),
     pa.field("detection_id", pa.string()),
     pa.field("survey", pa.string()),
-    pa.field("candid", pa.int64()),
+    # Text: with a null in it, which every rejected packet has, pandas makes floating-point numbers of integers, and of ids others.
+    pa.field("candid", pa.string()),
     pa.field("object_id", pa.string()),
     pa.field("ra", pa.float64(), metadata={"unit": "deg"}),
     pa.field("dec", pa.float64(), metadata={"unit": "deg"}),
@@ -105,7 +107,7 @@ def row(origin: str, outcome: Detection | Rejected | None) -> dict[str, Any]:
             "error_class": outcome.error_class,
             "reason": outcome.reason,
         }
-    return {"origin": origin, "kind": "detection", **to_row(outcome)}
+    return {"origin": origin, "kind": "detection", **to_row(outcome), "candid": str(outcome.candid)}
 
 
 class Writer:
@@ -167,11 +169,12 @@ def outcomes(
         Origins and what became of them; None is a double.
     """
     from streams.agents.detector import Detector, Duplicates, Incoming
+    from streams.scorer import StateHolder
 
     source = iter(packets)
     loop = asyncio.new_event_loop()
     with ThreadPoolExecutor(1) as executor:
-        detector = Detector(scorer, Duplicates(remembered), executor, patience=REGISTRY_TRIES)
+        detector = Detector(StateHolder(scorer), Duplicates(remembered), executor, patience=REGISTRY_TRIES)
         try:
             while batch := list(islice(source, batch_size)):
                 incoming = [Incoming(packet, "", 0, 0, 0, ()) for _, packet in batch]
@@ -199,7 +202,14 @@ def read_labels(path: Path) -> dict[str, str]:
                 raise UserError(
                     f"{path} has no column objectId or candid beside label or klass; it has {', '.join(table.fieldnames or ())}"
                 )
-            return {r[key].strip(): r[value].strip() for r in table if r[key] and r[value] and r[value].strip()}
+            labels = {}
+            for r in table:
+                if r[key] and r[value] and r[value].strip():
+                    try:
+                        labels[text_id(r[key], key)] = r[value].strip()
+                    except InexactIdError as error:
+                        raise usage(f"{path}, line {table.line_num}: {error}") from None
+            return labels
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a table of labels: {one_line(error, 200)}") from error
 
@@ -213,6 +223,8 @@ class Judge:
     unmapped: Counter[str] = field(default_factory=Counter)
     """Labels outside our classes."""
     unlabelled: int = 0
+    example: str = ""
+    """A detection without a label, for the message where none has one."""
 
     def add(self, detection: Detection) -> None:
         """Take one detection."""
@@ -221,6 +233,7 @@ class Judge:
         label = self.labels.get(str(detection.candid)) or self.labels.get(detection.object_id)
         if label is None:
             self.unlabelled += 1
+            self.example = self.example or f"candid {detection.candid}, objectId {detection.object_id}"
             return
         slug = slug_of(label) or slug_of(label.partition("/")[0])  # catalogues write LPV/AGB where they cannot tell
         if slug is None:
@@ -240,7 +253,14 @@ class Judge:
     def show(self, console: Console, title: str) -> None:
         """Print the tables."""
         if not self.compared.pairs:
-            console.print(f"{title}: no detection has a label that the taxonomy knows")
+            why = f"{title}: no detection has a label that the taxonomy knows"
+            if not self.unmapped and self.example:
+                theirs = next(iter(self.labels))
+                why = (
+                    f"{title}: none of the {len(self.labels):,} ids of the file (such as {one_line(theirs, 40)}) is the candid or objectId"
+                    f" of a detection (such as {self.example}): nothing is compared"
+                )
+            console.print(why, soft_wrap=True)
             return
         reports.show(console, f"{title}: by the number of detections", reports.strata_table(self.compared.strata()))
         reports.show(console, f"{title}: by class", reports.class_table(self.compared.matrix()))

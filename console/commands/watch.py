@@ -14,7 +14,6 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
-from aiokafka import AIOKafkaConsumer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -25,10 +24,14 @@ from console.report import cell, printable_json
 from errors import UserError, one_line, say
 from schemas.records.detection import Detection, to_row
 from streams.bad_records import BadRecords
+from streams.kafka.consumer import make_consumer
 from streams.kafka.topics import DETECTIONS, admin_client, class_topic
 
 if TYPE_CHECKING:
+    from aiokafka import TopicPartition
+
     from settings.model import Settings
+    from streams.kafka.batches import Unreadable
 
 Seen = tuple[float, Detection]
 """Append time [s since 1970], detection."""
@@ -62,9 +65,7 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
     from_beginning : bool
         Every one the topic holds, else those from now on.
     """
-    consumer = AIOKafkaConsumer(
-        topic, **settings.client_options(), group_id=None, auto_offset_reset="earliest" if from_beginning else "latest"
-    )
+    consumer = make_consumer(settings, topic, report=report_unreadable, auto_offset_reset="earliest" if from_beginning else "latest")
     bad = BadRecords(say)
     try:
         await consumer.start()
@@ -78,9 +79,16 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
         await consumer.stop()
 
 
+def report_unreadable(place: TopicPartition, found: Unreadable) -> None:
+    """One line of what no client could read."""
+    which = f"{found.first}" if found.records == 1 else f"{found.first} to {found.last}"
+    say(f"{place.topic}[{place.partition}]@{which} cannot be read and is left out: {found.reason}")
+
+
 def json_line(detection: Detection) -> bytes:
-    """One line of JSON."""
-    return printable_json(orjson.dumps(to_row(detection), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
+    """One line of JSON; the candid is text, for most readers of JSON round such numbers."""
+    row = {**to_row(detection), "candid": str(detection.candid)}
+    return printable_json(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
 
 
 class Column(NamedTuple):

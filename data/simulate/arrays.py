@@ -17,7 +17,7 @@ from data.simulate import sky
 from data.simulate.classes import SLUGS
 from data.simulate.draw import PopulationName, generator
 from data.simulate.images import stamps
-from data.simulate.observe import TAI_UTC, Alert, choose, observe, points
+from data.simulate.observe import MID_EXPOSURE, TAI_UTC, Alert, choose, observe, points
 from data.simulate.scene import Scene, scene
 from data.simulate.surroundings import NOTHING, PIXEL, band_of, context
 from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, STAMP, AlertBatch, Survey
@@ -197,17 +197,18 @@ def fill(out: dict[str, Any], row: int, alert: Alert, surroundings: Scene) -> No
     p = points(alert)
     k = min(len(p.flux), MAX_POINTS)
     late = slice(len(p.flux) - k, None)  # the latest stay
-    out["time"][row, :k] = v.mjd[p.held][late] + TAI_UTC
+    to_middle = TAI_UTC + MID_EXPOSURE.get(o.survey, 0.0)
+    out["time"][row, :k] = v.mjd[p.held][late] + to_middle
     out["wavelength"][row, :k] = v.wavelength[p.held][late]
     out["flux"][row, :k], out["flux_err"][row, :k], out["limit"][row, :k] = p.flux[late], p.error[late], p.limit[late]
     out["detected"][row, :k], out["valid"][row, :k] = p.detected[late], True
     out["n_detections"][row] = p.detected[late].sum()
 
-    out["mjd"][row] = v.mjd[now] + TAI_UTC
+    out["mjd"][row] = v.mjd[now] + to_middle
     alerted = v.mjd[p.held][p.alerted]
     survey_first = min(float(facts["mjdstarthist"]), float(alerted[0]))
-    out["first_detection"][row] = survey_first + TAI_UTC
-    out["truncated"][row] = float(out["time"][row, 0]) > survey_first + TAI_UTC + REACH
+    out["first_detection"][row] = survey_first + to_middle
+    out["truncated"][row] = float(out["time"][row, 0]) > survey_first + to_middle + REACH
     out["context"][row] = _context(alert, facts, survey_first)
     if o.survey != "tess":
         images, _ = stamps(alert, surroundings, facts)

@@ -2,7 +2,7 @@
 
 a task and a bundle → accuracy of every variant in the same episodes, with its paired difference to the whole
 
-Only at inference: the encoder was taught to do without each of them. What a loss is worth needs another training (`learning.train --set`);
+Only at inference: the encoder was taught to do without each of them. What a loss is worth needs another training (`protonova train --set`);
 its bundle is another row of the same table (``--other NAME=BUNDLE``).
 """
 

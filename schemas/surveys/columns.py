@@ -79,7 +79,10 @@ class Columns:
         self.context = np.empty((n, len(CONTEXT)), np.float32)
         self.light_curve = (self.time, self.wavelength, self.flux, self.flux_err, self.limit, self.detected, self.valid,
                             self.first_detection, self.truncated)  # fmt: skip
-        self.sky = (self.ra, self.dec, self.mjd)
+        self.own_err = np.empty(n, np.float32)
+        self.n_detected = np.empty(n, np.int64)
+        self.n_dropped = np.empty(n, np.int64)
+        self.own = (self.ra, self.dec, self.mjd, self.own_err, self.n_detected, self.n_dropped)
 
     def identify(self, survey: Survey, candid: int, object_id: str, programid: int, band: str) -> None:
         """The last step of a row: from here on it counts."""
@@ -105,13 +108,18 @@ class Columns:
     def batch(self) -> AlertBatch:
         """The filled rows."""
         n = len(self.candid)
-        arrays: list[Any] = [
-            a[:n]
-            for a in (self.ra, self.dec, self.mjd, self.first_detection, self.truncated, self.time, self.wavelength, self.flux,
-                      self.flux_err, self.limit, self.detected, self.valid, self.stamps, self.pixel_scale, self.context)
-        ]  # fmt: skip
-        arrays.append(tuple(self.digest))
-        return AlertBatch(tuple(self.survey), tuple(self.candid), tuple(self.object_id), tuple(self.programid), tuple(self.band), *arrays)
+        names = ("ra", "dec", "mjd", "first_detection", "truncated", "time", "wavelength", "flux", "flux_err", "limit", "detected", "valid",
+                 "stamps", "pixel_scale", "context", "own_err", "n_detected", "n_dropped")  # fmt: skip
+        arrays: dict[str, Any] = {name: getattr(self, name)[:n] for name in names}
+        return AlertBatch(
+            tuple(self.survey),
+            tuple(self.candid),
+            tuple(self.object_id),
+            tuple(self.programid),
+            tuple(self.band),
+            **arrays,
+            digest=tuple(self.digest),
+        )
 
 
 class Reader(Protocol):
@@ -120,7 +128,7 @@ class Reader(Protocol):
     SURVEY: Survey
     WANT: Want
     fill_row: Any
-    """The compiled part of `fill`: (number, table, count, i, *light_curve, *sky, context) → 0, or why not."""
+    """The compiled part of `fill`: (number, table, count, i, *light_curve, *own, context) → 0, or why not."""
 
     def claims(self, schema: Any) -> bool:
         """Whether packets of this writer schema are this survey's, by the fields present."""

@@ -160,7 +160,7 @@ def warm() -> None:
     for reader in READERS:
         scratch = Scratch(len(reader.WANT.scalars), sum(map(len, reader.WANT.arrays.values())), len(reader.WANT.arrays))
         columns = Columns(1)
-        reader.fill_row(scratch.number, scratch.table, scratch.count, 0, *columns.light_curve, *columns.sky, columns.context)
+        reader.fill_row(scratch.number, scratch.table, scratch.count, 0, *columns.light_curve, *columns.own, columns.context)
     program = compile_schema({"type": "record", "name": "warm", "fields": [{"name": "tic", "type": "long"}]}, READERS[-1].WANT)
     run(program, np.frombuffer(b"\x02", np.uint8), 0, 1, Scratch(program.n_scalars, program.n_columns, len(program.columns)))
 

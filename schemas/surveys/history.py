@@ -1,7 +1,10 @@
-"""Points of any survey → one sorted light curve without doubles.
+"""Points of any survey → one sorted light curve without duplicates.
 
-in → m points in any order: time, wavelength, flux, error, limit, rank
-out → row i of the batch's light-curve columns, filled, padded, and whether it reaches back to the first detection
+in → m points in any order: time, wavelength, rank, whether the source shows, flux, error, limit
+out → row i of the batch's light-curve columns, filled, padded; the true number of detections; whether the row reaches back to the first
+
+`select` looks at times, bands and ranks of all points and picks those that stay; what costs more (magnitudes to fluxes) a survey does
+for the picked ones only, before `write`. So a history of thousands of points costs little more than the window that is kept of it.
 """
 
 from __future__ import annotations
@@ -19,35 +22,87 @@ REACH = 1.0
 SIGNIFICANT = 5.0
 """Signal to noise from which a forced measurement counts as detected."""
 
-TIME, WAVELENGTH, FLUX, ERROR, LIMITS, RANK = range(6)
-"""Rows of the (6, m) points."""
+TIME, WAVELENGTH, RANK, SHOWN, FLUX, ERROR, LIMITS = range(7)
+"""Rows of the (7, m) points."""
+ROWS = 7
+_MOST_RUNS = 16
 
 
 @compiled
 def put(points, m, time, wavelength, flux, error, limit, rank):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Append a point; the number of points."""
+    """Append a point; the number of points. Flux and error may have any unit yet, if both have the same."""
     points[TIME, m] = time
     points[WAVELENGTH, m] = wavelength
+    points[RANK, m] = rank
+    points[SHOWN, m] = 1.0 if rank >= DETECTION or abs(flux) >= SIGNIFICANT * error else 0.0
     points[FLUX, m] = flux
     points[ERROR, m] = error
     points[LIMITS, m] = limit
-    points[RANK, m] = rank
     return m + 1
 
 
 @compiled
-def settle(points, m, i, first_known, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Write m points (6, ≥ m) into row i of the (n, T) columns; of more than T points the latest stay.
+def in_time(time, m):  # type: ignore[no-untyped-def] # pragma: no cover
+    """(m,) indices that sort m times, equal ones in the order they stand: a merge of the runs they come in, which are few."""
+    order = np.empty(m, np.int64)
+    begin = np.empty(_MOST_RUNS + 1, np.int64)
+    runs = 0
+    at = 0
+    while at < m:
+        if runs == _MOST_RUNS:
+            return np.argsort(time[:m], kind="mergesort")
+        begin[runs] = at
+        end = at + 1
+        if end < m and time[end] < time[at]:  # falls: strictly, so that equal times keep their order
+            while end < m and time[end] < time[end - 1]:
+                end += 1
+            for j in range(at, end):
+                order[j] = at + end - 1 - j
+        else:
+            while end < m and time[end] >= time[end - 1]:
+                end += 1
+            for j in range(at, end):
+                order[j] = j
+        runs += 1
+        at = end
+    begin[runs] = m
+    other = np.empty(m if runs > 1 else 0, np.int64)
+    while runs > 1:
+        merged = 0
+        for r in range(0, runs, 2):
+            a, middle = begin[r], begin[r + 1]
+            end = begin[min(r + 2, runs)]
+            b = middle
+            for j in range(begin[r], end):
+                if a < middle and (b >= end or time[order[a]] <= time[order[b]]):
+                    other[j] = order[a]
+                    a += 1
+                else:
+                    other[j] = order[b]
+                    b += 1
+            begin[merged] = begin[r]
+            merged += 1
+        begin[merged] = m
+        runs = merged
+        order, other = other, order
+    return order
 
-    first_known : [d, TAI] the survey's own first detection, NaN if it gives none; first (n,) becomes the earlier of it and of the
-    packet's earliest detection, truncated (n,) tells that the row begins more than `REACH` after it.
-    here : [d, TAI] the alert's own time. A point later than it (an archive that puts a whole history into each packet) is left out: what
-    was not known then must not speak.
+
+@compiled
+def select(points, m, first_known, here):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Sort m points (ROWS, ≥ m) and drop duplicates.
+
+    first_known : [d] the survey's own first detection, NaN if it gives none.
+    here : [d] the alert's own time. A point later than it (an archive that puts a whole history into each packet) is left out: what was
+    not known then must not speak.
+
+    Returns the kept indices in time order (only the first so many count), how many, how many of them show the source, and the earlier
+    of first_known and of the earliest detection.
     """
-    length = time.shape[1]
-    order = np.argsort(points[TIME, :m], kind="mergesort")
+    order = in_time(points[TIME], m)
     kept = np.empty(m, np.int64)
     k = 0
+    shown = 0
     earliest = first_known
     for j in range(m):
         p = order[j]
@@ -62,6 +117,7 @@ def settle(points, m, i, first_known, here, time, wavelength, flux, flux_err, li
             q = kept[back]
             if points[WAVELENGTH, q] == points[WAVELENGTH, p]:
                 if points[RANK, p] > points[RANK, q]:  # the earlier one goes; those of other bands in between close up
+                    shown -= int(points[SHOWN, q])
                     for move in range(back, k - 1):
                         kept[move] = kept[move + 1]
                     k -= 1
@@ -72,24 +128,29 @@ def settle(points, m, i, first_known, here, time, wavelength, flux, flux_err, li
         if keep:
             kept[k] = p
             k += 1
-    start = max(0, k - length)
-    used = k - start
+            shown += int(points[SHOWN, p])
+    return kept, k, shown, earliest
+
+
+@compiled
+def write(points, kept, begin, end, i, time, wavelength, flux, flux_err, limit, detected, valid):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Fill row i of the (n, T) columns with the points kept[begin:end], at most T of them, and pad it."""
+    length = time.shape[1]
+    used = end - begin
     for j in range(used):
-        p = kept[start + j]
-        rank = points[RANK, p]
+        p = kept[begin + j]
         time[i, j] = points[TIME, p]
         wavelength[i, j] = points[WAVELENGTH, p]
         valid[i, j] = True
-        if rank == LIMIT:
+        detected[i, j] = points[SHOWN, p] > 0
+        if points[RANK, p] == LIMIT:
             flux[i, j] = np.nan
             flux_err[i, j] = np.nan
             limit[i, j] = points[LIMITS, p]
-            detected[i, j] = False
         else:
             flux[i, j] = points[FLUX, p]
             flux_err[i, j] = points[ERROR, p]
             limit[i, j] = np.nan
-            detected[i, j] = rank >= DETECTION or abs(points[FLUX, p]) >= SIGNIFICANT * points[ERROR, p]
     for j in range(used, length):
         time[i, j] = np.nan
         wavelength[i, j] = np.nan
@@ -98,5 +159,18 @@ def settle(points, m, i, first_known, here, time, wavelength, flux, flux_err, li
         limit[i, j] = np.nan
         detected[i, j] = False
         valid[i, j] = False
+
+
+@compiled
+def settle(points, m, i, first_known, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Write m points that have their units already into row i; of more than T points the latest stay. The number that show the source.
+
+    first (n,) becomes the earlier of first_known and of the packet's earliest detection, truncated (n,) tells that the row begins more
+    than `REACH` after it.
+    """
+    kept, k, shown, earliest = select(points, m, first_known, here)
+    begin = max(0, k - time.shape[1])
+    write(points, kept, begin, k, i, time, wavelength, flux, flux_err, limit, detected, valid)
     first[i] = earliest
-    truncated[i] = used > 0 and time[i, 0] > earliest + REACH
+    truncated[i] = k > begin and time[i, 0] > earliest + REACH
+    return shown

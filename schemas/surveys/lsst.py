@@ -3,8 +3,9 @@
 Field meanings: https://sdm-schemas.lsst.io/apdb.html . Fluxes are nJy (AB), times MJD TAI. Names changed over the versions
 (filterName, midPointTai, psFlux, decl became band, midpointMjdTai, psfFlux, dec): both are read.
 
-Some sample packets carry 1480360995 as their time, which is no MJD; see `schemas.surveys.times.to_mjd`. A packet without a flux is
-kept: it has a time and a place, and its history.
+Some sample packets carry 1480360995 as their time, seconds since 1970; see `schemas.surveys.times.TIME_RANGES`. A packet without a flux
+is kept: it has a time and a place, and its history. snr is of the detection in the difference image, psfFluxErr of psfFlux: the one does
+not make the other.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from schemas.avro.program import Kind, Want, record_fields, slots
 from schemas.avro.wire import PacketError
 from schemas.surveys.columns import CONTEXT_INDEX, Columns, Record
 from schemas.surveys.cutouts import Cutouts
-from schemas.surveys.history import DETECTION, FORCED, LIMIT, OWN, put, settle
-from schemas.surveys.times import ecliptic_latitude, galactic_latitude, to_mjd
+from schemas.surveys.history import DETECTION, FORCED, LIMIT, OWN, ROWS, put, settle
+from schemas.surveys.ranges import COUNT, DISTANCE, MAGNITUDE, SHARE, Range, blank, bounds, spans
+from schemas.surveys.times import TIME_RANGES, ecliptic_latitude, galactic_latitude, to_mjd
 
 PIXEL_SCALE = 0.2
 """[arcsec/pixel] (Ivezić et al. 2019, ApJ 873, 111), where the cut-out's header tells no other."""
@@ -56,7 +58,29 @@ WANT = Want(
     },
 )  # fmt: skip
 
+TIMES = TIME_RANGES[SURVEY]
+_FLUX: Range = (-1e12, 1e12)
+_ERROR: Range = (1e-3, 1e12)
+"""[nJy]: a thousandth of what the deepest stack reaches is an error that was never filled."""
+_MOMENT: Range = (-1e6, 1e6)
+VALID: dict[str, Range] = {
+    **dict.fromkeys((*_FLUXES, "templateFlux"), _FLUX),
+    **dict.fromkeys((*_ERRORS, "diaNoise"), _ERROR),
+    "snr": (0.0, 1e7),
+    "reliability": SHARE,
+    "extendedness": SHARE,
+    **dict.fromkeys(("ixx", "iyy", "ixy"), _MOMENT),
+    "nDiaSources": COUNT,
+    "nearbyObj1Dist": DISTANCE,
+    "ephOffset": DISTANCE,
+    "ephVmag": MAGNITUDE,
+}
+"""What each field can hold; anything else there is missing."""
+
 _S, _A, _C = slots(WANT)
+_OF_SCALARS, _OF_COLUMNS = bounds(WANT, VALID)
+_SPANS = spans(WANT)
+_SCALES = TIMES.table()
 _SOURCE = {name: _S[f"diaSource.{name}"] for name in (*_OF_SOURCE, *_BANDS)}
 _T1, _T2, _B1, _B2 = (_SOURCE[k] for k in (*_TIMES, *_BANDS))
 _F1, _F2, _E1, _E2 = (_SOURCE[k] for k in (*_FLUXES, *_ERRORS))
@@ -90,7 +114,7 @@ _K_GAL, _K_ECL, _K_FWHM, _K_ELONG, _K_FLUX, _K_SNR = (
 _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 OK, NO_TIME, NO_PLACE = range(3)
-_MISSING = {NO_TIME: "diaSource has no time", NO_PLACE: "diaSource has no position on the sky"}
+_MISSING = {NO_PLACE: "diaSource has no position on the sky"}
 
 
 def claims(schema: Any) -> bool:
@@ -105,7 +129,10 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
     if candid is None:
         raise PacketError("bad_value", "neither diaSource.diaSourceId nor alertId is there")
     values = record.values
-    status = fill_row(values.number, values.table, values.count, i, *columns.light_curve, *columns.sky, columns.context)
+    status = fill_row(values.number, values.table, values.count, i, *columns.light_curve, *columns.own, columns.context)
+    if status == NO_TIME:
+        time = next((float(values.number[slot]) for slot in (_T1, _T2) if values.number[slot] == values.number[slot]), float("nan"))
+        raise PacketError("bad_value", TIMES.fault("diaSource.midpointMjdTai", time))
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
     columns.put_stamps(i, [record.bytes(slot) for slot in _CUTOUTS], cutouts, PIXEL_SCALE)
@@ -116,44 +143,55 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
 
 
 @compiled
-def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra, dec, mjd, context):  # type: ignore[no-untyped-def] # pragma: no cover
+def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
+    number, table, count, i, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra, dec, mjd, own_err, n_detected,
+    n_dropped, context,
+):  # fmt: skip
     """Everything of row i but identity and stamps; OK or why not."""
-    here = to_mjd(either(number[_T1], number[_T2]))
-    if not (here > 0 and here < 1e6):
+    blank(number, table, count, _SPANS, _OF_SCALARS, _OF_COLUMNS)
+    here = to_mjd(either(number[_T1], number[_T2]), _SCALES)
+    if here != here:
         return NO_TIME
     alpha, delta = number[_RA], either(number[_DEC1], number[_DEC2])
     if not (alpha >= 0 and alpha <= 360 and delta >= -90 and delta <= 90):
         return NO_PLACE
-    points = np.empty((6, 1 + count[_PRV] + count[_FORCED] + count[_LIMITS]))
-    own, own_err = either(number[_F1], number[_F2]) * 1e-3, either(number[_E1], number[_E2]) * 1e-3
-    m = measure(points, 0, here, wavelength_of(number[_B1], number[_B2]), own, own_err, OWN)
+    points = np.empty((ROWS, 1 + count[_PRV] + count[_FORCED] + count[_LIMITS]))
+    dropped = 0
+    own, error = either(number[_F1], number[_F2]) * 1e-3, either(number[_E1], number[_E2]) * 1e-3
+    m = measure(points, 0, here, wavelength_of(number[_B1], number[_B2]), own, error, OWN)
+    mine = m
     for j in range(count[_PRV]):
-        m = point(points, m, table, _P, j, DETECTION)
+        t = to_mjd(either(table[_P[0], j], table[_P[1], j]), _SCALES)
+        dropped += t != t
+        m = point(points, m, t, table, _P, j, DETECTION)
     for j in range(count[_FORCED]):
-        m = point(points, m, table, _Q, j, FORCED)
+        t = to_mjd(either(table[_Q[0], j], table[_Q[1], j]), _SCALES)
+        dropped += t != t
+        m = point(points, m, t, table, _Q, j, FORCED)
     for j in range(count[_LIMITS]):
-        t, noise = to_mjd(either(table[_L_T1, j], table[_L_T2, j])), table[_L_NOISE, j]
+        t, noise = to_mjd(either(table[_L_T1, j], table[_L_T2, j]), _SCALES), table[_L_NOISE, j]
+        dropped += t != t
         band = wavelength_of(table[_L_B1, j], table[_L_B2, j])
-        if t > 0 and t < 1e6 and band == band and noise > 0 and noise < 1e12:
+        if t == t and band == band and noise == noise:
             m = put(points, m, t, band, np.nan, np.nan, 5e-3 * noise, LIMIT)
-    start = to_mjd(number[_FIRST])
-    if not (start > 0 and start < 1e6):
-        start = np.nan
-    settle(points, m, i, start, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
+    start = to_mjd(number[_FIRST], _SCALES)
+    shown = settle(points, m, i, start, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
     if first[i] != first[i] or first[i] > here:
         first[i] = here
     ra[i] = alpha
     dec[i] = delta
     mjd[i] = here
+    own_err[i] = error
+    n_detected[i] = shown + (1 - mine)
+    n_dropped[i] = dropped
     row = context[i]
     row[:] = np.nan
     row[_K_RB] = number[_RELIABILITY]
     row[_K_SG] = 1.0 - number[_EXTENDED]
-    if number[_NEARBY] >= 0:
-        row[_K_SDIST] = number[_NEARBY]
+    row[_K_SDIST] = number[_NEARBY]
     row[_K_RFLUX] = number[_TEMPLATE] * 1e-3
+    row[_K_SSDIST] = number[_SS_OFFSET]
     if number[_SS_OFFSET] >= 0:
-        row[_K_SSDIST] = number[_SS_OFFSET]
         row[_K_SSFLUX] = 10.0 ** (0.4 * (23.9 - number[_SS_MAG]))
     if own == own:
         row[_K_POSITIVE] = 1.0 if own > 0 else 0.0
@@ -167,7 +205,7 @@ def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, d
         row[_K_FWHM] = _FWHM * np.sqrt(0.5 * trace)
         row[_K_ELONG] = np.sqrt((trace + spread) / (trace - spread))
     row[_K_FLUX] = own
-    row[_K_SNR] = abs(number[_SNR]) if number[_SNR] == number[_SNR] else abs(own) / own_err
+    row[_K_SNR] = number[_SNR] if number[_SNR] == number[_SNR] else abs(own) / error
     return OK
 
 
@@ -187,15 +225,14 @@ def wavelength_of(new, old):  # type: ignore[no-untyped-def] # pragma: no cover
 @compiled
 def measure(points, m, time, band, flux, error, rank):  # type: ignore[no-untyped-def] # pragma: no cover
     """Append a measurement if it is one; the number of points."""
-    if time > 0 and time < 1e6 and band == band and abs(flux) < 1e12 and error > 0 and error < 1e12:
+    if time == time and band == band and flux == flux and error == error:
         return put(points, m, time, band, flux, error, np.nan, rank)
     return m
 
 
 @compiled
-def point(points, m, table, columns, j, rank):  # type: ignore[no-untyped-def] # pragma: no cover
+def point(points, m, time, table, columns, j, rank):  # type: ignore[no-untyped-def] # pragma: no cover
     """Append item j of an array of (forced) sources; the number of points."""
-    time = to_mjd(either(table[columns[0], j], table[columns[1], j]))
     band = wavelength_of(table[columns[2], j], table[columns[3], j])
     flux = either(table[columns[4], j], table[columns[5], j]) * 1e-3
     return measure(points, m, time, band, flux, either(table[columns[6], j], table[columns[7], j]) * 1e-3, rank)

@@ -3,6 +3,9 @@
 One packet is one target's light curve up to a cadence. Units: a star of TESS magnitude 10 gives 15,000 e-/s (zero point 20.44 mag,
 TESS Instrument Handbook, sect. 6.1); magnitude 0 is 2632 Jy (Sullivan et al. 2015, ApJ 809, 77); so 1 e-/s is 17.6 µJy. The flux of an
 alert is the difference to the quiet star.
+
+The light curve is read at a cadence of two minutes or slower: faster ones (20 s, from sector 27 on) are averaged to two minutes, backward
+from the last cadence, as the mission makes its two-minute data. So a star has one score, whichever of its light curves is sent.
 """
 
 from __future__ import annotations
@@ -22,8 +25,9 @@ from schemas.avro.program import Want, record_fields, slots
 from schemas.avro.wire import PacketError
 from schemas.surveys.columns import CONTEXT_INDEX, Columns, Record
 from schemas.surveys.cutouts import Cutouts
-from schemas.surveys.history import DETECTION, FORCED, SIGNIFICANT, put, settle
-from schemas.surveys.times import ecliptic_latitude, galactic_latitude
+from schemas.surveys.history import DETECTION, FORCED, ROWS, SAME_TIME, SIGNIFICANT, in_time, put, settle
+from schemas.surveys.ranges import Range, blank, bounds, spans
+from schemas.surveys.times import DAY, TIME_RANGES, ecliptic_latitude, galactic_latitude, to_mjd
 
 SCHEMA = Path(__file__).with_name("tess.avsc")
 ZERO_POINT = 20.44
@@ -31,8 +35,10 @@ ZERO_POINT = 20.44
 JANSKY_OF_MAG_0 = 2632.0
 MICROJANSKY = JANSKY_OF_MAG_0 * 1e6 * 10 ** (-0.4 * ZERO_POINT)
 """µJy of 1 e-/s: 17.55."""
-MJD_TAI_OF_BTJD = 2_457_000.0 - 2_400_000.5 - 32.184 / 86400
+TAI_OF_TDB = -32.184 / DAY
 """[d]: TDB stays within 2 ms of TT, which is TAI + 32.184 s. Times stay barycentric."""
+CADENCE = 120.0 / DAY
+"""[d] to which faster light curves are averaged."""
 TIC_BITS, SECTOR_BITS, CADENCE_BITS = 34, 10, 19
 
 SURVEY: Survey = "tess"
@@ -41,7 +47,15 @@ WANT = Want(
     {"tic": "integer", "sector": "integer", "cadence": "integer", "ra": "number", "dec": "number", "tmag": "number", "baseline": "number"},
     {"light_curve": {"btjd": "number", "flux": "number", "flux_err": "number", "quality": "number"}},
 )
+TIMES = TIME_RANGES[SURVEY]
+_RATE: Range = (-1e12, 1e12)
+VALID: dict[str, Range] = {"tmag": (-10.0, 40.0), "baseline": _RATE, "flux": _RATE, "flux_err": (1e-6, 1e12)}
+"""What each field can hold [mag, e-/s]; anything else there is missing."""
+
 _S, _A, _C = slots(WANT)
+_OF_SCALARS, _OF_COLUMNS = bounds(WANT, VALID)
+_SPANS = spans(WANT)
+_SCALES = TIMES.table()
 _TIC, _SECTOR, _CADENCE, _RA, _DEC, _TMAG, _BASELINE = (_S[k] for k in WANT.scalars)
 _CURVE = _A["light_curve"]
 _BTJD, _FLUX, _ERR, _QUALITY = (_C[f"light_curve.{k}"] for k in WANT.arrays["light_curve"])
@@ -53,7 +67,7 @@ _K_SDIST, _K_SFLUX, _K_POSITIVE, _K_GAL, _K_ECL, _K_FLUX, _K_SNR = (
 )  # fmt: skip
 _FIELDS = {"tic", "sector", "cadence", "ra", "dec", "light_curve"}
 OK, NO_TIME, NO_PLACE = range(3)
-_MISSING = {NO_TIME: "light_curve holds no cadence with a time", NO_PLACE: "ra or dec is missing or not on the sky"}
+_MISSING = {NO_PLACE: "ra or dec is missing or not on the sky"}
 
 
 def candid(tic: int, sector: int, cadence: int) -> int:
@@ -86,7 +100,11 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
         raise PacketError("bad_value", "tic, sector or cadence is missing")
     number = candid(tic, sector, cadence)
     values = record.values
-    status = fill_row(values.number, values.table, values.count, i, *columns.light_curve, *columns.sky, columns.context)
+    status = fill_row(values.number, values.table, values.count, i, *columns.light_curve, *columns.own, columns.context)
+    if status == NO_TIME:
+        n = int(values.count[_CURVE])
+        last = float(values.table[_BTJD, n - 1]) if n else float("nan")
+        raise PacketError("bad_value", TIMES.fault("light_curve holds no cadence with a time: btjd", last))
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
     columns.put_stamps(i, (None, None, None), cutouts, np.nan)
@@ -94,54 +112,115 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
 
 
 @compiled
-def fill_row(number, table, count, i, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra, dec, mjd, context):  # type: ignore[no-untyped-def] # pragma: no cover
+def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
+    number, table, count, i, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra, dec, mjd, own_err, n_detected,
+    n_dropped, context,
+):  # fmt: skip
     """Everything of row i but identity and stamps; OK or why not."""
+    blank(number, table, count, _SPANS, _OF_SCALARS, _OF_COLUMNS)
     if not (number[_RA] >= 0 and number[_RA] <= 360 and number[_DEC] >= -90 and number[_DEC] <= 90):
         return NO_PLACE
     n = count[_CURVE]
     here = np.nan
-    good = np.empty(n)
+    curve = np.empty((3, n))  # good cadences: MJD TDB, flux and error [e-/s]
+    level = np.empty(n)
+    m = 0
     k = 0
+    dropped = 0
     for j in range(n):
-        t = table[_BTJD, j]
-        if abs(t) < 50_000.0:
-            if not here >= t + MJD_TAI_OF_BTJD:
-                here = t + MJD_TAI_OF_BTJD
-            if table[_QUALITY, j] == 0 and abs(table[_FLUX, j]) < 1e12:
-                good[k] = table[_FLUX, j]
-                k += 1
+        t, f, e = to_mjd(table[_BTJD, j], _SCALES), table[_FLUX, j], table[_ERR, j]
+        if t != t:
+            dropped += 1
+            continue
+        if not here >= t:
+            here = t
+        if table[_QUALITY, j] == 0 and f == f:
+            level[k] = f
+            k += 1
+            if e == e:
+                curve[0, m] = t
+                curve[1, m] = f
+                curve[2, m] = e
+                m += 1
     if here != here:
         return NO_TIME
+    here += TAI_OF_TDB
     baseline = number[_BASELINE]
     if baseline != baseline and k > 0:
-        baseline = np.median(good[:k])
-    points = np.empty((6, n))
-    m = 0
-    own, own_err, latest = np.nan, np.nan, -np.inf
-    for j in range(n):
-        t, f, e = table[_BTJD, j], (table[_FLUX, j] - baseline) * MICROJANSKY, table[_ERR, j] * MICROJANSKY
-        if abs(t) < 50_000.0 and table[_QUALITY, j] == 0 and abs(f) < 1e13 and e > 0 and e < 1e13:
-            m = put(points, m, t + MJD_TAI_OF_BTJD, _WAVELENGTH, f, e, np.nan, DETECTION if abs(f) >= SIGNIFICANT * e else FORCED)
+        baseline = np.median(level[:k])
+    m = averaged(curve, m)
+    points = np.empty((ROWS, m))
+    own, error, latest = np.nan, np.nan, -np.inf
+    held = 0
+    for j in range(m):
+        t, f, e = curve[0, j], (curve[1, j] - baseline) * MICROJANSKY, curve[2, j] * MICROJANSKY
+        if f == f:
+            held = put(points, held, t + TAI_OF_TDB, _WAVELENGTH, f, e, np.nan, DETECTION if abs(f) >= SIGNIFICANT * e else FORCED)
             if t > latest:
-                latest, own, own_err = t, f, e
-    settle(points, m, i, np.nan, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
+                latest, own, error = t, f, e
+    shown = settle(points, held, i, np.nan, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
     if first[i] != first[i]:
         first[i] = here
     ra[i] = number[_RA]
     dec[i] = number[_DEC]
     mjd[i] = here
+    own_err[i] = error
+    n_detected[i] = shown
+    n_dropped[i] = dropped
     row = context[i]
     row[:] = np.nan
     row[_K_SDIST] = 0.0
-    if number[_TMAG] > -10 and number[_TMAG] < 40:
-        row[_K_SFLUX] = JANSKY_OF_MAG_0 * 1e6 * 10.0 ** (-0.4 * number[_TMAG])
+    row[_K_SFLUX] = JANSKY_OF_MAG_0 * 1e6 * 10.0 ** (-0.4 * number[_TMAG])
     if own == own:
         row[_K_POSITIVE] = 1.0 if own > 0 else 0.0
     row[_K_GAL] = abs(galactic_latitude(number[_RA], number[_DEC]))
     row[_K_ECL] = abs(ecliptic_latitude(number[_RA], number[_DEC]))
     row[_K_FLUX] = own
-    row[_K_SNR] = abs(own) / own_err
+    row[_K_SNR] = abs(own) / error
     return OK
+
+
+@compiled
+def averaged(curve, m):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Average the first m columns of (time [d], flux, error) in place where they follow each other faster than half a `CADENCE`.
+
+    Bins are counted back from the last cadence, so that the newest one is whole. Means, because a longer cadence is the sum of its
+    parts; errors add in quadrature. The number of columns that are left.
+    """
+    if m < 2:
+        return m
+    order = in_time(curve[0], m)
+    step = np.empty(m - 1)
+    steps = 0
+    for j in range(m - 1):
+        step[steps] = curve[0, order[j + 1]] - curve[0, order[j]]
+        steps += step[steps] >= SAME_TIME  # a cadence that stands twice is none
+    usual = np.median(step[:steps]) if steps > 0 else CADENCE
+    if not usual < 0.5 * CADENCE:
+        return m
+    last = curve[0, order[m - 1]]
+    binned = np.empty((3, m))
+    filled = 0
+    current = np.int64(-1)
+    inside = 0
+    for j in range(m - 1, -1, -1):
+        p = order[j]
+        # half a step more, so that no cadence lies on an edge
+        number = np.int64((last - curve[0, p] + 0.5 * usual) / CADENCE)
+        if number != current:
+            current = number
+            inside = 0
+            filled += 1
+            binned[:, filled - 1] = 0.0
+        inside += 1
+        binned[0, filled - 1] += (curve[0, p] - binned[0, filled - 1]) / inside
+        binned[1, filled - 1] += (curve[1, p] - binned[1, filled - 1]) / inside
+        # the mean's error, of one cadence more
+        before = binned[2, filled - 1] * (inside - 1)
+        binned[2, filled - 1] = np.sqrt(before * before + curve[2, p] * curve[2, p]) / inside
+    for j in range(filled):
+        curve[:, j] = binned[:, filled - 1 - j]
+    return filled
 
 
 @lru_cache(maxsize=1)

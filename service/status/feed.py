@@ -24,6 +24,7 @@ from schemas.records.worker_summary import WorkerSummary
 from service.status.figures import Figures, Lag
 from streams.bad_records import BadRecords
 from streams.kafka import topics
+from streams.kafka.consumer import make_consumer
 from streams.kafka.topics import places_of
 
 if TYPE_CHECKING:
@@ -75,10 +76,8 @@ class Feed:
     async def _session(self) -> None:
         options = self._settings.client_options()
         async with contextlib.AsyncExitStack() as stack:
-            told = AIOKafkaConsumer(**options, group_id=None, auto_offset_reset="latest", enable_auto_commit=False)
-            newest = AIOKafkaConsumer(
-                **options, group_id=None, auto_offset_reset="latest", enable_auto_commit=False, max_partition_fetch_bytes=262_144
-            )
+            told = make_consumer(self._settings, auto_offset_reset="latest")
+            newest = make_consumer(self._settings, auto_offset_reset="latest", max_partition_fetch_bytes=262_144)
             admin = AIOKafkaAdminClient(**options)
             for client, close in ((told, told.stop), (newest, newest.stop), (admin, admin.close)):
                 stack.push_async_callback(close)

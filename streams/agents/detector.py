@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
@@ -22,6 +22,10 @@ from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from schemas.surveys.identity import packet_digest
 from streams.agents.reject_limits import RejectLimits
+from streams.kafka.batches import Unreadable
+
+if TYPE_CHECKING:
+    from streams.scorer import Scorer, StateHolder
 
 log = structlog.get_logger(__name__)
 
@@ -51,33 +55,6 @@ class Outcome(NamedTuple):
     """None: a duplicate."""
     revision: bool = False
     """The same candid came before, with other bytes."""
-
-
-class Scorer(Protocol):
-    """The pure function with its state; `streams.wiring.Pipeline` is the real one."""
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Slugs of the classes."""
-
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        """Class → least probability under the stream prior at which a detection goes to the class's topic."""
-
-    @property
-    def scoring_id(self) -> str:
-        """What the scores depend on besides the packet."""
-
-    @property
-    def model(self) -> str:
-        """The bundle's name."""
-
-    @property
-    def engine(self) -> str:
-        """Name and version of what runs the network."""
-
-    def __call__(self, packets: Sequence[bytes]) -> Sequence[Detection | Rejected]:
-        """One outcome a packet, in order."""
 
 
 class EngineFailure(RetryableError):
@@ -173,6 +150,8 @@ class Scored(NamedTuple):
     """How long scoring took [s]."""
     fresh: int
     """Packets that were really scored."""
+    scorer: Scorer
+    """Of all of them: what is delivered and counted of the batch goes by it."""
 
 
 @dataclass(slots=True)
@@ -183,7 +162,7 @@ class Detector:
     the worker ends and its memory with it. A rejected packet is not remembered, so a repeat of it is rejected again.
     """
 
-    scorer: Scorer
+    states: StateHolder
     duplicates: Duplicates
     executor: Executor
     limits: RejectLimits | None = None
@@ -211,12 +190,16 @@ class Detector:
         RejectLimitError
             Too much is rejected: the batch is neither delivered nor acknowledged.
         """
+        scorer = self.states.current  # of this batch to its end, whatever is swapped meanwhile
         looks = [glance(packet.value) for packet in packets]
         alike = Counter(looks)
         digests: list[str | None] = []
         first: dict[str | int, int] = {}
         """Digest, or place where there is none → the packet that is scored for it."""
         for i, look in enumerate(looks):
+            if isinstance(packets[i].value, Unreadable):
+                digests.append(None)
+                continue
             digest = packet_digest(packets[i].value) if alike[look] > 1 or self.duplicates.suspect(look) else None
             digests.append(digest)
             if digest is None:
@@ -225,13 +208,14 @@ class Detector:
                 first.setdefault(digest, i)
         started = time.perf_counter()
         fresh = [packets[i].value for i in first.values()]
-        results = await self._score(fresh) if fresh else []
+        results = await self._score(scorer, fresh) if fresh else []
         compute_s = time.perf_counter() - started
         scored = dict(zip(first, results, strict=True))
         outcomes = []
         for i, digest in enumerate(digests):
             key: str | int = i if digest is None else digest
-            result = scored.get(key)
+            value = packets[i].value
+            result = Rejected(value.error_class, value.reason) if isinstance(value, Unreadable) else scored.get(key)
             if isinstance(result, Rejected):
                 outcomes.append(Outcome(result))  # each repeat in its own name: it has an origin of its own
             elif result is None or first[key] != i or digest_of(result) in self.duplicates:  # the last: the same record, packed otherwise
@@ -241,16 +225,16 @@ class Detector:
         if self.limits is not None:
             results_of = (outcome.result for outcome in outcomes)
             self.limits.observe(result.error_class if isinstance(result, Rejected) else None for result in results_of)
-        return Scored(outcomes, int(self.clock() * 1000), compute_s, len(fresh))
+        return Scored(outcomes, int(self.clock() * 1000), compute_s, len(fresh), scorer)
 
-    async def _score(self, fresh: list[bytes]) -> Sequence[Detection | Rejected]:
+    async def _score(self, scorer: Scorer, fresh: list[bytes]) -> Sequence[Detection | Rejected]:
         """Score; where the schema registry does not answer, wait and score again: no packet is at fault, and neither is the engine."""
         loop = asyncio.get_running_loop()
         tries = 0
         try:
             while True:
                 try:
-                    return await loop.run_in_executor(self.executor, score_in_halves, self.scorer, fresh)
+                    return await loop.run_in_executor(self.executor, score_in_halves, scorer, fresh)
                 except RegistryError as error:
                     tries += 1
                     if self._end.is_set() or (self.patience is not None and tries > self.patience):

@@ -28,6 +28,7 @@ from schemas.records.worker_summary import WorkerSummary
 from settings.model import Settings
 from streams.bad_records import BadRecords
 from streams.kafka import topics
+from streams.kafka.consumer import make_consumer
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -124,10 +125,10 @@ async def run(settings: Settings) -> None:
 
 
 async def _session(settings: Settings, watch: Watch, bad: BadRecords) -> None:
-    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+    from aiokafka import AIOKafkaProducer
 
     options = settings.client_options()
-    consumer = AIOKafkaConsumer(**options, group_id=None, auto_offset_reset="latest")
+    consumer = make_consumer(settings, auto_offset_reset="latest")
     producer = AIOKafkaProducer(**options, acks="all", enable_idempotence=True)
     try:
         await consumer.start()

@@ -19,6 +19,7 @@ from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from streams.agents.detector import Incoming, Outcome, Scored
 from streams.kafka import topics
+from streams.kafka.batches import Unreadable
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -131,8 +132,11 @@ def rejected_record(packet: Incoming, rejected: Rejected, scored_ms: int) -> Rec
     headers += passed_on(sent)
     value = packet.value
     complete = len(value) <= WHOLE_BYTES
+    if isinstance(value, Unreadable):
+        headers += [("last_offset", b"%d" % value.last), ("records", b"%d" % value.records)]
+        complete &= value.is_value
     headers += [("size", b"%d" % len(value)), ("complete", b"true" if complete else b"false")]
-    if not complete:
+    if len(value) > WHOLE_BYTES:
         value = hashlib.sha256(value).digest() + value[:BEGINNING]
     return Record(topics.REJECTED, f"{packet.topic}:{packet.partition}:{packet.offset}".encode(), value, headers)
 
@@ -144,16 +148,12 @@ class Deliverer:
     ----------
     producer : aiokafka.AIOKafkaProducer
         Started, made with `producer_options`.
-    thresholds : callable
-        The thresholds in force, by class.
     encode : callable
         Detection → its bytes, and those of its embedding.
     """
 
-    def __init__(
-        self, producer: AIOKafkaProducer, thresholds: Callable[[], Mapping[str, float]], encode: Callable[[Detection], Encoded]
-    ) -> None:
-        self._producer, self._thresholds, self._encode = producer, thresholds, encode
+    def __init__(self, producer: AIOKafkaProducer, encode: Callable[[Detection], Encoded]) -> None:
+        self._producer, self._encode = producer, encode
         self._turn = 0
 
     async def send(self, packets: Sequence[Incoming], scored: Scored) -> list[Awaitable[object]]:
@@ -185,7 +185,7 @@ class Deliverer:
         return waits
 
     def _records(self, packets: Sequence[Incoming], scored: Scored) -> Iterator[Record]:
-        thresholds = self._thresholds()
+        thresholds = scored.scorer.thresholds
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             if isinstance(outcome.result, Rejected):
                 yield rejected_record(packet, outcome.result, scored.scored_ms)

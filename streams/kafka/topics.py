@@ -92,10 +92,11 @@ def class_topic(slug: str) -> str:
 
 def wiring(classes: Iterable[str]) -> list[Topic]:
     """The table with a topic for each class."""
-    return [
-        *TOPICS,
-        *(Topic(class_topic(c), "object id", "Detection above the threshold of the class", 30 * DAY) for c in classes),
-    ]
+    return [*TOPICS, *map(_of_class, classes)]
+
+
+def _of_class(slug: str) -> Topic:
+    return Topic(class_topic(slug), "object id", "Detection above the threshold of the class", 30 * DAY)
 
 
 class Row(NamedTuple):
@@ -139,6 +140,18 @@ async def declare(settings: Settings, classes: Iterable[str]) -> list[str]:
     """
     async with admin_client(settings) as admin:
         return await ensure(admin, wiring(classes), settings.partitions, settings.replication)
+
+
+async def declare_classes(settings: Settings, classes: Iterable[str]) -> list[str]:
+    """Do the same for the topics of classes alone.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        The broker is not there, or does not let us.
+    """
+    async with admin_client(settings) as admin:
+        return await ensure(admin, [_of_class(c) for c in classes], settings.partitions, settings.replication)
 
 
 async def check(settings: Settings, classes: Iterable[str]) -> list[Row]:

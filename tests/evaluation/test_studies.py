@@ -15,9 +15,9 @@ pytest.importorskip("torch")
 from data.tables import from_arrays
 from evaluation import card, drawn, simulated, task_head
 from evaluation.studies import novel, rare
-from evaluation.studies.__main__ import main
 from operators.types import CONTEXT
 from pipeline.embed import Inputs
+from tools.studies import main
 
 CLASSES = {"SN Ia": ("Ia",), "SLSN": ("SLSN-I",), "TDE": ("TDE",)}
 

@@ -28,7 +28,7 @@ def packet(candid: int, klass: str = "sn-ia", probability: float = 0.9, size: in
 
 
 class StandIn:
-    """What `streams.wiring.Pipeline` is, without a network."""
+    """What `streams.scorer.Pipeline` is, without a network."""
 
     classes = ("sn-ia", "tde", "bogus")
     thresholds = {"sn-ia": 0.5, "tde": 0.2}  # noqa: RUF012

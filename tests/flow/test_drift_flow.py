@@ -9,7 +9,9 @@ from console.child import Child
 from schemas.records import codec
 from schemas.records.drift_alarm import DriftAlarm
 from streams.kafka import topics
+from streams.scorer import StateHolder
 from streams.telemetry import Tally
+from tests.flow import stand_in
 from tests.flow.conftest import Bench, until
 from tests.streams.test_watching import seconds
 
@@ -28,7 +30,7 @@ async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
     log = bench.settings.state / "logs" / "drift.log"
     process = await watch(bench)
     try:
-        tally = Tally("w", "id", "m", "e", 0.0)
+        tally = Tally("w", StateHolder(stand_in.StandIn()), 0.0)
         await bench.publish(seconds(tally, 300, 0.9, 0), topics.TELEMETRY)
         await bench.publish(seconds(tally, 300, 0.4, 300), topics.TELEMETRY)
         out = await bench.read(2, topics.ALARMS, topics.RETRAIN)
@@ -38,7 +40,7 @@ async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
         process.stop()
         process = await watch(bench)  # it reads its own command back
         known = len((await bench.everything(topics.ALARMS))[topics.ALARMS])
-        tally = Tally("w", "id", "m", "e", 0.0)
+        tally = Tally("w", StateHolder(stand_in.StandIn()), 0.0)
         await bench.publish([*seconds(tally, 300, 0.9, 600), *seconds(tally, 300, 0.4, 900)], topics.TELEMETRY)
         await bench.read(known + 1, topics.ALARMS)
         commands = [r.value for r in (await bench.everything(topics.RETRAIN))[topics.RETRAIN]]

@@ -12,13 +12,15 @@ from operators.types import MAX_POINTS
 from schemas.avro.container import make_cutout, make_fits
 from schemas.surveys.columns import Columns
 from schemas.surveys.cutouts import Cutouts
-from schemas.surveys.history import DETECTION, FORCED, LIMIT, OWN, settle
-from schemas.surveys.times import ecliptic_latitude, galactic_latitude, utc_jd_to_mjd_tai
+from schemas.surveys.history import DETECTION, FORCED, LIMIT, OWN, ROWS, put, settle
+from schemas.surveys.times import ecliptic_latitude, galactic_latitude, utc_to_tai
 
 
 def settled(points: list[tuple[float, float, float, float, float, float]], first: float = np.nan, here: float = np.inf) -> Columns:
-    columns = Columns(1)
-    settle(np.array(points, float).reshape(-1, 6).T.copy(), len(points), 0, first, here, *columns.light_curve)
+    columns, room, m = Columns(1), np.empty((ROWS, len(points))), 0
+    for point in points:
+        m = put(room, m, *point)
+    columns.n_detected[0] = settle(room, m, 0, first, here, *columns.light_curve)
     return columns
 
 
@@ -83,7 +85,7 @@ def test_nothing_measured() -> None:
 def test_leap_seconds_are_astropys() -> None:
     time = pytest.importorskip("astropy.time")
     for mjd in (41317.0, 41499.0, 50000.3, 51177.9, 51179.1, 57752.9, 57754.1, 60000.25):
-        assert utc_jd_to_mjd_tai(mjd + 2400000.5) == pytest.approx(time.Time(mjd, format="mjd", scale="utc").tai.mjd, abs=1e-8)
+        assert utc_to_tai(mjd) == pytest.approx(time.Time(mjd, format="mjd", scale="utc").tai.mjd, abs=1e-8)
 
 
 def test_latitudes_are_astropys() -> None:

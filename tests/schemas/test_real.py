@@ -124,15 +124,19 @@ def test_ztf_light_curves_are_fastavros(packets: list[bytes], decoded: Decoded) 
         assert b.candid[k] == c["candid"]
         assert b.object_id[k] == alert["objectId"]
         assert (b.ra[k], b.dec[k], b.programid[k]) == (c["ra"], c["dec"], c["programid"])
-        assert b.mjd[k] == pytest.approx(c["jd"] - 2400000.5 + 37 / 86400, abs=1e-9)
+        half = (c.get("exptime") or 30) / 2 / 86400  # some archives write 0
+        assert b.mjd[k] == pytest.approx(c["jd"] - 2400000.5 + 37 / 86400 + half, abs=1e-9)
+        assert b.own_err[k] == pytest.approx(microjansky(c["magpsf"]) * c["sigmapsf"] * math.log(10) / 2.5, rel=1e-6)
         expected = ztf_points(alert)
         n = int(b.valid[k].sum())
+        assert b.n_detected[k] == sum(rank >= 2 or (rank == 1 and abs(value) >= 5 * error) for _, _, rank, value, error in expected)
+        assert b.n_dropped[k] == 0
         assert n == min(len(expected), MAX_POINTS)
         assert b.valid[k, :n].all()
         assert (np.diff(b.time[k, :n]) >= 0).all()
         got = sorted(range(n), key=lambda j: (b.time[k, j], b.wavelength[k, j]))
         for j, (jd, wavelength, rank, value, error) in zip(got, expected[-n:], strict=True):
-            assert b.time[k, j] == pytest.approx(jd - 2400000.5 + 37 / 86400, abs=1e-4)
+            assert b.time[k, j] == pytest.approx(jd - 2400000.5 + 37 / 86400 + half, abs=1e-4)
             assert b.wavelength[k, j] == wavelength
             if rank == 0:
                 assert b.limit[k, j] == pytest.approx(value, rel=1e-5)

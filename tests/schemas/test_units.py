@@ -18,7 +18,7 @@ from schemas.surveys import tess
 from schemas.surveys.decode import Decoder
 from tests.schemas.made import tess_record, ztf_record
 
-TAI = 37 / 86400
+TAI, HALF = 37 / 86400, 15 / 86400
 
 
 def context_of(batch: object) -> dict[str, float]:
@@ -28,11 +28,11 @@ def context_of(batch: object) -> dict[str, float]:
 def test_a_ztf_packet_by_hand() -> None:
     b = Decoder().decode([encode_ztf(ztf_record())]).batch
     assert (b.survey, b.candid, b.object_id, b.programid, b.band) == (("ztf",), (99,), ("ZTF18abcdefg",), (1,), ("g",))
-    assert b.mjd[0] == 60000.0 + TAI
+    assert b.mjd[0] == pytest.approx(60000.0 + TAI + HALF, abs=1e-9)  # jd is the start of 30 s
     n = 4
     assert b.valid[0].tolist() == [True] * n + [False] * (MAX_POINTS - n)
     # 59992: a limit and a forced point of one exposure, the measurement stays; 59993: forced photometry failed, its limit stays
-    np.testing.assert_allclose(b.time[0, :n], np.array([59992.0, 59993.0, 59998.0, 60000.0]) + TAI, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(b.time[0, :n], np.array([59992.0, 59993.0, 59998.0, 60000.0]) + TAI + HALF, rtol=0, atol=1e-9)
     np.testing.assert_allclose(b.wavelength[0, :n], [4746.5, 4746.5, 6366.4, 4746.5])
     # magnitude 23.9 is 1 µJy; 18.9 is 100, faded; 21.4 is 10; zero point 26.4 makes 1 DN 0.1 µJy
     np.testing.assert_allclose(b.flux[0, :n], [5.0, np.nan, 10.0, -100.0], rtol=1e-6)
@@ -40,7 +40,7 @@ def test_a_ztf_packet_by_hand() -> None:
     np.testing.assert_allclose(b.flux_err[0, :n], [2.0, np.nan, 10 * 0.2 * ln, 100 * 0.1 * ln], rtol=1e-6)
     np.testing.assert_allclose(b.limit[0, :n], [np.nan, 10.0, np.nan, np.nan], rtol=1e-6)
     assert b.detected[0, :n].tolist() == [False, False, True, True]
-    assert b.first_detection[0] == 59990.0 + TAI
+    assert b.first_detection[0] == pytest.approx(59990.0 + TAI + HALF, abs=1e-9)
     assert b.truncated[0]  # the packet begins two days later
     row = context_of(b)
     expected = {
@@ -51,6 +51,8 @@ def test_a_ztf_packet_by_hand() -> None:
     for name, value in expected.items():
         assert row[name] == pytest.approx(value, rel=1e-5), name
     assert all(math.isnan(row[name]) for name in ("solar_system_distance", "solar_system_flux", "redshift"))
+    assert b.own_err[0] == pytest.approx(100 * 0.1 * ln)
+    assert (b.n_detected[0], b.n_dropped[0]) == (2, 0)
     assert np.isnan(b.pixel_scale[0])
     assert np.isnan(b.stamps).all()
 
@@ -102,6 +104,8 @@ def test_a_rubin_packet_by_hand() -> None:
     np.testing.assert_allclose(b.flux_err[0, :3], [0.1, 0.1, 0.25], rtol=1e-6)
     np.testing.assert_allclose(b.wavelength[0, :3], [9712.0, 9712.0, 8691.0])
     assert b.detected[0, :4].tolist() == [False, True, True, False]  # forced points are measurements, detected from 5 sigma
+    assert b.own_err[0] == pytest.approx(0.25)
+    assert b.n_detected[0] == 2
     assert np.isnan(b.limit[0]).all()
     assert b.first_detection[0] == 61000.5
     assert b.pixel_scale[0] == np.float32(0.2)

@@ -11,6 +11,7 @@ import pytest
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Outcome, digest_of, glance, score_in_halves
+from streams.scorer import StateHolder
 from tests.flow.stand_in import StandIn, packet
 
 
@@ -20,7 +21,7 @@ def incoming(*values: bytes) -> list[Incoming]:
 
 @pytest.fixture
 def detector() -> Detector:
-    return Detector(StandIn(), Duplicates(100), ThreadPoolExecutor(1))
+    return Detector(StateHolder(StandIn()), Duplicates(100), ThreadPoolExecutor(1))
 
 
 def kinds(outcomes: Sequence[Outcome]) -> list[str]:
@@ -32,7 +33,7 @@ async def test_duplicates_within_and_across_batches_are_not_scored(detector: Det
     second = await detector.compute(incoming(packet(2), packet(3)))
     assert kinds(first.outcomes) == ["Detection", "Detection", "duplicate"]
     assert kinds(second.outcomes) == ["duplicate", "Detection"]
-    assert detector.scorer.calls == [2, 1]  # type: ignore[attr-defined]
+    assert detector.states.current.calls == [2, 1]  # type: ignore[attr-defined]
     assert (first.fresh, second.fresh) == (2, 1)
 
 
@@ -70,7 +71,7 @@ def test_packets_that_look_alike_but_differ_are_scored_each() -> None:
     first, second = packet(1, size=4000), packet(2, size=4000)
     assert glance(first) == glance(second), "they differ where nobody glances"
     for order in ([first, second], [first, first, second]):
-        detector = Detector(StandIn(), Duplicates(100), ThreadPoolExecutor(1))
+        detector = Detector(StateHolder(StandIn()), Duplicates(100), ThreadPoolExecutor(1))
         scored = asyncio.run(detector.compute(incoming(*order)))
         again = asyncio.run(detector.compute(incoming(second, packet(3, size=4000), first)))
         assert kinds(scored.outcomes).count("Detection") == 2

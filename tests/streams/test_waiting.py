@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+from aiokafka import TopicPartition
 
 from schemas.avro.schema_store import RegistryError
 from schemas.records.detection import Detection
@@ -16,6 +17,8 @@ from schemas.records.rejected import Rejected
 from streams.agents.batcher import Batcher
 from streams.agents.detector import Detector, Duplicates, Incoming, Scored
 from streams.kafka.liveness import Liveness
+from streams.kafka.transport import Topics
+from streams.scorer import StateHolder
 from tests.flow.stand_in import StandIn, packet
 
 
@@ -35,7 +38,7 @@ class Waits(StandIn):
 
 
 def detector_of(scorer: StandIn, **options: Any) -> Detector:
-    return Detector(scorer, Duplicates(100), ThreadPoolExecutor(1), **options)
+    return Detector(StateHolder(scorer), Duplicates(100), ThreadPoolExecutor(1), **options)
 
 
 def incoming(*values: bytes) -> list[Incoming]:
@@ -106,6 +109,9 @@ class Consumer:
 
     def assignment(self) -> list[Any]:
         return [PLACE]
+
+    async def topics(self, names: Sequence[str], within_s: float) -> Topics:
+        return Topics({PLACE.topic: (PLACE.partition,)}, False, {TopicPartition(*PLACE)})
 
     async def spans(self, held: Sequence[Any], within_s: float) -> dict[Any, Any]:
         return {PLACE: SimpleNamespace(end=9, done=lambda confirmed: 3)}

@@ -11,6 +11,7 @@ from schemas.records.worker_summary import WorkerSummary
 from streams.agents.drift import Watch, observe
 from streams.kafka.liveness import Stall
 from streams.kafka.transport import Span
+from streams.scorer import StateHolder
 from streams.telemetry import FIRST_MS, GROWTH, Tally, latency_bin
 from tests.flow.stand_in import StandIn, packet
 
@@ -51,31 +52,30 @@ def test_latency_bins_end_where_they_say() -> None:
 
 
 def test_a_tally_tells_what_happened_once_and_is_quiet_then() -> None:
-    tally = Tally("w", "id", "m", "e", 0.0)
+    tally = Tally("w", StateHolder(StandIn()), 0.0)
     detection = StandIn().one(packet(1))
-    tally.batch(3, 0.01)
+    window = tally.of(StandIn())
+    window.batch(3, 0.01)
     for result in (detection, None, Rejected("bad_avro", "no")):
-        tally.packet("ztf", result, 12.0)
-    summary, scores = tally.take(1.0)
-    assert summary is not None
+        window.packet("ztf", result, 12.0)
+    (summary,), scores = tally.take(1.0)
     assert codec.decode(codec.encode(summary)) == summary
     assert (summary.total, summary.packets, summary.surveys["ztf"].rejected) == (3, 3, {"bad_avro": 1})
     (stratum,) = scores
     assert codec.decode_summary(codec.encode(stratum)).n == 1
-    assert tally.take(2.0) == (None, [])
-    alive, _ = tally.take(6.5)
-    assert alive is not None
+    assert tally.take(2.0) == ([], [])
+    (alive,), _ = tally.take(6.5)
     assert alive.total == 0
 
 
 def seconds(tally: Tally, count: int, probability: float, start: int) -> list[bytes]:
     out = []
     for second in range(count):
+        window = tally.of(StandIn())
         for i in range(25):
-            tally.packet("ztf", StandIn().one(packet(i, probability=probability + 0.002 * (i % 5))), 5.0)
-        tally.batch(25, 0.01)
-        summary, scores = tally.take(float(start + second))
-        assert summary is not None
+            window.packet("ztf", StandIn().one(packet(i, probability=probability + 0.002 * (i % 5))), 5.0)
+        window.batch(25, 0.01)
+        (summary,), scores = tally.take(float(start + second))
         out += [codec.encode(summary), *(codec.encode(s) for s in scores)]
     return out
 
@@ -87,7 +87,7 @@ def record(value: bytes) -> ScoreSummary | WorkerSummary:
 
 
 def test_drift_raises_an_alarm_and_one_command_in_the_cool_down() -> None:
-    watch, tally = Watch(3600.0), Tally("w", "id", "m", "e", 0.0)
+    watch, tally = Watch(3600.0), Tally("w", StateHolder(StandIn()), 0.0)
     quiet = [a for i, m in enumerate(seconds(tally, 300, 0.9, 0)) for a in observe(watch, record(m), i)]
     assert quiet == []
     alarms = [a for i, m in enumerate(seconds(tally, 300, 0.4, 300)) for a in observe(watch, record(m), 1000 + i)]

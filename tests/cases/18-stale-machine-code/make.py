@@ -40,10 +40,10 @@ def mjd() -> float:
 before = mjd()
 check("control: a second process, from the disk", mjd(), before)
 times = COPY / "schemas" / "surveys" / "times.py"
-if "def utc_jd_to_mjd_tai" not in times.read_text():
-    cannot("schemas/times.py has no utc_jd_to_mjd_tai any more: change another compiled helper here")
+if "def utc_to_tai" not in times.read_text():
+    cannot("schemas/times.py has no utc_to_tai any more: change another compiled helper here")
 with times.open("a") as file:  # an upgrade in place, or a developer's change: the same helper, a day later
-    file.write("\n\n@compiled\ndef utc_jd_to_mjd_tai(jd):\n    return jd - JD_OF_MJD + 1.0 + 37.0 / 86400.0\n")
+    file.write("\n\n@compiled\ndef utc_to_tai(mjd):\n    return mjd + 1.0 + 37.0 / 86400.0\n")
 after = mjd()
 check("mjd after times.py was changed by a day", f"{after - before:+.3f} d", "+1.000 d", abs(after - before - 1.0) < 0.01)
 done()

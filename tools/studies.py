@@ -1,4 +1,4 @@
-"""``python -m evaluation.studies NAME …``: run a study and write its JSON."""
+"""``python -m tools.studies NAME …``: run a study and write its JSON."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
 def _command(o: argparse.Namespace) -> str:
     plain = {k: v for k, v in vars(o).items() if isinstance(v, int | str) and k not in ("study", "engine")}
     given = [f"--{k.replace('_', '-')} {v}" for k, v in sorted(plain.items())]
-    return f"python -m evaluation.studies {o.study} {' '.join(given)}"
+    return f"python -m tools.studies {o.study} {' '.join(given)}"
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.studies", description="One study of a bundle → JSON.")
+    parser = argparse.ArgumentParser(prog="python -m tools.studies", description="One study of a bundle → JSON.")
     parser.add_argument("study", choices=NAMES)
     parser.add_argument("--bundle", type=Path, help="folder; the bundle that ships")
     parser.add_argument("--without", type=Path, help="leave_out: a bundle of the same budget that never saw the class")
