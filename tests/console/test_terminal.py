@@ -75,7 +75,7 @@ def test_nothing_of_a_packet_drives_the_terminal_on_any_way_out() -> None:
     assert all(c.isprintable() or c == "\t" for c in line)
     encoded = watch.json_line(one)
     assert harmless(encoded.decode())
-    assert json.loads(encoded)["object_id"] == HOSTILE, "the same value for whoever parses it"
+    assert json.loads(encoded)["object_id"] == HOSTILE, "the same value for a parser"
 
 
 def test_status_shows_classes_and_alarms_and_nothing_drives_the_terminal() -> None:

@@ -1,4 +1,4 @@
-"""Hostile records on every topic of ours, in a real Apache Kafka: page, drift, watch and the demo's tally go on, and the count shows."""
+"""Hostile records on every topic of ours, in a real Apache Kafka: page, drift, watch and the demo's counts go on, and the count shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from console.tally import Listener
+from console.outcome_counts import Listener
 from schemas.records import codec
 from schemas.records.detection import Detection
 from service.status.exposition import exposition
@@ -96,9 +96,9 @@ async def test_drift_goes_on_raises_its_alarm_and_says_how_many(bench: Bench) ->
     log = bench.settings.state / "logs" / "drift.log"
     process = await drift_process(bench)
     try:
-        tally = Tally("w", "id", "m", "e", 0.0)
-        await send(bench, topics.TELEMETRY, *seconds(tally, 100, 0.9, 0), *SENT, *seconds(tally, 100, 0.9, 100))
-        await send(bench, topics.TELEMETRY, *seconds(tally, 200, 0.4, 200))
+        counts = Tally("w", "id", "m", "e", 0.0)
+        await send(bench, topics.TELEMETRY, *seconds(counts, 100, 0.9, 0), *SENT, *seconds(counts, 100, 0.9, 100))
+        await send(bench, topics.TELEMETRY, *seconds(counts, 200, 0.4, 200))
         out = await bench.read(1, topics.ALARMS)
         assert codec.decode(out[topics.ALARMS][0].value).statistic == "top_probability"  # type: ignore[union-attr]
         assert process.poll() is None, log.read_text()
@@ -128,10 +128,10 @@ async def test_the_demos_tally_goes_on(bench: Bench) -> None:
     async with Listener(bench.settings) as listener:
         assert await listener.until(1, 30)
         end = time.monotonic() + 30
-        while listener.tally.bad.total < 3 * len(SENT) + 1:
-            assert time.monotonic() < end, listener.tally.bad.counts
+        while listener.counts.bad.total < 3 * len(SENT) + 1:
+            assert time.monotonic() < end, listener.counts.bad.counts
             await asyncio.sleep(0.1)
-        assert [a.detection.candid for a in listener.tally.arrivals] == [5]
+        assert [a.detection.candid for a in listener.counts.arrivals] == [5]
 
 
 async def test_embeddings_lie_beside_the_detections_and_private_ones_apart(bench: Bench) -> None:
