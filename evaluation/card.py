@@ -81,7 +81,7 @@ def card(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Repo
     pictures : dict
         Name → path relative to the page, of those that were drawn.
     """
-    out = _begin(bundle, tasks)
+    out = _begin(bundle, tasks, studies)
     out += _accuracy(tasks)
     out += _before(tasks, studies)
     out += _heads(studies)
@@ -99,7 +99,7 @@ def card(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Repo
     return "\n".join(out).rstrip() + "\n"
 
 
-def _begin(bundle: Bundle, tasks: Mapping[str, Report]) -> list[str]:
+def _begin(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list[str]:
     m = bundle.manifest
     kinds = getattr(m, "kinds", None) or m.classes
     first = next(iter(tasks.values()))
@@ -114,6 +114,9 @@ def _begin(bundle: Bundle, tasks: Mapping[str, Report]) -> list[str]:
     ]
     if other:
         lines += [f"**Some reports are of other bundles: {', '.join(other)}.**", ""]
+    older = [name for name, r in studies.items() if "bundle" in r and r["bundle"] != bundle.sha256]
+    if older:
+        lines += [f"Studies made with an earlier bundle, their figures are its: {', '.join(older)}.", ""]
     lines += [
         "## What it is",
         "",
