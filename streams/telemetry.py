@@ -22,7 +22,7 @@ FIRST_MS = 0.5
 PLANE = 15.0
 """Galactic latitude below which a detection counts to the plane [deg]."""
 QUIET_S = 5.0
-"""A worker that has nothing to do says so this often [s]."""
+"""A worker that has nothing to do reports this often [s]."""
 
 
 def latency_bin(milliseconds: float) -> int:

@@ -3,7 +3,7 @@
 a record's bytes → its digest; with survey and candid the `packet_id`
 
 The digest is 128 bits of BLAKE3 over the decompressed Avro record, without the container's header and sync marker and without the framing.
-Nobody can make a record that has a given one's digest (2^128 tries); two records of one's own with the same digest take 2^64 tries.
+A record with a given digest cannot be made (2^128 tries); two records of one's own with the same digest take 2^64 tries.
 """
 
 from __future__ import annotations
