@@ -22,7 +22,7 @@ from schemas.surveys.decode import Decoder
 
 @pytest.fixture(scope="module")
 def packets() -> list[bytes]:
-    return [packet for packet, _ in night(9, 3, doubles=0, broken=0)]
+    return [packet for packet, _ in night(9, 3, duplicates=0, broken=0)]
 
 
 def _tar(members: dict[str, bytes], mode: str) -> bytes:

@@ -52,7 +52,7 @@ WRAPPED = {**COMPRESSED, "zip": lambda data: stored_zip("inner.avro", data), "ta
 
 @pytest.fixture(scope="module")
 def packets() -> list[bytes]:
-    return [packet for packet, _ in night(9, 3, doubles=0, broken=0)]
+    return [packet for packet, _ in night(9, 3, duplicates=0, broken=0)]
 
 
 def read(folder: Path, name: str, data: bytes) -> list[Item]:

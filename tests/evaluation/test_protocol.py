@@ -176,16 +176,16 @@ def test_names_find_their_kinds(name: str) -> None:
 
 def test_a_kind_speaks_for_every_class_it_belongs_to() -> None:
     names = ("Eclipsing (unspecified)", "Eclipsing contact", "Strange")
-    spoken = np.log(np.array([[0.1, 0.2, 0.6, 0.1]]))
-    views = task_head.Views(np.zeros((1, 2)), spoken, np.zeros((1, COMPARABLE)))
-    shared, known = task_head.speak(views, names, ("EA", "EB", "EW", "dSct"), "share")
+    zero_shot_log = np.log(np.array([[0.1, 0.2, 0.6, 0.1]]))
+    views = task_head.Views(np.zeros((1, 2)), zero_shot_log, np.zeros((1, COMPARABLE)))
+    shared, known = task_head.zero_shot_log_probability(views, names, ("EA", "EB", "EW", "dSct"), "share")
     assert known.tolist() == [1, 1, 0]
     # The parent is as likely as its mean kind; the child as its one kind; what is left goes to the class nobody knows.
     np.testing.assert_allclose(np.exp(shared[0]), np.array([0.3, 0.6, 0.1]))
-    added, _ = task_head.speak(views, names, ("EA", "EB", "EW", "dSct"), "sum")
+    added, _ = task_head.zero_shot_log_probability(views, names, ("EA", "EB", "EW", "dSct"), "sum")
     np.testing.assert_allclose(np.exp(added[0]), np.array([0.6, 0.3, 0.1]))
     # Two classes that mean the same are equally likely.
-    same, _ = task_head.speak(views, ("Eclipsing contact", "W UMa", "Delta Scuti"), ("EA", "EB", "EW", "dSct"), "share")
+    same, _ = task_head.zero_shot_log_probability(views, ("Eclipsing contact", "W UMa", "Delta Scuti"), ("EA", "EB", "EW", "dSct"), "share")
     assert same[0, 0] == same[0, 1]
 
 
@@ -257,7 +257,7 @@ def seen(units: np.ndarray, log_kinds: np.ndarray | None = None) -> Seen:
 
 @pytest.mark.parametrize(("unseen", "zero_shot", "weight"), [(False, 1.0, 2.0), (True, 0.5, 4.0)])
 def test_left_out_scores_are_those_of_the_others(unseen: bool, zero_shot: float, weight: float) -> None:
-    """And a class nobody simulated gives the examples more to say, the network less."""
+    """And a class not simulated gives the examples more to say, the network less."""
     rng = np.random.default_rng(2)
     units = unit(rng.standard_normal((1, 12, 6)))
     label = np.eye(3)[np.repeat(np.arange(3), 4)]
@@ -425,7 +425,7 @@ def test_the_command_on_a_small_table(small: tuple[Path, Path], tmp_path: Path, 
     assert {"forest", "bookkeeping", "ridge", "nearest_centroid", "prototypes", "no_simulation"} <= set(found["baselines"]["5"])
     assert found["baselines"]["5"]["forest"] > 0.7  # three widths that anyone can tell apart
     assert found["gains"]["5"]["forest"]["gain"] == pytest.approx(found["accuracy"]["5"] - found["baselines"]["5"]["forest"])
-    assert found["task"]["simulated_as"]["Strange"] == {"kinds": [], "spoken": []}
+    assert found["task"]["simulated_as"]["Strange"] == {"kinds": [], "zero_shot_kinds": []}
     assert found["task"]["simulated_as"]["SLSN"]["kinds"] == ["SLSN-I", "SLSN-II"]
     assert sum(v for name, v in found["seconds"].items() if name != "all") <= found["seconds"]["all"] + 0.1
     for rows in found["confusion"]["5"]:

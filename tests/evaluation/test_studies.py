@@ -124,7 +124,7 @@ def test_novelty_never_sees_what_is_new(tmp_path: Path) -> None:
     parts += [{**p, "limit": np.full(len(p["time"]), np.nan)} for k in ("Ia", "IIP") for p in drawn.streamed(k, 4, 8, "demo")]
     objects = from_arrays([f"o{i}" for i in range(len(parts))], parts)
     labels = np.array(["", *["SN Ia"] * 4, *["SN II"] * 4])
-    found = novel.novel(bundle, session, objects, labels, ("o0",), each=6, strangers=10)
+    found = novel.novel(bundle, session, objects, labels, ("o0",), each=6, unseen=10)
     assert set(found["by_kind_of_the_rest"]).isdisjoint(novel.LEFT_OUT)
     assert 0 <= found["auroc"] <= 1
     assert found["described"]["o0"]["nearest"] in found["described"]["o0"]["cosine"]

@@ -53,7 +53,7 @@ def test_a_framed_record_is_the_one_in_a_container() -> None:
 
 
 def test_the_decoder_gives_the_digest_of_every_survey() -> None:
-    packets = [packet for packet, _ in night(3, 60, doubles=0, broken=0)]
+    packets = [packet for packet, _ in night(3, 60, duplicates=0, broken=0)]
     decoded = Decoder().decode(packets)
     assert set(decoded.batch.survey) >= {SURVEY}
     assert set(decoded.batch.survey) <= set(SURVEYS)

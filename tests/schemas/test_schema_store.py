@@ -78,7 +78,7 @@ def registry() -> Iterator[Registry]:
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """Time that passes when it is asked to."""
 
     now = 1000.0
 
