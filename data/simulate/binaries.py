@@ -111,7 +111,7 @@ def _proximity(r1: float, r2: float, surface: float, q: float, cosine: float, ki
 def eclipsing_binary(d: Draw) -> Source:
     """Eclipsing binaries EA, EB and EW: detached, close and contact.
 
-    From radii, surface brightnesses and orientations; limb darkening, tides and heating (Morris & Naftilan 1993), eccentric orbits above 2
+    Of radii, surface brightnesses and orientations; limb darkening, tides and heating (Morris & Naftilan 1993), eccentric orbits above 2
     d, unequal maxima (O'Connell effect). Periods as in the ASAS and Kepler catalogues (Paczyński et al. 2006, Prša et al. 2011, Jayasinghe
     et al. 2019); nearly grey, so colours hardly change.
     """

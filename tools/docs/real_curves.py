@@ -157,7 +157,7 @@ def measure(c: Curve) -> F64 | None:
 def pool(slug: str, seed: int = 31, n: int = POOL) -> list[Source]:
     """Events of a class, of the one kind that the real sample was chosen to be, where it was (`CHOSEN`).
 
-    As near and as far as such samples reach, which many surveys of many depths made.
+    They are as near and as far as such samples reach, which many surveys of many depths made.
     """
     deeper = np.random.default_rng(seed).uniform(-2.0, 3.0, n)
     return [draw(slug, generator("train", seed, k), deeper=float(deeper[k]), kind=CHOSEN.get(slug)) for k in range(n)]
