@@ -83,9 +83,7 @@ def test_features_agree(packets, stack, state):
         for name, value in theirs.items():
             assert value == pytest.approx(ours[name], rel=2e-3, abs=1e-4), name
             compared += 1
-        for view in ("blue", "red"):  # a view of fewer points than the library needs has no features but its count
-            if ours[f"{view}_points"] >= naive.LEAST:
-                assert {n for n in ours if n.startswith(view)} == {n for n in theirs if n.startswith(view)}
+        assert ours.keys() == theirs.keys()  # each feature is defined from the same number of points on
     assert compared > 4 * len(packets.values)  # many a real packet has few points
     assert set(theirs) <= set(FEATURES)
 
