@@ -377,7 +377,7 @@ class App(faust.App):
         self.transport = PromptTransport(self.conf.broker_consumer, self)
         self._settle = settle
 
-    def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> Buffer:
+    def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> Buffer:  # noqa: N802 - Faust's name
         """The buffer of a channel."""
         return Buffer(maxsize or 0, flow_control=self.flow_control, clear_on_resume=clear_on_resume)
 
