@@ -16,6 +16,9 @@ from schemas.avro.wire import PacketError, read_body, read_header, sniff
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 DIGEST_BYTES = 16
+MAX_HEADERS = 8
+_headers: list[tuple[bytes, str]] = []
+"""Headers of containers up to their sync marker, and their codec, the latest first: comparing one costs less than reading it."""
 
 
 def digest(record: Buffer) -> str:
@@ -40,8 +43,19 @@ def packet_digest(packet: bytes) -> str | None:
     if kind is None:
         return digest(packet)
     try:
-        codec, _, at = read_header(packet)
+        codec, at = _header(packet)
         data, start, end = read_body(packet, at, codec)
     except PacketError:
         return None
     return digest(memoryview(data)[start:end])
+
+
+def _header(packet: bytes) -> tuple[str, int]:
+    """A container's codec, and where its sync marker begins."""
+    global _headers
+    for prefix, codec in _headers:
+        if packet.startswith(prefix):
+            return codec, len(prefix)
+    codec, _, at = read_header(packet)
+    _headers = [(packet[:at], codec), *_headers][:MAX_HEADERS]
+    return codec, at
