@@ -19,6 +19,7 @@ from service.status.feed import Feed
 from service.status.figures import Figures
 from service.status.page import page
 from streams.kafka import topics
+from streams.scorer import StateHolder
 from streams.telemetry import Tally
 from tests.flow.conftest import Bench
 from tests.flow.stand_in import StandIn, packet
@@ -96,7 +97,7 @@ async def test_drift_goes_on_raises_its_alarm_and_says_how_many(bench: Bench) ->
     log = bench.settings.state / "logs" / "drift.log"
     process = await drift_process(bench)
     try:
-        counts = Tally("w", "id", "m", "e", 0.0)
+        counts = Tally("w", StateHolder(StandIn()), 0.0)
         await send(bench, topics.TELEMETRY, *seconds(counts, 100, 0.9, 0), *SENT, *seconds(counts, 100, 0.9, 100))
         await send(bench, topics.TELEMETRY, *seconds(counts, 200, 0.4, 200))
         out = await bench.read(1, topics.ALARMS)
@@ -115,7 +116,7 @@ async def test_watch_goes_on_and_says_how_many(bench: Bench) -> None:
         await send(bench, topic, *SENT, *good)
         ran = await asyncio.to_thread(command, bench.settings, "watch", "--from-beginning", "--json", "--count", "3", *arguments)
         assert ran.returncode == 0, ran.stderr
-        assert [json.loads(line)["candid"] for line in ran.stdout.splitlines()] == [0, 1, 2]
+        assert [int(json.loads(line)["candid"]) for line in ran.stdout.splitlines()] == [0, 1, 2]
         assert ran.stderr.count("of ours passed over") == 1
 
 
