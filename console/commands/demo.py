@@ -187,7 +187,7 @@ def report_night(
     per_second, seconds = rate_of(rest)
     compared = against_truth(counts.arrivals, made)
     broken = sum(m.kind == "broken" for m in made)
-    duplicates = sum(m.kind == "double" for m in made)
+    duplicates = sum(m.kind == "duplicate" for m in made)
 
     console.print()
     console.print(
@@ -232,7 +232,7 @@ def report_night(
             "skipped": {},
             "rejected": counts.rejected,
             "balanced": balanced,
-            "made": {"doubles": duplicates, "broken": broken},
+            "made": {"duplicates": duplicates, "broken": broken},
             "latency": {"pace_per_second": RATE, **latency.figures()},
             "alerts_per_second": per_second,
             "truth": compared.figures(),

@@ -149,7 +149,7 @@ def test_what_is_too_large_is_said(tmp_path: Path) -> None:
     assert item.kind == "too large"
 
 
-def test_a_plain_gzip_file_is_no_archive(tmp_path: Path) -> None:
+def test_a_plain_gzip_file_is_not_a_archive(tmp_path: Path) -> None:
     import gzip
 
     path = tmp_path / "table.csv.gz"

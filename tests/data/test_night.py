@@ -1,4 +1,4 @@
-"""A simulated night: valid packets, known doubles and broken ones, and a truth that a decoder confirms."""
+"""A simulated night: valid packets, known duplicates and broken ones, and a truth that a decoder confirms."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_counts_are_those_asked_for(stream: Stream) -> None:
     assert Counter(t.kind for _, t in night(4, 3)) == {"alert": 3}
 
 
-def test_too_many_doubles_are_refused() -> None:
+def test_too_many_duplicates_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         next(night(4, 10, duplicates=8, broken=2))
 
 
-def test_a_double_is_the_same_bytes(stream: Stream) -> None:
+def test_a_duplicate_is_the_same_bytes(stream: Stream) -> None:
     for place, (packet, truth) in enumerate(stream):
         if truth.kind == "duplicate":
             original = next(k for k, (p, t) in enumerate(stream) if t.candid == truth.candid and t.kind == "alert")

@@ -85,7 +85,7 @@ def test_concatenated_streams_are_one_file(packets: list[bytes], tmp_path: Path)
         assert bytes_of(read(tmp_path, f"a.{suffix}", data)) == [packets[0]], suffix
 
 
-def test_where_it_lay_is_told(packets: list[bytes], tmp_path: Path) -> None:
+def test_where_it_lay_is_reported(packets: list[bytes], tmp_path: Path) -> None:
     rows = [next(fastavro.reader(io.BytesIO(packet))) for packet in packets]
     out = io.BytesIO()
     fastavro.writer(out, fastavro.reader(io.BytesIO(packets[0])).writer_schema, rows, codec="deflate")  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def test_what_is_blanked_is_gone_and_the_rest_stays() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_class_left_out_is_known_to_nobody(task: Path, tmp_path: Path) -> None:
+def test_a_class_left_out_is_known_to_no_part(task: Path, tmp_path: Path) -> None:
     from registry.bundle import PUBLISHED
 
     found = run(
@@ -90,7 +90,7 @@ def test_a_class_left_out_is_known_to_nobody(task: Path, tmp_path: Path) -> None
     # The same bundle on both sides: only what the head may know differs.
     assert by["without"]["recall"] == by["head without"]["recall"]
     assert by["encoder without"]["macro"] == by["with"]["macro"]
-    assert main(["leave_out", "--task", str(task), "--class", "Nobody", "--without", str(PUBLISHED), "--episodes", "12"]) == 2
+    assert main(["leave_out", "--task", str(task), "--class", "Nothing", "--without", str(PUBLISHED), "--episodes", "12"]) == 2
 
 
 def test_a_kind_that_may_not_be_known_is_nowhere(task: Path) -> None:

@@ -76,7 +76,7 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("PLAINTEXT", {}, None),
     ("LOGIN", {**LOGIN, "kafka_sasl_password": RIGHT}, None),
     ("LOGIN", {**LOGIN, "kafka_sasl_password": WRONG}, "refuses the user or the password"),
-    ("LOGIN", {**LOGIN, "kafka_sasl_username": "nobody", "kafka_sasl_password": RIGHT}, "refuses the user or the password"),
+    ("LOGIN", {**LOGIN, "kafka_sasl_username": "stray", "kafka_sasl_password": RIGHT}, "refuses the user or the password"),
     ("LOGIN", {**LOGIN, "kafka_sasl_mechanism": "SCRAM-SHA-512", "kafka_sasl_password": RIGHT}, "PROTONOVA_KAFKA_SASL_MECHANISM"),
     ("LOGIN", {}, "PROTONOVA_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT"),
     ("LOGIN", {"kafka_security_protocol": "SSL"}, "without TLS"),

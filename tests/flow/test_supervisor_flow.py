@@ -41,7 +41,7 @@ async def test_detections_come_again_soon_after_every_end_of_a_worker(kafka: Loc
     began = time.monotonic()
     await asyncio.to_thread(supervisor.start)
     started_in = time.monotonic() - began
-    packets = [packet for packet, _ in night(23, 400, doubles=0, broken=0)]
+    packets = [packet for packet, _ in night(23, 400, duplicates=0, broken=0)]
 
     async def publish() -> None:
         async with bench.producer() as producer:

@@ -117,7 +117,7 @@ def shards_of(alerts: Alerts, make: Callable[[EncoderConfig], Trainee] = Trainee
     return Shards(Trainee(CONFIG), CONFIG, make, Sets(alerts, None, None, recipe, Augmentation()), recipe, apart=True)
 
 
-def test_a_process_that_dies_is_told_in_one_line(alerts: Alerts) -> None:
+def test_a_process_that_ends_is_reported_in_one_line(alerts: Alerts) -> None:
     before = set(multiprocessing.active_children())
     with shards_of(alerts) as shards:
         (child,) = set(multiprocessing.active_children()) - before
@@ -132,7 +132,7 @@ def ends(config: EncoderConfig) -> Trainee:
     os._exit(9)
 
 
-def test_a_process_that_dies_while_it_starts_is_told(alerts: Alerts) -> None:
+def test_a_process_that_ends_while_it_starts_is_reported(alerts: Alerts) -> None:
     before = set(multiprocessing.active_children())
     with pytest.raises(WorkerError, match="ended before its time"), shards_of(alerts, ends) as shards:
         shards.gradient(0)

@@ -123,7 +123,7 @@ def test_who_does_not_read_the_answer_is_ended(port: int) -> None:
         assert read < 60_000_000
 
 
-def test_many_silent_connections_keep_nobody_out_for_long(port: int) -> None:
+def test_many_silent_connections_keep_no_client_out_for_long(port: int) -> None:
     silent = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(250)]
     try:
         deadline = time.monotonic() + PATIENCE

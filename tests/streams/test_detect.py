@@ -73,7 +73,7 @@ def test_memory_is_bounded_and_forgets_what_was_longest_not_met() -> None:
 
 def test_packets_that_look_alike_but_differ_are_scored_each() -> None:
     first, second = packet(1, size=4000), packet(2, size=4000)
-    assert glance(first) == glance(second), "they differ where nobody glances"
+    assert glance(first) == glance(second), "they differ where no one glances"
     for order in ([first, second], [first, first, second]):
         detector = Detector(StateHolder(StandIn()), Duplicates(100), ThreadPoolExecutor(1))
         scored = asyncio.run(detector.compute(incoming(*order)))
