@@ -2,7 +2,7 @@
 
 asyncio's reader adds each piece to one buffer, cuts the frame out of it and moves the rest to the front: three copies of every byte, more
 where the buffer grows. It also stops reading the socket at twice its limit, thirty times within a fetch of 2 MB. aiokafka knows how long a
-frame is before it asks for it; so pieces wait in a row until there are enough, and nobody is woken before.
+frame is before it asks for it; so pieces wait in a row until there are enough, and no one is woken before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A worker that is told to end under load: gone within two seconds, nothing lost, and its partitions go on elsewhere within three."""
+"""A worker that is asked to end under load: gone within two seconds, nothing lost, and its partitions go on elsewhere within three."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMES = 10
 
 @pytest.mark.timeout(900)
 async def test_ten_times_under_load(bench: Bench) -> None:
-    """Two workers; one is told to end and started again, ten times. The exit's time is printed, the outputs are counted."""
+    """Two workers; one is asked to end and started again, ten times. The exit's time is printed, the outputs are counted."""
     stop = asyncio.Event()
     for slot in (0, 1):
         bench.start(slot)
@@ -55,7 +55,7 @@ SLACK_S = 8.0
 
 
 async def test_a_full_buffer_does_not_hold_up_the_end(bench: Bench) -> None:
-    """A worker with a backlog and a full buffer took twelve seconds: it waited for what nobody would take any more."""
+    """A worker with a backlog and a full buffer took twelve seconds: it waited for what no one would take any more."""
     await bench.publish((packet(i, size=SIZE) for i in range(3000)), partition=0)
     worker = bench.start(seconds_a_packet=0.002)
     await bench.ready()

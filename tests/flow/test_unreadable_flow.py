@@ -1,4 +1,4 @@
-"""Records and batches that cannot be read, in Apache Kafka or damaged on their way out of it: passed over, counted, and nobody stops."""
+"""Records and batches that cannot be read, in Apache Kafka or damaged on their way out of it: passed over, counted, and no one stops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from streams.kafka import topics
 from streams.kafka.batches import COVERED_AT, CRC_AT, HEAD, MOST_BYTES
 from streams.kafka.consumer import make_consumer
 from streams.scorer import StateHolder
-from streams.telemetry import Tally
+from streams.telemetry import TelemetryCounts
 from tests.flow.conftest import Bench, header, ids
 from tests.flow.damaging_proxy import damaging_proxy
 from tests.flow.stand_in import StandIn, packet
@@ -131,8 +131,10 @@ async def test_a_batch_that_stays_damaged_is_passed_over(bench: Bench) -> None:
         alarm = decode((await bench.read(1, topics.ALARMS))[topics.ALARMS][0].value)
     assert sorted(ids(out[topics.DETECTIONS])) == sorted(f"ztf:{i}:feedfacecafe0123" for i in [*range(5), *range(20, 25)])
     (rejected,) = out[topics.REJECTED]
-    told = {name: header(rejected, name) for name in ("error_class", "topic", "partition", "offset", "last_offset", "records", "complete")}
-    assert told == {
+    origin = {
+        name: header(rejected, name) for name in ("error_class", "topic", "partition", "offset", "last_offset", "records", "complete")
+    }
+    assert origin == {
         "error_class": "corrupt_batch",
         "topic": "alerts.ztf",
         "partition": "0",
@@ -251,11 +253,11 @@ async def test_large_packets_are_held_in_bounded_memory(bench: Bench) -> None:
 async def test_drift_reads_on(bench: Bench) -> None:
     process = await watch(bench)
     try:
-        tally = Tally("w", StateHolder(StandIn()), 0.0)
-        await bench.publish(seconds(tally, 300, 0.9, 0), topics.TELEMETRY)
+        outcome_counts = TelemetryCounts("w", StateHolder(StandIn()), 0.0)
+        await bench.publish(seconds(outcome_counts, 300, 0.9, 0), topics.TELEMETRY)
         await send_batch(bench, [b"x", b"y"], odd_name(0), topic=topics.TELEMETRY)
         await send_batch(bench, [b"z"], bomb(20 * MOST_BYTES), topic=topics.TELEMETRY)
-        await bench.publish(seconds(tally, 300, 0.4, 300), topics.TELEMETRY)
+        await bench.publish(seconds(outcome_counts, 300, 0.4, 300), topics.TELEMETRY)
         alarm = decode((await bench.read(1, topics.ALARMS))[topics.ALARMS][0].value)
         assert isinstance(alarm, DriftAlarm)
         assert alarm.statistic == "top_probability"
@@ -325,7 +327,7 @@ def protonova(bench: Bench, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-async def test_an_open_transaction_is_no_lag_and_is_read_when_it_is_committed(bench: Bench) -> None:
+async def test_an_open_transaction_is_not_a_lag_and_is_read_when_it_is_committed(bench: Bench) -> None:
     bench.start()
     await bench.ready()
     producer = AIOKafkaProducer(**bench.settings.client_options(), transactional_id="open")
