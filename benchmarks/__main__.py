@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [--report FILE] [--only stages|broker] [--bundle FOLDER]`"""
+"""`python -m benchmarks [--quick] [--report FILE] [--only stages|histories|broker] [--against FOLDER] [--bundle FOLDER]`"""
 
 from __future__ import annotations
 

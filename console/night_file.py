@@ -19,13 +19,13 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("kind", pa.string()),
     pa.field("label", pa.string()),
     pa.field("object_id", pa.string()),
-    pa.field("candid", pa.int64()),
+    pa.field("candid", pa.int64(), nullable=False),
     pa.field("n_detections", pa.int32()),
     pa.field("detail", pa.string()),
 ]
 SCHEMA = pa.schema(_FIELDS)
 GROUP = 100
-"""Rows written at once, and the steps in which progress is told."""
+"""Rows written at once, and the steps in which progress is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Made:
 
 
 def make(path: Path, packets: int, seed: int) -> None:
-    """Write a night; tells on standard output how many packets are made."""
+    """Write a night; reports on standard output how many packets are made."""
     from data.simulate.night import night
 
     rows: list[dict[str, object]] = []

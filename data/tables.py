@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.parquet
 
+from data.identifiers import InexactIdError, text_id
 from errors import UserError
 from operators.types import CONTEXT, F32, F64, AlertBatch, Survey
 
@@ -240,7 +241,7 @@ def read(path: Path, objects: Sequence[str] | None = None) -> Curves:
     Raises
     ------
     TableError
-        The file is not there, is no parquet, or lacks a column.
+        The file is not there, is not parquet, or lacks a column.
     """
     needed = ["object_id", "mjd", "band", "flux", "flux_err"]
     try:
@@ -252,11 +253,13 @@ def read(path: Path, objects: Sequence[str] | None = None) -> Curves:
     except FileNotFoundError:
         raise TableError(f"{path} is not there: name the parquet file of the light curves") from None
     except (pyarrow.ArrowException, OSError) as fault:
-        raise TableError(f"{path} is no parquet file that can be read: {str(fault).splitlines()[0][:120]}") from None
+        raise TableError(f"{path} is not a parquet file that can be read: {str(fault).splitlines()[0][:120]}") from None
     try:
-        name = np.array([str(x) for x in table["object_id"].to_pylist()])
+        name = np.array([text_id(x, "object_id") for x in table["object_id"].to_pylist()])
         band = np.array([str(x) for x in table["band"].to_pylist()])
         values = {c: np.asarray(table[c].to_numpy(), dtype=np.float64) for c in table.column_names if c not in ("object_id", "band")}
+    except InexactIdError as fault:
+        raise TableError(f"{path}: {fault}") from None
     except (ValueError, TypeError, pyarrow.ArrowException):
         raise TableError(f"{path}: mjd, flux, flux_err and upper_limit must be numbers") from None
     wavelength = np.array([EFFECTIVE_WAVELENGTH.get(b, np.nan) for b in band])
@@ -298,13 +301,15 @@ def read_labels(path: Path) -> dict[str, str]:
             if not {"object_id", "coarse"} <= set(rows.fieldnames or ()):
                 raise TableError(f"{path} needs the columns object_id and coarse, it has {', '.join(rows.fieldnames or ()) or 'none'}")
             for row in rows:
-                name, label = str(row["object_id"]), str(row["coarse"] or "").strip()
+                name, label = text_id(row["object_id"], "object_id"), str(row["coarse"] or "").strip()
                 if label and labels.setdefault(name, label) != label:
                     raise TableError(f"{path}: {name} is labelled both {labels[name]} and {label}")
+    except InexactIdError as fault:
+        raise TableError(f"{path}, line {rows.line_num}: {fault}") from None
     except FileNotFoundError:
         raise TableError(f"{path} is not there: name the CSV of the labels") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path} is no CSV that can be read: {str(error)[:120]}") from None
+        raise TableError(f"{path} is not a CSV that can be read: {str(error)[:120]}") from None
     if not labels:
         raise TableError(f"{path} holds no label")
     return labels

@@ -1,31 +1,26 @@
-"""``python -m evaluation.card --reports DIR --out docs/model-card.md``: the model card and its pictures, from reports and nothing else.
+"""The model card, from reports and nothing else; ``python -m tools.model_card`` writes it.
 
-reports of `protonova evaluate` and of `evaluation.studies` (JSON), a bundle → a page in Markdown, pictures beside it
+reports of `protonova evaluate` and of `tools.studies` (JSON), a bundle → a page in Markdown, pictures beside it
 
-Every figure of the card stands in a report; a report that is not there leaves a sentence that says so. Pictures need the extra ``plots``.
+Every figure of the card stands in a report; a report that is not there leaves a sentence that says so.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from errors import UserError
-from evaluation.card_pictures import draw
-from registry.bundle import Bundle, BundleError, load
+from registry.bundle import Bundle
 
 Report = Mapping[str, Any]
 NEVER = (
     "to announce a discovery or to point a telescope without a person: its probabilities are for a shortlist",
     "on other bands than 3,000–10,500 Å, on spectra, or on magnitudes that were never difference or total fluxes",
     "as a measurement of rates: its priors are stated assumptions by orders of magnitude",
-    "to tell classes apart that differ in spectra only (SN Ib from Ic, most SLSN-I from SLSN-II)",
+    "to distinguish classes that differ in spectra only (SN Ib from Ic, most SLSN-I from SLSN-II)",
     "as an image classifier on real cut-outs by a few examples: that accuracy is claimed on simulations only",
 )
 
@@ -47,7 +42,7 @@ def read(folder: Path) -> tuple[dict[str, Report], dict[str, Report]]:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-            raise CardError(f"{path} is no report that can be read") from None
+            raise CardError(f"{path} is not a report that can be read") from None
         if found.get("command") == "evaluate":
             tasks[Path(found["task_file"]).stem] = found
         elif "study" in found:
@@ -63,7 +58,7 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def with_interval(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
-    """ "75 [71, 79]"."""
+    """Value and interval, as in "75 [71, 79]"."""
     if value is None:
         return "–"
     form = "+.0f" if signed else ".0f"
@@ -86,7 +81,7 @@ def card(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Repo
     pictures : dict
         Name → path relative to the page, of those that were drawn.
     """
-    out = _begin(bundle, tasks)
+    out = _begin(bundle, tasks, studies)
     out += _accuracy(tasks)
     out += _before(tasks, studies)
     out += _heads(studies)
@@ -104,7 +99,7 @@ def card(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Repo
     return "\n".join(out).rstrip() + "\n"
 
 
-def _begin(bundle: Bundle, tasks: Mapping[str, Report]) -> list[str]:
+def _begin(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list[str]:
     m = bundle.manifest
     kinds = getattr(m, "kinds", None) or m.classes
     first = next(iter(tasks.values()))
@@ -113,12 +108,15 @@ def _begin(bundle: Bundle, tasks: Mapping[str, Report]) -> list[str]:
     lines = [
         "# Model card",
         "",
-        f"Made by `python -m evaluation.card` from the reports of `protonova evaluate`; bundle `{bundle.sha256[:12]}`, {m.created_on}, by",
+        f"Made by `python -m tools.model_card` from the reports of `protonova evaluate`; bundle `{bundle.sha256[:12]}`, {m.created_on}, by",
         f"`{m.command}`. {m.parameters:,} parameters.{head}",
         "",
     ]
     if other:
         lines += [f"**Some reports are of other bundles: {', '.join(other)}.**", ""]
+    older = [name for name, r in studies.items() if "bundle" in r and r["bundle"] != bundle.sha256]
+    if older:
+        lines += [f"Studies made with an earlier bundle, their figures are its: {', '.join(older)}.", ""]
     lines += [
         "## What it is",
         "",
@@ -151,14 +149,14 @@ def _accuracy(tasks: Mapping[str, Report]) -> list[str]:
     rows = []
     wanted = ("forest", "forest_with_simulations", "bookkeeping", "ridge", "nearest_centroid", "random_encoder", "no_simulation")
     for name, r in tasks.items():
-        for rival in wanted:
+        for baseline in wanted:
             cells = []
             for k in keys:
-                gain = r["gains"].get(k, {}).get(rival)
+                gain = r["gains"].get(k, {}).get(baseline)
                 text = with_interval(gain["gain"], gain["interval"], signed=True) if gain else "–"
                 cells.append(f"**{text}**" if gain and gain["interval"][0] > 0 else text)
             if any(c != "–" for c in cells):
-                rows.append([name, rival.replace("_", " "), *cells])
+                rows.append([name, baseline.replace("_", " "), *cells])
     out += table(["task", "over", *(f"K = {k}" for k in keys)], rows)
     controls = {name: r["control"] for name, r in tasks.items() if r.get("control")}
     for name, c in controls.items():
@@ -185,9 +183,11 @@ def _before(tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list[
             change = 100 * (r["accuracy"][k] - old["accuracy"][k]) if k in r["accuracy"] and k in old["accuracy"] else None
             cells.append("–" if change is None else f"{100 * old['accuracy'][k]:.1f} → {100 * r['accuracy'][k]:.1f} ({change:+.1f})")
         rows.append([name, *cells])
-        for rival in sorted({rival for values in old["baselines"].values() for rival in values}):
-            gains = [r["accuracy"][k] - old["baselines"].get(k, {}).get(rival, float("nan")) if k in r["accuracy"] else None for k in keys]
-            baselines.append([name, rival.replace("_", " "), *("–" if g is None or g != g else f"{100 * g:+.0f}" for g in gains)])
+        for baseline in sorted({baseline for values in old["baselines"].values() for baseline in values}):
+            gains = [
+                r["accuracy"][k] - old["baselines"].get(k, {}).get(baseline, float("nan")) if k in r["accuracy"] else None for k in keys
+            ]
+            baselines.append([name, baseline.replace("_", " "), *("–" if g is None or g != g else f"{100 * g:+.0f}" for g in gains)])
     out = ["### Beside the head before", "", f"{found['note']}", ""]
     out += table(["task", *(f"K = {k}" for k in keys)], rows)
     out += ["Ours minus baselines of those reports in the same episodes, in points (no interval: these were not run again).", ""]
@@ -245,7 +245,12 @@ def _confidence(tasks: Mapping[str, Report]) -> list[str]:
 
 
 def _novelty(tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list[str]:
-    out = ["## What is new", "", "Each class left out of the examples in turn: AUROC of telling it from the others, and FPR at 95 %.", ""]
+    out = [
+        "## What is new",
+        "",
+        "Each class left out of the examples in turn: AUROC of distinguishing it from the others, and FPR at 95 %.",
+        "",
+    ]
     rows = []
     for name, r in tasks.items():
         for k, found in (r["open_set"] or {}).items():
@@ -364,33 +369,3 @@ def _failures(tasks: Mapping[str, Report]) -> list[str]:
         weak, recall = min(r["per_class"][key].items(), key=lambda item: item[1])
         out.append(f"- {name} (K = {key}): weakest {weak} ({100 * recall:.0f} %); {worst}.")
     return [*out, ""]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the card and its pictures; 0, or 2 with one line."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.card", description="Reports → model card.")
-    parser.add_argument("--reports", type=Path, required=True, help="folder of JSON reports")
-    parser.add_argument("--bundle", type=Path, help="folder; the bundle that ships")
-    parser.add_argument("--out", type=Path, default=Path("docs/model-card.md"))
-    parser.add_argument("--figures", type=Path, help="folder of the pictures (default: figures beside the page)")
-    options = parser.parse_args(arguments)
-    folder = options.figures or options.out.parent / "figures"
-    try:
-        tasks, studies = read(options.reports)
-        bundle = load(options.bundle)
-        try:
-            plots = importlib.import_module("matplotlib")
-        except ImportError:
-            raise CardError("the card's pictures need matplotlib: pip install 'protonova[plots]'") from None
-        plots.use("Agg")
-        drawn = draw(tasks, folder)
-    except (CardError, BundleError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    beside = {name: Path(os.path.relpath(path, options.out.parent)).as_posix() for name, path in drawn.items()}
-    options.out.write_text(card(bundle, tasks, studies, beside), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

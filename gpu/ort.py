@@ -61,7 +61,7 @@ class OrtSession:
             raise EngineError(f"onnxruntime runs on {self._session.get_providers()}, asked for {PROVIDER}")
         names = tuple(i.name for i in self._session.get_inputs()), tuple(o.name for o in self._session.get_outputs())
         if names != (("tokens", "stamps", "context"), ("embedding", "logits")):
-            raise EngineError(f"the model file has inputs {names[0]} and outputs {names[1]}: it is no encoder of ours")
+            raise EngineError(f"the model file has inputs {names[0]} and outputs {names[1]}: it is not an encoder of ours")
         self._widths = [o.shape[1] for o in self._session.get_outputs()]
         self._buckets = tuple(sorted(buckets))
         (length, features), *others = (i.shape[1:] for i in self._session.get_inputs())
@@ -71,17 +71,21 @@ class OrtSession:
 
     @property
     def engine(self) -> str:
+        """Name and version of ONNX Runtime, the device and the precision."""
         return f"onnxruntime {onnxruntime.__version__} cpu f32"
 
     @property
     def namespace(self) -> Any:
+        """NumPy: the module of the arrays that `run` takes and gives."""
         return np
 
     @property
     def buckets(self) -> tuple[int, ...]:
+        """Batch sizes it runs at, ascending."""
         return self._buckets
 
     def run(self, tokens: Array, stamps: Array, context: Array) -> Embedded:
+        """Embed a batch, as `gpu.session.Session.run`."""
         for name, array in (("tokens", tokens), ("stamps", stamps), ("context", context)):
             if not isinstance(array, np.ndarray):
                 raise EngineError(f"{name} is a {type(array).__name__}: this engine takes NumPy arrays")

@@ -8,7 +8,7 @@ their multiples tried by analysis of variance (Schwarzenberg-Czerny 1989) and re
 folded at the shortest period that explains it and, beside that, at twice it: a close binary's two minima look alike.
 
 Work is done on magnitudes of the total flux, difference + reference. It runs on the host whatever the namespace: few alerts pass the
-gate, and a periodogram an alert is no batch. Everything is causal: the packet's points only. Scales are fixed; nothing is learned here.
+gate, and a periodogram an alert is not a batch. Everything is causal: the packet's points only. Scales are fixed; nothing is learned here.
 """
 
 from __future__ import annotations
@@ -166,8 +166,10 @@ def _grid(least: int) -> int:
 
 @cache
 def _spreading(size: int) -> tuple[F64, F64]:
-    """The Kaiser–Bessel function on a fine grid, and 1 over its transform (Fessler & Sutton 2003): good where a grid has only 1.2
-    times the points that its frequencies need, so that it stays small; Lagrange's weights would need four times.
+    """The Kaiser–Bessel function on a fine grid, and 1 over its transform (Fessler & Sutton 2003).
+
+    Good where a grid has only 1.2 times the points that its frequencies need, so that it stays small; Lagrange's weights would need four
+    times.
     """
     width, beta = 8, np.pi * 8 * (1 - 1 / 2.4) * 0.98
     x = np.arange(width // 2 * _FINE + 2) / _FINE

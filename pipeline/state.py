@@ -84,7 +84,7 @@ class HeadPart:
             "id": id_of((identity(weights), *self.known)),
         }
         for name, value in derived.items():
-            object.__setattr__(self, name, value)  # frozen for everybody else
+            object.__setattr__(self, name, value)  # frozen for every caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,30 +117,37 @@ class ScoringState:
 
     @property
     def session(self) -> Session:
+        """The compiled encoder."""
         return self.encoder.session
 
     @property
     def namespace(self) -> Any:
+        """Module of the encoder's arrays: numpy or cupy."""
         return self.encoder.session.namespace
 
     @property
     def engine(self) -> str:
+        """Name and version of the engine."""
         return self.encoder.session.engine
 
     @property
     def model(self) -> str:
+        """sha256 of the encoder's bundle, its beginning: a detection's `model`."""
         return self.encoder.bundle
 
     @property
     def why(self) -> str:
+        """Why this engine was chosen."""
         return self.encoder.why
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The head's classes."""
         return self.head.classes
 
     @property
     def thresholds(self) -> Mapping[str, float]:
+        """Threshold of each class on its prior probability."""
         return self.head.thresholds
 
     def with_head(self, weights: Head) -> ScoringState:
@@ -191,7 +198,7 @@ def make_state(bundle: Bundle, session: Session, why: str, decoder: Decoder) -> 
 
 
 def _read_only(array: Array) -> Array:
-    """A copy that nobody can write to, where the namespace knows such."""
+    """A read-only copy, where the namespace knows such."""
     if not isinstance(array, np.ndarray):
         return array
     copy = array.copy()

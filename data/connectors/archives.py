@@ -24,7 +24,7 @@ from schemas.avro.splitter import MAX_CONTAINER, count, split
 from schemas.avro.wire import MAX_PACKET, PacketError, sniff
 
 _HEAD = 600
-"""Bytes that tell what a file is: tar's mark lies at 257."""
+"""Bytes that show what a file is: tar's mark lies at 257."""
 MAX_LAYERS = 4
 """Archives and compressions one in another: a zip of a tar.gz of .avro.gz has four."""
 _MAX_TABLE = MAX_CONTAINER
@@ -146,7 +146,7 @@ def _several(origin: str, file: IO[bytes]) -> Iterator[Item]:
 
 
 def _compressed(origin: str, kind: str, file: IO[bytes], layers: int) -> Iterator[Item]:
-    """What is in a compressed file. A thing in it that is not a packet is told as the compressed file that it is."""
+    """What is in a compressed file. A thing in it that is not a packet is reported as the compressed file that it is."""
     inner = origin
     for suffix in (".gz", ".bz2", ".xz", ".zst", ".lz4"):
         inner = inner.removesuffix(suffix)
@@ -205,7 +205,8 @@ def _table(origin: str, source: Any) -> Iterator[Item]:
     try:
         table = pq.ParquetFile(source)
         binary = [f.name for f in table.schema_arrow if pa.types.is_binary(f.type) or pa.types.is_large_binary(f.type)]
-        encode = encoder_of(table.schema_arrow.names, binary)
+        narrow = {path: bits for field in table.schema_arrow for path, bits in _floating(field.name, field.type)}
+        encode = encoder_of(table.schema_arrow.names, binary, narrow)
         if encode is None:
             columns = ", ".join(table.schema_arrow.names[:4])
             yield Skipped(origin, "parquet table", f"its rows ({columns}, …) are not packets")
@@ -221,6 +222,19 @@ def _table(origin: str, source: Any) -> Iterator[Item]:
                     yield Skipped(name, "unusable row", str(error))
     except (pa.ArrowException, OSError) as error:
         yield Skipped(origin, "unreadable", f"a damaged parquet file: {error}")
+
+
+def _floating(path: str, kind: Any) -> Iterator[tuple[str, int]]:
+    """Columns of a floating-point type and its bits, those inside structures too."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(kind):
+        yield path, kind.bit_width
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _floating(f"{path}.{field.name}", field.type)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        yield from _floating(f"{path}[]", kind.value_type)
 
 
 def _what(origin: str, data: bytes) -> tuple[str, str]:

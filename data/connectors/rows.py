@@ -6,12 +6,17 @@ back with the survey's schema they are packets like any other, but for numbers a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
-from schemas.avro.container import encode_rubin, encode_ztf
+import numpy as np
+
+from data.identifiers import InexactIdError, whole
+from schemas.avro.container import ZTF_SCHEMA, encode_rubin, encode_ztf
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import PacketError, sniff
 
@@ -20,13 +25,19 @@ class RowError(ValueError):
     """A row that makes no packet, and why."""
 
 
-def encoder_of(names: Sequence[str], binary: Sequence[str]) -> Callable[[Mapping[str, Any]], bytes] | None:
+Narrow: TypeAlias = Mapping[str, int]
+"""Column, as ``candidate.candid`` or ``prv_candidates[].candid`` → bits of its floating-point type, where these are fewer than 64."""
+
+
+def encoder_of(
+    names: Sequence[str], binary: Sequence[str], narrow: Narrow = MappingProxyType({})
+) -> Callable[[Mapping[str, Any]], bytes] | None:
     """How rows with these columns become packets, or None: they do not."""
     have = set(names)
     if {"candidate", "objectId"} <= have:
-        return _ztf
+        return partial(_ztf, narrow=narrow)
     if {"diaSource", "diaSourceId"} <= have:
-        return _rubin
+        return partial(_rubin, narrow=narrow)
     packets = [name for name in binary if not name.startswith("cutout")]
     if len(packets) == 1:
         column = packets[0]
@@ -41,7 +52,7 @@ def encoder_of(names: Sequence[str], binary: Sequence[str]) -> Callable[[Mapping
     return None
 
 
-def _ztf(row: Mapping[str, Any]) -> bytes:
+def _ztf(row: Mapping[str, Any], narrow: Narrow) -> bytes:
     candidate = row["candidate"]
     if not isinstance(candidate, Mapping):
         raise RowError("the row has no candidate")
@@ -53,7 +64,9 @@ def _ztf(row: Mapping[str, Any]) -> bytes:
         if rows is not None:
             record[name] = [{**required, **{k: v for k, v in item.items() if v is not None}} for item in rows]
     try:
-        return encode_ztf(record)
+        return encode_ztf(_Conform(record, narrow)(record, _ztf_schema()))
+    except InexactIdError as error:
+        raise RowError(str(error)) from error
     except Exception as error:  # a row may hold anything
         raise RowError(f"it does not fit ZTF's schema 4.02: {error}") from error
 
@@ -78,41 +91,86 @@ _ZTF_REQUIRED: dict[str, Any] = {
 
 
 @lru_cache(maxsize=1)
+def _ztf_schema() -> Any:
+    return json.loads(ZTF_SCHEMA.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
 def _store() -> SchemaStore:
     return SchemaStore()
 
 
-def _rubin(row: Mapping[str, Any]) -> bytes:
+def _rubin(row: Mapping[str, Any], narrow: Narrow) -> bytes:
     version = re.search(r"v?(\d+)_(\d+)$", str(row.get("lsst_schema_version") or ""))
     if version is None:
         raise RowError("the row does not say which of Rubin's schemas it was written with (lsst_schema_version)")
     schema_id = 100 * int(version[1]) + int(version[2])
     try:
         schema = _store().get(schema_id)
-        return encode_rubin(_conform(row, schema, {}), schema_id, _store())
+        return encode_rubin(_Conform(row, narrow)(row, schema), schema_id, _store())
     except PacketError as error:
         raise RowError(error.reason) from error
+    except InexactIdError as error:
+        raise RowError(str(error)) from error
     except Exception as error:
         raise RowError(f"it does not fit Rubin's schema {version[0]}: {error}") from error
 
 
-def _conform(value: Any, schema: Any, named: dict[str, Any]) -> Any:
-    """A table's value in a schema's type: integers that became floating-point are whole again, unknown columns go."""
-    if isinstance(schema, list):
-        if value is None:
-            return None
-        return _conform(value, next(branch for branch in schema if branch != "null"), named)
-    if isinstance(schema, str):
-        if schema in named:
-            return _conform(value, named[schema], named)
-        return int(value) if schema in ("int", "long") and value is not None else value
-    kind = schema["type"]
-    if kind == "record":
-        space = schema.get("namespace")
-        named[schema["name"]] = schema
-        if space:
-            named[f"{space}.{schema['name']}"] = schema
-        return {f["name"]: _conform(value.get(f["name"], f.get("default")), f["type"], named) for f in schema["fields"]}
-    if kind == "array":
-        return [_conform(item, schema["items"], named) for item in value or []]
-    return _conform(value, kind, named)
+class _Conform:
+    """A table's row in a schema's types: integers that became floating-point are whole again, unknown columns go.
+
+    An id that its column cannot hold is taken from where the row has it exactly under the same name (Rubin's diaObject repeats the id
+    of its diaSource). In the history, where it may be missing, it is left out; else the row is refused.
+
+    Raises
+    ------
+    InexactIdError
+        An id of the alert is not exact.
+    """
+
+    def __init__(self, row: Mapping[str, Any], narrow: Narrow) -> None:
+        self._narrow = narrow
+        self._named: dict[str, Any] = {}
+        self._exact: dict[str, set[int]] = {}
+        self._collect(row)
+
+    def _collect(self, record: Mapping[str, Any]) -> None:
+        for name, value in record.items():
+            if isinstance(value, Mapping):
+                self._collect(value)
+            elif isinstance(value, int):
+                self._exact.setdefault(name, set()).add(value)
+
+    def __call__(self, value: Any, schema: Any, path: str = "", optional: bool = False) -> Any:
+        """The value in the schema's type."""
+        if isinstance(schema, list):
+            branch = next(branch for branch in schema if branch != "null")
+            return None if value is None else self(value, branch, path, "null" in schema)
+        if isinstance(schema, str):
+            if schema in self._named:
+                return self(value, self._named[schema], path, optional)
+            return self._whole(value, path, optional) if schema in ("int", "long") else value
+        kind = schema["type"]
+        if kind == "record":
+            space = schema.get("namespace")
+            self._named[schema["name"]] = schema
+            if space:
+                self._named[f"{space}.{schema['name']}"] = schema
+            inner = f"{path}." if path else ""
+            return {f["name"]: self(value.get(f["name"], f.get("default")), f["type"], inner + f["name"]) for f in schema["fields"]}
+        if kind == "array":
+            return [self(item, schema["items"], f"{path}[]") for item in value or []]
+        return self(value, kind, path, optional)
+
+    def _whole(self, value: Any, path: str, optional: bool) -> int | None:
+        bits = self._narrow.get(path, 64)
+        try:
+            return whole(value, path, bits)
+        except InexactIdError:
+            kind = {16: np.float16, 32: np.float32}.get(bits, np.float64)
+            same = [n for n in self._exact.get(path.rpartition(".")[2], ()) if isinstance(value, float) and kind(n) == value]
+            if len(same) == 1:
+                return same[0]
+            if optional and "[]" in path:
+                return None
+            raise

@@ -1,7 +1,7 @@
 """Tests of the few-shot engine that one evaluation of one task does not make.
 
 in → bundles and tables
-out → JSON (``python -m evaluation.studies NAME --help``)
+out → JSON (``python -m tools.studies NAME --help``)
 
     ablation.py   what each input and each part of the head is worth; one table
     leave_out.py  a class that neither the encoder nor the simulation ever saw, against the encoder that saw it

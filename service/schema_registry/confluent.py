@@ -1,22 +1,27 @@
 """Our schemas by the API of Confluent's schema registry, read-only: any Avro client decodes what we publish.
 
+A schema that is there already can be looked up and "registered": it is answered with its id, as serialisers of other producers expect.
+
 Ids are fixed in the repository (`schemas.records.table`), so the same packet decodes against every status page there is.
 Paths, media type and error codes: Confluent's Schema Registry API reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from schemas.records.table import RegisteredSchema
+from schemas.records.table import TABLE, RegisteredSchema
+from service.schema_registry.aliases import listed, registered
+from service.schema_registry.same_schema import BadRequestError, schema_of, the_same
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 COMPATIBILITY = "FULL_TRANSITIVE"
+"""Of our own subjects; for those of others, which are served as they are, it is NONE."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 
 
@@ -30,21 +35,25 @@ def fault(code: int, message: str) -> Response:
     return answer({"error_code": code, "message": message}, int(str(code)[:3]))
 
 
-def routes(subjects: Mapping[str, Sequence[RegisteredSchema]]) -> list[Route]:
+def routes(subjects: Mapping[str, Sequence[RegisteredSchema]], classes: Iterable[str] = ()) -> list[Route]:
     """The read-only part of the API over one table of schemas.
 
     Parameters
     ----------
     subjects : mapping
         Subject → its versions, the latest last.
+    classes : iterable of str
+        Slugs whose topics have subjects of their own in the list; any other class's is answered all the same (`aliases`).
     """
+    ours = {row.id for row in TABLE}
+    names = listed(subjects, classes)
     by_id = {schema.id: schema for versions in subjects.values() for schema in versions}
 
     def full(schema: RegisteredSchema) -> dict[str, object]:
         return {"subject": schema.subject, "version": schema.version, "id": schema.id, "schemaType": "AVRO", "schema": schema.schema_text}
 
     def find_all(request: Request) -> Sequence[RegisteredSchema] | Response:
-        versions = subjects.get(request.path_params["subject"])
+        versions = registered(subjects, request.path_params["subject"])
         return versions if versions is not None else fault(40401, f"Subject '{request.path_params['subject'][:200]}' not found.")
 
     def find(request: Request) -> RegisteredSchema | Response:
@@ -66,7 +75,7 @@ def routes(subjects: Mapping[str, Sequence[RegisteredSchema]]) -> list[Route]:
 
     async def list_subjects(request: Request) -> Response:
         prefix = request.query_params.get("subjectPrefix", "")
-        return answer(sorted(name for name in subjects if name.startswith(prefix.removeprefix(":*:"))))
+        return answer([name for name in names if name.startswith(prefix.removeprefix(":*:"))])
 
     async def list_versions(request: Request) -> Response:
         found = find_all(request)
@@ -90,7 +99,10 @@ def routes(subjects: Mapping[str, Sequence[RegisteredSchema]]) -> list[Route]:
 
     async def id_versions(request: Request) -> Response:
         found = find_id(request)
-        return found if isinstance(found, Response) else answer([{"subject": found.subject, "version": found.version}])
+        if isinstance(found, Response):
+            return found
+        used = [(name, v.version) for name in names for v in registered(subjects, name) or () if v.id == found.id]
+        return answer([{"subject": name, "version": version} for name, version in used])
 
     async def types(request: Request) -> Response:
         return answer(["AVRO"])
@@ -103,7 +115,28 @@ def routes(subjects: Mapping[str, Sequence[RegisteredSchema]]) -> list[Route]:
 
     async def subject_config(request: Request) -> Response:
         found = find(request)
-        return found if isinstance(found, Response) else answer({"compatibilityLevel": COMPATIBILITY})
+        if isinstance(found, Response):
+            return found
+        return answer({"compatibilityLevel": COMPATIBILITY if found.id in ours else "NONE"})
+
+    async def look_up(request: Request) -> Response:
+        versions = find_all(request)
+        if isinstance(versions, Response):
+            return versions
+        try:
+            found = the_same(await schema_of(request), versions)
+        except BadRequestError as error:
+            return fault(42201, f"Input schema is not a valid Avro schema: {error}")
+        return fault(40403, "Schema not found") if found is None else answer(full(found))
+
+    async def register(request: Request) -> Response:
+        try:
+            found = the_same(await schema_of(request), registered(subjects, request.path_params["subject"]) or ())
+        except BadRequestError as error:
+            return fault(42201, f"Input schema is not a valid Avro schema: {error}")
+        if found is None:
+            return fault(42205, "This registry is read-only: only what is here already can be registered.")
+        return answer({"id": found.id, "version": found.version, "schemaType": "AVRO", "schema": found.schema_text})
 
     endpoints = {
         "/subjects": list_subjects,
@@ -126,5 +159,6 @@ def routes(subjects: Mapping[str, Sequence[RegisteredSchema]]) -> list[Route]:
 
     # A path answers GET; every other method on the same path, and on the two that exist only for writing, is 405 in JSON.
     table = [Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()]
+    table += [Route("/subjects/{subject}", look_up, methods=["POST"]), Route("/subjects/{subject}/versions", register, methods=["POST"])]
     refused = [*endpoints, "/subjects/{subject}", "/compatibility/{rest:path}"]
     return table + [Route(path, read_only, methods=METHODS) for path in refused]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
@@ -21,13 +20,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.records.table import RegisteredSchema
-from service.schema_registry import confluent
+from service.hosts import AllowedHosts
+from service.schema_registry import confluent, rubin
 from service.status.exposition import exposition
 from service.status.figures import Figures
 from service.status.page import live, page
 
 STATIC = Path(__file__).parent / "static"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADERS = {
     # Nothing inline and nothing from elsewhere: a detection's text can never become a script.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -48,6 +47,8 @@ class SecurityHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request; every response carries the security headers."""
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -60,7 +61,13 @@ class SecurityHeaders:
 
 
 def make_app(
-    figures: Figures, subjects: Mapping[str, Sequence[RegisteredSchema]], host: str, feed: Callable[[], Awaitable[None]] | None = None
+    figures: Figures,
+    subjects: Mapping[str, Sequence[RegisteredSchema]],
+    host: str,
+    feed: Callable[[], Awaitable[None]] | None = None,
+    *,
+    classes: Iterable[str] = (),
+    allowed_hosts: Iterable[str] = (),
 ) -> Starlette:
     """The status service.
 
@@ -71,10 +78,13 @@ def make_app(
     subjects : mapping
         The schemas served.
     host : str
-        Address it is bound to. On loopback only requests to a loopback name are answered, so that no foreign page can
-        reach it through a name of its own (DNS rebinding).
+        Address it is bound to. Only requests to a name of ours are answered (`service.hosts`).
     feed : callable, optional
         Runs as long as the service does and feeds the figures.
+    classes : iterable of str
+        Slugs whose topics have subjects in the registry.
+    allowed_hosts : iterable of str
+        Further names by which it may be asked.
     """
 
     async def show_page(request: Request) -> Response:
@@ -93,7 +103,7 @@ def make_app(
         return Response("ok\n", media_type="text/plain")
 
     async def ready(request: Request) -> Response:
-        # Ready: it reads from the broker. That no worker runs is shown on the page; it is no reason to restart this service.
+        # Ready: it reads from the broker. That no worker runs is shown on the page; it does not justify a restart of this service.
         return Response(
             "ready\n" if figures.connected else "no broker\n", status_code=200 if figures.connected else 503, media_type="text/plain"
         )
@@ -112,9 +122,7 @@ def make_app(
             with suppress(asyncio.CancelledError):
                 await task
 
-    middleware = [Middleware(SecurityHeaders)]
-    if host in LOOPBACK:
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"], www_redirect=False))
+    middleware = [Middleware(SecurityHeaders), Middleware(AllowedHosts, bound_to=host, further=tuple(allowed_hosts))]
     return Starlette(
         routes=[
             Route("/", show_page),
@@ -123,7 +131,7 @@ def make_app(
             Route("/metrics", show_metrics),
             Route("/healthz", healthy),
             Route("/readyz", ready),
-            *confluent.routes(subjects),
+            *confluent.routes({**subjects, **rubin.subjects()}, classes),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=middleware,

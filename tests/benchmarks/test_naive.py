@@ -1,4 +1,4 @@
-"""The rival does the same work: same inputs of the network, same embeddings, same classes, same features, same record."""
+"""The naive stack does the same work: same inputs of the network, same embeddings, same classes, same features, same record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytest.importorskip("torch")
 
 
 @pytest.fixture(scope="module")
-def rival(bundle, state):
+def stack(bundle, state):
     return naive.Naive(bundle, state)
 
 
@@ -33,9 +33,9 @@ def decoded(packets, state):
 
 
 @pytest.fixture(scope="module")
-def theirs(packets, rival):
+def theirs(packets, stack):
     """Per packet: curve, context, tokens, stamps, surroundings."""
-    return [rival.inputs(naive.decode(packet)) for packet in packets.values]
+    return [stack.inputs(naive.decode(packet)) for packet in packets.values]
 
 
 def test_the_network_reads_the_same(decoded, theirs):
@@ -43,19 +43,19 @@ def test_the_network_reads_the_same(decoded, theirs):
         np.testing.assert_allclose(np.stack([row[column] for row in theirs]), ours, atol=1e-4)
 
 
-def test_embeddings_agree(decoded, theirs, rival, state):
+def test_embeddings_agree(decoded, theirs, stack, state):
     ours = state.session.run(tokens(decoded), stamps(decoded), context(decoded))
     for i, (_, _, *inputs) in enumerate(theirs):
-        embedding, logits = rival.network(*inputs)
+        embedding, logits = stack.network(*inputs)
         np.testing.assert_allclose(embedding, ours.embedding[i], atol=1e-3)
         np.testing.assert_allclose(logits, ours.logits[i], atol=1e-3)
 
 
-def test_records_agree(packets, rival, state):
+def test_records_agree(packets, stack, state):
     ours = score(packets.values, state)
     for packet, expected in zip(packets.values, ours, strict=True):
         assert isinstance(expected, Detection)
-        found = decode_detection(rival.score(packet))
+        found = decode_detection(stack.score(packet))
         assert found.engine.startswith("torch")
         assert found.top_class == expected.top_class
         assert {c.name: c.probability for c in found.classes} == pytest.approx({c.name: c.probability for c in expected.classes}, abs=1e-3)
@@ -63,7 +63,10 @@ def test_records_agree(packets, rival, state):
         assert found.novelty == pytest.approx(expected.novelty, abs=1e-3)
         same = {field.name for field in dataclasses.fields(Detection)} - {
             "engine", "classes", "conformal_set", "features", "novelty", "prototype_distance", "top_probability", "nearest_prototype",
+            "detection_id",  # ours has a digest of the packet in it
         }  # fmt: skip
+        same -= {name for name in same if getattr(found, name) in (None, "", (), b"")}  # what the stack does not fill
+        assert len(same) > 12
         for name in same:
             value = getattr(expected, name)
             if isinstance(value, float):
@@ -72,22 +75,20 @@ def test_records_agree(packets, rival, state):
                 assert getattr(found, name) == value, name
 
 
-def test_features_agree(packets, rival, state):
+def test_features_agree(packets, stack, state):
     compared = 0
     for packet, expected in zip(packets.values, score(packets.values, state), strict=True):
         ours = {f.name: f.value for f in expected.features}
-        theirs = {f.name: f.value for f in decode_detection(rival.score(packet)).features}
+        theirs = {f.name: f.value for f in decode_detection(stack.score(packet)).features}
         for name, value in theirs.items():
             assert value == pytest.approx(ours[name], rel=2e-3, abs=1e-4), name
             compared += 1
-        for view in ("blue", "red"):  # a view of fewer points than the library needs has no features but its count
-            if ours[f"{view}_points"] >= naive.LEAST:
-                assert {n for n in ours if n.startswith(view)} == {n for n in theirs if n.startswith(view)}
+        assert ours.keys() == theirs.keys()  # each feature is defined from the same number of points on
     assert compared > 4 * len(packets.values)  # many a real packet has few points
     assert set(theirs) <= set(FEATURES)
 
 
-def test_a_packet_round_trips_through_both_writers(packets, rival, state):
+def test_a_packet_round_trips_through_both_writers(packets, stack, state):
     (detection,) = score(packets.values[:1], state)
-    assert decode_detection(encode(detection)).candid == decode_detection(rival.score(packets.values[0])).candid
+    assert decode_detection(encode(detection)).candid == decode_detection(stack.score(packets.values[0])).candid
     assert math.isfinite(detection.top_probability)

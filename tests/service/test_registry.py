@@ -12,13 +12,18 @@ import httpx
 import pytest
 import uvicorn
 
+from schemas.avro.container import encode_rubin
+from schemas.avro.schema_store import SchemaStore
 from schemas.records.codec import encode
 from schemas.records.detection import Detection
 from schemas.records.parts import ClassProbability, Feature
 from schemas.records.table import TABLE, subjects
+from schemas.surveys.decode import Decoder
+from service.schema_registry import rubin
 from service.status.app import make_app
 from service.status.figures import Figures
 from service.status.serve import address, bound
+from tests.schemas.made import least_rubin
 
 DETECTION = Detection(
     detection_id="ztf:1234567890123456789:0123456789abcdef",
@@ -89,15 +94,46 @@ def test_confluents_client_walks_the_subjects(base: str) -> None:
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
     client = SchemaRegistryClient({"url": base})
+    served = {**subjects(), **rubin.subjects()}
     names = client.get_subjects()
-    assert names == sorted(subjects())
-    for name in names:
-        assert client.get_versions(name) == [s.version for s in subjects()[name]]
-        for schema in subjects()[name]:
+    assert set(served) <= set(names)
+    for name in served:
+        assert client.get_versions(name) == [s.version for s in served[name]]
+        for schema in served[name]:
             assert client.get_schema(schema.id).schema_str == schema.schema_text
             assert client.get_version(name, schema.version).schema_id == schema.id
-        assert client.get_latest_version(name).schema_id == subjects()[name][-1].id
+        assert client.get_latest_version(name).schema_id == served[name][-1].id
     assert client.get_compatibility() == "FULL_TRANSITIVE"
+
+
+@pytest.mark.parametrize("schema_id", [900, 1101])
+def test_confluents_client_decodes_a_packet_of_rubins(base: str, schema_id: int) -> None:
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+    from confluent_kafka.schema_registry.avro import AvroDeserializer
+    from confluent_kafka.serialization import MessageField, SerializationContext
+
+    packet = encode_rubin(least_rubin(schema_id), schema_id, SchemaStore())
+    decode = AvroDeserializer(SchemaRegistryClient({"url": base}))
+    got: Any = decode(packet, SerializationContext("alerts.lsst", MessageField.VALUE))
+    assert got["diaSource"]["diaSourceId"] == 7
+    decoded = Decoder().decode([packet])
+    assert decoded.batch.candid == (7,)
+    assert httpx.get(f"{base}/config/{rubin.SUBJECT}").json() == {"compatibilityLevel": "NONE"}
+
+
+def test_rubins_ids_are_those_of_its_schemas() -> None:
+    found = {schema.id: schema.name for schema in rubin.subjects()[rubin.SUBJECT]}
+    assert {300, 900, 1100, 1101} <= set(found)
+    assert all(name == f"lsst.v{number // 100}_{number % 100}.alert" for number, name in found.items())
+
+
+def test_what_11_1_adds_to_11_0() -> None:
+    def fields(number: int) -> set[str]:
+        source = next(f["type"] for f in SchemaStore().get(number)["fields"] if f["name"] == "diaSource")
+        return {f["name"] for f in source["fields"]}
+
+    assert fields(1101) - fields(1100) == {"trailAlgorithm", "trail_flag", "reliabilityVersion"}
+    assert fields(1100) < fields(1101)
 
 
 def test_every_field_of_every_schema_has_a_doc() -> None:
@@ -110,8 +146,8 @@ def test_every_field_of_every_schema_has_a_doc() -> None:
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
-        ("/subjects/nobody/versions", 404, 40401),
-        ("/subjects/nobody/versions/1", 404, 40401),
+        ("/subjects/nothing/versions", 404, 40401),
+        ("/subjects/nothing/versions/1", 404, 40401),
         ("/subjects/detections-value/versions/99", 404, 40402),
         ("/subjects/detections-value/versions/first", 422, 42202),
         ("/subjects/detections-value/versions/0", 422, 42202),
@@ -133,8 +169,6 @@ def test_errors_are_json_with_the_registrys_codes(base: str, path: str, status: 
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/subjects/detections-value/versions"),
-        ("POST", "/subjects/detections-value"),
         ("DELETE", "/subjects/detections-value"),
         ("DELETE", "/subjects/detections-value/versions/1"),
         ("PUT", "/config"),
