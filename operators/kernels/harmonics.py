@@ -67,7 +67,7 @@ def harmonic_fit(t, m, w, f, coefficients):  # type: ignore[no-untyped-def]
 
 @compiled(reassociate=True)
 def phasors(t, f, c, s):  # type: ignore[no-untyped-def]
-    """Cosine and sine of 2πft to 1e-15: of a quarter of the angle by its series, then doubled twice."""
+    """Cosine and sine of 2πft to 1e-15: of a quarter of the angle by its series, then of twice and four times it."""
     for j in range(len(t)):
         x = t[j] * f
         a = (x - np.floor(x + 0.5)) * _QUARTER

@@ -216,7 +216,7 @@ def run_program(buf, at, end, rows, aux, columns, number, whole, table, count, s
                         state[1] = row + long
                         return MORE_ROWS
                     if long >= WORTH:
-                        # all but the last, whose end tells `ARRAY_END` what comes next
+                        # all but the last, after which `ARRAY_END` reads on
                         done, at = read_alike(
                             buf, at, end, rows, aux, begin + 1, after - 1, table, columns[wanted, 0], columns[wanted, 1], row, long - 1
                         )
