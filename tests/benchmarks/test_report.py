@@ -9,9 +9,10 @@ import fastavro
 import pytest
 from rich.console import Console
 
-from benchmarks import run
+from benchmarks import histories, run
 from benchmarks.packets import distinct, take
 from benchmarks.stages import WHOLE, measure
+from schemas.surveys.decode import Decoder
 
 pytest.importorskip("torch")
 
@@ -46,10 +47,26 @@ def test_simulated_packets_stand_in_and_say_so(tmp_path):
 
 
 def test_targets_are_judged():
-    ours = {"cpu_us": 1000.0, "paced": {"rate": 200.0, "p99_ms": 101.0}, "quiet": {"quiet_s": 60.0, "worst_ms": None}}
+    ours = {"cpu_us": 1000.0, "paced": {"rate": 200.0, "p99_ms": 101.0}, "quiet": {"quiet_s": 60.0, "worst_ms": None},
+            "cores_busy": 0.97, "pair": {"over_one": 1.2, "possible": 1.6}}  # fmt: skip
     rows = run.judge({"broker": {"naive": {"cpu_us": 4000.0}, "ours": ours}})
-    assert [row["passed"] for row in rows] == [True, True, False, False]
+    assert [row["passed"] for row in rows] == [True, True, False, False, True, False]
     assert run.judge({}) == []
+
+
+def test_histories_are_made_longer_and_judged(capfd):
+    packets = take(8)
+    made = histories.lengthened(packets.values, 200)
+    assert made
+    batch = Decoder().decode(made).batch
+    assert len(batch) == len(made)
+    assert (batch.valid.sum(axis=1) > 100).all()
+    rows = [{"points": n, "bytes": 1.0, "new": {"whole_us": 1000.0, "decode_us": 0.05 * n, "fold_us": 40.0, "scored": 1.0},
+             "old": {"whole_us": 2000.0, "decode_us": 0.2 * n, "fold_us": 100.0, "scored": 1.0}} for n in histories.POINTS]  # fmt: skip
+    report = {"rows": rows, "per_point_us": {"new": 0.11, "old": 0.22}, "against": "older"}
+    assert [row["passed"] for row in run.judge({"histories": report})] == [False, True, True]
+    Console().print(run.history_table(report))
+    assert "0.50 ×" in capfd.readouterr().out
 
 
 def test_a_report_is_written_where_asked(tmp_path, monkeypatch):
