@@ -1,4 +1,4 @@
-"""Paths and ranges of topics → packets, each with where it comes from; what is no packet comes as `Skipped`."""
+"""Paths and ranges of topics → packets, each with where it comes from; what is not a packet comes as `Skipped`."""
 
 from __future__ import annotations
 
@@ -94,8 +94,9 @@ async def _step(consumer: AIOKafkaConsumer, left: dict[TopicPartition, int]) -> 
     for partition, messages in (await consumer.getmany(timeout_ms=1000, max_records=256)).items():
         for m in messages:
             if m.offset < left.get(partition, 0):
-                out.append((f"{m.topic}[{m.partition}]@{m.offset}", m.value or b""))  # a record without a value, as the worker takes it
-    # The position tells that a partition is done even where its last offsets hold no record (compacted away).
+                for offset, value in each(m.offset, m.value or b""):  # a record without a value, as the worker takes it
+                    out.append((f"{m.topic}[{m.partition}]@{offset}", value))
+    # The position shows that a partition is done even where its last offsets hold no record (compacted away).
     for partition in list(left):
         if await consumer.position(partition) >= left[partition]:
             del left[partition]
@@ -103,22 +104,26 @@ async def _step(consumer: AIOKafkaConsumer, left: dict[TopicPartition, int]) -> 
     return out
 
 
+def each(offset: int, value: bytes) -> Iterator[tuple[int, bytes]]:
+    """The packets a record stands for: itself, or each of those that could not be read."""
+    from streams.kafka.batches import Unreadable
+
+    if isinstance(value, Unreadable):
+        yield from ((found.first, found) for found in value.each())
+    else:
+        yield offset, value
+
+
 async def _open(settings: Settings, wanted: Range) -> tuple[AIOKafkaConsumer, dict[TopicPartition, int]]:
     """A consumer at the start of the range, and where each partition ends."""
-    from aiokafka import AIOKafkaConsumer
+    from streams.kafka.consumer import make_consumer
 
     async with admin_client(settings) as admin:
         partitions = (await places_of(admin, [wanted.topic])).get(wanted.topic, [])
     if not partitions:
         raise UserError(f"the broker has no topic {wanted.topic}: `protonova topics` lists ours")
     # What retention takes while we read is left out, and not all that follows it.
-    consumer = AIOKafkaConsumer(
-        **settings.client_options(),
-        group_id=None,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        max_partition_fetch_bytes=4_194_304,
-    )
+    consumer = make_consumer(settings, unreadable=True, auto_offset_reset="earliest", max_partition_fetch_bytes=4_194_304)
     await consumer.start()
     try:
         consumer.assign(partitions)

@@ -79,6 +79,7 @@ class Alerts:
         return Inputs(tokens(batch), images, np.concatenate([surroundings(batch), self.folded], axis=1))
 
     def chunks(self, size: int) -> Iterator[Alerts]:
+        """Yield parts of at most so many rows, in order."""
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
 
@@ -188,8 +189,9 @@ def simulate(
 def simulate_curves(
     n: int, seed: int, population: PopulationName = "train", processes: int = 2, weights: Mapping[str, float] | None = None
 ) -> Alerts:
-    """Draw n labelled light curves of any cadence (`data.simulate.curves.make`), without images; the folded view is made of all their
-    points, the tokens of at most `curves.POINTS` of them.
+    """Draw n labelled light curves of any cadence (`data.simulate.curves.make`), without images.
+
+    The folded view is made of all their points, the tokens of at most `curves.POINTS` of them.
     """
     columns = curves.make(n, seed, population, processes, weights)
     width = curves.STAR_POINTS

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from learning.hyperparameters import EncoderConfig
 from operators.types import STAMP
@@ -68,7 +68,7 @@ class Encoder(nn.Module):
         folded = self.folded(view) * view[:, -1:]
         embedding = self.fuse(torch.cat([pooled, mean, image, self.surroundings(around), folded], dim=1))
         # Cosines, not free logits: what the prototypes of the few-shot head measure is what training shapes.
-        cosine = F.normalize(embedding, dim=-1) @ F.normalize(self.direction, dim=-1).T
+        cosine = functional.normalize(embedding, dim=-1) @ functional.normalize(self.direction, dim=-1).T
         return embedding, self.sharpness.exp() * cosine + self.bias
 
     def count(self) -> int:

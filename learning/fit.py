@@ -49,10 +49,12 @@ class Checkpoint:
         self.facts = folder / "training.json"
 
     def clear(self) -> None:
+        """Forget the run."""
         for file in (self.weights, self.facts):
             file.unlink(missing_ok=True)
 
     def write(self, facts: dict[str, object], tensors: dict[str, Tensor]) -> None:
+        """Replace what is kept."""
         self.weights.parent.mkdir(parents=True, exist_ok=True)
         part = self.weights.with_suffix(".part")
         safetensors.torch.save_file(
@@ -62,6 +64,7 @@ class Checkpoint:
         self.facts.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
     def read(self) -> tuple[dict[str, object], dict[str, Tensor]] | None:
+        """Read what is kept; None: nothing."""
         if not self.weights.is_file():
             return None
         with safetensors.safe_open(self.weights, "pt") as file:

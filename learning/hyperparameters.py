@@ -70,7 +70,7 @@ class EncoderConfig:
     """Of the convolutions; each halves the image."""
     image: int = 96
     surroundings: int = 2 * len(CONTEXT)
-    """2 C: numbers of the context that tell of the surroundings; what is behind them is the folded view."""
+    """2 C: numbers of the context of the surroundings; what is behind them is the folded view."""
     context: int = 64
     folded: int = len(FOLD)
     fold: int = 128
@@ -78,10 +78,12 @@ class EncoderConfig:
     embedding: int = 128
 
     def to_json(self) -> str:
+        """Write the sizes as a model file keeps them."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> EncoderConfig:
+        """Read the sizes of a model file."""
         values = json.loads(text)
         values["channels"] = tuple(values["channels"])
         return cls(**values)

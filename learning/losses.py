@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from learning.augment import Strength, augment
 from learning.augment_curves import augment_curves
@@ -68,7 +68,7 @@ def loss(
 ) -> tuple[float, float, Tensor]:
     """Cross-entropy and accuracy of a shard as numbers, and the loss to descend."""
     embedding, logits, label, target = forward(trainee.encoder, sets.draw(rng), device, hyper.half)
-    entropy = F.cross_entropy(logits, label, label_smoothing=hyper.label_smoothing)
+    entropy = functional.cross_entropy(logits, label, label_smoothing=hyper.label_smoothing)
     total = entropy
     if hyper.coarse:
         groups = torch.from_numpy(GROUP_OF).to(device)
@@ -77,7 +77,7 @@ def loss(
         total = total + hyper.contrast * contrast(embedding, label, hyper.contrast_temperature)
     if hyper.clean:
         known = target.isfinite().all(dim=1, keepdim=True)
-        off = F.smooth_l1_loss(trainee.clean(embedding), target.nan_to_num(), beta=0.3, reduction="none")
+        off = functional.smooth_l1_loss(trainee.clean(embedding), target.nan_to_num(), beta=0.3, reduction="none")
         total = total + hyper.clean * (off * known).sum() / (known.sum() * target.shape[1]).clamp(min=1)
     if hyper.episodic:
         total = total + hyper.episodic * episode(embedding, label)
@@ -132,7 +132,7 @@ def forward(encoder: Encoder, sets: list[Alerts], device: torch.device, half: bo
 
 def contrast(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
     """Supervised contrastive loss of a batch; 0 where no class has two members."""
-    z = F.normalize(embedding, dim=-1)
+    z = functional.normalize(embedding, dim=-1)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     similarity = (z @ z.T / temperature).masked_fill(itself, -1e9)
     log_share = similarity - similarity.logsumexp(dim=1, keepdim=True)
@@ -144,23 +144,23 @@ def contrast(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
 
 def coarse(logits: Tensor, label: Tensor, groups: Tensor, smoothing: float) -> Tensor:
     """Cross-entropy over groups of kinds: a group is as probable as its members together."""
-    member = F.one_hot(groups).to(logits.dtype)
+    member = functional.one_hot(groups).to(logits.dtype)
     share = (logits.softmax(dim=1) @ member).clamp(min=1e-9)
-    return F.cross_entropy(share.log(), groups[label], label_smoothing=smoothing)
+    return functional.cross_entropy(share.log(), groups[label], label_smoothing=smoothing)
 
 
 def episode(embedding: Tensor, label: Tensor) -> Tensor:
     """Prototypical loss of a batch: every other member of a class is an example, the rest are queries; 0 without any query."""
-    z = F.normalize(embedding - embedding.mean(dim=0), dim=-1)
+    z = functional.normalize(embedding - embedding.mean(dim=0), dim=-1)
     kinds, index = torch.unique(label, return_inverse=True)
-    member = F.one_hot(index, len(kinds)).to(z.dtype)
+    member = functional.one_hot(index, len(kinds)).to(z.dtype)
     number = (member.cumsum(dim=0) * member).sum(dim=1)  # 1, 2, … within the class
     support = (number % 2 == 1).to(z.dtype)[:, None] * member
-    prototypes = F.normalize(support.T @ z, dim=-1)
+    prototypes = functional.normalize(support.T @ z, dim=-1)
     queries = number % 2 == 0
     if not queries.any():
         return embedding.sum() * 0
-    return F.cross_entropy(10 * z[queries] @ prototypes.T, index[queries])
+    return functional.cross_entropy(10 * z[queries] @ prototypes.T, index[queries])
 
 
 def balanced(members: list[I64], n: int, rng: np.random.Generator) -> I64:

@@ -113,22 +113,25 @@ class Part(IntEnum):
 TRAINING, CALIBRATION, EVALUATION = Part
 
 
-def held_out_alerts(number: int, seed: int, workplace: Workplace) -> Alerts:
+def held_out_alerts(number: int, seed: int, *, workplace: Workplace) -> Alerts:
     """Alerts that calibrate the head, made or read."""
-    return kept(workplace.file("held-out", number, seed), lambda: simulate(number, CALIBRATION.of(seed), processes=workplace.processes))
-
-
-def held_out_curves(number: int, seed: int, workplace: Workplace) -> Alerts:
-    """Light curves without images for the reference, made or read."""
     return kept(
-        workplace.file("held-curves", number, seed), lambda: simulate_curves(number, CALIBRATION.of(seed), processes=workplace.processes)
+        workplace.file("held-out", number, seed=seed), lambda: simulate(number, CALIBRATION.of(seed), processes=workplace.processes)
     )
 
 
-def demo_alerts(number: int, seed: int, workplace: Workplace) -> Alerts:
+def held_out_curves(number: int, seed: int, *, workplace: Workplace) -> Alerts:
+    """Light curves without images for the reference, made or read."""
+    return kept(
+        workplace.file("held-curves", number, seed=seed),
+        lambda: simulate_curves(number, CALIBRATION.of(seed), processes=workplace.processes),
+    )
+
+
+def demo_alerts(number: int, seed: int, *, workplace: Workplace) -> Alerts:
     """Alerts of the demo's population to report on, made or read."""
     return kept(
-        workplace.file("demo", number, seed),
+        workplace.file("demo", number, seed=seed),
         lambda: simulate(number, EVALUATION.of(seed), "demo", workplace.processes, surveys={"ztf": 1.0}),
     )
 
@@ -155,8 +158,8 @@ def recalibrate(bundle: Bundle, workplace: Workplace, progress: Progress, *, com
     refuse(workplace.out)
     seed = bundle.manifest.seed
     progress.stage(f"simulating {HELD_OUT:,} alerts and {HELD_CURVES:,} light curves to calibrate with, {DEMO:,} alerts to report on")
-    held_out, curves = held_out_alerts(HELD_OUT, seed, workplace), held_out_curves(HELD_CURVES, seed, workplace)
-    demo = demo_alerts(DEMO, seed, workplace)
+    held_out, curves = held_out_alerts(HELD_OUT, seed, workplace=workplace), held_out_curves(HELD_CURVES, seed, workplace=workplace)
+    demo = demo_alerts(DEMO, seed, workplace=workplace)
     session = OrtSession(bundle.encoder)
     progress.stage("fitting the head")
     head, reference = fit_head(held_out, curves, session)

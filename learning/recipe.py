@@ -49,7 +49,7 @@ LEAST_AGREEMENT = 0.999
 """Of the exported network with the trained one: cosine of the embeddings, share of equal labels."""
 
 
-def train(plan: Plan, workplace: Workplace, progress: Progress | None = None) -> Bundle:
+def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None) -> Bundle:
     """Make a bundle.
 
     Parameters
@@ -57,7 +57,7 @@ def train(plan: Plan, workplace: Workplace, progress: Progress | None = None) ->
     plan : Plan
     workplace : Workplace
     progress : Progress, optional
-        Who follows; nobody by default.
+        Where progress is reported; nowhere by default.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def train(plan: Plan, workplace: Workplace, progress: Progress | None = None) ->
     head, reference = fit_head(data.held_out, data.held_curves, session)
     size = min(DEMO, held_out_size(plan))
     progress.stage(f"evaluating on {size:,} alerts of the demo's population")
-    found = assess(demo_alerts(size, plan.seed, workplace), session, head, workplace.real, progress)
+    found = assess(demo_alerts(size, plan.seed, workplace=workplace), session, head, workplace.real, progress)
     kept_plan = plan.resolved(initial.sha256 if initial is not None else None)
     manifest = {
         "classes": SLUGS,
@@ -172,13 +172,13 @@ class _Sets:
         size, seed, processes = held_out_size(plan), plan.seed, workplace.processes
         progress.stage(f"simulating {plan.alerts:,} alerts to train on and {size:,} to calibrate with")
         first = TRAINING.of(seed)
-        alerts = kept(workplace.file("alerts", plan.alerts, seed), lambda: simulate(plan.alerts, first, processes=processes))
-        held_out = held_out_alerts(size, seed, workplace)
-        held_curves = held_out_curves(HELD_CURVES, seed, workplace)
+        alerts = kept(workplace.file("alerts", plan.alerts, seed=seed), lambda: simulate(plan.alerts, first, processes=processes))
+        held_out = held_out_alerts(size, seed, workplace=workplace)
+        held_curves = held_out_curves(HELD_CURVES, seed, workplace=workplace)
         if not plan.curves:
             return cls(without(alerts, plan.without), None, held_out, held_curves)
         progress.stage(f"simulating {plan.curves:,} light curves")
-        curves = kept(workplace.file("curves", plan.curves, seed), lambda: simulate_curves(plan.curves, first, processes=processes))
+        curves = kept(workplace.file("curves", plan.curves, seed=seed), lambda: simulate_curves(plan.curves, first, processes=processes))
         return cls(without(alerts, plan.without), without(curves, plan.without), held_out, held_curves)
 
 

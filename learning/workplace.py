@@ -1,4 +1,4 @@
-"""Where a bundle is made and who follows: what a training is told beside its plan, and what it reports."""
+"""Where a bundle is made and who follows: what a training is given beside its plan, and what it reports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Progress(Protocol):
 
 
 class Unattended:
-    """Nobody follows."""
+    """Report nowhere."""
 
     def stage(self, text: str) -> None:
         """See `Progress`."""
@@ -67,6 +67,6 @@ class Workplace:
         """Folder of the checkpoint, beside the bundle."""
         return self.out.with_name(f"{self.out.name}.training")
 
-    def file(self, name: str, number: int, seed: int) -> Path | None:
+    def file(self, name: str, number: int, *, seed: int) -> Path | None:
         """Where a simulated set is kept; None: nowhere."""
         return self.sets / f"{name}-{number}-{seed}.safetensors" if self.sets is not None else None

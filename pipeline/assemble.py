@@ -50,7 +50,7 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
     Raises
     ------
     gpu.session.EngineError
-        A probability, the novelty or the distance is no finite number: no packet makes it so, all inputs of the engine are finite.
+        A probability, the novelty or the distance is not a finite number: no packet makes it so, all inputs of the engine are finite.
     """
     names = (*state.classes, OTHER)
     host = {field: np.asarray(state.fetch(getattr(judged, field))) for field in Judged._fields}

@@ -28,6 +28,10 @@ NOVELTY = Histogram(
 )
 # Packets of a partition that this worker holds and has not committed.
 LAG = Gauge("protonova_worker_lag_packets", "Packets not yet committed, of the partitions this worker holds", ["topic", "partition"])
+# Records that no client could read, by why: a damaged disk or wire, or a broken producer. Passed over and rejected.
+UNREADABLE = Counter("protonova_unreadable_records", "Records that cannot be read, passed over", ["topic", "error_class"])
+# Batches that arrived damaged and were asked for once more: the wire, if they then are whole.
+FETCHED_AGAIN = Counter("protonova_batches_fetched_again", "Record batches that arrived damaged and were fetched again", ["topic"])
 # Whether the worker waits for a server outside of the flow: nothing is rejected or acknowledged meanwhile.
 WAITING = Gauge("protonova_worker_waiting", "1 while the worker waits for the schema registry")
 # Which state scores.

@@ -1,6 +1,6 @@
 """Settings and a scorer → the Faust application of a worker. The one composition root.
 
-alerts.* ──► Batcher (ingest) ──► Detector (detect) ──► Deliverer (deliver) ──► acknowledgement, Tally (telemetry)
+alerts.* ──► Batcher (ingest) ──► Detector (detect) ──► Deliverer (deliver) ──► acknowledgement, TelemetryCounts (telemetry)
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from schemas.records import codec
+from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.rejected import Rejected
 from settings.private import private_folder
 from streams import metrics
@@ -27,11 +28,13 @@ from streams.agents.batcher import Batcher
 from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Scored
 from streams.agents.reject_limits import RejectLimitError, RejectLimits
 from streams.kafka import topics
+from streams.kafka.batches import Unreadable
+from streams.kafka.buffer import BUFFER
 from streams.kafka.liveness import Liveness
 from streams.kafka.producer import Deliverer, producer_options
-from streams.kafka.transport import PromptTransport
+from streams.kafka.transport import App, packets
 from streams.scorer import Scorer, StateHolder
-from streams.telemetry import Tally
+from streams.telemetry import TelemetryCounts
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -46,10 +49,16 @@ FLOW_FAILED = 75
 """Exit status: the broker, or the flow itself; the same."""
 LOOK_EVERY = 5.0
 """How often the committed offsets are looked at [s]."""
-BUFFER = 512
-"""Packets Faust fetches ahead of the batcher: 40 MB of ZTF's."""
+ALARM_EVERY_MS = 60_000
+"""How often records that cannot be read raise an alarm, for each partition and kind [ms]."""
+SETTLE_WITHIN = 6.0
+"""How long a rebalance may wait for what is in hand [s]; the group waits for ten."""
 FETCH_BYTES = 2 * 1024 * 1024
 """Of a partition at once; 16 MB cost half as much again in copies [bytes]."""
+HEARTBEAT_S = 0.5
+"""How soon a member learns of a rebalance, as its partitions wait for it [s]."""
+METADATA_MS = 5_000
+"""How soon new partitions and topics made anew are seen [ms]."""
 
 
 class Flow:
@@ -62,19 +71,22 @@ class Flow:
     worker : str
         Name of this worker.
     on_fatal : callable
-        Told the exit status and why, when the process has to end.
+        Called with the exit status and why, when the process has to end.
     """
 
     def __init__(self, settings: Settings, scorer: Scorer, worker: str, on_fatal: Callable[[int, str], None]) -> None:
         self._settings, self._on_fatal = settings, on_fatal
         self.states = StateHolder(scorer)
-        self.tally = Tally(worker, self.states, time.time())
+        self.counts = TelemetryCounts(worker, self.states, time.time())
         self._swapping = asyncio.Lock()
         # One thread: batches are scored in their order, and the network's own threads are its engine's affair.
         self._executor = ThreadPoolExecutor(1, "score")
         limits = RejectLimits(settings.reject_consecutive, settings.reject_ratio, settings.reject_window)
         self._detector = Detector(self.states, Duplicates(settings.remembered), self._executor, limits)
         self.producer: AIOKafkaProducer | None = None
+        self.alarms: list[DriftAlarm] = []
+        """To be sent with the next telemetry."""
+        self._alarmed: dict[str, int] = {}
         self._batcher: Batcher[Incoming, Scored] | None = None
 
     async def start(self) -> None:
@@ -92,6 +104,7 @@ class Flow:
                 deliverer.send,
                 self._acknowledge,
                 self._failed,
+                weigh=lambda packet: len(packet.value),
             )
 
     async def swap(self, scorer: Scorer) -> Scorer:
@@ -122,22 +135,32 @@ class Flow:
         await self.start()
         batcher = self._batcher
         assert batcher is not None
-        async for event in stream.noack().events():
-            message = event.message
+        async for arrived in packets(stream):
             # Kafka allows records and headers without a value. A record without one is an empty packet: rejected, and not the worker's end.
-            headers = [(name, value) for name, value in message.headers or () if value is not None]
-            appended_ms = round(message.timestamp * 1000)
-            await batcher.put(Incoming(event.value or b"", message.topic, message.partition, message.offset, appended_ms, headers, event))
+            headers = [(name, value) for name, value in arrived.headers if value is not None]
+            value, (topic, partition) = arrived.value or b"", arrived.place
+            # What could not be read has no time; it stands for several records, and is named by the first.
+            offset, ms = (value.first, int(time.time() * 1000)) if isinstance(value, Unreadable) else (arrived.offset, arrived.timestamp_ms)
+            await batcher.put(Incoming(value, topic, partition, offset, ms or 0, headers, arrived))
 
     def waiting(self) -> str | None:
         """What scoring waits for outside of the flow (None: nothing)."""
         return self._detector.waiting
 
     async def drain(self) -> None:
-        """Finish what was taken; what waits for somebody else is left, and comes again."""
+        """Finish what was taken; what waits for another is left, and comes again."""
         self._detector.leave()
         if self._batcher is not None:
             await self._batcher.drain()
+
+    async def settle(self) -> None:
+        """Finish what is in hand, and go on; gives up where that takes longer than a rebalance may."""
+        if self._batcher is not None and self.waiting() is None:
+            try:
+                async with asyncio.timeout(SETTLE_WITHIN):
+                    await self._batcher.settle()
+            except TimeoutError:
+                log.warning("a rebalance did not wait any longer for what is in hand; it comes again")
 
     async def stop(self) -> None:
         """Let the producer go."""
@@ -149,22 +172,38 @@ class Flow:
         now_ms = time.time() * 1000
         metrics.BATCH.observe(len(packets))
         metrics.COMPUTE.observe(scored.compute_s)
-        tally = self.tally.of(scored.scorer)
-        tally.batch(len(packets), scored.compute_s)
+        counts = self.counts.of(scored.scorer)
+        counts.batch(sum(p.value.records if isinstance(p.value, Unreadable) else 1 for p in packets), scored.compute_s)
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             packet.event.ack()
             survey = packet.topic.rpartition(".")[2]
             latency_ms = max(0.0, now_ms - packet.appended_ms)
-            tally.packet(survey, outcome.result, latency_ms)
+            count = 1
+            if isinstance(packet.value, Unreadable):
+                count = packet.value.records
+                self._alarm(packet, packet.value, scored.scorer.scoring_id)
+            counts.packet(survey, outcome.result, latency_ms, count=count)
             metrics.LATENCY.observe(latency_ms / 1000)
             if isinstance(outcome.result, Rejected):
-                metrics.PACKETS.labels(survey, "rejected").inc()
-                metrics.REJECTED.labels(survey, outcome.result.error_class).inc()
+                metrics.PACKETS.labels(survey, "rejected").inc(count)
+                metrics.REJECTED.labels(survey, outcome.result.error_class).inc(count)
             elif outcome.result is None:
                 metrics.PACKETS.labels(survey, "duplicate").inc()
             else:
                 metrics.PACKETS.labels(survey, "detection").inc()
                 metrics.NOVELTY.observe(outcome.result.novelty)
+
+    def _alarm(self, packet: Incoming, found: Unreadable, scoring_id: str) -> None:
+        """Ask for attention: a disk, a wire or a producer damages what is read. Once a minute of each partition and kind."""
+        key, now_ms = f"{found.error_class}:{packet.topic}/{packet.partition}", int(time.time() * 1000)
+        if now_ms - self._alarmed.get(key, 0) < ALARM_EVERY_MS:
+            return
+        self._alarmed[key] = now_ms
+        alarm_id = hashlib.sha256(f"{key}@{found.first}".encode()).hexdigest()[:16]
+        place = f"{packet.topic}/{packet.partition}"
+        self.alarms.append(
+            DriftAlarm(alarm_id, "reader", found.error_class, place, 0.0, float(found.records), found.records, scoring_id, now_ms)
+        )
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, RejectLimitError):
@@ -173,9 +212,7 @@ class Flow:
             self._on_fatal(ENGINE_FAILED if isinstance(error, EngineFailure) else FLOW_FAILED, f"{type(error).__name__}: {error}")
 
 
-def make_app(
-    settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callable[[int, str], None] | None = None
-) -> tuple[faust.App, Flow]:
+def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callable[[int, str], None] | None = None) -> tuple[App, Flow]:
     """The application of a worker.
 
     Parameters
@@ -186,18 +223,25 @@ def make_app(
     slot : int
         Number of this worker on this machine: a restarted worker of the same slot takes its partitions back at once.
     on_fatal : callable, optional
-        Told the exit status and why, when the process has to end.
+        Called with the exit status and why, when the process has to end.
 
     Returns
     -------
-    (faust.App, Flow)
+    (App, Flow)
         The application, not started, and what its agent runs.
     """
     options = settings.client_options()
     name = member(settings, slot)
     folder = private_folder(settings.state / "faust" / str(slot))
-    app = faust.App(
+
+    def end(status: int, why: str) -> None:
+        log.error("worker ends", status=status, why=why)
+
+    fatal = on_fatal or end
+    flow = Flow(settings, scorer, name, fatal)
+    app = App(
         settings.app_id,
+        settle=flow.settle,
         broker=[f"kafka://{server}" for server in options["bootstrap_servers"]],
         broker_credentials=_credentials(settings),
         datadir=str(folder),
@@ -205,14 +249,15 @@ def make_app(
         key_serializer="raw",
         value_serializer="raw",
         broker_client_id=name,
-        # A static member: its restart is no rebalance, and after a kill its place is free after ten seconds and not after sixty.
+        # A static member: its restart is not a rebalance, and after a kill its place is free after ten seconds and not after sixty.
         consumer_group_instance_id=name,
         broker_session_timeout=10.0,
-        broker_heartbeat_interval=2.0,
+        broker_heartbeat_interval=HEARTBEAT_S,
         broker_commit_interval=0.5,
-        broker_check_crcs=False,  # TCP and the broker have checked; it costs 45 µs a packet
+        broker_check_crcs=False,  # `streams.kafka.batches` does, by the processor's instruction
         consumer_max_fetch_size=FETCH_BYTES,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MS,
         producer_max_request_size=9_500_000,
         stream_buffer_maxsize=BUFFER,
         topic_disable_leader=True,
@@ -220,13 +265,6 @@ def make_app(
         web_enabled=False,
         worker_redirect_stdouts=False,
     )
-
-    def end(status: int, why: str) -> None:
-        log.error("worker ends", status=status, why=why)
-
-    app.transport = PromptTransport(app.conf.broker_consumer, app)
-    fatal = on_fatal or end
-    flow = Flow(settings, scorer, name, fatal)
 
     async def detect(stream: Any) -> None:
         await flow.run(stream)
@@ -239,13 +277,16 @@ def make_app(
 
 
 async def publish_telemetry(flow: Flow) -> None:
-    """Send the tally of the last second, if there is something to say."""
+    """Send the counts of the last second, if there is something to say."""
     if flow.producer is not None:
-        summaries, scores = flow.tally.take(time.time())
+        summaries, scores = flow.counts.take(time.time())
         for summary in summaries:
             await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=codec.encode(summary))
         for stratum in scores:
             await flow.producer.send(topics.TELEMETRY, key=stratum.worker.encode(), value=codec.encode(stratum))
+        alarms, flow.alarms = flow.alarms, []
+        for alarm in alarms:
+            await flow.producer.send(topics.ALARMS, key=f"{alarm.statistic}:{alarm.stratum}".encode(), value=codec.encode(alarm))
 
 
 def _credentials(settings: Settings) -> Any:

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +16,7 @@ from errors import one_line
 from schemas.records import codec
 from schemas.records.source_state import SourceState
 from streams.kafka import topics
+from streams.kafka.consumer import make_consumer
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -27,7 +28,7 @@ SILENT_S = 15.0
 async def states(settings: Settings) -> dict[str, SourceState]:
     """Read the latest state of each source."""
     place = TopicPartition(topics.SOURCES, 0)
-    consumer = AIOKafkaConsumer(**settings.client_options(), enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = make_consumer(settings, auto_offset_reset="earliest")
     await consumer.start()
     found: dict[str, SourceState] = {}
     try:

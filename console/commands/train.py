@@ -125,7 +125,7 @@ def train(plan: Plan, flags: Flags) -> int:
     followed = Followed(console, plan.numbers().steps)
     try:
         with followed:
-            bundle = make(plan, workplace, followed)
+            bundle = make(plan, workplace, progress=followed)
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on from {workplace.checkpoint}")
         return INTERRUPTED
@@ -190,10 +190,10 @@ class Followed:
     def figures(self, title: str, found: Mapping[str, Any]) -> None:
         """Print recall by class."""
         if found:
-            self._console.print(table_of(title, found, SLUGS))
+            self._console.print(table_of(title, found, classes=SLUGS))
 
 
-def table_of(title: str, found: Mapping[str, Any], classes: Sequence[str]) -> Table:
+def table_of(title: str, found: Mapping[str, Any], *, classes: Sequence[str]) -> Table:
     """Recall by class and number of detections, and where each class's late alerts go instead.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The detections' topic → a live table, or JSON lines. A subscriber without a group: it disturbs nobody and keeps no offsets.
+"""The detections' topic → a live table, or JSON lines. A subscriber without a group: it disturbs no other and keeps no offsets.
 
 Values in Confluent framing and object containers are both understood.
 """
@@ -14,7 +14,6 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
-from aiokafka import AIOKafkaConsumer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -25,10 +24,14 @@ from console.report import cell, printable_json
 from errors import UserError, one_line, say
 from schemas.records.detection import Detection, to_row
 from streams.bad_records import BadRecords
+from streams.kafka.consumer import make_consumer
 from streams.kafka.topics import DETECTIONS, admin_client, class_topic
 
 if TYPE_CHECKING:
+    from aiokafka import TopicPartition
+
     from settings.model import Settings
+    from streams.kafka.batches import Unreadable
 
 Seen = tuple[float, Detection]
 """Append time [s since 1970], detection."""
@@ -40,7 +43,7 @@ async def topic_of(settings: Settings, klass: str | None) -> str:
     Raises
     ------
     UserError
-        The broker has no topics of ours, or there is no such class.
+        The broker has no topics of ours, or the class is unknown.
     """
     async with admin_client(settings) as admin:
         there = await admin.list_topics()
@@ -62,9 +65,7 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
     from_beginning : bool
         Every one the topic holds, else those from now on.
     """
-    consumer = AIOKafkaConsumer(
-        topic, **settings.client_options(), group_id=None, auto_offset_reset="earliest" if from_beginning else "latest"
-    )
+    consumer = make_consumer(settings, topic, report=report_unreadable, auto_offset_reset="earliest" if from_beginning else "latest")
     bad = BadRecords(say)
     try:
         await consumer.start()
@@ -76,6 +77,12 @@ async def detections(settings: Settings, topic: str, *, from_beginning: bool) ->
             bad.report()
     finally:
         await consumer.stop()
+
+
+def report_unreadable(place: TopicPartition, found: Unreadable) -> None:
+    """One line of what no client could read."""
+    which = f"{found.first}" if found.records == 1 else f"{found.first} to {found.last}"
+    say(f"{place.topic}[{place.partition}]@{which} cannot be read and is left out: {found.reason}")
 
 
 def json_line(detection: Detection) -> bytes:
@@ -178,7 +185,7 @@ async def _watch(settings: Settings, klass: str | None, *, json: bool, from_begi
 
 
 def _line(at: float, d: Detection) -> str:
-    """One detection where standard output is no terminal."""
+    """One detection where standard output is not a terminal."""
     fields: tuple[Any, ...] = (
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
         one_line(d.object_id, 40),

@@ -15,6 +15,7 @@ ERROR_CLASSES: dict[str, str] = {
     "not_avro": "neither an Avro container nor a framed packet",
     "many_records": "a container of several alerts: publish it by `protonova publish`, which sends each as a packet",
     "corrupt_batch": "a record batch whose checksum is wrong, also when it was read again: check the broker's disk and network",
+    "unreadable_batch": "a record batch whose format, compression or inflated size cannot be read, as it was sent: look at its producer",
     "bad_record": "a record that the client cannot parse, such as a header name that is not UTF-8",
 }
 """Error class → what to do about it."""

@@ -14,6 +14,9 @@ from typing import Generic, TypeVar
 Packet = TypeVar("Packet")
 Result = TypeVar("Result")
 
+BATCH_BYTES = 8 * 2**20
+"""A batch with so many bytes is closed: 64 of ZTF's packets have half of it, and of the largest packets one has it [bytes]."""
+
 
 class Batcher(Generic[Packet, Result]):
     """Turns single packets into batches.
@@ -31,9 +34,13 @@ class Batcher(Generic[Packet, Result]):
     acknowledge : callable
         ``acknowledge(packets, result)``, when this batch and all before it are delivered.
     on_failure : callable
-        Told once about the first error of any of these; nothing behind it is computed, sent or acknowledged.
+        Called once with the first error of any of these; nothing behind it is computed, sent or acknowledged.
     flights : int
         Batches that may be computed or awaiting delivery at once.
+    weigh : callable
+        Bytes of a packet.
+    limit_bytes : int
+        A batch that holds so much is full, however few its packets [bytes].
     """
 
     def __init__(
@@ -45,8 +52,11 @@ class Batcher(Generic[Packet, Result]):
         acknowledge: Callable[[list[Packet], Result], None],
         on_failure: Callable[[BaseException], None],
         flights: int = 2,
+        weigh: Callable[[Packet], int] = lambda packet: 0,
+        limit_bytes: int = BATCH_BYTES,
     ) -> None:
         self._size, self._wait_s, self._free = size, wait_s, flights
+        self._weigh, self._limit_bytes, self._bytes = weigh, limit_bytes, 0
         self._compute, self._send, self._acknowledge, self._on_failure = compute, send, acknowledge, on_failure
         self._open: list[Packet] = []
         self._due = False
@@ -60,11 +70,12 @@ class Batcher(Generic[Packet, Result]):
 
     async def put(self, packet: Packet) -> None:
         """Hand in a packet; waits while a full batch waits for a flight, and for ever once it drains: it takes nothing more."""
-        while self._draining or (len(self._open) >= self._size and not self._failed):
+        while self._draining or (self._full() and not self._failed):
             self._room.clear()
             await self._room.wait()
         self._open.append(packet)
-        if len(self._open) == self._size:
+        self._bytes += self._weigh(packet)
+        if self._full():
             self._close()
         elif len(self._open) == 1:
             self._timer = asyncio.get_running_loop().call_later(self._wait_s, self._close)
@@ -72,6 +83,10 @@ class Batcher(Generic[Packet, Result]):
     async def drain(self) -> None:
         """Take nothing more, close the open batch and wait until everything handed in is finished."""
         self._draining = True
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Close the open batch and wait until everything handed in is finished."""
         while (self._open or self._flying) and not self._failed:
             self._close()
             if self._flying:
@@ -86,6 +101,9 @@ class Batcher(Generic[Packet, Result]):
         """Packets in the open batch."""
         return len(self._open)
 
+    def _full(self) -> bool:
+        return len(self._open) >= self._size or self._bytes >= self._limit_bytes
+
     def _close(self) -> None:
         """The open batch is full or its time is up: let it fly, or as soon as a flight is free."""
         if not self._open or self._failed:
@@ -96,7 +114,7 @@ class Batcher(Generic[Packet, Result]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        packets, self._open, self._due = self._open, [], False
+        packets, self._open, self._bytes, self._due = self._open, [], 0, False
         self._free -= 1
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(self._fly(packets, self._before, done))
@@ -131,5 +149,5 @@ class Batcher(Generic[Packet, Result]):
             if not done.done():
                 done.cancel()  # and with it every batch behind
         self._free += 1
-        if self._due or len(self._open) >= self._size:
+        if self._due or self._full():
             self._close()

@@ -22,6 +22,7 @@ from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from schemas.surveys.identity import packet_digest
 from streams.agents.reject_limits import RejectLimits
+from streams.kafka.batches import Unreadable
 
 if TYPE_CHECKING:
     from streams.scorer import Scorer, StateHolder
@@ -196,6 +197,9 @@ class Detector:
         first: dict[str | int, int] = {}
         """Digest, or place where there is none → the packet that is scored for it."""
         for i, look in enumerate(looks):
+            if isinstance(packets[i].value, Unreadable):
+                digests.append(None)
+                continue
             digest = packet_digest(packets[i].value) if alike[look] > 1 or self.duplicates.suspect(look) else None
             digests.append(digest)
             if digest is None:
@@ -210,7 +214,8 @@ class Detector:
         outcomes = []
         for i, digest in enumerate(digests):
             key: str | int = i if digest is None else digest
-            result = scored.get(key)
+            value = packets[i].value
+            result = Rejected(value.error_class, value.reason) if isinstance(value, Unreadable) else scored.get(key)
             if isinstance(result, Rejected):
                 outcomes.append(Outcome(result))  # each repeat in its own name: it has an origin of its own
             elif result is None or first[key] != i or digest_of(result) in self.duplicates:  # the last: the same record, packed otherwise

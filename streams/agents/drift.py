@@ -28,6 +28,7 @@ from schemas.records.worker_summary import WorkerSummary
 from settings.model import Settings
 from streams.bad_records import BadRecords
 from streams.kafka import topics
+from streams.kafka.consumer import make_consumer
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -124,10 +125,10 @@ async def run(settings: Settings) -> None:
 
 
 async def _session(settings: Settings, watch: Watch, bad: BadRecords) -> None:
-    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+    from aiokafka import AIOKafkaProducer
 
     options = settings.client_options()
-    consumer = AIOKafkaConsumer(**options, group_id=None, auto_offset_reset="latest")
+    consumer = make_consumer(settings, auto_offset_reset="latest")
     producer = AIOKafkaProducer(**options, acks="all", enable_idempotence=True)
     try:
         await consumer.start()
@@ -179,7 +180,7 @@ def main() -> int:
         return 2
     configure_logging(settings.log_level)
 
-    async def until_told() -> None:
+    async def until_ended() -> None:
         task = asyncio.ensure_future(run(settings))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -187,7 +188,7 @@ def main() -> int:
         if not task.cancelled() and task.exception() is not None:
             raise task.exception()  # type: ignore[misc]
 
-    asyncio.run(until_told())
+    asyncio.run(until_ended())
     return 0
 
 

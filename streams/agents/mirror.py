@@ -27,6 +27,8 @@ from schemas.records.source_position import SourcePosition
 from schemas.records.source_state import SourceState
 from streams.agents.detector import Incoming
 from streams.kafka import topics
+from streams.kafka.batches import Unreadable
+from streams.kafka.consumer import checked_consumer, make_consumer
 from streams.kafka.producer import rejected_record
 from streams.kafka.source_client import source_options
 
@@ -131,9 +133,9 @@ class Mirror:
             stack.push_async_callback(producer.stop)
             await producer.start()  # fences an earlier mirror of this source and ends its open transaction
             positions = await read_positions(self._settings, self._source.name)
-            consumer = AIOKafkaConsumer(
-                **source_options(self._source), group_id=self._source.group, enable_auto_commit=False, isolation_level="read_committed",
-                auto_offset_reset="earliest", fetch_max_wait_ms=200, max_partition_fetch_bytes=topics.PACKET_BYTES,
+            consumer = checked_consumer(
+                **source_options(self._source), group_id=self._source.group, unreadable=True, auto_offset_reset="earliest",
+                fetch_max_wait_ms=200, max_partition_fetch_bytes=topics.PACKET_BYTES,
             )  # fmt: skip
             stack.push_async_callback(consumer.stop)
             await consumer.start()
@@ -225,7 +227,7 @@ class Mirror:
                 size = (
                     len(message.value or b"") + len(message.key or b"") + sum(len(name) + len(value or b"") + 16 for name, value in headers)
                 )
-                if size + HEADROOM > topics.PACKET_BYTES:
+                if isinstance(message.value, Unreadable) or size + HEADROOM > topics.PACKET_BYTES:
                     rejected += 1
                     waits.append(await self._reject(producer, message, headers, size))
                 else:
@@ -241,11 +243,16 @@ class Mirror:
         self.rejected += rejected
 
     async def _reject(self, producer: AIOKafkaProducer, message: Any, headers: list[tuple[str, bytes]], size: int) -> Any:
-        """Keep a record that the alert topic cannot hold as a rejected packet."""
-        origin = f"{self._source.name}/{message.topic}"
-        packet = Incoming(message.value or b"", origin, message.partition, message.offset, int(message.timestamp), headers)
-        reason = f"the record has {size:,} bytes; {self._target} holds {topics.PACKET_BYTES:,} at most"
-        record = rejected_record(packet, Rejected("too_large", reason, self._source.survey), int(self._clock() * 1000))
+        """Keep a record that cannot be read, or that the alert topic cannot hold, as a rejected packet."""
+        origin, value, now_ms = f"{self._source.name}/{message.topic}", message.value or b"", int(self._clock() * 1000)
+        if isinstance(value, Unreadable):
+            packet = Incoming(value, origin, message.partition, value.first, now_ms, headers)
+            rejected = Rejected(value.error_class, value.reason, self._source.survey)
+        else:
+            packet = Incoming(value, origin, message.partition, message.offset, int(message.timestamp), headers)
+            reason = f"the record has {size:,} bytes; {self._target} holds {topics.PACKET_BYTES:,} at most"
+            rejected = Rejected("too_large", reason, self._source.survey)
+        record = rejected_record(packet, rejected, now_ms)
         return await producer.send(record.topic, record.value, key=record.key, headers=record.headers)
 
     async def _position(self, producer: AIOKafkaProducer, place: TopicPartition, offset: int) -> Any:
@@ -273,11 +280,11 @@ async def read_positions(settings: Settings, source: str) -> dict[tuple[str, int
     place = TopicPartition(topics.POSITIONS, 0)
     options = settings.client_options()
     async with AsyncExitStack() as stack:
-        raw = AIOKafkaConsumer(**options, enable_auto_commit=False)
+        raw = AIOKafkaConsumer(**options, enable_auto_commit=False)  # which reads nothing: it asks where the topic ends, undecided or not
         stack.push_async_callback(raw.stop)
         await raw.start()
         end = (await raw.end_offsets([place]))[place]
-        consumer = AIOKafkaConsumer(**options, enable_auto_commit=False, isolation_level="read_committed", auto_offset_reset="earliest")
+        consumer = make_consumer(settings, auto_offset_reset="earliest")
         stack.push_async_callback(consumer.stop)
         await consumer.start()
         consumer.assign([place])

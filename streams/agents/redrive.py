@@ -11,9 +11,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 
 from streams.kafka import topics
+from streams.kafka.consumer import make_consumer
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -130,10 +131,7 @@ async def _records(settings: Settings, topic: str, since_ms: int | None) -> Asyn
             places = (await topics.places_of(admin, [topic])).get(topic, [])
         if not places:
             return
-        consumer = AIOKafkaConsumer(
-            **settings.client_options(), enable_auto_commit=False, isolation_level="read_committed", auto_offset_reset="earliest",
-            max_partition_fetch_bytes=topics.REJECTED_BYTES,
-        )  # fmt: skip
+        consumer = make_consumer(settings, auto_offset_reset="earliest", max_partition_fetch_bytes=topics.REJECTED_BYTES)
         stack.push_async_callback(consumer.stop)
         await consumer.start()
         consumer.assign(places)

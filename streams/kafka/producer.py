@@ -19,6 +19,7 @@ from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from streams.agents.detector import Incoming, Outcome, Scored
 from streams.kafka import topics
+from streams.kafka.batches import Unreadable
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -131,8 +132,11 @@ def rejected_record(packet: Incoming, rejected: Rejected, scored_ms: int) -> Rec
     headers += passed_on(sent)
     value = packet.value
     complete = len(value) <= WHOLE_BYTES
+    if isinstance(value, Unreadable):
+        headers += [("last_offset", b"%d" % value.last), ("records", b"%d" % value.records)]
+        complete &= value.is_value
     headers += [("size", b"%d" % len(value)), ("complete", b"true" if complete else b"false")]
-    if not complete:
+    if len(value) > WHOLE_BYTES:
         value = hashlib.sha256(value).digest() + value[:BEGINNING]
     return Record(topics.REJECTED, f"{packet.topic}:{packet.partition}:{packet.offset}".encode(), value, headers)
 
@@ -165,7 +169,7 @@ class Deliverer:
                 # A batch's together, as Kafka's clients do with records that need no order: a request for each partition costs more.
                 place = self._turn % count
             else:
-                # As Kafka's own clients choose: an object's detections stay in one partition, whoever sends them.
+                # As Kafka's own clients choose: an object's detections stay in one partition, whatever client sends them.
                 place = (murmur2(record.key) & 0x7FFFFFFF) % count
             by_place.setdefault((record.topic, place), []).append(record)
         waits: list[Awaitable[object]] = []
@@ -194,7 +198,7 @@ def producer_options() -> dict[str, object]:
     """How the worker's producer differs from the defaults."""
     return {
         "acks": "all",
-        "enable_idempotence": True,  # a retried send neither doubles nor reorders
+        "enable_idempotence": True,  # a retried send neither repeats nor reorders
         "linger_ms": 0,  # the micro-batch is the batch
         "max_batch_size": BATCH_BYTES,
         "max_request_size": REQUEST_BYTES,

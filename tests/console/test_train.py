@@ -121,7 +121,7 @@ def test_figures_become_a_table() -> None:
         "n": dict.fromkeys(recall, 100), "ece": 0.01, "coverage": 0.9, "set_size": 2.0,
     }  # fmt: skip
     out = io.StringIO()
-    Console(file=out, width=140).print(table_of("all of them", found, SLUGS))
+    Console(file=out, width=140).print(table_of("all of them", found, classes=SLUGS))
     text = out.getvalue()
     assert f"{SLUGS[1]} 20%" in text
     assert "accuracy 75%" in text

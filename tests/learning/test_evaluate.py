@@ -54,7 +54,7 @@ def test_the_table_shows_every_class() -> None:
     label = np.arange(30) % 3
     found = assessment.figures(judged(label.tolist()), label, np.full(30, 2), CLASSES)
     console = Console(record=True, width=120, file=io.StringIO())
-    console.print(table_of("title", found, CLASSES))
+    console.print(table_of("title", found, classes=CLASSES))
     text = console.export_text()
     assert all(name in text for name in CLASSES)
     assert "100%" in text

@@ -64,14 +64,14 @@ def made(place: Workplace) -> tuple[Bundle, Notes]:
     with pytest.MonkeyPatch.context() as patch:
         small(patch)
         notes = Notes()
-        return train(PLAN, place, notes), notes
+        return train(PLAN, place, progress=notes), notes
 
 
 def continued(place: Workplace, plan: Plan, name: str) -> tuple[Bundle, Notes]:
     with pytest.MonkeyPatch.context() as patch:
         small(patch)
         notes = Notes()
-        return train(plan, replace(place, out=place.out.with_name(name)), notes), notes
+        return train(plan, replace(place, out=place.out.with_name(name)), progress=notes), notes
 
 
 @pytest.mark.slow

@@ -129,7 +129,7 @@ async def test_put_waits_while_both_flights_are_taken() -> None:
 
 
 async def test_draining_takes_nothing_more() -> None:
-    """A worker that is told to end while packets keep coming would else never be done."""
+    """A worker that is asked to end while packets keep coming would else never be done."""
     stage = Stage(held=(0, 1))
     batcher = stage.batcher()
     count = 0
@@ -165,3 +165,42 @@ async def test_nothing_behind_a_failure_is_acknowledged(fail_at: int) -> None:
     assert [str(e) for e in stage.failures] == ["engine"]
     assert stage.acknowledged == ([] if fail_at == 0 else [0, 1, 2, 3])
     await asyncio.wait_for(batcher.drain(), 30)
+
+
+async def test_a_batch_is_full_by_its_bytes_too() -> None:
+    batches: list[int] = []
+
+    async def compute(packets: list[int]) -> list[int]:
+        return packets
+
+    async def send(packets: list[int], result: list[int]) -> list[asyncio.Future[None]]:
+        batches.append(sum(packets))
+        return []
+
+    batcher: Batcher[int, list[int]] = Batcher(
+        64, 10.0, compute, send, lambda packets, result: None, pytest.fail, weigh=lambda size: size, limit_bytes=100
+    )
+    for size in (60, 60, 30, 30, 30, 250, 10):
+        await batcher.put(size)
+    await asyncio.wait_for(batcher.drain(), 5)
+    assert batches == [60 + 60, 30 + 30 + 30 + 250, 10]
+
+
+async def test_settling_finishes_what_is_in_hand_and_goes_on() -> None:
+    done: list[int] = []
+
+    async def compute(packets: list[int]) -> list[int]:
+        await asyncio.sleep(0.01)
+        return packets
+
+    async def send(packets: list[int], result: list[int]) -> list[asyncio.Future[None]]:
+        return []
+
+    batcher: Batcher[int, list[int]] = Batcher(4, 10.0, compute, send, lambda packets, result: done.extend(packets), pytest.fail)
+    for number in range(10):
+        await batcher.put(number)
+    await asyncio.wait_for(batcher.settle(), 5)
+    assert done == list(range(10))
+    await batcher.put(10)
+    await asyncio.wait_for(batcher.settle(), 5)
+    assert done == list(range(11))

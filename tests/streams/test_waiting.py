@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+from aiokafka import TopicPartition
 
 from schemas.avro.schema_store import RegistryError
 from schemas.records.detection import Detection
@@ -16,12 +17,13 @@ from schemas.records.rejected import Rejected
 from streams.agents.batcher import Batcher
 from streams.agents.detector import Detector, Duplicates, Incoming, Scored
 from streams.kafka.liveness import Liveness
+from streams.kafka.transport import Topics
 from streams.scorer import StateHolder
 from tests.flow.stand_in import StandIn, packet
 
 
 class Waits(StandIn):
-    """Raises as a store does whose registry is ill, so many times."""
+    """Raises as a store does whose registry is unavailable, so many times."""
 
     def __init__(self, times: int, after_s: float = 0.001) -> None:
         super().__init__()
@@ -108,21 +110,24 @@ class Consumer:
     def assignment(self) -> list[Any]:
         return [PLACE]
 
+    async def topics(self, names: Sequence[str], within_s: float) -> Topics:
+        return Topics({PLACE.topic: (PLACE.partition,)}, False, {TopicPartition(*PLACE)})
+
     async def spans(self, held: Sequence[Any], within_s: float) -> dict[Any, Any]:
         return {PLACE: SimpleNamespace(end=9, done=lambda confirmed: 3)}
 
 
 async def test_a_worker_that_waits_is_not_stuck() -> None:
-    told: list[str] = []
+    reported: list[str] = []
     waiting: list[str | None] = ["the registry"]
     app: Any = SimpleNamespace(consumer=Consumer())
-    liveness = Liveness(app, 0.05, told.append, lambda: waiting[0])
+    liveness = Liveness(app, 0.05, reported.append, lambda: waiting[0])
     for _ in range(4):
         await liveness.look()
         await asyncio.sleep(0.04)
-    assert told == []
+    assert reported == []
     waiting[0] = None
     for _ in range(4):
         await liveness.look()
         await asyncio.sleep(0.04)
-    assert len(told) >= 1
+    assert len(reported) >= 1
