@@ -144,8 +144,8 @@ class Windows:
     Parameters
     ----------
     judge : callable
-        A FITS header's block → its pixel scale ([arcsec/pixel], NaN: it tells none) if it is of an image whose window is all that is looked
-        at; None of any other.
+        A FITS header's block → its pixel scale ([arcsec/pixel], NaN: it states none) if it is of an image whose window is all that
+        matters; None of any other.
     """
 
     def __init__(self, judge: Callable[[bytes], float | None]) -> None:
@@ -168,7 +168,7 @@ class Windows:
 
         Returns
         -------
-        the pixel scale of the first header that tells one, else NaN; None: these are not three such images (stamps hold anything)
+        the pixel scale of the first header that states one, else NaN; None: these are not three such images (stamps hold anything)
         """
         if not self._tool:
             return None

@@ -96,7 +96,7 @@ class Cutouts:
 
 
 def _window_scale(block: bytes) -> float | None:
-    """The pixel scale a header tells (NaN: none) if the window is all that is looked at: the stamp's size, and pixels of the network's."""
+    """The pixel scale a header states (NaN: none) if the window is all that is looked at: the stamp's size, and pixels of the network's."""
     # Text to its end, as FITS wants it: no checksum guards this header, and a stream that is damaged goes on with pixels in it.
     header = read_header(block) if block.isascii() and block.decode("ascii").isprintable() else None
     if header is None or (header.offset, header.width, header.height) != (_BLOCK, RAW_STAMP, RAW_STAMP):

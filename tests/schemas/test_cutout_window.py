@@ -48,8 +48,8 @@ def windows(three: Sequence[bytes], reader: Windows | None = None) -> tuple[floa
     sizes = [len(data) for data in three]
     place = np.array([[7 + sum(sizes[:k]), size] for k, size in enumerate(sizes)], np.int64)
     stamps = np.full((3, SIDE, SIDE), 5.0, np.float32)
-    told = (reader or Windows(_window_scale)).read(b"record:" + b"".join(three) + b"more", place, stamps)
-    return told, stamps
+    scale_read = (reader or Windows(_window_scale)).read(b"record:" + b"".join(three) + b"more", place, stamps)
+    return scale_read, stamps
 
 
 def member(plain: bytes, body: bytes) -> bytes:
@@ -60,17 +60,17 @@ def member(plain: bytes, body: bytes) -> bytes:
 @pytest.mark.parametrize("level", [1, 6, 9])
 def test_the_middle_is_that_of_the_whole_and_nan_is_around_it(level: int) -> None:
     images = [image(k) for k in range(3)]
-    told, stamps = windows([gzip.compress(make_fits(one), level, mtime=0) for one in images])
-    assert told is not None
-    assert told != told, "no header tells a pixel scale"
+    scale_read, stamps = windows([gzip.compress(make_fits(one), level, mtime=0) for one in images])
+    assert scale_read is not None
+    assert scale_read != scale_read, "no header states a pixel scale"
     np.testing.assert_array_equal(stamps[:, MIDDLE, MIDDLE], np.array(images)[:, MIDDLE, MIDDLE])
     assert np.isfinite(stamps).sum() == 3 * SEEN * SEEN
 
 
 @pytest.mark.parametrize("scale", [1.01, 0.97, 1.04])
 def test_the_pixel_scale_is_the_headers(scale: float) -> None:
-    told, _ = windows([make_cutout(image(0)), make_cutout(image(1), scale), make_cutout(image(2), scale)])
-    assert told == scale
+    scale_read, _ = windows([make_cutout(image(0)), make_cutout(image(1), scale), make_cutout(image(2), scale)])
+    assert scale_read == scale
 
 
 CARD = b"BSCALE  =                  2.0".ljust(80)
@@ -94,7 +94,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("at", range(3))
-def test_one_that_is_no_such_image_leaves_all_three_to_the_whole_reader(name: str, at: int) -> None:
+def test_another_kind_of_image_leaves_all_three_to_the_whole_reader(name: str, at: int) -> None:
     three = [make_cutout(image(k)) for k in range(3)]
     three[at] = OTHERS[name]
     assert windows(three)[0] is None
@@ -144,8 +144,8 @@ def test_more_headers_than_are_kept() -> None:
     three = [[make_cutout(image(k), 1.0 + 0.004 * n) for k in range(3)] for n in range(HEADERS + 3)]
     for _ in range(3):
         for n, images in enumerate(three):
-            told, stamps = windows(images, reader)
-            assert told == pytest.approx(round(1.0 + 0.004 * n, 2))
+            scale_read, stamps = windows(images, reader)
+            assert scale_read == pytest.approx(round(1.0 + 0.004 * n, 2))
             np.testing.assert_array_equal(stamps[2, MIDDLE, MIDDLE], image(2)[MIDDLE, MIDDLE])
 
 
@@ -179,8 +179,8 @@ def test_of_damaged_streams_no_pixel_is_wrong() -> None:
     for _ in range(400):
         damaged = bytearray(good[int(random.integers(len(good)))])
         damaged[int(random.integers(10, len(damaged) - 8))] ^= 1 << int(random.integers(8))
-        told, stamps = windows([good[0], bytes(damaged), good[1]], reader)
-        if told is not None:
+        scale_read, stamps = windows([good[0], bytes(damaged), good[1]], reader)
+        if scale_read is not None:
             truth = before_the_damage(bytes(damaged))
             assert len(truth) >= WANT
             assert _window_scale(truth[:2880]) is not None
@@ -202,8 +202,8 @@ def test_of_stored_blocks_no_pixel_is_wrong(cut: int) -> None:
         head = compressor.compress(plain[:cut]) + compressor.flush(zlib.Z_FULL_FLUSH)
         rest = plain[cut:]
         block = b"\x01" + len(rest).to_bytes(2, "little") + (len(rest) ^ 0xFFFF).to_bytes(2, "little") + rest
-        told, stamps = windows([before, member(plain, head + block), before], reader)
-        if told is not None:
+        scale_read, stamps = windows([before, member(plain, head + block), before], reader)
+        if scale_read is not None:
             np.testing.assert_array_equal(stamps[1, MIDDLE, MIDDLE], middle_of(plain))
         whole = np.empty((SIDE, SIDE), np.float32)
         assert Cutouts().read(member(plain, head + block), whole) is not None
@@ -218,8 +218,8 @@ def test_many_small_stored_blocks() -> None:
             part = plain[at : at + size]
             last = b"\x01" if at + size >= len(plain) else b"\0"
             body += last + len(part).to_bytes(2, "little") + (len(part) ^ 0xFFFF).to_bytes(2, "little") + part
-        told, stamps = windows([member(plain, body)] * 3)
-        if told is not None:
+        scale_read, stamps = windows([member(plain, body)] * 3)
+        if scale_read is not None:
             np.testing.assert_array_equal(stamps[0, MIDDLE, MIDDLE], image(4)[MIDDLE, MIDDLE])
 
 
