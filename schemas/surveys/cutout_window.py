@@ -63,7 +63,7 @@ def decompressor():  # type: ignore[no-untyped-def] # pragma: no cover
 
 @compiled
 def inflate_some(tool, source, out):  # type: ignore[no-untyped-def] # pragma: no cover
-    """libdeflate's answer for a raw deflate stream that may be longer than the room."""
+    """Answer of libdeflate for a raw deflate stream that may be longer than the room."""
     return _inflate(tool, source.ctypes.data, len(source), out.ctypes.data, len(out), 0)
 
 
