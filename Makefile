@@ -36,7 +36,8 @@ types: $(VENV)/test.stamp  ## mypy, strict
 
 contracts: $(VENV)/test.stamp  ## imports go downward only and in no circle, names stand once, files stay short
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m tools.check_house
+	@$(BIN)/python -m tools.check_structure
+	@$(BIN)/python -m tools.check_words
 
 lock:            ## write the hashed locks anew (needs uv)
 	@requirements/lock.sh

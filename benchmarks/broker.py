@@ -114,7 +114,7 @@ class Bench:
     bundle : Path, optional
         The model both run; the one that ships if None.
     say : callable
-        Told what is going on.
+        Called with what is going on.
     """
 
     def __init__(self, packets: Packets, plan: Plan, state: Path, bundle: Path | None, say: Callable[[str], None]) -> None:
@@ -243,7 +243,7 @@ class Bench:
         }
 
     async def _rejected(self, service: Service) -> int:
-        """Outputs that are no detections."""
+        """Outputs that are not detections."""
         rejected = [place for place in service.sinks if place.topic == REJECTED]
         return sum((await self._ends(rejected)).values()) if rejected else 0
 

@@ -36,7 +36,7 @@ def instruction_sets() -> list[str]:
 
 
 def stolen() -> tuple[float, float]:
-    """CPU time that was wanted so far, and of it what the host gave to other guests [s]; no system but Linux tells it (0)."""
+    """CPU time that was wanted so far, and of it what the host gave to other guests [s]; 0 where the system is not Linux."""
     times = psutil.cpu_times()
     taken = float(getattr(times, "steal", 0.0))
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0)), taken

@@ -1,4 +1,4 @@
-"""The rival: one alert at a time, out of the field's own libraries, as a careful astronomer writes it first. Fixed.
+"""The naive stack: one alert at a time, out of the field's own libraries, as a careful astronomer writes it first. Fixed.
 
 bytes of a ZTF packet → bytes of a Detection, through fastavro, gzip, astropy, light_curve, NumPy and torch
 

@@ -29,7 +29,7 @@ NAN = math.nan
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One alert's history, in time order, without doubles."""
+    """One alert's history, in time order, without duplicates."""
 
     mjd: float
     """Of the alert [d, TAI]."""
@@ -94,7 +94,7 @@ def curve_of(alert: dict[str, Any]) -> Curve:
             points.append((*place, LIMIT, NAN, NAN, to_flux(record["diffmaglim"])))
     first = to_mjd(own["jdstarthist"]) if own.get("jdstarthist") else NAN
     first = min((t for t in (first, *(p[0] for p in points if p[2] >= DETECTION)) if t == t), default=here)
-    kept = without_doubles(points)[-MAX_POINTS:]
+    kept = without_duplicates(points)[-MAX_POINTS:]
     columns = np.array(kept, dtype=np.float64).T
     flux, error = columns[3], columns[4]
     return Curve(
@@ -110,7 +110,7 @@ def curve_of(alert: dict[str, Any]) -> Curve:
     )
 
 
-def without_doubles(points: list[tuple[float, ...]]) -> list[tuple[float, ...]]:
+def without_duplicates(points: list[tuple[float, ...]]) -> list[tuple[float, ...]]:
     """In time order; of two points of a band at one time the one of the higher rank."""
     kept: list[tuple[float, ...]] = []
     for point in sorted(points, key=lambda p: p[0]):

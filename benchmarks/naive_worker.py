@@ -1,4 +1,4 @@
-"""The rival's service: take one packet, score it, send the detection, take the next. Fixed, as `naive.py` is.
+"""The naive stack's service: take one packet, score it, send the detection, take the next. Fixed, as `naive.py` is.
 
 `python -m benchmarks.naive_worker HOST:PORT SOURCE SINK [BUNDLE]`; `benchmarks.broker` starts it with one thread a library, as ours has.
 """

@@ -74,7 +74,7 @@ def _spread(packets: Sequence[bytes], n: int) -> list[bytes]:
 
 
 def distinct(packets: Sequence[bytes], n: int, start: int = 0) -> list[tuple[int, bytes]]:
-    """n packets out of fewer: the same bytes round and round, each with a candid of its own, so that none counts as a double.
+    """n packets out of fewer: the same bytes round and round, each with a candid of its own, so that none counts as a duplicate.
 
     Parameters
     ----------
@@ -116,5 +116,5 @@ def _long(value: int) -> bytes:
 
 def _simulated(n: int) -> Packets:
     """Without real data: our own simulator's night."""
-    made = tuple(packet for packet, _ in night(seed=1, n=n, doubles=0, broken=0))
+    made = tuple(packet for packet, _ in night(seed=1, n=n, duplicates=0, broken=0))
     return Packets(made, f"{n} simulated ZTF packets: no real ones were found, set PROTONOVA_SHARED", real=False)

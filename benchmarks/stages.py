@@ -94,11 +94,11 @@ def measure(packets: Packets, bundle: Bundle, state: ScoringState, repeats: int 
     repeats : int
         Passes over all packets, after one that warms up.
     """
-    rival = naive.Naive(bundle, state)
+    stack = naive.Naive(bundle, state)
     theirs, ours = Timer(), Timer()
     blind = Decoder(cutouts=Unread)
     for _ in range(repeats + 1):
-        _naive_pass(rival, packets.values, theirs)
+        _naive_pass(stack, packets.values, theirs)
         _our_pass(state, blind, packets.values, ours)
     both = [
         ("decode: Avro", "naive: fastavro's reader; ours: wanted fields into columns"),
@@ -117,7 +117,7 @@ def measure(packets: Packets, bundle: Bundle, state: ScoringState, repeats: int 
     return [row for row in rows if row.naive_us is not None or row.ours_us is not None]
 
 
-def _naive_pass(rival: naive.Naive, packets: Sequence[bytes], timer: Timer) -> None:
+def _naive_pass(stack: naive.Naive, packets: Sequence[bytes], timer: Timer) -> None:
     n = len(packets)
 
     def each(name: str, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
@@ -131,10 +131,10 @@ def _naive_pass(rival: naive.Naive, packets: Sequence[bytes], timer: Timer) -> N
     read = each("tokens", naive.tokens, curves)
     around = each("context", naive.surroundings, contexts)
     named = each("features", naive.features, curves)
-    embedded = each("network", rival.network, read, seen, around)
-    judged = each("head", lambda pair, f: rival.head(pair[0], pair[1], f), embedded, named)
-    each("record out", rival.record, alerts, curves, contexts, judged, named)
-    each(WHOLE, rival.score, packets)
+    embedded = each("network", stack.network, read, seen, around)
+    judged = each("head", lambda pair, f: stack.head(pair[0], pair[1], f), embedded, named)
+    each("record out", stack.record, alerts, curves, contexts, judged, named)
+    each(WHOLE, stack.score, packets)
 
 
 def _history(alert: dict[str, Any]) -> tuple[Any, Any]:

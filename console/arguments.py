@@ -1,4 +1,4 @@
-"""What was typed → what is meant, or one line that says what is wrong, before anything is loaded or written."""
+"""What was typed → what is meant, or one line that names what is wrong, before anything is loaded or written."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ TOPIC_URL = "kafka://"
 
 
 def existing(paths: Iterable[str | Path | None], what: str) -> None:
-    """Refuse a path that is not there (None: not given; standard input and ranges of topics are no paths).
+    """Refuse a path that is not there (None: not given; standard input and ranges of topics are not paths).
 
     Parameters
     ----------
     paths : iterable
     what : str
-        What should be named instead, as the message says it: "a file of packets".
+        What should be named instead, as in the message: "a file of packets".
 
     Raises
     ------
@@ -38,7 +38,7 @@ def existing(paths: Iterable[str | Path | None], what: str) -> None:
 
 
 def class_named(text: str, known: Sequence[str]) -> str:
-    """The class that somebody means: a slug in any case, or any name the taxonomy has for it ("SN Ia", "TDE", 2243).
+    """The class that is meant: a slug in any case, or any name the taxonomy has for it ("SN Ia", "TDE", 2243).
 
     Parameters
     ----------
@@ -62,4 +62,4 @@ def class_named(text: str, known: Sequence[str]) -> str:
             names |= {name: entry.slug for name in (entry.title, entry.alerce, entry.fink, entry.tns) if name}
     close = nearest(text, names)
     guess = f"did you mean {names[close]}? " if close else ""
-    raise usage(f"there is no class {one_line(text, 60)!r}: {guess}Classes are {', '.join(classes) or 'none yet'}")
+    raise usage(f"{one_line(text, 60)!r} is not a class: {guess}Classes are {', '.join(classes) or 'none yet'}")

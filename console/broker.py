@@ -55,7 +55,7 @@ def with_broker(settings: Settings) -> Settings:
     Raises
     ------
     UserError
-        There is none; the line says what listens there instead, and what to set.
+        There is none; the line names what listens there instead, and what to set.
     """
     if settings.kafka is None:
         found = running(settings.state)

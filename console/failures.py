@@ -1,6 +1,6 @@
-"""A failure that was to be expected → one line on standard error that says what to do, and an exit status.
+"""A failure that was to be expected → one line on standard error with what to do, and an exit status.
 
-No traceback reaches a user: what nobody expected is written to a log file under the state folder, and the line names that file.
+No traceback reaches a user: what was not expected is written to a log file under the state folder, and the line names that file.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from settings.private import private_file, private_folder
 
 INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says where a disk or a quota is full."""
+"""Error numbers of a full disk or quota."""
 
 Report = tuple[str, int]
 """The line and the exit status."""
 
 
 def _expected(error: BaseException) -> Report | None:
-    """What to say of an error we know, and the exit status; None: nobody expected it."""
+    """What to say of an error we know, and the exit status; None: it was not expected."""
     if isinstance(error, ProtonovaError):
         hint = f" ({error.hint})" if error.hint else ""
         return f"{error}{hint}", error.code if isinstance(error, UserError) else FAILED
     if isinstance(error, TyperException):  # a bad flag, a missing argument
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         return f"{message} (protonova --help lists commands and flags)", USAGE
-    if (said := _by_the_client(error)) is not None:
-        return said, FAILED
+    if (line := _by_the_client(error)) is not None:
+        return line, FAILED
     if isinstance(error, OSError) and error.errno in FULL:
         return full_disk(error.filename or "the state folder"), FAILED
     if isinstance(error, OSError) and error.filename is not None:

@@ -1,4 +1,4 @@
-"""Paths and ranges of topics → packets, each with where it comes from; what is no packet comes as `Skipped`."""
+"""Paths and ranges of topics → packets, each with where it comes from; what is not a packet comes as `Skipped`."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def _step(consumer: AIOKafkaConsumer, left: dict[TopicPartition, int]) -> 
             if m.offset < left.get(partition, 0):
                 for offset, value in each(m.offset, m.value or b""):  # a record without a value, as the worker takes it
                     out.append((f"{m.topic}[{m.partition}]@{offset}", value))
-    # The position tells that a partition is done even where its last offsets hold no record (compacted away).
+    # The position shows that a partition is done even where its last offsets hold no record (compacted away).
     for partition in list(left):
         if await consumer.position(partition) >= left[partition]:
             del left[partition]

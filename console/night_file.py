@@ -25,7 +25,7 @@ _FIELDS: list[pa.Field[Any]] = [
 ]
 SCHEMA = pa.schema(_FIELDS)
 GROUP = 100
-"""Rows written at once, and the steps in which progress is told."""
+"""Rows written at once, and the steps in which progress is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Made:
 
 
 def make(path: Path, packets: int, seed: int) -> None:
-    """Write a night; tells on standard output how many packets are made."""
+    """Write a night; reports on standard output how many packets are made."""
     from data.simulate.night import night
 
     rows: list[dict[str, object]] = []

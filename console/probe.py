@@ -1,8 +1,8 @@
-"""An address and how it shall be spoken to → why no Kafka client can work with what listens there, in words.
+"""An address and the security it shall have → why no Kafka client can work with what listens there, in words.
 
-A client library tries for a minute and then says "does not answer" of a web server, a TLS port, a wrong password and a silent port alike.
-Here a question of Kafka's protocol is asked, and the first bytes of the answer tell: Kafka repeats the number of the question, a web
-server says HTTP, TLS sends a record of its own. The last step is the client library's own connection with its login.
+A client library tries for a minute and then reports "does not answer" for a web server, TLS, a wrong password and a silent port alike. Here
+a question of Kafka's protocol is asked, and the first bytes of the answer identify what is there: Kafka repeats the number of the question,
+a web server begins with HTTP, TLS with a record of its own. The last step is the client library's own connection with its login.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NUMBER = 0x50524F54
 """Correlation id of the question; Kafka's answer bears it."""
 CLIENT = b"protonova-probe"
 
-Spoken = Literal["kafka", "tls", "http", "closed", "other"]
+WireProtocol = Literal["kafka", "tls", "http", "closed", "other"]
 
 
 def kafka_question() -> bytes:
-    """ApiVersions, version 0: what every broker answers to everybody, before any login."""
+    """ApiVersions, version 0: what every broker answers, before any login."""
     body = struct.pack(">hhih", 18, 0, NUMBER, len(CLIENT)) + CLIENT
     return struct.pack(">i", len(body)) + body
 
@@ -48,11 +48,11 @@ def tls_question(host: str) -> bytes:
 
 
 HTTP_QUESTION = b"GET / HTTP/1.0\r\n\r\n"
-WEB_SERVER = "speaks {}, not Kafka: it is the port of a web server; set PROTONOVA_KAFKA to the broker's"
+WEB_SERVER = "uses {}, not Kafka's protocol: it is the port of a web server; set PROTONOVA_KAFKA to the broker's"
 CERTIFICATE = "it may want a certificate of ours (PROTONOVA_KAFKA_SSL_CERTFILE and _KEYFILE)"
 
 
-def spoken(answer: bytes) -> Spoken:
+def protocol_of(answer: bytes) -> WireProtocol:
     """Which protocol the first bytes of an answer are of."""
     if not answer:
         return "closed"
@@ -86,15 +86,15 @@ async def ask(host: str, port: int, question: bytes, context: ssl.SSLContext | N
         writer.close()
 
 
-async def listen(host: str, port: int, context: ssl.SSLContext | None = None) -> tuple[Spoken, bytes]:
-    """What speaks at an address (within TLS, where a context is given), and the first bytes it said."""
-    asked: dict[asyncio.Task[bytes], Spoken] = {asyncio.create_task(ask(host, port, kafka_question(), context)): "kafka"}
+async def listen(host: str, port: int, context: ssl.SSLContext | None = None) -> tuple[WireProtocol, bytes]:
+    """The protocol at an address (within TLS, where a context is given), and the first bytes of the answer."""
+    asked: dict[asyncio.Task[bytes], WireProtocol] = {asyncio.create_task(ask(host, port, kafka_question(), context)): "kafka"}
     try:
         done, _ = await asyncio.wait(asked, timeout=FIRST_WORD)
         for task in done:
             if answer := task.result():
-                return spoken(answer), answer
-        questions: dict[Spoken, bytes] = (
+                return protocol_of(answer), answer
+        questions: dict[WireProtocol, bytes] = (
             {"http": HTTP_QUESTION} if context is not None else {"http": HTTP_QUESTION, "tls": tls_question(host)}
         )
         for name, question in questions.items():
@@ -105,8 +105,8 @@ async def listen(host: str, port: int, context: ssl.SSLContext | None = None) ->
             for task in done:
                 answer = b"" if task.exception() is not None else task.result()
                 # A server of another protocol may say anything to a question that is not its own: its own question counts.
-                if answer and (spoken(answer) == asked[task] or asked[task] == "kafka"):
-                    return spoken(answer), answer
+                if answer and (protocol_of(answer) == asked[task] or asked[task] == "kafka"):
+                    return protocol_of(answer), answer
         return "closed", b""
     finally:
         for task in asked:
@@ -141,63 +141,63 @@ async def unusable(settings: Settings, server: str) -> str | None:
     except TimeoutError:
         if not connected:
             return f"does not answer (no connection within {loop.time() - began:.0f} s): correct PROTONOVA_KAFKA=host:port, or the network"
-        return f"takes the connection, but says nothing within {PATIENCE:.0f} s: it hangs, is overloaded, or is not a Kafka broker"
+        return f"takes the connection, but sends nothing within {PATIENCE:.0f} s: it hangs, is overloaded, or is not a Kafka broker"
     except OSError as error:
         if connected:
-            return f"ends the connection ({one_line(error.strerror or error, 160)}): its log says why"
+            return f"ends the connection ({one_line(error.strerror or error, 160)}): its log has the reason"
         return f"does not answer ({one_line(error.strerror or error, 160)}): start it, or correct PROTONOVA_KAFKA=host:port"
 
 
 async def _not_plain(settings: Settings, host: str, port: int) -> str | None:
-    """Why an address that shall speak without TLS does not speak Kafka; None: it does."""
-    said, answer = await listen(host, port)
-    if said == "tls":
+    """Why an address that shall work without TLS is not Kafka's; None: it is."""
+    found, answer = await listen(host, port)
+    if found == "tls":
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if spoken(await within_a_moment(ask(host, port, HTTP_QUESTION, context))) == "http":
+        if protocol_of(await within_a_moment(ask(host, port, HTTP_QUESTION, context))) == "http":
             return WEB_SERVER.format("HTTPS")
         wanted = "SASL_SSL" if settings.kafka_security_protocol.startswith("SASL") else "SSL (or SASL_SSL, with a login)"
-        return f"speaks TLS: set PROTONOVA_KAFKA_SECURITY_PROTOCOL={wanted}, or name its port without TLS"
-    return _other(said, answer)
+        return f"uses TLS: set PROTONOVA_KAFKA_SECURITY_PROTOCOL={wanted}, or name its port without TLS"
+    return _other(found, answer)
 
 
 async def _not_tls(settings: Settings, host: str, port: int) -> str | None:
-    """Why an address that shall speak TLS does not speak Kafka in it; None: it does."""
-    if spoken(await within_a_moment(ask(host, port, tls_question(host)))) != "tls":
-        said, answer = await listen(host, port)
-        if said == "kafka":
+    """Why an address that shall use TLS is not Kafka's; None: it is."""
+    if protocol_of(await within_a_moment(ask(host, port, tls_question(host)))) != "tls":
+        found, answer = await listen(host, port)
+        if found == "kafka":
             wanted = "SASL_PLAINTEXT" if settings.kafka_security_protocol.startswith("SASL") else "PLAINTEXT"
-            return f"speaks Kafka without TLS: set PROTONOVA_KAFKA_SECURITY_PROTOCOL={wanted}, or name its port with TLS"
-        if said != "tls":
-            return _other(said, answer)
+            return f"is a Kafka broker without TLS: set PROTONOVA_KAFKA_SECURITY_PROTOCOL={wanted}, or name its port with TLS"
+        if found != "tls":
+            return _other(found, answer)
     try:
-        said, answer = await listen(host, port, settings.ssl_context())
+        found, answer = await listen(host, port, settings.ssl_context())
     except ssl.SSLCertVerificationError as error:
         return f"shows a certificate that is not trusted ({error.verify_message}): set PROTONOVA_KAFKA_SSL_CAFILE, or the name it is for"
     except ssl.SSLError as error:
         return f"refuses the TLS session ({one_line(error.reason or error, 160)}): {CERTIFICATE}"
-    if said == "closed":
+    if found == "closed":
         return f"ends the TLS session: {CERTIFICATE}"
-    return WEB_SERVER.format("HTTPS") if said == "http" else _other(said, answer)
+    return WEB_SERVER.format("HTTPS") if found == "http" else _other(found, answer)
 
 
-def _other(said: Spoken, answer: bytes) -> str | None:
+def _other(found: WireProtocol, answer: bytes) -> str | None:
     """What to say of a protocol that is not the one meant; None: it is Kafka."""
-    match said:
+    match found:
         case "kafka":
             return None
         case "http":
             return WEB_SERVER.format("HTTP")
         case "tls":
-            return "speaks TLS"
+            return "uses TLS"
         case "closed":
             return "ends the connection without an answer: it is not a Kafka broker, or it does not take clients from here"
         case _:
-            return f"speaks another protocol, not Kafka (it says {one_line(answer[:40].decode('latin-1'), 40)!r})"
+            return f"uses another protocol, not Kafka's (it sends {one_line(answer[:40].decode('latin-1'), 40)!r})"
 
 
 async def _login(settings: Settings, host: str, port: int) -> str | None:
-    """What the broker says to the client library's own connection, with the login that is configured; None: it is content."""
+    """Why the broker refuses the client library's own connection, with the login that is configured; None: it accepts it."""
     from aiokafka import errors as kafka
     from aiokafka.conn import create_conn
     from aiokafka.protocol.metadata import MetadataRequest

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 
 class Bar:
-    """What a command tells of its progress."""
+    """What a command reports of its progress."""
 
     def __init__(self, display: Progress, task: TaskID) -> None:
         self._display = display

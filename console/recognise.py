@@ -32,7 +32,7 @@ class Layout(NamedTuple):
 
 
 class Recogniser:
-    """Tells topics and keys; remembers headers and schema ids."""
+    """Finds topics and keys; remembers headers and schema ids."""
 
     def __init__(self, store: SchemaStore | None = None) -> None:
         self._store = store or SchemaStore()

@@ -120,10 +120,10 @@ class Confusion:
         """Precision, recall and F1 of a class; NaN where nothing is there to divide by."""
         right = self.counts.get((name, name), 0)
         truth = sum(n for (t, _), n in self.counts.items() if t == name)
-        said = sum(n for (_, p), n in self.counts.items() if p == name)
-        precision = right / said if said else math.nan
+        predicted = sum(n for (_, p), n in self.counts.items() if p == name)
+        precision = right / predicted if predicted else math.nan
         recall = right / truth if truth else math.nan
-        return ClassScore(precision, recall, 2 * right / (said + truth) if said + truth else math.nan, truth)
+        return ClassScore(precision, recall, 2 * right / (predicted + truth) if predicted + truth else math.nan, truth)
 
     @property
     def macro_recall(self) -> float:
@@ -172,11 +172,11 @@ class Comparison:
     """Detections beside the truth."""
 
     pairs: list[tuple[str, str, int]] = field(default_factory=list)
-    """(truth, said, detections in the light curve)."""
+    """(truth, predicted, detections in the light curve)."""
 
     def matrix(self, least: float = 0, most: float = math.inf) -> Confusion:
         """Of the alerts with so many detections."""
-        return confusion((truth, said) for truth, said, n in self.pairs if least <= n <= most)
+        return confusion((truth, predicted) for truth, predicted, n in self.pairs if least <= n <= most)
 
     def strata(self) -> dict[str, Confusion]:
         """By the number of detections."""
@@ -193,7 +193,7 @@ def output() -> Console:
 
 
 def cell(value: object, style: str = "", limit: int = 200) -> Text:
-    """A table's cell of what a packet, a record or a file says: nothing in it drives the terminal or is read as markup."""
+    """A table's cell of text from a packet, a record or a file: nothing in it drives the terminal or is read as markup."""
     return Text(one_line(value, limit), style)
 
 
@@ -241,7 +241,7 @@ def class_table(matrix: Confusion) -> Table:
 
 
 def show_confusion(console: Console, matrix: Confusion, title: str) -> None:
-    """Rows: truth; columns: what was said, by their first four letters. Never narrower than it is: numbers must not be cut off."""
+    """Rows: truth; columns: the prediction, by their first four letters. Never narrower than it is: numbers must not be cut off."""
     columns = [*matrix.classes, *sorted({p for _, p in matrix.counts}.difference(matrix.classes))]
     shown = table()
     shown.padding = (0, 1, 0, 0)
@@ -250,9 +250,9 @@ def show_confusion(console: Console, matrix: Confusion, title: str) -> None:
         shown.add_column(cell(_short(name)), justify="right", no_wrap=True, min_width=4)
     for truth in matrix.classes:
         cells = []
-        for said in columns:
-            n = matrix.counts.get((truth, said), 0)
-            cells.append("·" if not n else f"[bold]{n}[/bold]" if said == truth else str(n))
+        for predicted in columns:
+            n = matrix.counts.get((truth, predicted), 0)
+            cells.append("·" if not n else f"[bold]{n}[/bold]" if predicted == truth else str(n))
         shown.add_row(cell(truth), *cells)
     show(console, title)
     console.print(shown, width=max(console.width, 20 + 5 * len(columns)), crop=False, no_wrap=True)

@@ -11,9 +11,9 @@ from errors import UserError
 NEEDED = 200_000_000
 """Free space below which nothing is started [bytes]: Kafka ends at the first write that fails."""
 LOW = 2_000_000_000
-"""Free space below which it is said aloud [bytes]."""
+"""Free space below which it is reported [bytes]."""
 FULL_WORDS = ("no space left on device", "disk quota exceeded", "not enough space")
-"""What a log says of a disk that is full."""
+"""Words of a log that mean a full disk."""
 
 
 def free(folder: Path) -> int:
@@ -41,6 +41,6 @@ def low(folder: Path) -> str | None:
     return f"only {left / 1e6:,.0f} MB are free on the disk of {folder}: free some before Kafka ends on it" if left < LOW else None
 
 
-def says_full(text: str) -> bool:
+def reports_full(text: str) -> bool:
     """Whether a log's words are those of a full disk."""
     return any(words in text.lower() for words in FULL_WORDS)

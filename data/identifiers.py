@@ -1,7 +1,7 @@
 """Ids out of tables and files → exact ids, or an error that names the column.
 
 A table that once had a missing id holds all of them as floating-point numbers, and above 2⁵³ these are other ids than the survey's: the
-digits are gone, and nobody can bring them back. So such an id is refused; a smaller one is exact.
+digits are gone, and they cannot be brought back. So such an id is refused; a smaller one is exact.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""One exception tree, told apart by what the caller can do about it, and how a failure is reported in one line.
+"""One exception tree, divided by what the caller can do about it, and how a failure is reported in one line.
 
 in → what went wrong
 out → an exception of the tree, or one line for a person
 
 in → what went wrong
-out → an exception whose type says who can mend it, and a line of text
+out → an exception whose type is who can mend it, and a line of text
 
-`UserError`       a person can mend it: the message is one line that says what is wrong and what to do
+`UserError`       a person can mend it: the message is one line with what is wrong and what to do
 `RetryableError`  it may pass by itself: nothing is rejected or acknowledged, and the work comes again
 `InternalError`   a fault of ours
 
@@ -53,7 +53,7 @@ class UserError(ProtonovaError):
 
 
 class SettingsError(UserError):
-    """A setting is wrong; the message is one line that says which and what to do."""
+    """A setting is wrong; the message is one line with which one and what to do."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message, USAGE)

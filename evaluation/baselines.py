@@ -27,7 +27,7 @@ from operators.types import F64
 from registry.bundle import Bundle
 
 I64 = npt.NDArray[np.int64]
-Tell = Callable[[int], None]
+Progress = Callable[[int], None]
 
 TREES = 300
 CONTROL_TREES = 500
@@ -45,13 +45,13 @@ MOST_PERIODIC = 20_000
 """Curves of the control where each needs a period search."""
 
 
-def k_shot_forest(x: F64, e: Episodes, tell: Tell = lambda _: None, trees: int = TREES) -> F64:
+def k_shot_forest(x: F64, e: Episodes, progress: Progress = lambda _: None, trees: int = TREES) -> F64:
     """A forest of the support's features, an episode; (E, Q, k)."""
     out = np.empty((*e.query.shape, len(e.classes)))
     for i in range(len(e)):
         a, b = impute(x[e.support[i]], x[e.query[i]])
         out[i] = forest.votes(a, e.support_class, b, len(e.classes), trees, i)
-        tell(1)
+        progress(1)
     return out
 
 
@@ -108,7 +108,7 @@ def control(
     seed: int,
     mode: Mode,
     processes: int = 2,
-    tell: Tell = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> Control | None:
     """Train the control; None where fewer than two of the task's classes are simulated.
 
@@ -151,7 +151,7 @@ def control(
         rows, label, np.concatenate([real_rows, other_rows], axis=1), len(held), CONTROL_TREES, seed, depth, leaf, processes
     )
     seconds["forest"] = round(time.perf_counter() - clock, 1)
-    probability, spoken = found[: len(real)], found[len(real) :]
+    probability, zero_shot_log = found[: len(real)], found[len(real) :]
     known = tuple(names[j] for j in held)
     weight = {}
     called = np.array([names[j] for j in apart_label], dtype=str)
@@ -162,9 +162,9 @@ def control(
             weight[k] = 1.0
             continue
         own = np.log(k_shot_forest(other[usable], e, trees=100) + 0.02)
-        prior = np.log(spoken[usable][:, [known.index(c) for c in e.classes]][e.query] + 0.01)
+        prior = np.log(zero_shot_log[usable][:, [known.index(c) for c in e.classes]][e.query] + 0.01)
         weight[k] = WEIGHTS[int(np.argmax([hits(prior + w * own, e.query_class).mean() for w in WEIGHTS]))]
-        tell(1)
+        progress(1)
     return Control(probability, known, weight, depth, leaf, len(made), seconds)
 
 

@@ -20,7 +20,7 @@ NEVER = (
     "to announce a discovery or to point a telescope without a person: its probabilities are for a shortlist",
     "on other bands than 3,000–10,500 Å, on spectra, or on magnitudes that were never difference or total fluxes",
     "as a measurement of rates: its priors are stated assumptions by orders of magnitude",
-    "to tell classes apart that differ in spectra only (SN Ib from Ic, most SLSN-I from SLSN-II)",
+    "to distinguish classes that differ in spectra only (SN Ib from Ic, most SLSN-I from SLSN-II)",
     "as an image classifier on real cut-outs by a few examples: that accuracy is claimed on simulations only",
 )
 
@@ -42,7 +42,7 @@ def read(folder: Path) -> tuple[dict[str, Report], dict[str, Report]]:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-            raise CardError(f"{path} is no report that can be read") from None
+            raise CardError(f"{path} is not a report that can be read") from None
         if found.get("command") == "evaluate":
             tasks[Path(found["task_file"]).stem] = found
         elif "study" in found:
@@ -81,7 +81,7 @@ def card(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Repo
     pictures : dict
         Name → path relative to the page, of those that were drawn.
     """
-    out = _begin(bundle, tasks)
+    out = _begin(bundle, tasks, studies)
     out += _accuracy(tasks)
     out += _before(tasks, studies)
     out += _heads(studies)
@@ -99,7 +99,7 @@ def card(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Repo
     return "\n".join(out).rstrip() + "\n"
 
 
-def _begin(bundle: Bundle, tasks: Mapping[str, Report]) -> list[str]:
+def _begin(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list[str]:
     m = bundle.manifest
     kinds = getattr(m, "kinds", None) or m.classes
     first = next(iter(tasks.values()))
@@ -114,6 +114,9 @@ def _begin(bundle: Bundle, tasks: Mapping[str, Report]) -> list[str]:
     ]
     if other:
         lines += [f"**Some reports are of other bundles: {', '.join(other)}.**", ""]
+    older = [name for name, r in studies.items() if "bundle" in r and r["bundle"] != bundle.sha256]
+    if older:
+        lines += [f"Studies made with an earlier bundle, their figures are its: {', '.join(older)}.", ""]
     lines += [
         "## What it is",
         "",
@@ -146,14 +149,14 @@ def _accuracy(tasks: Mapping[str, Report]) -> list[str]:
     rows = []
     wanted = ("forest", "forest_with_simulations", "bookkeeping", "ridge", "nearest_centroid", "random_encoder", "no_simulation")
     for name, r in tasks.items():
-        for rival in wanted:
+        for baseline in wanted:
             cells = []
             for k in keys:
-                gain = r["gains"].get(k, {}).get(rival)
+                gain = r["gains"].get(k, {}).get(baseline)
                 text = with_interval(gain["gain"], gain["interval"], signed=True) if gain else "–"
                 cells.append(f"**{text}**" if gain and gain["interval"][0] > 0 else text)
             if any(c != "–" for c in cells):
-                rows.append([name, rival.replace("_", " "), *cells])
+                rows.append([name, baseline.replace("_", " "), *cells])
     out += table(["task", "over", *(f"K = {k}" for k in keys)], rows)
     controls = {name: r["control"] for name, r in tasks.items() if r.get("control")}
     for name, c in controls.items():
@@ -180,9 +183,11 @@ def _before(tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list[
             change = 100 * (r["accuracy"][k] - old["accuracy"][k]) if k in r["accuracy"] and k in old["accuracy"] else None
             cells.append("–" if change is None else f"{100 * old['accuracy'][k]:.1f} → {100 * r['accuracy'][k]:.1f} ({change:+.1f})")
         rows.append([name, *cells])
-        for rival in sorted({rival for values in old["baselines"].values() for rival in values}):
-            gains = [r["accuracy"][k] - old["baselines"].get(k, {}).get(rival, float("nan")) if k in r["accuracy"] else None for k in keys]
-            baselines.append([name, rival.replace("_", " "), *("–" if g is None or g != g else f"{100 * g:+.0f}" for g in gains)])
+        for baseline in sorted({baseline for values in old["baselines"].values() for baseline in values}):
+            gains = [
+                r["accuracy"][k] - old["baselines"].get(k, {}).get(baseline, float("nan")) if k in r["accuracy"] else None for k in keys
+            ]
+            baselines.append([name, baseline.replace("_", " "), *("–" if g is None or g != g else f"{100 * g:+.0f}" for g in gains)])
     out = ["### Beside the head before", "", f"{found['note']}", ""]
     out += table(["task", *(f"K = {k}" for k in keys)], rows)
     out += ["Ours minus baselines of those reports in the same episodes, in points (no interval: these were not run again).", ""]
@@ -240,7 +245,12 @@ def _confidence(tasks: Mapping[str, Report]) -> list[str]:
 
 
 def _novelty(tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list[str]:
-    out = ["## What is new", "", "Each class left out of the examples in turn: AUROC of telling it from the others, and FPR at 95 %.", ""]
+    out = [
+        "## What is new",
+        "",
+        "Each class left out of the examples in turn: AUROC of distinguishing it from the others, and FPR at 95 %.",
+        "",
+    ]
     rows = []
     for name, r in tasks.items():
         for k, found in (r["open_set"] or {}).items():

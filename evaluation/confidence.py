@@ -76,7 +76,7 @@ def calibrate(
     seed: int,
     centre: F32 | F64 | None,
     head: task_head.Parts = task_head.WHOLE,
-    stranger: bool = False,
+    unseen: bool = False,
 ) -> Calibration:
     """Temperature and conformal scores from simulated episodes of the task's classes, under the weights that the task's head has."""
     if knowledge is None:
@@ -87,11 +87,11 @@ def calibrate(
     made_of, known = task_head.zero_shot_map(e.classes, kinds, rule)
     read = task_head.examples(knowledge.views, e, centre)
     anchor = task_head.physics(e.classes, knowledge, centre)
-    support = task_head.support_of(read, shots, anchor, made_of if known.any() else None, stranger, head)
+    support = task_head.support_of(read, shots, anchor, made_of if known.any() else None, unseen, head)
     score = task_head.score(read, support)
     temperature = _best(score, e.query_class)
     correction = 1.0
-    if speaks_of_itself(shots, anchor):
+    if uses_left_out(shots, anchor):
         correction = temperature / _best(np.asarray(left_out(support)), e.support_class)
     own = measures.own_scores(np.asarray(softmax(score, np.asarray(temperature))), e.query_class)
     half = len(e) // 2
@@ -100,7 +100,7 @@ def calibrate(
     return Calibration(temperature, correction, own[:half].ravel(), len(e.classes), float(inside.mean()), float(size.mean()))
 
 
-def speaks_of_itself(shots: int, anchor: Physics | None) -> bool:
+def uses_left_out(shots: int, anchor: Physics | None) -> bool:
     """Whether an example can be judged by the others: with one example a class only where every class is simulated."""
     return shots > 1 or (anchor is not None and bool(np.asarray(anchor.known).all()))
 

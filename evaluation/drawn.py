@@ -2,7 +2,7 @@
 
 kind, a random stream → `data.simulate.source.Source`; kind, number, seed → columns of curves that anybody made
 
-A source can be observed at any times (`pattern.py`); a curve of somebody's can be cut as a task is (`simulated.py`).
+A source can be observed at any times (`pattern.py`); an observed curve can be cut as a task is (`simulated.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["KINDS", "Curves", "draw", "rng_of", "star", "streamed"]
 
 
 class Curves(Protocol):
-    """Somebody's curves of a kind: dictionaries of time [d], wavelength [Å], flux, flux_err, detected, and `persistent`; the flux of a
+    """Observed curves of a kind: dictionaries of time [d], wavelength [Å], flux, flux_err, detected, and `persistent`; the flux of a
     persistent source is its total."""
 
     def __call__(self, kind: str, number: int, seed: int, population: PopulationName) -> Iterator[dict[str, Any]]: ...
@@ -40,7 +40,7 @@ def draw(kind: str, rng: np.random.Generator, population: PopulationName, deeper
 
 
 def star(kind: str, rng: np.random.Generator, population: PopulationName) -> dict[str, Any] | None:
-    """A star's curve as an archive holds it (time, wavelength, total flux, flux_err); None for what is no star."""
+    """A star's curve as an archive holds it (time, wavelength, total flux, flux_err); None for what is not a star."""
     return star_curve(kind, rng, population) if kind in STARS else None
 
 
@@ -55,5 +55,5 @@ def streamed(kind: str, number: int, seed: int, population: PopulationName) -> I
 
 
 def rng_of(kind: str, number: int, seed: int, population: PopulationName, purpose: int) -> np.random.Generator:
-    """The random stream of one simulated curve: the same whoever draws it, in whatever process."""
+    """The random stream of one simulated curve: the same whichever caller draws it, in whatever process."""
     return generator(population, seed, number, purpose, *(ord(c) for c in kind))

@@ -2,7 +2,7 @@
 
 name, kinds → the kinds of that class; names, kinds → weights (k, K)
 
-A kind is the finest class that is simulated ("Ia-91bg", "RRab"). A network may also speak of nothing finer than the classes of the stream
+A kind is the finest class that is simulated ("Ia-91bg", "RRab"). A network may also cover nothing finer than the classes of the stream
 ("sn-ia"): then those are its kinds, and the same names find them.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from operators.types import F64
 
 Rule = Literal["share", "sum"]
-"""How kinds speak for a class: share: as likely as the class's mean kind, by how common each is; sum: their probabilities add up."""
+"""How kinds count for a class: share: as likely as the class's mean kind, by how common each is; sum: their probabilities add up."""
 
 _IA = ("Ia", "Ia-91T", "Ia-91bg", "Iax", "Ia-CSM", "Ia-03fg")
 _IBC = ("IIb", "Ib", "Ic", "Ic-BL", "Ibn", "CaRT")
@@ -91,7 +91,7 @@ order of magnitude. Kinds that are not here are equally common."""
 
 
 def kinds_of(name: str, kinds: Sequence[str]) -> tuple[str, ...]:
-    """The kinds that a table's name means, of those given; none where nobody simulated it."""
+    """The kinds that a table's name means, of those given; none where it is not simulated."""
     plain = " ".join(name.lower().split())
     exact = [k for k in kinds if k.lower() in (plain, re.sub(r"^sn ", "", plain), re.sub(r"[^a-z0-9]+", "-", plain).strip("-"))]
     if exact and plain not in _AMBIGUOUS:
@@ -126,7 +126,7 @@ def share(kinds: Sequence[str]) -> F64:
 
 
 def weights(names: Sequence[str], kinds: Sequence[str], rule: Rule) -> F64:
-    """How much each kind's probability counts for each class, (k, K); a row of zeros: nobody simulated the class.
+    """How much each kind's probability counts for each class, (k, K); a row of zeros: the class is not simulated.
 
     ``share``: with equally many examples of every kind in training, p(class | x) ∝ Σ share · p(kind | x): a parent of three kinds is as
     likely as their mean. ``sum``: Σ p(kind | x), where classes that have a kind in common share it evenly.

@@ -1,6 +1,6 @@
 """What belongs to none of the task's classes: numbers that say so, and how much each counts, learned on simulated tasks.
 
-views, episodes → (E, Q, V) numbers; simulated tasks with simulated strangers → weights (V,)
+views, episodes → (E, Q, V) numbers; simulated tasks with simulated unseen → weights (V,)
 
 Energy of the distances (Liu et al. 2020), the distance itself, what the network gives to kinds that the task has not, and how undecided the
 head is. Negatives are learned: every simulated kind that is in no class of the task, and that is not the one being tested.
@@ -23,7 +23,7 @@ NUMBERS = ("energy", "distance", "unknown", "entropy")
 EPISODES = 40
 RIDGE = 1.0
 LEAST = 30
-"""Curves of known classes, and of strangers, from which a rule is learned."""
+"""Curves of known classes, and of unseen, from which a rule is learned."""
 TEMPERATURE = 4.0
 """Of the head when its indecision is measured."""
 
@@ -37,8 +37,8 @@ class Known:
     rule: Rule
     centre: F64 | None
 
-    def stranger(self, names: tuple[str, ...]) -> bool:
-        """Whether the network cannot speak of every one of the classes."""
+    def unseen(self, names: tuple[str, ...]) -> bool:
+        """Whether the network does not cover every one of the classes."""
         return not weights(names, self.kinds, self.rule).any(axis=1).all()
 
     def without(self, name: str, moved: bool) -> Known:
@@ -61,27 +61,27 @@ class Rating:
         return np.asarray(((values - self.mean) / self.spread) @ self.weight)
 
 
-def numbers(views: task_head.Views, e: Episodes, known: Known, strange: bool) -> F64:
-    """(E, Q, len(NUMBERS)), under the head's weights for a task with a class that nobody simulated, or without."""
+def numbers(views: task_head.Views, e: Episodes, known: Known, unseen: bool) -> F64:
+    """(E, Q, len(NUMBERS)), under the head's weights for a task with a class that is not simulated, or without."""
     read = task_head.examples(views, e, known.centre)
     anchor = task_head.physics(e.classes, known.knowledge, known.centre)
-    made_of, speaks = task_head.zero_shot_map(e.classes, known.kinds, known.rule)
-    head = solve(task_head.support_of(read, e.shots, anchor, made_of if speaks.any() else None, strange))
+    made_of, covered = task_head.zero_shot_map(e.classes, known.kinds, known.rule)
+    head = solve(task_head.support_of(read, e.shots, anchor, made_of if covered.any() else None, unseen))
     cosine = product(read.query.unit, head.prototypes)
     p = softmax(scores(read.query, head, cosine), np.asarray(TEMPERATURE))
     entropy = -(p * np.log(np.clip(p, 1e-9, None))).sum(axis=-1)
-    inside = np.exp(views.spoken)[:, weights(e.classes, known.kinds, "sum").any(axis=0)].sum(axis=1)
+    inside = np.exp(views.log_probability)[:, weights(e.classes, known.kinds, "sum").any(axis=0)].sum(axis=1)
     unknown = np.log(np.clip(1 - inside, 1e-4, 1.0))
     return np.stack([energy(cosine), 1 - np.max(cosine, axis=-1), unknown[e.query], entropy], axis=-1)
 
 
-def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: int, strange: bool) -> Rating | None:
+def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: int, unseen: bool) -> Rating | None:
     """A rule for tasks of these classes; None where too little of it is simulated.
 
     Parameters
     ----------
     new : str
-        The class whose novelty is being tested: its kinds are no negatives.
+        The class whose novelty is being tested: its kinds are not negatives.
     """
     k = known.knowledge
     if k is None:
@@ -91,16 +91,16 @@ def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: in
     apart = ~np.isin(k.others_label, sorted(forbidden))
     if len(set(k.label[is_known].tolist())) < 2 or is_known.sum() < LEAST or apart.sum() < LEAST:
         return None
-    strangers = k.others.take(np.flatnonzero(apart))
+    others = k.others.take(np.flatnonzero(apart))
     inside = k.views.take(np.flatnonzero(is_known))
-    joined = inside.join(strangers)
+    joined = inside.join(others)
     e = make(k.label[is_known], shots, EPISODES, seed + 21)
     if e is None:
         return None
     q = e.query.shape[1]
     negatives = np.random.default_rng(seed).integers(len(inside.embedding), len(joined.embedding), (len(e), q))
     both = Episodes(e.shots, e.classes, (), e.support, e.support_class, np.concatenate([e.query, negatives], axis=1), np.zeros(0, np.int64))
-    values = numbers(joined, both, known, strange)
+    values = numbers(joined, both, known, unseen)
     x = values.reshape(-1, len(NUMBERS))
     y = np.tile(np.repeat([0.0, 1.0], q), len(e))
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-6

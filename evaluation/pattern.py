@@ -185,7 +185,7 @@ def _measured(p: Pattern, light: F64, scale: float, patterns: Patterns, rng: np.
     n = len(true)
     limited = ~np.isfinite(p.error)
     error = np.where(limited, p.limit / 5, p.error)
-    # Bands are calibrated to a few hundredths, and a template is no better.
+    # Bands are calibrated to a few hundredths, and a template is not better.
     bands, which = np.unique(p.wavelength, return_inverse=True)
     true = true * np.exp(rng.normal(0, 0.03, len(bands)))[which]
     flux = true + np.hypot(error, ERROR_FLOOR * np.abs(true)) * rng.standard_normal(n)
@@ -207,7 +207,7 @@ def _measured(p: Pattern, light: F64, scale: float, patterns: Patterns, rng: np.
 
 
 def thin(columns: dict[str, npt.NDArray[np.float64]], patterns: Patterns, rng: np.random.Generator) -> dict[str, F64] | None:
-    """Somebody's curve of a lasting source with as many points, as good, as one of the task's objects has; its own times and band.
+    """Observed curve of a lasting source with as many points, as good, as one of the task's objects has; its own times and band.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ TUNED = (
 
 LEAST_FOR_OFFSETS = 5
 """Examples a class from which they say how much a class is preferred; with one each they say nothing of it."""
-Tell = Callable[[str, int], None]
+Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Task:
 
 
 def evaluate(
-    curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options, tell: Tell = lambda _, __: None
+    curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options, progress: Progress = lambda _, __: None
 ) -> dict[str, Any]:
     """Evaluate a bundle on a task.
 
@@ -87,8 +87,8 @@ def evaluate(
     bundle, session
         The session runs the bundle's encoder.
     options : Options
-    tell : callable
-        Told what is being done and how many steps are done.
+    progress : callable
+        Called with what is being done and how many steps are done.
 
     Raises
     ------
@@ -100,25 +100,25 @@ def evaluate(
     plans = {k: e for k, e in planned.items() if e is not None}
     if not plans:
         raise TableError(f"no two classes have {min(options.shots)} + 5 objects: give more labels or fewer --shots")
-    tell("embedding", 0)
+    progress("embedding", 0)
     task = see(curves, labels, bundle, session, options, clock)
-    tell("embedding", 1)
-    rivals = _Rivals.of(task, bundle, plans, options, tell, clock)
-    report = _head(task, bundle, session, options, plans) | {"missing_baselines": dict(rivals.missing)}
-    if rivals.control is not None:
-        report["control"] = rivals.control.chosen()
+    progress("embedding", 1)
+    inputs = _BaselineInputs.of(task, bundle, plans, options, progress, clock)
+    report = _head(task, bundle, session, options, plans) | {"missing_baselines": dict(inputs.missing)}
+    if inputs.control is not None:
+        report["control"] = inputs.control.chosen()
     for k, e in plans.items():
-        tell(f"K = {k}", 0)
-        _one_k(report, str(k), e, task, bundle, rivals, options, tell, clock)
-        tell(f"K = {k}", 1)
+        progress(f"K = {k}", 0)
+        _one_k(report, str(k), e, task, bundle, inputs, options, progress, clock)
+        progress(f"K = {k}", 1)
     k = 5 if 5 in plans else max(plans)
-    tell("novelty and time", 0)
+    progress("novelty and time", 0)
     with clock("novelty"):
         report["open_set"] = {str(n): stages.open_set(task.views, labels, n, task.known, options) for n in plans if n <= 5}
     with clock("over time"):
         lasting = task.looks.persistent
         report["over_time"] = None if lasting else stages.over_time(task.curves, plans[k], task.made, task.known, bundle, session, options)
-    tell("novelty and time", 1)
+    progress("novelty and time", 1)
     held = task.knowledge
     report["map"] = report_pictures.embedding_map(
         task.views, labels, stages.centre_of(bundle, held, options), None if held is None else held.anchors,
@@ -168,7 +168,7 @@ def see(
 
 
 @dataclass(frozen=True, slots=True)
-class _Rivals:
+class _BaselineInputs:
     """What the baselines need, once for all episodes; None where it was not asked for or cannot be had."""
 
     features: F64 | None
@@ -178,13 +178,15 @@ class _Rivals:
     missing: Mapping[str, str]
 
     @classmethod
-    def of(cls, task: Task, bundle: Bundle, plans: Mapping[int, Episodes], options: Options, tell: Tell, clock: Clock) -> _Rivals:
+    def of(
+        cls, task: Task, bundle: Bundle, plans: Mapping[int, Episodes], options: Options, progress: Progress, clock: Clock
+    ) -> _BaselineInputs:
         if options.baselines == "none":
             return cls(None, None, None, None, {"all": "not asked for"})
-        tell("features", 0)
+        progress("features", 0)
         with clock("features"):
             x = hand_made(task.curves)
-        tell("features", 1)
+        progress("features", 1)
         missing, random, control = {}, None, None
         if options.baselines == "fast":
             missing = dict.fromkeys(("random_encoder", "forest_with_simulations"), "only with --baselines all")
@@ -193,11 +195,11 @@ class _Rivals:
                 random = task_head.embed(task.curves.difference(), baselines.random_session(bundle, options.seed))
             except ImportError as error:
                 missing["random_encoder"] = f"{error.name} is not installed"
-            tell("forest with simulations", 0)
+            progress("forest with simulations", 0)
             with clock("forest with simulations"):
                 control = baselines.control(
                     x, task.looks, task.names, tuple(plans), options.simulations, options.seed, options.looks, options.processes,
-                    lambda n: tell("forest with simulations", n),
+                    lambda n: progress("forest with simulations", n),
                 )  # fmt: skip
             if control is None:
                 missing["forest_with_simulations"] = "fewer than two of the task's classes are simulated"
@@ -208,7 +210,7 @@ def _head(task: Task, bundle: Bundle, session: Session, options: Options, plans:
     """What the report says before any figure."""
     names, number = np.unique(task.labels, return_counts=True)
     every = tuple(KINDS)
-    meant = {str(c): {"kinds": list(kinds_of(str(c), every)), "spoken": list(kinds_of(str(c), task.known.kinds))} for c in names}
+    meant = {str(c): {"kinds": list(kinds_of(str(c), every)), "zero_shot_kinds": list(kinds_of(str(c), task.known.kinds))} for c in names}
     cut = task.looks.cut
     return {
         "task": {
@@ -227,7 +229,7 @@ def _head(task: Task, bundle: Bundle, session: Session, options: Options, plans:
             "interval": "95 %, query objects resampled within their class, support not; episode_error: 1.96 standard errors over episodes",
             "centre": options.centre,
             "looks": options.looks,
-            "kinds_speak_by": task.known.rule,
+            "zero_shot_rule": task.known.rule,
             "tuned": TUNED,
         },
         "model": {
@@ -247,17 +249,25 @@ def _head(task: Task, bundle: Bundle, session: Session, options: Options, plans:
 def zero_shot(task: Task) -> dict[str, Any] | None:
     """Without any example, all objects once; None where no class is simulated."""
     names = task.names
-    spoken, known = task_head.speak(task.views, names, task.known.kinds, task.known.rule)
+    zero_shot_log, known = task_head.zero_shot_log_probability(task.views, names, task.known.kinds, task.known.rule)
     if not known.any():
         return None
-    right = measures.hits(spoken[:, None, :].swapaxes(0, 1), np.searchsorted(names, task.labels))[0]
+    right = measures.hits(zero_shot_log[:, None, :].swapaxes(0, 1), np.searchsorted(names, task.labels))[0]
     recall = {c: float(right[task.labels == c].mean()) for c in names}
     simulated = [recall[c] for c, k in zip(names, known, strict=True) if k]
     return {"accuracy": float(np.mean(list(recall.values()))), "accuracy_simulated": float(np.mean(simulated)), "per_class": recall}
 
 
 def _one_k(
-    report: dict[str, Any], key: str, e: Episodes, task: Task, bundle: Bundle, rivals: _Rivals, options: Options, tell: Tell, clock: Clock
+    report: dict[str, Any],
+    key: str,
+    e: Episodes,
+    task: Task,
+    bundle: Bundle,
+    inputs: _BaselineInputs,
+    options: Options,
+    progress: Progress,
+    clock: Clock,
 ) -> None:
     """Every figure at one K."""
     with clock("head"):
@@ -268,7 +278,7 @@ def _one_k(
         _figures(report, key, e, right, known, resampling)
         _sureness(report, key, e, right, score, probability, temperature, calibration)
         report["conformal"][key] = _conformal(probability, aside, temperature, calibration, e, resampling)
-    scores = _rivals(e, task, bundle, rivals, options, tell, clock)
+    scores = _baseline_scores(e, task, bundle, inputs, options, progress, clock)
     values = {name: measures.hits(s, e.query_class) for name, s in scores.items()}
     report["baselines"][key] = {name: float(measures.per_class(h, e).mean()) for name, h in values.items()}
     report["baseline_intervals"][key] = {name: resampling.interval(h) for name, h in values.items()}
@@ -280,16 +290,16 @@ def _one_k(
 
 def judge(e: Episodes, task: Task, options: Options) -> tuple[F64, F64, F64, confidence.Calibration, F64 | None]:
     """Scores and probabilities (E, Q, k) of the queries, temperatures (E,), what simulations say, left-out scores of the examples."""
-    made_of, centre, shots, stranger = task.made_of(e.classes), task.known.centre, e.shots, task.known.stranger(e.classes)
+    made_of, centre, shots, unseen = task.made_of(e.classes), task.known.centre, e.shots, task.known.unseen(e.classes)
     anchor = task_head.physics(e.classes, task.knowledge, centre)
     read = task_head.examples(task.views, e, centre)
-    support = task_head.support_of(read, shots, anchor, made_of, stranger, options.head)
+    support = task_head.support_of(read, shots, anchor, made_of, unseen, options.head)
     score = task_head.score(read, support)
     # Confidence: what simulations say, moved by the K examples' own left-out scores.
     known = task.known
-    calibration = confidence.calibrate(shots, known.knowledge, known.kinds, known.rule, options.seed, centre, options.head, stranger)
+    calibration = confidence.calibrate(shots, known.knowledge, known.kinds, known.rule, options.seed, centre, options.head, unseen)
     aside = None
-    if confidence.speaks_of_itself(shots, anchor):
+    if confidence.uses_left_out(shots, anchor):
         aside = np.asarray(left_out(support))
     temperature = confidence.temperatures(aside, e.support_class, calibration, len(e))
     if aside is not None and options.head.offsets and shots >= LEAST_FOR_OFFSETS:
@@ -350,32 +360,34 @@ def _conformal(
     }
 
 
-def _rivals(e: Episodes, task: Task, bundle: Bundle, rivals: _Rivals, options: Options, tell: Tell, clock: Clock) -> dict[str, F64]:
+def _baseline_scores(
+    e: Episodes, task: Task, bundle: Bundle, inputs: _BaselineInputs, options: Options, progress: Progress, clock: Clock
+) -> dict[str, F64]:
     """Scores of everything that is not the head, in the same episodes; (E, Q, k) by name."""
-    shots, made_of, strange = e.shots, task.made_of(e.classes), task.known.stranger(e.classes)
+    shots, made_of, unseen = e.shots, task.made_of(e.classes), task.known.unseen(e.classes)
 
-    def scored(read: task_head.Read, anchor: Physics | None, made_of: F64 | None, strange: bool) -> F64:
-        return task_head.score(read, task_head.support_of(read, shots, anchor, made_of, strange, options.head))
+    def scored(read: task_head.Read, anchor: Physics | None, made_of: F64 | None, unseen: bool) -> F64:
+        return task_head.score(read, task_head.support_of(read, shots, anchor, made_of, unseen, options.head))
 
     read = task_head.examples(task.views, e, task.known.centre)
     bare = Support(read.support, read.label, shots)
     out: dict[str, F64] = {"prototypes": np.asarray(plain(bare, read.query.unit)), "no_simulation": task_head.score(read, bare)}
     if made_of is not None:
-        out["zero_shot"] = task_head.speak(task.views, e.classes, task.known.kinds, task.known.rule)[0][e.query]
+        out["zero_shot"] = task_head.zero_shot_log_probability(task.views, e.classes, task.known.kinds, task.known.rule)[0][e.query]
     for other in CENTRES:
         if other != options.centre:
             centre = stages.centre_of(bundle, task.knowledge, replace(options, centre=other))
             anchor = task_head.physics(e.classes, task.knowledge, centre)
-            out[f"{other}_centre"] = scored(task_head.examples(task.views, e, centre), anchor, made_of, strange)
-    if rivals.random is not None:
-        out["random_encoder"] = scored(task_head.examples(rivals.random, e, None), None, None, True)
-    if rivals.features is not None and rivals.bookkeeping is not None:
+            out[f"{other}_centre"] = scored(task_head.examples(task.views, e, centre), anchor, made_of, unseen)
+    if inputs.random is not None:
+        out["random_encoder"] = scored(task_head.examples(inputs.random, e, None), None, None, True)
+    if inputs.features is not None and inputs.bookkeeping is not None:
         with clock("forests of the examples"):
-            forest = baselines.k_shot_forest(rivals.features, e, lambda n: tell(f"K = {shots}: forest", n))
+            forest = baselines.k_shot_forest(inputs.features, e, lambda n: progress(f"K = {shots}: forest", n))
             out["forest"] = forest
-            out["bookkeeping"] = baselines.k_shot_forest(rivals.bookkeeping, e, lambda n: tell(f"K = {shots}: bookkeeping", n))
+            out["bookkeeping"] = baselines.k_shot_forest(inputs.bookkeeping, e, lambda n: progress(f"K = {shots}: bookkeeping", n))
         with clock("ridge and centroids of features"):
-            out["ridge"], out["nearest_centroid"] = baselines.linear(rivals.features, e)
-        if rivals.control is not None:
-            out["forest_with_simulations"] = rivals.control.scores(forest, e)
+            out["ridge"], out["nearest_centroid"] = baselines.linear(inputs.features, e)
+        if inputs.control is not None:
+            out["forest_with_simulations"] = inputs.control.scores(forest, e)
     return out

@@ -2,9 +2,9 @@
 
 a task's curves (never their labels), kinds, a seed → simulated `Curves` with labels
 
-Two ways. ``pattern``: each source is looked at exactly as some object of the task was (`pattern.py`). ``cut``: somebody's curve is cut by
+Two ways. ``pattern``: each source is looked at exactly as some object of the task was (`pattern.py`). ``cut``: an observed curve is cut by
 the task's rules: how many points, how far apart, how long, how good, one band or two. Either is the same for every simulated class, so no
-class can be told by its bookkeeping alone better than the task's own cut lets it.
+class can be distinguished by its bookkeeping alone better than the task's own cut lets it.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _patterned(
 def _cut(
     kind: str, number: int, looks: Looks, seed: int, population: PopulationName, _: int, curves: drawn.Curves
 ) -> list[dict[str, npt.NDArray[Any]]]:
-    """Somebody's curves of one kind, cut as the task is."""
+    """Observed curves of one kind, cut as the task is."""
     out: list[dict[str, npt.NDArray[Any]]] = []
     rng = drawn.rng_of(kind, number, seed, population, 12)
     for tried, columns in enumerate(curves(kind, number * TRIES, seed, population)):

@@ -30,7 +30,7 @@ def centre_of(bundle: Bundle, knowledge: task_head.Knowledge | None, options: Op
 
 
 def open_set(views: task_head.Views, labels: Labels, shots: int, known: Known, options: Options) -> dict[str, Any] | None:
-    """Leave each class out of the support in turn; how well is it told from the others' queries?
+    """Leave each class out of the support in turn; how well is it distinguished from the others' queries?
 
     ``distance`` needs nothing but the examples; ``learned`` adds the network's own view and indecision, with weights learned on simulated
     tasks in which the left-out class has no part. The encoder itself saw the class where it is simulated: `studies.leave_out` is that test.
@@ -41,9 +41,9 @@ def open_set(views: task_head.Views, labels: Labels, shots: int, known: Known, o
     by_class: dict[str, dict[str, float]] = {}
     for c, name in enumerate(e.classes):
         inside, rest = without(e, c), known.without(name, options.centre == "simulated")
-        strange = rest.stranger(inside.classes)
-        values = novelty.numbers(views, inside, rest, strange)
-        rule = novelty.learned(inside.classes, name, shots, rest, options.seed, strange)
+        unseen = rest.unseen(inside.classes)
+        values = novelty.numbers(views, inside, rest, unseen)
+        rule = novelty.learned(inside.classes, name, shots, rest, options.seed, unseen)
         figures: dict[str, float] = {}
         for way, value in (("distance", values[..., 0]), ("learned", rule(values) if rule is not None else None)):
             if value is None:
@@ -81,7 +81,7 @@ def over_time(
     def figure(**cut: Any) -> dict[str, float]:
         part = curves.upto(**cut)
         views = task_head.embed(part, session)
-        made_of, speaks = task_head.zero_shot_map(e.classes, known.kinds, known.rule)
+        made_of, covered = task_head.zero_shot_map(e.classes, known.kinds, known.rule)
         held = None
         if made is not None:
             early, none = task_head.embed(made.anchors.upto(**cut), session), np.zeros(0, dtype=str)
@@ -89,7 +89,7 @@ def over_time(
         centre = centre_of(bundle, held, options)
         anchor = task_head.physics(e.classes, held, centre)
         read = task_head.examples(views, e, centre)
-        support = task_head.support_of(read, e.shots, anchor, made_of if speaks.any() else None, not speaks.all())
+        support = task_head.support_of(read, e.shots, anchor, made_of if covered.any() else None, not covered.all())
         score = task_head.score(read, support)
         return {
             "accuracy": float(measures.per_class(measures.hits(score, e.query_class), e).mean()),

@@ -32,7 +32,7 @@ Labels = npt.NDArray[np.str_]
 TEMPERATURES = np.exp(np.linspace(-2.0, 2.0, 41))
 RULES: tuple[Rule, ...] = ("share", "sum")
 OTHERS = 12
-"""Of as many curves as a class has, one of each kind that is no class of the task."""
+"""Of as many curves as a class has, one of each kind that is not a class of the task."""
 LEAST_UNLABELLED = 20
 """Objects of a table from which a centre is made; with fewer the support's own mean serves."""
 
@@ -42,14 +42,14 @@ class Views:
     """What the encoder says of n objects."""
 
     embedding: F64  # (n, D)
-    spoken: F64  # (n, K) zero-shot log-probability over the bundle's kinds
+    log_probability: F64  # (n, K) zero-shot log-probability over the bundle's kinds
     named: F64  # (n, V) features of the light curve, by `operators.features.comparable`
 
     def take(self, rows: I64) -> Views:
-        return Views(self.embedding[rows], self.spoken[rows], self.named[rows])
+        return Views(self.embedding[rows], self.log_probability[rows], self.named[rows])
 
     def join(self, other: Views) -> Views:
-        both = ((getattr(self, name), getattr(other, name)) for name in ("embedding", "spoken", "named"))
+        both = ((getattr(self, name), getattr(other, name)) for name in ("embedding", "log_probability", "named"))
         return Views(*(np.concatenate(pair) for pair in both))
 
 
@@ -101,8 +101,8 @@ def embed(curves: Curves, session: Session, chunk: int = 512, blind: Blind = SEE
     return blind.views(gather(embed_batch(batch, session, inputs=blind.inputs(batch)) for batch in batches))
 
 
-def speak(views: Views, names: tuple[str, ...], kinds: tuple[str, ...], rule: Rule = "share") -> tuple[F64, F64]:
-    """Zero-shot log-probability over a task's classes, and which of them the network speaks of; (n, k), (k,).
+def zero_shot_log_probability(views: Views, names: tuple[str, ...], kinds: tuple[str, ...], rule: Rule = "share") -> tuple[F64, F64]:
+    """Zero-shot log-probability over a task's classes, and which of them the network covers; (n, k), (k,).
 
     Two classes that mean the same kinds are equally likely; what the network gives to none of the task's classes is shared by those it
     does not know.
@@ -110,10 +110,10 @@ def speak(views: Views, names: tuple[str, ...], kinds: tuple[str, ...], rule: Ru
     Parameters
     ----------
     kinds : K names
-        What `Views.spoken` is over.
+        What `Views.log_probability` is over.
     """
     made_of, known = zero_shot_map(names, kinds, rule)
-    log: F64 = np.log(np.clip(np.exp(views.spoken) @ made_of, LEAST, None))
+    log: F64 = np.log(np.clip(np.exp(views.log_probability) @ made_of, LEAST, None))
     return np.asarray(log - _logsumexp(log)), known
 
 
@@ -154,8 +154,10 @@ def examples(views: Views, e: Episodes, centre: F32 | F64 | None) -> Read:
         middle = ((z.sum(axis=0) - z[e.query].sum(axis=1)) / apart)[:, None, :]
     else:
         middle = z[e.support].mean(axis=1, keepdims=True)
-    scale = kind_scale(views.spoken)
-    support, query = (see(head.Views(z[i], views.spoken[i], views.named[i]), middle, np.asarray(scale)) for i in (e.support, e.query))
+    scale = kind_scale(views.log_probability)
+    support, query = (
+        see(head.Views(z[i], views.log_probability[i], views.named[i]), middle, np.asarray(scale)) for i in (e.support, e.query)
+    )
     return Read(support, np.eye(len(e.classes))[e.support_class], query)
 
 
@@ -257,15 +259,15 @@ def physics(names: tuple[str, ...], knowledge: Knowledge | None, centre: F32 | F
 
 
 def rule_of(knowledge: Knowledge | None, kinds: tuple[str, ...]) -> Rule:
-    """How kinds speak for classes: the rule under which the simulated curves kept apart are more probable, each class counting the same."""
+    """How kinds count for classes: the rule under which the simulated curves kept apart are more probable, each class counting the same."""
     if knowledge is None or knowledge.ways < 2:
         return "share"
     names, truth = np.unique(knowledge.label, return_inverse=True)
     balance = 1 / np.bincount(truth)[truth]
     loss = {}
     for rule in RULES:
-        spoken, _ = speak(knowledge.views, tuple(names.tolist()), kinds, rule)
-        loss[rule] = min(float((balance * _surprise(spoken / t, truth)).sum()) for t in TEMPERATURES)
+        zero_shot_log, _ = zero_shot_log_probability(knowledge.views, tuple(names.tolist()), kinds, rule)
+        loss[rule] = min(float((balance * _surprise(zero_shot_log / t, truth)).sum()) for t in TEMPERATURES)
     return min(RULES, key=lambda r: loss[r])
 
 
@@ -274,7 +276,7 @@ class Parts:
     """Which parts of the head count; all of them, but in an ablation."""
 
     prior: bool = True
-    spoken: bool = True
+    zero_shot: bool = True
     ridge: bool = True
     offsets: bool = True
 
@@ -282,7 +284,7 @@ class Parts:
 WHOLE = Parts()
 
 
-def support_of(read: Read, shots: int, anchor: Physics | None, made_of: F64 | None, stranger: bool, parts: Parts = WHOLE) -> Support:
+def support_of(read: Read, shots: int, anchor: Physics | None, made_of: F64 | None, unseen: bool, parts: Parts = WHOLE) -> Support:
     """The examples of episodes and what else is known of their classes, for `operators.support`.
 
     Parameters
@@ -295,8 +297,8 @@ def support_of(read: Read, shots: int, anchor: Physics | None, made_of: F64 | No
         label=read.label,
         shots=shots,
         physics=anchor if parts.prior else None,
-        zero_shot=made_of if parts.spoken else None,
-        unseen=stranger,
+        zero_shot=made_of if parts.zero_shot else None,
+        unseen=unseen,
         ridge=parts.ridge,
     )
 

@@ -1,4 +1,4 @@
-"""A class that nobody has an example of: its description is simulated and embedded, and real examples then pull it toward the truth.
+"""A class without an example: its description is simulated and embedded, and real examples then pull it toward the truth.
 
 description, session, centre → prototype (E,); prior (E,), examples (m, E) → prototype (E,)
 
@@ -47,7 +47,7 @@ _CHUNK = 256  # raw frames of all alerts at once would be gigabytes
 
 
 class PriorError(UserError):
-    """The file is no prototype, or one of another model. One line."""
+    """The file is not a prototype, or one of another model. One line."""
 
 
 def alerts(description: Description, session: Session, n: int, seed: int, survey: Survey = "ztf") -> tuple[F64, Sampled]:
@@ -214,7 +214,7 @@ class Ranked:
     """Classes of which the pattern catches nothing."""
 
 
-def ranked(query: Curves, rivals: Mapping[str, Drawn], session: Session, each: int = 100, seed: int = 0) -> Ranked:
+def ranked(query: Curves, inputs: Mapping[str, Drawn], session: Session, each: int = 100, seed: int = 0) -> Ranked:
     """Which of some classes one object is nearest to, all simulated under the object's own pattern.
 
     The centre is the mean of the classes' means: nothing real but the object itself is looked at.
@@ -223,13 +223,13 @@ def ranked(query: Curves, rivals: Mapping[str, Drawn], session: Session, each: i
     ----------
     query : Curves
         One object.
-    rivals : mapping
+    inputs : mapping
         Name → how to draw one.
     """
     good = np.isfinite(query.flux) & (np.abs(query.flux) >= SEEN * query.flux_err)
     query = query.keep(good)
     seen, missing = {}, []
-    for name, draw in rivals.items():
+    for name, draw in inputs.items():
         z = task_head.embed(under(draw, name, query, each, seed), session).embedding
         if len(z) < max(each // 10, 2):
             missing.append(name)
@@ -288,7 +288,7 @@ def load(path: Path, bundle: str) -> Prior:
     Raises
     ------
     PriorError
-        It is no prior, or one of another bundle: embeddings of two models have nothing in common.
+        It is not a prior, or one of another bundle: embeddings of two models have nothing in common.
     """
     try:
         if path.suffix == ".json":
@@ -310,9 +310,9 @@ def load(path: Path, bundle: str) -> Prior:
     except OSError as error:
         raise PriorError(f"{path}: {error.strerror or 'cannot be read'}") from None
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise PriorError(f"{path} is no prototype: {(str(error).splitlines() or [''])[0][:100]}") from None
+        raise PriorError(f"{path} is not a prototype: {(str(error).splitlines() or [''])[0][:100]}") from None
     if made != FORMAT or values.ndim != 1 or not np.isfinite(values).all() or abs(float(np.linalg.norm(values)) - 1) > 1e-3:
-        raise PriorError(f"{path} is no prototype of the format {FORMAT}")
+        raise PriorError(f"{path} is not a prototype of the format {FORMAT}")
     if prior.bundle != bundle:
         raise PriorError(f"{path} was made with another model ({prior.bundle[:12]}…, in use is {bundle[:12]}…): describe the class anew")
     return prior

@@ -61,7 +61,7 @@ class OrtSession:
             raise EngineError(f"onnxruntime runs on {self._session.get_providers()}, asked for {PROVIDER}")
         names = tuple(i.name for i in self._session.get_inputs()), tuple(o.name for o in self._session.get_outputs())
         if names != (("tokens", "stamps", "context"), ("embedding", "logits")):
-            raise EngineError(f"the model file has inputs {names[0]} and outputs {names[1]}: it is no encoder of ours")
+            raise EngineError(f"the model file has inputs {names[0]} and outputs {names[1]}: it is not an encoder of ours")
         self._widths = [o.shape[1] for o in self._session.get_outputs()]
         self._buckets = tuple(sorted(buckets))
         (length, features), *others = (i.shape[1:] for i in self._session.get_inputs())

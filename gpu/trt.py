@@ -173,7 +173,7 @@ class TrtSession:
         takes = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}
         shapes = {name: tuple(tensor.shape)[1:] for name, tensor in takes.items()}
         if set(shapes) != set(INPUTS):
-            raise EngineError(f"the model file has inputs {sorted(shapes)}: it is no encoder of ours")
+            raise EngineError(f"the model file has inputs {sorted(shapes)}: it is not an encoder of ours")
         # Light curves may be of any length in the file; here all are of the longest, a shape a bucket.
         shapes["tokens"] = (N_TOKENS, shapes["tokens"][1])
         takes["tokens"].shape = (-1, *shapes["tokens"])

@@ -2,7 +2,7 @@
 
 `Alerts` without images, a random generator → `Alerts`
 
-What an archive happens to hold must not decide: how long somebody looked, how often, through which filters, how well. A curve keeps three
+What an archive happens to hold must not decide: how long it was observed, how often, through which filters, how well. A curve keeps three
 detections at least; what breaks that leaves it as it was. Recipe of `prototypes/fewshot`; the folded view, made of all points beforehand,
 gets noise of its own and is dropped now and then.
 """

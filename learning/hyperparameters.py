@@ -70,7 +70,7 @@ class EncoderConfig:
     """Of the convolutions; each halves the image."""
     image: int = 96
     surroundings: int = 2 * len(CONTEXT)
-    """2 C: numbers of the context that tell of the surroundings; what is behind them is the folded view."""
+    """2 C: numbers of the context of the surroundings; what is behind them is the folded view."""
     context: int = 64
     folded: int = len(FOLD)
     fold: int = 128

@@ -2,7 +2,7 @@
 
 A plan holds all that decides the network, and nothing that does not: no folder of this machine, no number of processes. The same plan
 gives the same weights on the same machine. JSON in, JSON out; a plan of an older version lacks fields and takes their defaults, one of
-a newer version is refused by the name of the field that is not known here. Needs no torch: whoever plans need not train.
+a newer version is refused by the name of the field that is not known here. Needs no torch: a caller who plans need not train.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHARES = ("curves", "warm_up", "label_smoothing", "average")
 """Hyperparameters between 0 and 1."""
 ABOVE_ZERO = ("batch", "shards", "learning_rate", "contrast_temperature", "clip")
 SIZES = ("dilation", "wavelength", "scatter", "stamp_noise")
-"""Numbers of the augmentation that are no chances."""
+"""Numbers of the augmentation that are not chances."""
 BY_THE_INPUTS = ("classes", "features", "surroundings", "folded")
 """Sizes of the encoder that follow from the code, not from a plan."""
 

@@ -57,7 +57,7 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
     plan : Plan
     workplace : Workplace
     progress : Progress, optional
-        Who follows; nobody by default.
+        Where progress is reported; nowhere by default.
 
     Returns
     -------

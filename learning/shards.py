@@ -66,7 +66,7 @@ class Shards:
         try:
             for k in range(1, hyper.shards):
                 self._start((make, config, hyper, k, self._weights, self._gradients[k - 1]))
-            for line in self._lines:  # not as arguments: a process that dies while it is started would never be missed
+            for line in self._lines:  # not as arguments: a process that ends while it is started would go unnoticed
                 self._tell(line, sets)
         except BaseException:
             self.__exit__()
@@ -164,7 +164,7 @@ def _work(
                 _assign(trainee, weights)
                 result = _backward(trainee, sets, hyper, step, k, torch.device("cpu"))
                 gradient.copy_(_gathered(trainee))
-            except Exception as error:  # whatever it is, it is told where it can be read
+            except Exception as error:  # whatever it is, it is reported where it can be read
                 line.send(f"a training process failed: {type(error).__name__}: {error}")
                 return
             line.send(result)

@@ -1,4 +1,4 @@
-"""Where a bundle is made and who follows: what a training is told beside its plan, and what it reports."""
+"""Where a bundle is made and who follows: what a training is given beside its plan, and what it reports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Progress(Protocol):
 
 
 class Unattended:
-    """Nobody follows."""
+    """Report nowhere."""
 
     def stage(self, text: str) -> None:
         """See `Progress`."""

@@ -57,7 +57,7 @@ TYPICAL: dict[str, tuple[float, float]] = {
     "time_since_peak": (2.7, 2.1),
 }
 """Middle and spread of asinh(feature) between simulated alerts of all kinds and brighter catalogued light curves (tests hold them to
-it; the head is not sensitive to them). The number of points is not among them: it tells of the survey, not of the source."""
+it; the head is not sensitive to them). The number of points is not among them: it depends on the survey, not of the source."""
 _USED = [i for i, name in enumerate(FEATURES) if name.split("_", 1)[1] in TYPICAL]
 _MIDDLE, _SPREAD = ([TYPICAL[FEATURES[i].split("_", 1)[1]][part] for i in _USED] for part in (0, 1))
 COMPARABLE = len(_USED)

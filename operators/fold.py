@@ -8,7 +8,7 @@ their multiples tried by analysis of variance (Schwarzenberg-Czerny 1989) and re
 folded at the shortest period that explains it and, beside that, at twice it: a close binary's two minima look alike.
 
 Work is done on magnitudes of the total flux, difference + reference. It runs on the host whatever the namespace: few alerts pass the
-gate, and a periodogram an alert is no batch. Everything is causal: the packet's points only. Scales are fixed; nothing is learned here.
+gate, and a periodogram an alert is not a batch. Everything is causal: the packet's points only. Scales are fixed; nothing is learned here.
 """
 
 from __future__ import annotations

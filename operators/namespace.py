@@ -19,7 +19,7 @@ def array_namespace(*arrays: Array) -> Any:
     Raises
     ------
     TypeError
-        They come from different namespaces, or one is no array.
+        They come from different namespaces, or one is not an array.
     """
     found = {id(xp): xp for xp in (_namespace(a) for a in arrays)}
     if len(found) != 1:
@@ -30,8 +30,8 @@ def array_namespace(*arrays: Array) -> Any:
 def stable_argsort(array: Array) -> Array:
     """Indices that sort along axis 1, equal ones in their order; (n, m) → (n, m).
 
-    The standard's sort is stable unless told otherwise and CuPy's always is, but CuPy's (14.2) does not take the word for it; NumPy's is
-    stable only when told.
+    The standard's sort is stable unless stated otherwise and CuPy's always is, but CuPy's (14.2) does not take the word for it; NumPy's is
+    stable only when asked.
     """
     xp = array_namespace(array)
     return np.argsort(array, axis=1, kind="stable") if xp is np else xp.argsort(array, axis=1)
@@ -45,7 +45,7 @@ def _namespace(array: Array) -> Any:
         import cupy
 
         return cupy
-    raise TypeError(f"{type(array).__name__} is no array")
+    raise TypeError(f"{type(array).__name__} is not an array")
 
 
 def to_host(array: Array) -> npt.NDArray[Any]:

@@ -36,7 +36,7 @@ NEWTON = 12
 class Physics(NamedTuple):
     """What simulation knows of k classes."""
 
-    anchor: Array  # (k, E) centred simulated prototypes; rows of zeros where nobody simulated the class
+    anchor: Array  # (k, E) centred simulated prototypes; rows of zeros where the class is not simulated
     known: Array  # (k,) 1 where simulated, 0 where not
 
 
@@ -48,7 +48,7 @@ class Support:
     label: Array  # (m, k) one-hot
     shots: int
     physics: Physics | None = None
-    """None: nobody simulated a class."""
+    """None: no class is simulated."""
     zero_shot: Array | None = None
     """(K, k) which kinds make which class; None: the network has no kind for any."""
     unseen: bool = True

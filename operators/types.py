@@ -131,7 +131,7 @@ class AlertBatch:
     first_detection: Array  # float64 [d, TAI]: the earlier of the survey's own and the packet's
     truncated: Array  # bool: the packet's points do not reach back to first_detection
 
-    # light curve, (n, T): sorted by time, without doubles, this alert's own measurement included
+    # light curve, (n, T): sorted by time, without duplicates, this alert's own measurement included
     time: Array  # float64 [d, TAI]
     wavelength: Array  # float32 [Å]
     flux: Array  # float32 [µJy]; NaN at an upper limit
@@ -148,9 +148,9 @@ class AlertBatch:
     context: Array
 
     digest: tuple[str, ...] = ()
-    """Of each alert's packet, 32 hexadecimal digits (`schemas.surveys.identity`); empty: the alerts were no packets."""
+    """Of each alert's packet, 32 hexadecimal digits (`schemas.surveys.identity`); empty: the alerts were not packets."""
 
-    # what only the packet itself tells, (n,); None: the alerts were no packets
+    # what only the packet itself states, (n,); None: the alerts were not packets
     own_err: Array | None = None  # float32 [µJy] 1 σ error of this alert's own flux, NaN where the packet gives none
     n_detected: Array | None = None  # int64: detected points of the whole packet without duplicates, this alert included, beyond T too
     n_dropped: Array | None = None  # int64: points of the packet left out because their time can be none

@@ -53,7 +53,7 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
     ValueError
         The alerts did not come as packets.
     gpu.session.EngineError
-        A probability, the novelty or the distance is no finite number: no packet makes it so, all inputs of the engine are finite.
+        A probability, the novelty or the distance is not a finite number: no packet makes it so, all inputs of the engine are finite.
     """
     if batch.own_err is None or batch.n_detected is None:
         raise ValueError("only alerts that came as packets become detections")

@@ -35,7 +35,7 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
     Raises
     ------
     gpu.session.EngineError
-        The engine or its device failed; the packets are innocent.
+        The engine or its device failed; the packets are not at fault.
     """
     decoded = state.decoder.decode(packets)  # 1. bytes → columns
     results: list[Detection | Rejected | None] = [None] * len(packets)

@@ -84,7 +84,7 @@ class HeadPart:
             "id": id_of((identity(weights), *self.known)),
         }
         for name, value in derived.items():
-            object.__setattr__(self, name, value)  # frozen for everybody else
+            object.__setattr__(self, name, value)  # frozen for every caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ def make_state(bundle: Bundle, session: Session, why: str, decoder: Decoder) -> 
 
 
 def _read_only(array: Array) -> Array:
-    """A copy that nobody can write to, where the namespace knows such."""
+    """A read-only copy, where the namespace knows such."""
     if not isinstance(array, np.ndarray):
         return array
     copy = array.copy()

@@ -236,7 +236,7 @@ def refuse(path: Path) -> None:
         raise BundleError(f"{path} is a file: a bundle is a folder")
     others = sorted({entry.name for entry in path.iterdir()} - set(LIMITS)) if path.is_dir() else []
     if others:
-        raise BundleError(f"{path} holds {others[0]}, which is no part of a bundle: name a folder of its own")
+        raise BundleError(f"{path} holds {others[0]}, which is not a part of a bundle: name a folder of its own")
 
 
 def _safe(arrays: Arrays) -> bytes:

@@ -86,7 +86,7 @@ def class_name_problem(name: str) -> str | None:
 
 
 def slug_of(label: str) -> str | None:
-    """Our class of somebody's label ("SN Ia", "SNIbc", "RRLyrae", "2222", one of our slugs); None: we know none."""
+    """Our class of a label ("SN Ia", "SNIbc", "RRLyrae", "2222", one of our slugs); None: we know none."""
     label = label.strip()
     if label.isdecimal():
         return next((entry.slug for entry in CLASSES if entry.elasticc == int(label)), None)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 with a time limit on every step of a request, so that nobody holds a connection by being slow (slowloris).
+"""uvicorn's HTTP/1.1 with a time limit on every step of a request, so that no client holds a connection by being slow (slowloris).
 
 uvicorn bounds only how long an idle connection is kept. Here a request's head, its body and the reading of its answer each have their time;
 the limits are on the whole step, not on a pause in it: a byte a second does not buy more.

@@ -1,7 +1,7 @@
 """A request's Host and size → whether it is answered at all. In front of everything that is served.
 
-A page of somebody else's site can have its own name point to our address (DNS rebinding) and then read what we serve, as its own; the name
-it uses stands in the Host header. So only names that are ours are answered. An address is no name: nobody can point it elsewhere.
+A page of another site can have its own name point to our address (DNS rebinding) and then read what we serve, as its own; the name
+it uses stands in the Host header. So only names that are ours are answered. An address is not a name: it cannot be pointed elsewhere.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Every setting there is.
 
 in → flags, environment (``PROTONOVA_…``), ``protonova.toml``
-out → one frozen `settings.model.Settings`, or one line that says which setting is wrong
+out → one frozen `settings.model.Settings`, or one line with the setting that is wrong
 """

@@ -48,7 +48,7 @@ class BrokerSettings(BaseModel):
             raise ValueError("kafka_ssl_certfile and kafka_ssl_keyfile: give both or neither")
         for name, value in self:
             if name.startswith("kafka_") and isinstance(value, Path) and not value.is_file():
-                raise ValueError(f"{name}: there is no file {value}")
+                raise ValueError(f"{name}: the file {value} is missing")
         return self
 
     def sasl_password(self) -> str | None:

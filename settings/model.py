@@ -29,7 +29,7 @@ PAGE = "docs/settings.md"
 NOT_OURS = frozenset({"PROTONOVA_ALLOW_NO_REAL"})
 """Variables of the same prefix that belong to CI."""
 TESTS = "PROTONOVA_TEST_"
-"""Prefix of variables by which tests speak to processes that they start."""
+"""Prefix of variables by which tests instruct processes that they start."""
 SECTIONS: tuple[type[BaseModel], ...] = (
     BrokerSettings,
     StorageSettings,
@@ -107,7 +107,7 @@ def _refuse_unknown(environment: Iterable[str], fields: Iterable[str]) -> None:
     """Refuse a variable with our prefix that is not a setting: it would silently change nothing."""
     names = {PREFIX + name.upper() for name in fields}
     upper = {variable.upper(): variable for variable in environment if variable.upper().startswith(PREFIX)}
-    # Kubernetes tells a container about the services beside it by <SERVICE>_SERVICE_HOST, <SERVICE>_PORT, <SERVICE>_PORT_80_TCP …
+    # Kubernetes names the services beside a container in <SERVICE>_SERVICE_HOST, <SERVICE>_PORT, <SERVICE>_PORT_80_TCP …
     services = [name.removesuffix("_SERVICE_HOST") for name in upper if name.endswith("_SERVICE_HOST")]
     for name, variable in sorted(upper.items()):
         linked = any(name.startswith((f"{service}_SERVICE_", f"{service}_PORT")) for service in services)

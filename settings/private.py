@@ -9,7 +9,7 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder of ours that nobody else can enter, and return it.
+    """Make a folder of ours that no other user can enter, and return it.
 
     Folders above it are made likewise where they are missing, and left as they are where they are not: they may be anybody's.
     """
@@ -22,7 +22,7 @@ def private_folder(path: Path) -> Path:
 
 
 def private_file(path: Path, *, append: bool = False) -> int:
-    """Open a file of ours for writing that nobody else can read; its descriptor."""
+    """Open a file of ours for writing that no other user can read; its descriptor."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else os.O_TRUNC), FILE_MODE)
     if os.fstat(descriptor).st_mode & 0o077:
         os.fchmod(descriptor, FILE_MODE)

@@ -1,4 +1,4 @@
-"""Messages of our own topics → records, and a count of those that are none: kept out, said once a minute, and nobody stops for them."""
+"""Messages of our own topics → records, and a count of those that are none: kept out, reported once a minute, and no reader stops."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class BadRecords:
         """By topic and error class."""
         self._log, self._clock = log, clock
         self._logged_at = -EVERY
-        self._unsaid = 0
+        self._unreported = 0
         self._latest = ""
 
     def read(self, message: ConsumerRecord, *kinds: type[_Kind]) -> _Kind | None:
@@ -55,16 +55,16 @@ class BadRecords:
     def count(self, message: ConsumerRecord, bad: BadRecord) -> None:
         """Count a bad record."""
         self.counts[message.topic, bad.error_class] += 1
-        self._unsaid += 1
+        self._unreported += 1
         self._latest = f"{message.topic}[{message.partition}]@{message.offset}: {bad.reason}"
         self.report()
 
     def report(self) -> None:
-        """Say how many there were since the last line, where a minute has passed; call it now and then."""
-        if self._unsaid and self._clock() - self._logged_at >= EVERY:
-            plural = "record that is none" if self._unsaid == 1 else "records that are none"
-            self._log(f"{self._unsaid} {plural} of ours passed over, the latest {self._latest}")
-            self._logged_at, self._unsaid = self._clock(), 0
+        """Report how many there were since the last line, where a minute has passed; call it now and then."""
+        if self._unreported and self._clock() - self._logged_at >= EVERY:
+            plural = "record that is none" if self._unreported == 1 else "records that are none"
+            self._log(f"{self._unreported} {plural} of ours passed over, the latest {self._latest}")
+            self._logged_at, self._unreported = self._clock(), 0
 
     @property
     def total(self) -> int:

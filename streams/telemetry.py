@@ -22,7 +22,7 @@ FIRST_MS = 0.5
 PLANE = 15.0
 """Galactic latitude below which a detection counts to the plane [deg]."""
 QUIET_S = 5.0
-"""A worker that has nothing to do says so this often [s]."""
+"""A worker that has nothing to do reports this often [s]."""
 
 
 def latency_bin(milliseconds: float) -> int:
@@ -32,7 +32,7 @@ def latency_bin(milliseconds: float) -> int:
     return min(LAST_BIN, math.ceil(math.log(milliseconds / FIRST_MS) / math.log(GROWTH)))
 
 
-class Tally:
+class TelemetryCounts:
     """Counts between two summaries, each state's apart: a window over a swap gives two of them.
 
     Parameters
@@ -62,7 +62,7 @@ class Tally:
             if now - self._since < QUIET_S:
                 return [], []
             self.of(self._states.current)
-        current = self._states.current.scoring_id  # comes last, for whoever shows the latest
+        current = self._states.current.scoring_id  # comes last, for readers that show the latest
         windows = [window for _, window in sorted(self._open.items(), key=lambda item: item[0] == current)]
         self._open, self._since = {}, now
         for window in windows:
@@ -135,7 +135,7 @@ def _score_summary(worker: str, stratum: tuple[str, str, str], detections: list[
 
 
 def _histogram(positions: Iterable[float], bins: int = BINS) -> list[int]:
-    """Counts by whole position; the first and the last bin are open, what is no number counts as the first."""
+    """Counts by whole position; the first and the last bin are open, what is not a number counts as the first."""
     counts = [0] * bins
     for x in positions:
         counts[min(bins - 1, max(0, int(x))) if x == x else 0] += 1

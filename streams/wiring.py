@@ -1,6 +1,6 @@
 """Settings and a scorer → the Faust application of a worker. The one composition root.
 
-alerts.* ──► Batcher (ingest) ──► Detector (detect) ──► Deliverer (deliver) ──► acknowledgement, Tally (telemetry)
+alerts.* ──► Batcher (ingest) ──► Detector (detect) ──► Deliverer (deliver) ──► acknowledgement, TelemetryCounts (telemetry)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from streams.kafka.liveness import Liveness
 from streams.kafka.producer import Deliverer, producer_options
 from streams.kafka.transport import App, packets
 from streams.scorer import Scorer, StateHolder
-from streams.telemetry import Tally
+from streams.telemetry import TelemetryCounts
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -71,13 +71,13 @@ class Flow:
     worker : str
         Name of this worker.
     on_fatal : callable
-        Told the exit status and why, when the process has to end.
+        Called with the exit status and why, when the process has to end.
     """
 
     def __init__(self, settings: Settings, scorer: Scorer, worker: str, on_fatal: Callable[[int, str], None]) -> None:
         self._settings, self._on_fatal = settings, on_fatal
         self.states = StateHolder(scorer)
-        self.tally = Tally(worker, self.states, time.time())
+        self.counts = TelemetryCounts(worker, self.states, time.time())
         self._swapping = asyncio.Lock()
         # One thread: batches are scored in their order, and the network's own threads are its engine's affair.
         self._executor = ThreadPoolExecutor(1, "score")
@@ -148,7 +148,7 @@ class Flow:
         return self._detector.waiting
 
     async def drain(self) -> None:
-        """Finish what was taken; what waits for somebody else is left, and comes again."""
+        """Finish what was taken; what waits for another is left, and comes again."""
         self._detector.leave()
         if self._batcher is not None:
             await self._batcher.drain()
@@ -172,8 +172,8 @@ class Flow:
         now_ms = time.time() * 1000
         metrics.BATCH.observe(len(packets))
         metrics.COMPUTE.observe(scored.compute_s)
-        tally = self.tally.of(scored.scorer)
-        tally.batch(sum(p.value.records if isinstance(p.value, Unreadable) else 1 for p in packets), scored.compute_s)
+        counts = self.counts.of(scored.scorer)
+        counts.batch(sum(p.value.records if isinstance(p.value, Unreadable) else 1 for p in packets), scored.compute_s)
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             packet.event.ack()
             survey = packet.topic.rpartition(".")[2]
@@ -182,7 +182,7 @@ class Flow:
             if isinstance(packet.value, Unreadable):
                 count = packet.value.records
                 self._alarm(packet, packet.value, scored.scorer.scoring_id)
-            tally.packet(survey, outcome.result, latency_ms, count=count)
+            counts.packet(survey, outcome.result, latency_ms, count=count)
             metrics.LATENCY.observe(latency_ms / 1000)
             if isinstance(outcome.result, Rejected):
                 metrics.PACKETS.labels(survey, "rejected").inc(count)
@@ -194,7 +194,7 @@ class Flow:
                 metrics.NOVELTY.observe(outcome.result.novelty)
 
     def _alarm(self, packet: Incoming, found: Unreadable, scoring_id: str) -> None:
-        """Have somebody look: a disk, a wire or a producer damages what is read. Once a minute of each partition and kind."""
+        """Ask for attention: a disk, a wire or a producer damages what is read. Once a minute of each partition and kind."""
         key, now_ms = f"{found.error_class}:{packet.topic}/{packet.partition}", int(time.time() * 1000)
         if now_ms - self._alarmed.get(key, 0) < ALARM_EVERY_MS:
             return
@@ -223,7 +223,7 @@ def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callab
     slot : int
         Number of this worker on this machine: a restarted worker of the same slot takes its partitions back at once.
     on_fatal : callable, optional
-        Told the exit status and why, when the process has to end.
+        Called with the exit status and why, when the process has to end.
 
     Returns
     -------
@@ -249,7 +249,7 @@ def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callab
         key_serializer="raw",
         value_serializer="raw",
         broker_client_id=name,
-        # A static member: its restart is no rebalance, and after a kill its place is free after ten seconds and not after sixty.
+        # A static member: its restart is not a rebalance, and after a kill its place is free after ten seconds and not after sixty.
         consumer_group_instance_id=name,
         broker_session_timeout=10.0,
         broker_heartbeat_interval=HEARTBEAT_S,
@@ -277,9 +277,9 @@ def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callab
 
 
 async def publish_telemetry(flow: Flow) -> None:
-    """Send the tally of the last second, if there is something to say."""
+    """Send the counts of the last second, if there is something to say."""
     if flow.producer is not None:
-        summaries, scores = flow.tally.take(time.time())
+        summaries, scores = flow.counts.take(time.time())
         for summary in summaries:
             await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=codec.encode(summary))
         for stratum in scores:

@@ -1,4 +1,4 @@
-"""A worker process: settings, model, application; it runs until it is told to end or has to.
+"""A worker process: settings, model, application; it runs until it is asked to end or has to.
 
 python -m streams.worker --slot 0
 """
@@ -97,7 +97,7 @@ def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], 
     Returns
     -------
     int
-        Exit status 0: it was told to end. Where it has to end it leaves the process at once, with `streams.wiring.ENGINE_FAILED` or
+        Exit status 0: it was asked to end. Where it has to end it leaves the process at once, with `streams.wiring.ENGINE_FAILED` or
         `streams.wiring.FLOW_FAILED`.
     """
     import prometheus_client
@@ -145,7 +145,7 @@ async def _live(settings: Settings, scorer: Scorer, slot: int, metrics_port: int
             ended.set_result(status)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end, 0, "told to")
+        loop.add_signal_handler(number, end, 0, "asked to")
     app, flow = make_app(settings, scorer, slot, end)
     late = loop.call_later(STARTED_WITHIN, end, FLOW_FAILED, f"it had no place in the group after {STARTED_WITHIN:.0f} s")
     tasks = [asyncio.create_task(_start(app, end)), asyncio.create_task(_say_ready(settings, app, slot, metrics_port, late))]
@@ -195,7 +195,7 @@ async def _finish(app: faust.App, flow: Flow) -> None:
     """Leave in order, but do not hang: what is not finished in time comes again."""
     from streams.wiring import publish_telemetry
 
-    # Faust's shutdown may wait for ever for packets nobody will acknowledge; a thread watches over it to the process's end.
+    # Faust's shutdown may wait for ever for packets that will not be acknowledged; a thread watches over it to the process's end.
     watchdog = threading.Timer(2 * DRAIN_WITHIN, os._exit, (0,))
     watchdog.daemon = True
     watchdog.start()
@@ -203,7 +203,7 @@ async def _finish(app: faust.App, flow: Flow) -> None:
         async with asyncio.timeout(DRAIN_WITHIN):
             await flow.drain()
             await app.consumer.commit()
-            await publish_telemetry(flow)  # doubles are counted nowhere else
+            await publish_telemetry(flow)  # duplicates are counted nowhere else
     except Exception as error:
         log.warning("not everything was finished", why=repr(error))
     await flow.stop()

@@ -69,7 +69,7 @@ def sky() -> None:
     """What draws the demo's night."""
     from data.simulate.night import night
 
-    for _ in night(1, 2, doubles=0, broken=0):
+    for _ in night(1, 2, duplicates=0, broken=0):
         pass
 
 

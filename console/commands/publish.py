@@ -1,7 +1,7 @@
 """Files, folders, archives, stdin → packets in the alert topics, at a pace.
 
-Packets are recognised by their content and go to their survey's topic; what is no packet is listed as skipped, by reason. A container of
-a survey we do not know is published all the same, to ``alerts.ztf`` unless told otherwise: there it ends as a counted rejection, and
+Packets are recognised by their content and go to their survey's topic; what is not a packet is listed as skipped, by reason. A container of
+a survey we do not know is published all the same, to ``alerts.ztf`` unless --topic names another: there it ends as a counted rejection, and
 nothing vanishes.
 """
 
@@ -60,7 +60,7 @@ def _positive(flag: str, text: str | None, unit: str) -> float | None:
         return None
     match = re.fullmatch(rf"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*(?:{unit})?\s*", text)
     if match is None or not 0 < float(match[1]) < 1e9:
-        raise usage(f"{flag} {text!r} is no number above 0: write {flag} {'200/s' if flag == '--rate' else '10x'}")
+        raise usage(f"{flag} {text!r} is not a number above 0: write {flag} {'200/s' if flag == '--rate' else '10x'}")
     return float(match[1])
 
 
@@ -79,7 +79,7 @@ class Sent:
     seconds: float = 0.0
 
     def skip(self, item: Skipped) -> None:
-        """Count something that is no packet."""
+        """Count something that is not a packet."""
         self.skipped[item.kind] += 1
         self.examples.setdefault(item.kind, f"{item.origin}: {item.reason}")
 

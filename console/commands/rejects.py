@@ -116,7 +116,7 @@ def show(settings: Settings, wanted: str) -> int:
 
     packet = asyncio.run(find())
     if packet is None:
-        raise UserError(f"there is no rejected packet {one_line(wanted, 60)}: `protonova rejects ls` lists them by id")
+        raise UserError(f"no rejected packet has the id {one_line(wanted, 60)}: `protonova rejects ls` lists them by id")
     facts = _row(packet, set()) | {"what_to_do": ERROR_CLASSES.get(packet.error_class, ""), "packet": bounded_view(packet.value)}
     del facts["redriven"]
     print(printable_json(json.dumps(facts, indent=2, ensure_ascii=False).encode()).decode())

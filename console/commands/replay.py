@@ -75,7 +75,7 @@ SCHEMA = pa.schema(_FIELDS)
 
 
 @dataclass(slots=True)
-class Tally:
+class ReplayCounts:
     """What became of the packets."""
 
     packets: int = 0
@@ -96,7 +96,7 @@ class Tally:
 
 
 def row(origin: str, outcome: Detection | Rejected | None) -> dict[str, Any]:
-    """One row of the file; None is a double."""
+    """One row of the file; None is a duplicate."""
     if outcome is None:
         return {"origin": origin, "kind": "duplicate"}
     if isinstance(outcome, Rejected):
@@ -161,12 +161,12 @@ def outcomes(
     batch_size : int
         Packets a batch.
     remembered : int
-        How many packets are remembered to tell doubles.
+        How many packets are remembered to find duplicates.
 
     Yields
     ------
     (list of str, list)
-        Origins and what became of them; None is a double.
+        Origins and what became of them; None is a duplicate.
     """
     from streams.agents.detector import Detector, Duplicates, Incoming
     from streams.scorer import StateHolder
@@ -235,7 +235,7 @@ class Judge:
             self.unlabelled += 1
             self.example = self.example or f"candid {detection.candid}, objectId {detection.object_id}"
             return
-        slug = slug_of(label) or slug_of(label.partition("/")[0])  # catalogues write LPV/AGB where they cannot tell
+        slug = slug_of(label) or slug_of(label.partition("/")[0])  # catalogues write LPV/AGB where they cannot distinguish
         if slug is None:
             self.unmapped[label] += 1
         else:
@@ -270,7 +270,7 @@ class Judge:
             console.print(f"{self.unmapped.total():,} alerts have a label outside our classes, such as {some}", soft_wrap=True)
 
 
-def sources(settings: Settings, archives: Sequence[str], tally: Tally) -> Iterator[Named]:
+def sources(settings: Settings, archives: Sequence[str], counts: ReplayCounts) -> Iterator[Named]:
     """Packets of archives and of ranges of topics, in order; what is none is said and counted."""
     from console.broker import with_broker
     from console.inputs import topic_range
@@ -282,7 +282,7 @@ def sources(settings: Settings, archives: Sequence[str], tally: Tally) -> Iterat
             continue
         for item in packets_of([archive]):
             if isinstance(item, Skipped):
-                tally.skipped[item.kind] += 1
+                counts.skipped[item.kind] += 1
                 say(f"skipped {item.origin}: {item.reason}")
             else:
                 yield item.origin, item.packet
@@ -300,7 +300,7 @@ def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_fil
         raise UserError(f"{out} is a folder: name a parquet file to write", 2)
     configure_logging("warning")
     scorer = published(settings)
-    tally, judge = Tally(), Judge(labels)
+    counts, judge = ReplayCounts(), Judge(labels)
     writer = Writer(out)
     started = time.perf_counter()
     collector = gc.get_threshold()
@@ -308,16 +308,16 @@ def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_fil
     gc.set_threshold(COLLECT_AFTER)
     try:
         with progress("replay", unit="packets") as bar:
-            for origins, results in outcomes(sources(settings, archives, tally), scorer, settings.batch_size, settings.remembered):
+            for origins, results in outcomes(sources(settings, archives, counts), scorer, settings.batch_size, settings.remembered):
                 writer.add(map(row, origins, results))
                 for outcome in results:
-                    tally.packets += 1
+                    counts.packets += 1
                     if outcome is None:
-                        tally.duplicates += 1
+                        counts.duplicates += 1
                     elif isinstance(outcome, Rejected):
-                        tally.rejected[outcome.error_class] += 1
+                        counts.rejected[outcome.error_class] += 1
                     else:
-                        tally.detections += 1
+                        counts.detections += 1
                         if labels:
                             judge.add(outcome)
                 bar.advance(len(results))
@@ -330,24 +330,24 @@ def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_fil
         gc.unfreeze()
     seconds = time.perf_counter() - started
     console = reports.output()
-    rejected = sum(tally.rejected.values())
-    per_second = tally.packets / seconds
+    rejected = sum(counts.rejected.values())
+    per_second = counts.packets / seconds
     console.print(
-        f"{tally.packets:,} packets = {tally.detections:,} detections + {rejected:,} rejected + {tally.duplicates:,} duplicates"
+        f"{counts.packets:,} packets = {counts.detections:,} detections + {rejected:,} rejected + {counts.duplicates:,} duplicates"
         f" in {seconds:.1f} s ({per_second:,.0f}/s), scoring id {scorer.scoring_id}, {scorer.engine} → {out}",
         soft_wrap=True,
     )
-    if tally.rejected:
-        reports.show(console, "Rejected by reason", reports.count_table(tally.rejected))
-    if tally.skipped:
-        reports.show(console, "Skipped: no packets", reports.count_table(tally.skipped, "kind", "things"))
+    if counts.rejected:
+        reports.show(console, "Rejected by reason", reports.count_table(counts.rejected))
+    if counts.skipped:
+        reports.show(console, "Skipped: no packets", reports.count_table(counts.skipped, "kind", "things"))
     if labels:
         judge.show(console, "Against the labels")
     reports.write(
         report,
         {
             "command": "replay",
-            **tally.figures(),
+            **counts.figures(),
             "seconds": seconds,
             "packets_per_second": per_second,
             "scoring_id": scorer.scoring_id,
@@ -357,4 +357,4 @@ def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_fil
             **({"labels": judge.figures()} if labels else {}),
         },
     )
-    return 0 if tally.packets else 1
+    return 0 if counts.packets else 1

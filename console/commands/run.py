@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 READY_WITHIN = 180.0
 """How long workers may take until they are ready [s]: numba compiles and an engine builds on the very first run, on a busy machine too."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Before an ended child is started again [s]; doubled each time in a row that it ends before it was ready."""
+"""Before an ended child is started again [s]; twice as long each time in a row that it ends before it was ready."""
 STEADY = 10.0
 """A child that writes no ready file counts as ready after so long [s]."""
 LOOK_AT_DISK = 30.0
-"""How often the free space is looked at, and said again while it is low [s]."""
+"""How often the free space is looked at, and reported while it is low [s]."""
 ENGINE_FAILED = 70
 HALTED = 65
 WRONG_SETTINGS = 2
@@ -51,7 +51,7 @@ WRONG_SETTINGS = 2
 
 @dataclass(slots=True)
 class Place:
-    """A child's place, whoever sits in it."""
+    """A child's place, whichever process has it."""
 
     name: str
     command: list[str]
@@ -72,8 +72,8 @@ class Supervisor:
     settings : Settings
     fresh : bool
         Throw away what an earlier run left of Kafka's data.
-    tell : callable
-        Told one line about everything that happens.
+    report : callable
+        Called with one line about everything that happens.
 
     Attributes
     ----------
@@ -83,10 +83,10 @@ class Supervisor:
         Why it gave up; empty: it has not.
     """
 
-    def __init__(self, settings: Settings, fresh: bool = False, tell: Callable[[str], None] = say) -> None:
+    def __init__(self, settings: Settings, fresh: bool = False, report: Callable[[str], None] = say) -> None:
         self.settings = settings
         self.failed = ""
-        self._fresh, self._tell = fresh, tell
+        self._fresh, self._report = fresh, report
         self._kafka: LocalKafka | None = None
         self._places: list[Place] = []
         self._ending = threading.Event()
@@ -148,7 +148,7 @@ class Supervisor:
 
     @property
     def status_page(self) -> str | None:
-        """Address of the status page, once it says it."""
+        """Address of the status page, once it is written."""
         place = next((p for p in self._places if p.name == "status page"), None)
         found = re.findall(r"^status page: (\S+)", place.log.read_text(errors="replace"), re.M) if place and place.log.exists() else []
         return found[-1] if found else None
@@ -159,7 +159,7 @@ class Supervisor:
         from registry.bundle import load
         from streams.kafka.topics import declare
 
-        classes = load(self.settings.bundle).classes  # before anything is started: a damaged bundle is told at once
+        classes = load(self.settings.bundle).classes  # before anything is started: a damaged bundle is reported at once
         check_room(self.settings.state)
         run = self.settings.state / "run"
         self._guard = claim(run, self.settings.state)  # two on one folder would have workers of the same names, which throw each other out
@@ -170,7 +170,7 @@ class Supervisor:
             self.settings = self.settings.model_copy(update={"kafka": self._kafka.bootstrap, **ONE_NODE})
         for line in asyncio.run(declare(self.settings, classes)):
             if not line.startswith("made "):
-                self._tell(line)
+                self._report(line)
         python, logs = [sys.executable, "-m"], self.settings.state / "logs"
         for slot in range(self.settings.workers):
             self._places.append(Place(f"worker {slot}", [*python, "streams.worker", "--slot", str(slot)], logs / f"worker-{slot}.log"))
@@ -210,11 +210,11 @@ class Supervisor:
                 if time.monotonic() - looked > LOOK_AT_DISK:
                     looked = time.monotonic()
                     if (warning := low(self.settings.state)) is not None:
-                        self._tell(warning)
+                        self._report(warning)
                 if self._kafka is not None and (status := self._kafka.poll()) is not None:
-                    self._tell(f"Kafka ended with status {status}; it is started again on its data")
+                    self._report(f"Kafka ended with status {status}; it is started again on its data")
                     self._kafka.restart()
-                    self._tell("Kafka answers again")
+                    self._report("Kafka answers again")
                 for place in self._places:
                     self._look_after(place)
         except UserError as error:
@@ -237,18 +237,18 @@ class Supervisor:
         slot = place.name.removeprefix("worker ")
         was_ready = ready_pid(self.settings.state, int(slot)) == place.child.pid if slot.isdecimal() else now - place.started > STEADY
         place.child = None
-        said = last_words(place.log)
+        line = last_line_of(place.log)
         place.early = 0 if was_ready else place.early + 1
         place.engine_failures = place.engine_failures + 1 if status == ENGINE_FAILED else 0
         if place.engine_failures >= self.settings.max_engine_failures:
-            raise UserError(f"the engine failed {place.engine_failures} times in a row ({said}): try --engine onnxruntime; {place.log}")
+            raise UserError(f"the engine failed {place.engine_failures} times in a row ({line}): try --engine onnxruntime; {place.log}")
         if status == HALTED:
             raise UserError(f"{place.name}: {last_reason(place.log)}")
         if status == WRONG_SETTINGS:
-            raise UserError(f"{place.name}: {said.removeprefix('protonova: ')}")
+            raise UserError(f"{place.name}: {line.removeprefix('protonova: ')}")
         pause = pause_before(status, place.early)
         place.due = now + pause
-        self._tell(f"{place.name} ended with status {status} ({said}); it is started again in {pause:.1f} s, its log is {place.log}")
+        self._report(f"{place.name} ended with status {status} ({line}); it is started again in {pause:.1f} s, its log is {place.log}")
 
     def _give_up(self, why: str) -> None:
         self.failed = why
@@ -256,12 +256,12 @@ class Supervisor:
 
 
 def ready_pid(state: Path, slot: int) -> int | None:
-    """The process that said last that it had taken a worker's place; None: none has."""
+    """The process that was the last to take a worker's place; None: none has."""
     try:
-        said = orjson.loads((state / "run" / f"worker-{slot}.json").read_bytes())
+        line = orjson.loads((state / "run" / f"worker-{slot}.json").read_bytes())
     except (OSError, ValueError):
         return None
-    return said.get("pid") if isinstance(said, dict) else None
+    return line.get("pid") if isinstance(line, dict) else None
 
 
 def pause_before(status: int, early: int) -> float:
@@ -270,7 +270,7 @@ def pause_before(status: int, early: int) -> float:
     Parameters
     ----------
     status : int
-        Its exit status; 0: it was told to end, by somebody else than us.
+        Its exit status; 0: it was asked to end, and not by us.
     early : int
         How often in a row it ended before it was ready, this time included.
     """
@@ -279,13 +279,13 @@ def pause_before(status: int, early: int) -> float:
     return FIRST_PAUSE if status else 0.0
 
 
-def last_words(log: Path) -> str:
-    """The last line of a log that is no part of a traceback's frames."""
+def last_line_of(log: Path) -> str:
+    """The last line of a log outside a traceback's frames."""
     try:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip() and not line.startswith((" ", "Traceback"))]
     except OSError:
         lines = []
-    return one_line(lines[-1], 200) if lines else "it said nothing"
+    return one_line(lines[-1], 200) if lines else "its log is empty"
 
 
 def last_reason(log: Path) -> str:
@@ -294,11 +294,11 @@ def last_reason(log: Path) -> str:
         found = re.findall(r'^\S+ error .*? why="((?:[^"\\]|\\.)*)"', log.read_text(errors="replace"), re.M)
     except OSError:
         found = []
-    return one_line(found[-1]) if found else last_words(log)
+    return one_line(found[-1]) if found else last_line_of(log)
 
 
 def kcat_line(supervisor: Supervisor, patience: float = 5.0) -> str:
-    """A whole command line that reads the detections, once the page that serves their schema says its address."""
+    """A whole command line that reads the detections, once the page that serves their schema has its address."""
     deadline = time.monotonic() + patience
     while supervisor.status_page is None and time.monotonic() < deadline and not supervisor.wait(0.05):
         pass
@@ -327,10 +327,10 @@ def fetching() -> Iterator[Callable[[str, int, int], None]]:
 def run(settings: Settings, fresh: bool = False) -> int:
     """The command: run until Ctrl-C or SIGTERM; the exit status."""
     supervisor = Supervisor(settings, fresh)
-    told = threading.Event()
+    asked_to_end = threading.Event()
 
     def end(number: int, frame: object) -> None:
-        told.set()
+        asked_to_end.set()
         supervisor.end()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -339,10 +339,10 @@ def run(settings: Settings, fresh: bool = False) -> int:
         try:
             supervisor.start()
         except UserError:
-            if told.is_set():
+            if asked_to_end.is_set():
                 return 0
             raise
-        if not told.is_set():
+        if not asked_to_end.is_set():
             workers = f"{settings.workers} worker{'s' if settings.workers != 1 else ''}"
             where = f"Kafka {supervisor.settings.kafka}, status page {supervisor.status_page or 'starting'}, state {settings.state}"
             say(f"ready after {time.monotonic() - began:.1f} s: {workers}, {where}; Ctrl-C ends it")

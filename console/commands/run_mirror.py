@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings) -> int:
-    """Mirror until it is told to end; returns the exit status.
+    """Mirror until it is asked to end; returns the exit status.
 
     Raises
     ------

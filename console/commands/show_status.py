@@ -29,7 +29,7 @@ LEFT = ("class", "object", "statistic", "stratum", "reason", "topic")
 
 
 def ask(settings: Settings) -> dict[str, Any] | None:
-    """What a page on the configured port says; None: none is there for this broker."""
+    """What a page on the configured port reports; None: none is there for this broker."""
     if settings.status_port == 0:
         return None
     host = f"[{settings.status_host}]" if ":" in settings.status_host else settings.status_host

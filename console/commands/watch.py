@@ -1,4 +1,4 @@
-"""The detections' topic → a live table, or JSON lines. A subscriber without a group: it disturbs nobody and keeps no offsets.
+"""The detections' topic → a live table, or JSON lines. A subscriber without a group: it disturbs no other and keeps no offsets.
 
 Values in Confluent framing and object containers are both understood.
 """
@@ -43,7 +43,7 @@ async def topic_of(settings: Settings, klass: str | None) -> str:
     Raises
     ------
     UserError
-        The broker has no topics of ours, or there is no such class.
+        The broker has no topics of ours, or the class is unknown.
     """
     async with admin_client(settings) as admin:
         there = await admin.list_topics()
@@ -185,7 +185,7 @@ async def _watch(settings: Settings, klass: str | None, *, json: bool, from_begi
 
 
 def _line(at: float, d: Detection) -> str:
-    """One detection where standard output is no terminal."""
+    """One detection where standard output is not a terminal."""
     fields: tuple[Any, ...] = (
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
         one_line(d.object_id, 40),

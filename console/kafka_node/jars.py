@@ -60,12 +60,12 @@ def fetch(cache: Path, progress: Progress, lock: Path = LOCK) -> list[Path]:
     cache : Path
         Laid out as a Maven repository.
     progress : callable
-        Told about each jar that had to be fetched.
+        Called for each jar that had to be fetched.
 
     Raises
     ------
     UserError
-        One cannot be fetched, or is not what the lock file says.
+        One cannot be fetched, or is not what the lock file names.
     """
     jars = locked(lock)
     cache.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from console.child import Child, end_stray
 from console.claim import claim
 from console.failures import full_disk
 from console.kafka_node.jars import Progress, cache_folder, fetch
-from console.room import says_full
+from console.room import reports_full
 from errors import UserError, one_line
 
 HOST = "127.0.0.1"
@@ -73,7 +73,7 @@ class KafkaError(UserError):
 
 
 def silent(message: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 class LocalKafka:
@@ -114,7 +114,7 @@ class LocalKafka:
         fresh : bool
             Throw away what an earlier run left there.
         progress : callable
-            Told how far the first fetch of the jars is.
+            Called with how far the first fetch of the jars is.
 
         Raises
         ------
@@ -186,14 +186,14 @@ class LocalKafka:
                 [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(server)], capture_output=True, text=True, check=False
             )
             if made.returncode:
-                if says_full(made.stderr + made.stdout):
+                if reports_full(made.stderr + made.stdout):
                     raise KafkaError(full_disk(self._folder.parent))
                 raise KafkaError(f"Kafka cannot prepare {data}: {last_line(made.stderr or made.stdout)}")
         self._command = [*java, "kafka.Kafka", str(server)]
 
     def _launch(self) -> None:
         log = self._folder / "kafka.log"
-        before = log.stat().st_size if log.exists() else 0  # what earlier runs said is not this one's
+        before = log.stat().st_size if log.exists() else 0  # what earlier runs wrote is not this one's
         try:
             self._child = Child(self._command, log)
         except OSError as error:
@@ -204,10 +204,10 @@ class LocalKafka:
         while not answers(self.bootstrap):
             status = self._child.poll()
             if status is not None:
-                said = _tail(log, before)
-                if says_full(said):
+                written = _tail(log, before)
+                if reports_full(written):
                     raise KafkaError(full_disk(self._folder.parent))
-                raise KafkaError(f"Kafka ended with status {status} ({last_line(said)}); its log is {log}")
+                raise KafkaError(f"Kafka ended with status {status} ({last_line(written)}); its log is {log}")
             if time.monotonic() > deadline:
                 raise KafkaError(f"Kafka did not answer within {READY_WITHIN:.0f} s; its log is {log}")
             time.sleep(0.05)
@@ -259,9 +259,9 @@ def free_port(wanted: int = 0, *taken: int) -> int:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something."""
+    """The last line with text."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("\tat ", "    at "))]
-    return one_line(lines[-1], 200) if lines else "it said nothing"
+    return one_line(lines[-1], 200) if lines else "its log is empty"
 
 
 def _tail(path: Path, start: int = 0, size: int = 16_384) -> str:

@@ -24,7 +24,7 @@ from schemas.avro.splitter import MAX_CONTAINER, count, split
 from schemas.avro.wire import MAX_PACKET, PacketError, sniff
 
 _HEAD = 600
-"""Bytes that tell what a file is: tar's mark lies at 257."""
+"""Bytes that show what a file is: tar's mark lies at 257."""
 MAX_LAYERS = 4
 """Archives and compressions one in another: a zip of a tar.gz of .avro.gz has four."""
 _MAX_TABLE = MAX_CONTAINER
@@ -146,7 +146,7 @@ def _several(origin: str, file: IO[bytes]) -> Iterator[Item]:
 
 
 def _compressed(origin: str, kind: str, file: IO[bytes], layers: int) -> Iterator[Item]:
-    """What is in a compressed file. A thing in it that is not a packet is told as the compressed file that it is."""
+    """What is in a compressed file. A thing in it that is not a packet is reported as the compressed file that it is."""
     inner = origin
     for suffix in (".gz", ".bz2", ".xz", ".zst", ".lz4"):
         inner = inner.removesuffix(suffix)

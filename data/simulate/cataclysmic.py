@@ -14,7 +14,7 @@ KINDS: dict[str, float] = {"SUUMa": 0.3, "SSCyg": 0.18, "NL": 0.27, "WZSge": 0.1
 
 
 def cv(d: Draw) -> Source:
-    """One of `KINDS`, in the proportions of alerts and not of space (the types: Warner 1995); each tells its own sources below."""
+    """One of `KINDS`, in the proportions of alerts and not of space (the types: Warner 1995); each names its own sources below."""
     kind = d.pick(KINDS)
     if kind in ("SUUMa", "SSCyg"):
         return _dwarf_nova(d, kind)

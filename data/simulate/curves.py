@@ -4,7 +4,7 @@ kinds and a seed in → columns of labelled light curves out
 
 The sources are those of the alerts (`classes.draw_kind`); only who looks differs: ZTF, Rubin, ATLAS, Pan-STARRS, single telescopes with
 Johnson filters, all for a few weeks to over a year, from before the event or from long after its peak, well or badly. What a class could
-be told by besides its light (how many points, which bands, how good) is drawn without regard to the class. Cadences, filter sets and
+be known by besides its light (how many points, which bands, how good) is drawn without regard to the class. Cadences, filter sets and
 errors follow the recipe of a pathfinder that was tried on real curves; its ranges are those of the Open Astronomy Catalogues.
 """
 
@@ -77,7 +77,7 @@ TARGETS = len(GRID_BANDS) * len(GRID_DAYS) + 2
 
 
 class Seen(NamedTuple):
-    """One source as somebody saw it; arrays (p,) in time order."""
+    """One source as it was observed; arrays (p,) in time order."""
 
     time: F64  # [d] on the source's clock
     wavelength: F64  # [Å]
@@ -130,7 +130,7 @@ def stream(wanted: Sequence[str], each: int, seed: int, population: PopulationNa
 
 
 def one(kind: str, seed: int, index: int, population: PopulationName = "train") -> tuple[Seen, Source | None] | None:
-    """Curve `index` of a seed; None if nobody saw enough of it. The source is None for a star of `photometry`."""
+    """Curve `index` of a seed; None if not enough of it was observed. The source is None for a star of `photometry`."""
     rng = generator(population, seed, index, 9)
     for _ in range(TRIES):
         if kind in STARS and rng.random() < 0.75:
@@ -185,7 +185,7 @@ def target(source: Source) -> F64:
 
 
 def _visits(source: Source, rng: np.random.Generator) -> tuple[F64, F64] | None:
-    """When somebody looked, and through which filter."""
+    """When it was observed, and through which filter."""
     bands = _bands(rng)
     fast = source.kind in FAST
     duration = float(np.exp(rng.uniform(np.log(2.0), np.log(60.0)) if fast else rng.uniform(np.log(25.0), np.log(500.0))))

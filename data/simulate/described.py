@@ -314,10 +314,10 @@ def parse(text: str, where: str = "the description") -> Description:
         raise DescriptionError(f"{where}:{at} {error.problem or 'no YAML'}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise DescriptionError(
-            f"{where} is no YAML that can be read: {(str(error).splitlines() or ['nested too deep'])[0][:120]}"
+            f"{where} is not YAML that can be read: {(str(error).splitlines() or ['nested too deep'])[0][:120]}"
         ) from None
     if not isinstance(found, dict):
-        raise DescriptionError(f"{where} is no description: it must be lines of field: value (docs/descriptions.md)")
+        raise DescriptionError(f"{where} is not a description: it must be lines of field: value (docs/descriptions.md)")
     try:
         return Description.model_validate(found)
     except pydantic.ValidationError as error:
@@ -329,7 +329,7 @@ def _explain(error: pydantic.ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{field} is no field of a description (docs/descriptions.md lists them)"
+        return f"{field} is not a field of a description (docs/descriptions.md lists them)"
     if first["type"] == "missing":
         return f"{field} is missing"
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
@@ -355,7 +355,7 @@ def read(path: Path) -> Description:
     except OSError as error:
         raise DescriptionError(f"{path}: {error.strerror or 'cannot be read'}") from None
     except UnicodeDecodeError:
-        raise DescriptionError(f"{path} is no text") from None
+        raise DescriptionError(f"{path} is not text") from None
     if len(raw) > LARGEST:
         raise DescriptionError(f"{path} is larger than {LARGEST:,} bytes")
     return parse(text, str(path))

@@ -159,12 +159,12 @@ class Lookup:
         held = list(shipped().values() if descriptions is None else descriptions)
         self.names = tuple(d.name for d in held)
         called = [(d.name, 1.0, (d.name.replace("-", " "), *d.synonyms)) for d in held]
-        told = [(d.name, SENTENCE, tuple(re.split(r"(?<=[.:;])\s+", d.text))) for d in held]
+        sentences = [(d.name, SENTENCE, tuple(re.split(r"(?<=[.:;])\s+", d.text))) for d in held]
         self._exact = {plain(text): name for name, _, texts in called for text in texts}
         self._letters = _View.of(
             [(name, w, letters(text)) for name, w, texts in called for text in texts if sum(map(str.isalnum, text)) >= SHORTEST]
         )
-        self._words = _View.of([(name, w, words(text)) for name, w, texts in called + told for text in texts])
+        self._words = _View.of([(name, w, words(text)) for name, w, texts in called + sentences for text in texts])
 
     def find(self, text: str, least: float = LEAST) -> list[tuple[str, float]]:
         """Which descriptions a phrase means.

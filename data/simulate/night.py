@@ -25,7 +25,7 @@ _AGAIN = 23
 class Truth:
     """What a packet is."""
 
-    kind: Literal["alert", "double", "broken"]
+    kind: Literal["alert", "duplicate", "broken"]
     label: str  # class slug; "" for a broken packet
     object_id: str
     candid: int  # 0 for a broken packet
@@ -37,17 +37,19 @@ def night(
     seed: int,
     n: int,
     population: PopulationName = "demo",
-    doubles: int | None = None,
+    duplicates: int | None = None,
     broken: int | None = None,
     mix: Mapping[str, float] | None = None,
+    *,
+    doubles: int | None = None,  # former name of `duplicates`
 ) -> Iterator[tuple[bytes, Truth]]:
     """A stream of n packets.
 
     Parameters
     ----------
     seed, population : which night
-    n : packets in all, doubles and broken ones included
-    doubles : exact repetitions of an earlier packet, as ZTF sends them; default n // 100
+    n : packets in all, duplicates and broken ones included
+    duplicates : exact repetitions of an earlier packet, as ZTF sends them; default n // 100
     broken : truncated, foreign or senseless packets; default n // 200
     mix : weights by class; default `STREAM_MIX`
 
@@ -57,21 +59,22 @@ def night(
 
     Raises
     ------
-    ValueError : more doubles and broken packets than the stream can hold
+    ValueError : more duplicates and broken packets than the stream can hold
     """
-    doubles = n // 100 if doubles is None else doubles
+    if duplicates is None:
+        duplicates = n // 100 if doubles is None else doubles  # former name
     broken = n // 200 if broken is None else broken
-    if min(n, doubles, broken) < 0 or (doubles + broken >= max(n, 1) and doubles + broken > 0):
-        raise ValueError(f"{doubles} doubles and {broken} broken packets do not fit into {n} packets")
+    if min(n, duplicates, broken) < 0 or (duplicates + broken >= max(n, 1) and duplicates + broken > 0):
+        raise ValueError(f"{duplicates} duplicates and {broken} broken packets do not fit into {n} packets")
     mix = dict(mix or STREAM_MIX)
     rng = np.random.default_rng([POPULATIONS[population].key, seed, 9])
-    places = 1 + rng.permutation(max(n - 1, 0))[: doubles + broken]
-    repeat, spoilt = set(places[:doubles].tolist()), set(places[doubles:].tolist())
+    places = 1 + rng.permutation(max(n - 1, 0))[: duplicates + broken]
+    repeat, spoilt = set(places[:duplicates].tolist()), set(places[duplicates:].tolist())
     index = 0
     last: tuple[bytes, Truth] | None = None
     for place in range(n):
         if last is not None and place in repeat:
-            yield last[0], replace(last[1], kind="double")
+            yield last[0], replace(last[1], kind="duplicate")
         elif last is not None and place in spoilt:
             yield _broken(last[0], place)
         else:

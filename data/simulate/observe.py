@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Bools = npt.NDArray[np.bool_]
 TAI_UTC = 37.0 / 86400
 MID_EXPOSURE: dict[Survey, float] = {"ztf": 15.0 / 86400}
-"""[d] from the time that a survey's packet tells to the middle of its exposure: ZTF's is the start."""
+"""[d] from the time that a survey's packet states to the middle of its exposure: ZTF's is the start."""
 EPOCH: dict[PopulationName, tuple[float, float]] = {"train": (58300.0, 60500.0), "demo": (60700.0, 61200.0)}
 """Dates of the simulated events [MJD]."""
 

@@ -74,7 +74,7 @@ def star_curve(kind: str, rng: np.random.Generator, population: PopulationName =
     bright, faint = MAGNITUDES[cadence]
     magnitude = float(rng.uniform(bright, faint))
     error = _error(rng, cadence, share, magnitude)
-    while np.median(error) > scatter and magnitude > bright:  # it is in a catalogue of variables because somebody saw it vary
+    while np.median(error) > scatter and magnitude > bright:  # it is in a catalogue of variables because it was seen to vary
         magnitude -= 0.5
         error = _error(rng, cadence, share, magnitude)
     level = 10 ** (0.4 * (23.9 - magnitude - 0.3 * float(rng.standard_normal()) * (5500 / wavelength - 1)))

@@ -119,7 +119,7 @@ class Event:
     shape: Shape  # relative fν(t [d], λ [Å])
     grid: F64  # times [d] that hold the peak
     absolute: float  # peak AB magnitude at `PIVOT`
-    duration: float  # rest days after which nobody looks
+    duration: float  # rest days after which it is not observed
     a_v: float = 0.0
     nuclear: bool = False
     hostless: float = 0.07

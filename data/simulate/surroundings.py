@@ -92,7 +92,7 @@ def _reference(out: dict[str, Any], rng: np.random.Generator, scene: Scene, shif
 
 
 def _solar_system(out: dict[str, Any], rng: np.random.Generator, alert: Alert) -> None:
-    """The nearest predicted minor planet within 30 arcsec: the asteroid itself, or now and then a stranger near the ecliptic."""
+    """The nearest predicted minor planet within 30 arcsec: the asteroid itself, or now and then another one near the ecliptic."""
     o = alert.observed
     out["ssdistnr"], out["ssmagnr"], out["ssnamenr"] = NOTHING, NOTHING, None
     if o.label == "asteroid" and o.source.extra["known"]:

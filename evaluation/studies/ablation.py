@@ -38,9 +38,9 @@ def variants() -> dict[str, Options]:
         "no surroundings": replace(base, blind=task_head.Blind(context=True)),
         "no named features": replace(base, blind=task_head.Blind(features=True)),
         "no simulated prototypes": replace(base, head=task_head.Parts(prior=False)),
-        "no zero-shot view": replace(base, head=task_head.Parts(spoken=False)),
+        "no zero-shot view": replace(base, head=task_head.Parts(zero_shot=False)),
         "no ridge": replace(base, head=task_head.Parts(ridge=False)),
-        "no simulation at all": replace(base, head=task_head.Parts(prior=False, spoken=False)),
+        "no simulation at all": replace(base, head=task_head.Parts(prior=False, zero_shot=False)),
         "simulations by cuts": replace(base, looks="cut"),
     }
     for n in TOKENS:
@@ -51,7 +51,7 @@ def variants() -> dict[str, Options]:
 
 def ablation(
     tables: Mapping[str, tuple[Curves, Labels]], loaded: Loaded, others: Mapping[str, Loaded], shots: tuple[int, ...], episodes: int,
-    each: int, tell: Callable[[str], None] = lambda _: None,
+    each: int, progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Every variant on every task.
 
@@ -72,7 +72,7 @@ def ablation(
             runs.append(("no upper limits", curves.keep(~limits), loaded, Options()))
         runs += [(name, curves, bundle, Options()) for name, bundle in others.items()]
         for name, seen, (bundle, session), options in runs:
-            tell(f"{task}: {name}")
+            progress(f"{task}: {name}")
             key = (options.looks, len(seen.time))
             settings = replace(options, each=each, episodes=episodes)
             found, hits, made[key] = _one(seen, labels, bundle, session, settings, plans, made.get(key))

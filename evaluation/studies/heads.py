@@ -103,7 +103,7 @@ def _packets(bundle: Bundle, before: Head, session: Session, folder: Path) -> di
 def _taught(bundle: Bundle, session: Session, curves: Curves, labels: Mapping[str, str], seeds: int) -> dict[str, Any]:
     seen = task_head.embed(curves, session)
     truth = np.array([bundle.classes.index(labels[name]) for name in curves.object_id])
-    views = Views(*(np.asarray(column, dtype=np.float32) for column in (seen.embedding, seen.spoken, seen.named)))
+    views = Views(*(np.asarray(column, dtype=np.float32) for column in (seen.embedding, seen.log_probability, seen.named)))
     out: dict[str, Any] = {}
     for slug in ("tde", "slsn"):
         c = bundle.classes.index(slug)

@@ -41,7 +41,7 @@ def novel(
     real: tuple[str, ...],
     left_out: tuple[str, ...] = LEFT_OUT,
     each: int = 60,
-    strangers: int = 240,
+    unseen: int = 240,
     seed: int = 0,
 ) -> dict[str, Any]:
     """AUROC of the kinds left out against the rest.
@@ -57,7 +57,7 @@ def novel(
     kinds = bundle.kinds
     train, train_kind = _curves(known, each, seed, "train")
     rest, rest_kind = _curves(known, max(each // 3, 10), seed + 1, "demo")
-    new, _ = _curves(tuple(k for k in left_out if k.startswith("KN")) or left_out, strangers, seed + 2, "demo")
+    new, _ = _curves(tuple(k for k in left_out if k.startswith("KN")) or left_out, unseen, seed + 2, "demo")
     views = {n: task_head.embed(c.difference(), session) for n, c in (("train", train), ("rest", rest), ("new", new), ("real", objects))}
     home = np.array([KINDS[k] or k for k in train_kind])
     centre = views["train"].embedding.mean(axis=0)
@@ -90,8 +90,8 @@ def novel(
             "auroc_of_simulated_new": measures.auroc(value["new"], value["real"][other]),
             "objects": {
                 o: {
-                    "newer_than_share_of_the_real_rest": float((v > value["real"][other]).mean()),
-                    "newer_than_share_of_the_simulated_rest": float((v > value["rest"]).mean()),
+                    "more_novel_than_share_of_the_real_rest": float((v > value["real"][other]).mean()),
+                    "more_novel_than_share_of_the_simulated_rest": float((v > value["rest"]).mean()),
                 }
                 for o, v in zip(np.array(objects.object_id)[is_new], value["real"][is_new], strict=True)
             },
@@ -149,7 +149,7 @@ def _numbers(views: task_head.Views, train: task_head.Views, home: Any, columns:
     prototypes = prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-6)
     cosine = z @ prototypes.T
     near = np.sort(z @ own.T, axis=1)[:, -NEIGHBOURS - 1 : -1].mean(axis=1)  # not the nearest: in training it is itself
-    log = views.spoken[:, columns]
+    log = views.log_probability[:, columns]
     log = log - np.log(np.exp(log).sum(axis=1, keepdims=True))
     entropy = -(np.exp(log) * log).sum(axis=1)
     energy = -np.log(np.exp(SHARPNESS * cosine).sum(axis=1))
@@ -159,7 +159,7 @@ def _numbers(views: task_head.Views, train: task_head.Views, home: Any, columns:
 def _learn(
     train: task_head.Views, kind: Any, home: Any, kinds: tuple[str, ...], columns: Any, centre: F64, seed: int
 ) -> tuple[F64, F64, F64]:
-    """Mean, spread and weights of the numbers: each class of the stream is a stranger once."""
+    """Mean, spread and weights of the numbers: each class of the stream is unseen once."""
     values, new = [], []
     for c in sorted(set(home.tolist())):
         inside = np.flatnonzero(home != c)

@@ -67,7 +67,7 @@ def _figures(
     made_of = np.array([[k in _members(c) for c in e.classes] for k in kinds], dtype=np.float64)
     centre = knowledge.middle
     read, anchor = task_head.examples(seen, e, centre), task_head.physics(e.classes, knowledge, centre)
-    support = task_head.support_of(read, shots, anchor, made_of, stranger=False)
+    support = task_head.support_of(read, shots, anchor, made_of, unseen=False)
     score = task_head.score(read, support)
     aside = np.asarray(left_out(support))
     temperature = confidence.temperatures(aside, e.support_class, confidence.NOTHING, len(e))

@@ -51,7 +51,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     """Compile on the first call, without the interpreter lock; the result is kept on disk where there is a folder that is ours alone.
 
     Where there is none (a read-only install whose user has no cache folder, or one that others may write) it is compiled at every start:
-    machine code is run as it is read, so it is read from nowhere that somebody else could have filled.
+    machine code is run as it is read, so it is read from nowhere that another user could have filled.
     """
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     folder = cache_folder()
@@ -120,7 +120,7 @@ def _names(code: types.CodeType) -> set[str]:
 
 
 def _value(item: Any) -> bytes | None:
-    """A constant as bytes; None for what is no constant we know."""
+    """A constant as bytes; None for what is not a constant we know."""
     if isinstance(item, np.ndarray | np.generic) and item.dtype != object:
         return repr((str(item.dtype), item.shape)).encode() + item.tobytes()
     if isinstance(item, _VALUES):
@@ -171,7 +171,7 @@ def _places() -> Iterator[Path]:
 
 
 def _trusted(folder: Path) -> bool:
-    """Whether nobody but us, the administrator and the owner of the sources can have written into it."""
+    """Whether only we, the administrator and the owner of the sources can have written into it."""
     found = folder.stat()
     if not hasattr(os, "getuid"):
         return True
@@ -189,7 +189,7 @@ def _prune(paths: Iterator[Path], kept: int) -> None:
 
 
 class _Locator(caching._CacheLocator):  # type: ignore[misc]
-    """Where numba is told to keep a function's code: the folder is known, and nothing has to be looked for."""
+    """Where numba is asked to keep a function's code: the folder is known, and nothing has to be looked for."""
 
     def __init__(self, function: Callable[..., Any], folder: Path) -> None:
         self._function, self._folder = function, folder
@@ -278,6 +278,6 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """As numba's; a folder that cannot be written is no fault: it is compiled again next time."""
+        """As numba's; a folder that cannot be written is not a fault: it is compiled again next time."""
         with suppress(OSError):
             super().save_overload(sig, data)

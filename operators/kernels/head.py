@@ -21,7 +21,7 @@ def fill_known(views: Any, head: Any, least: float, lowest: float, named_weight:
     score, cosine, answer = (np.empty((n, size), dtype=np.float32) for size in (k, k + t, t))
     prototypes = np.concatenate([head.prototypes, head.taught_prototypes]).T
     parts = columns[:width], columns[width : width + kinds] / head.kind_scale, columns[width + kinds :] * np.float32(named_weight)
-    # Copies of the small ones, whole rows of the others: one signature, whether or not somebody may write to a head's arrays.
+    # Copies of the small ones, whole rows of the others: one signature, whether or not a head's arrays may be written to.
     _fill(
         *(np.ascontiguousarray(column) for column in views), head.centre.copy(), *map(np.ascontiguousarray, (prototypes, *parts)),
         head.zero_shot.copy(), head.offset.copy(), head.zero_shot_weight.copy(), np.float32(head.cosine_weight),

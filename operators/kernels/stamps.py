@@ -11,7 +11,7 @@ LATTICE = 2
 """Every how many pixels, in both directions, background and noise are read off."""
 
 SANE = 1e30
-"""A larger pixel is no flux (some ZTF packets mark bad ones with the largest float): it counts as missing here, or sums would overflow."""
+"""A larger pixel is not a flux (some ZTF packets mark bad ones with the largest float): it counts as missing, or sums would overflow."""
 
 
 def normalise_stamps(image: F32) -> F32:

@@ -2,7 +2,7 @@
 
 gzip, bzip2, xz, zstd, lz4 as streams (`inflated`), and as one block of a container (`inflate_block`)
 
-Whatever a stream announces is no bound: it is inflated as it is read, and memory for its dictionary is limited.
+Whatever a stream announces is not a bound: it is inflated as it is read, and memory for its dictionary is limited.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from schemas.avro.program import (
 from schemas.avro.wire import PacketError
 
 MAX_ROWS = 131_072
-"""Items of one array that are kept; more is no history of an alert. A TESS sector of 27.4 d at 20 s has 118,368; a thread keeps the room
+"""Items of one array that are kept; more is not a history of an alert. A TESS sector of 27.4 d at 20 s has 118,368; a thread keeps the room
 of the longest it met, 8 bytes a column and item."""
 
 # what the loop returns instead of a position

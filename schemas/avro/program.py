@@ -171,7 +171,7 @@ class _Compiler:
         return len(self.rows) - 1
 
     fusible = False
-    """The last row is nobody's jump target, so another skip may be merged into it."""
+    """No row jumps to the last one, so another skip may be merged into it."""
 
     def here(self) -> int:
         self.fusible = False
@@ -303,7 +303,7 @@ class _Compiler:
         raise PacketError("bad_avro", f"the type {name[:60]!r} of {path or 'the record'} is unknown")
 
     def place(self, name: str, path: str, null: int, size: int) -> int:
-        """The row of a leaf. A wanted field of a type that nobody expects fails only if the record really holds it."""
+        """The row of a leaf. A wanted field of an unexpected type fails only if the record really holds it."""
         kind, slot = self.target(name, path)
         if kind < 0:
             return self.wrong(path, null)

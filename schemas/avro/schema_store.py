@@ -30,7 +30,7 @@ REMEMBERED = 300.0
 """How long it is remembered that an id has no schema [s]: schemas are registered late, now and then after their first packet."""
 MAX_REMEMBERED = 10_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
-"""Between two questions to a registry that does not answer [s]; doubled each time."""
+"""Between two questions to a registry that does not answer [s]; twice as long each time."""
 LONGEST_WISH = 60.0
 """A pause that the registry itself asks for (Retry-After) is kept up to this [s]."""
 MAX_REDIRECTS = 3
@@ -98,7 +98,7 @@ class SchemaStore:
         Raises
         ------
         PacketError
-            bad_schema_id, which names the id: nobody knows it, or what it leads to is not an Avro record.
+            bad_schema_id, which names the id: it is not known, or what it leads to is not an Avro record.
         RegistryError
             The registry cannot say.
         """

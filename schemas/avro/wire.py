@@ -39,7 +39,7 @@ class PacketError(ValueError):
     """
 
     def __init__(self, error_class: str, reason: str, survey: str | None = None) -> None:
-        # names out of a packet may be in it: what is no text to a terminal or a header is taken out
+        # names out of a packet may be in it: what is not text to a terminal or a header is taken out
         self.reason = "".join(c if c.isprintable() else "?" for c in reason[:500])
         self.error_class = error_class
         self.survey = survey

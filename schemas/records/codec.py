@@ -1,7 +1,7 @@
 """Any record of ours ↔ its bytes.
 
 in → a record, or a message's value
-out → bytes in Confluent framing (0x00, schema id, body) or an object container; a `Record`, or a `BadRecord` that says what is wrong
+out → bytes in Confluent framing (0x00, schema id, body) or an object container; a `Record`, or a `BadRecord` with the reason
 
 A reader trusts nothing of what it reads: the id must be one of the table's, a container's writer schema must be one of the table's (another
 layout is not ours, whatever it is called), the body is bounded in bytes before it is read, must end where the record ends, and every
@@ -90,7 +90,7 @@ _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError,
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A message that is no record of ours, and why."""
+    """A message that is not a record of ours, and why."""
 
     error_class: str
     """Short name to count by: bad_schema_id, bad_avro, too_large, truncated, bad_value, unknown_codec, many_records, not_avro."""
@@ -100,7 +100,7 @@ class BadRecord:
 def encode(record: Detection | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState) -> bytes:
     """A record in Confluent framing; the same record gives the same bytes. An `Embedding` is written beside its detection."""
     if isinstance(record, Detection):
-        return detection.PREFIX + detection.body(record, detection.classes_coded(record.classes), detection.features_coded(record.features))
+        return detection.PREFIX + detection.body(record, detection.coded(record))
     schema_id = _SMALL[type(record)]
     if isinstance(record, WorkerSummary):
         row = worker_summary.to_row(record)
@@ -113,16 +113,15 @@ def encode(record: Detection | ScoreSummary | WorkerSummary | DriftAlarm | Retra
 
 def encode_container(record: Detection) -> bytes:
     """A detection as an Avro object container, which carries its own schema."""
-    classes, features = detection.classes_coded(record.classes), detection.features_coded(record.features)
-    return _container(DETECTION).wrap(detection.body(record, classes, features))
+    return _container(DETECTION).wrap(detection.body(record, detection.coded(record)))
 
 
 def encode_both(record: Detection, *, container: bool = False) -> tuple[bytes, bytes | None]:
     """A detection and its embedding, what both hold coded once; None: it has no embedding."""
-    classes, features = detection.classes_coded(record.classes), detection.features_coded(record.features)
-    body = detection.body(record, classes, features)
+    part = detection.coded(record)
+    body = detection.body(record, part)
     value = _container(DETECTION).wrap(body) if container else detection.PREFIX + body
-    return value, embedding.PREFIX + embedding.body(record, classes, features) if record.embedding else None
+    return value, embedding.PREFIX + embedding.body(record, part) if record.embedding else None
 
 
 def decode(value: bytes | None) -> Record | BadRecord:
@@ -184,8 +183,10 @@ def _decode(value: bytes) -> Record:
 def _row(data: bytes, registered: RegisteredSchema) -> Mapping[str, Any]:
     """Plain values by the latest schema of the subject."""
     body = BytesIO(data)
+    newest = latest(registered.subject)
+    reader = None if newest is registered else parsed(newest.id)  # resolving a schema with itself takes ten times as long
     try:
-        row = fastavro.schemaless_reader(body, parsed(registered.id), parsed(latest(registered.subject).id))
+        row = fastavro.schemaless_reader(body, parsed(registered.id), reader)
     except (*_BROKEN, fastavro.schema.SchemaParseException) as error:
         raise PacketError("bad_avro", f"the message is not a {registered.name} ({type(error).__name__})") from None
     if body.tell() != len(data):

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.avro.wire import PacketError
-from schemas.avro.writer import varint
-from schemas.records.parts import PLACE_AND_TIME, WORD, ClassProbability, Feature, check_texts, framing, string
+from schemas.records.parts import WORD, ClassProbability, Feature, check_texts, framing, length
 from schemas.records.table import EMBEDDING
 
 if TYPE_CHECKING:
-    from schemas.records.detection import Detection
+    from schemas.records.detection import Coded, Detection
 
 PREFIX = framing(EMBEDDING)
 
@@ -43,16 +42,12 @@ class Embedding:
         return np.frombuffer(self.embedding, "<f2").astype(np.float32)
 
 
-def body(d: Detection, classes: bytes, features: bytes) -> bytes:
-    """The record, in the order of `embedding.avsc`, of a detection whose classes and features are coded already."""
-    word = WORD
+def body(d: Detection, part: Coded) -> bytes:
+    """The record of a detection's embedding, in the order of `embedding.avsc`."""
+    vector = d.embedding
     return b"".join(
-        (
-            string(d.packet_id), word[d.survey], varint(d.candid), string(d.object_id), varint(d.programid),
-            PLACE_AND_TIME(d.ra, d.dec, d.mjd), word[d.encoder_id or d.model], word[d.scoring_id],
-            varint(len(d.embedding)), d.embedding, classes, features,
-        )
-    )  # fmt: skip
+        (part.packet_id, part.alert, WORD[d.encoder_id or d.model], WORD[d.scoring_id], length(vector), vector, part.classes, part.features)
+    )
 
 
 def from_row(row: Mapping[str, Any]) -> Embedding:

@@ -14,8 +14,10 @@ from schemas.avro.writer import compile_writer, varint
 FLOAT = struct.Struct("<f").pack
 TWO_FLOATS = struct.Struct("<ff").pack
 PLACE_AND_TIME = struct.Struct("<ddd").pack
-_DOUBLE = struct.Struct("<d").pack
+DOUBLE = struct.Struct("<d").pack
 NULL = b"\x00"
+COUNT = tuple(varint(number) for number in range(1024))
+"""Lengths and small numbers, coded once."""
 LONGEST_TEXT = 2048
 """Of a text in a record that was read [characters]."""
 
@@ -43,7 +45,13 @@ def framing(schema_id: int) -> bytes:
 def string(text: str) -> bytes:
     """A text with its length."""
     coded = text.encode()
-    return varint(len(coded)) + coded
+    return length(coded) + coded
+
+
+def length(coded: bytes) -> bytes:
+    """How long bytes are, as Avro has it before them."""
+    n = len(coded)
+    return COUNT[n] if n < 1024 else varint(n)
 
 
 class _Words(dict[str, bytes]):
@@ -64,19 +72,9 @@ def optional(value: float | None) -> bytes:
     return NULL if value is None else b"\x02" + FLOAT(value)
 
 
-def optional_double(value: float | None) -> bytes:
-    """A double, or null."""
-    return NULL if value is None else b"\x02" + _DOUBLE(value)
-
-
-def optional_word(value: str | None) -> bytes:
-    """A text that comes again, or null."""
-    return NULL if value is None else b"\x02" + WORD[value]
-
-
 def array(items: list[bytes]) -> bytes:
     """One block of items, and the end."""
-    return varint(len(items)) + b"".join(items) + NULL if items else NULL
+    return b"".join((COUNT[n] if n < 1024 else varint(n), *items, NULL)) if (n := len(items)) else NULL
 
 
 def plain(value: Any) -> Any:
@@ -110,12 +108,12 @@ def check_texts(row: Mapping[str, Any], *names: str) -> None:
 
 
 def check_counts(name: str, counts: Mapping[str, int] | Sequence[int], length: int | None = None) -> None:
-    """Refuse a negative count, one that no stream reaches, or a histogram of another length."""
+    """Refuse a negative count, one above what any stream reaches, or a histogram of another length."""
     numbers = counts.values() if isinstance(counts, Mapping) else counts
     if length is not None and len(counts) != length:
         raise PacketError("bad_value", f"{name} has {len(counts):,} bins, not {length}")
     if any(number < 0 or number > 1 << 53 for number in numbers):
-        raise PacketError("bad_value", f"{name} holds a number that is no count")
+        raise PacketError("bad_value", f"{name} holds a number that is not a count")
     if isinstance(counts, Mapping) and any(len(key) > LONGEST_TEXT for key in counts):
         raise PacketError("bad_value", f"{name} has a name that is too long")
 

@@ -1,4 +1,4 @@
-"""A packet that could not be scored. It has no body: `rejected.avsc` says what the headers of its message mean."""
+"""A packet that could not be scored. It has no body: `rejected.avsc` documents the headers of its message."""
 
 from __future__ import annotations
 

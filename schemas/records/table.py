@@ -78,6 +78,7 @@ def subjects() -> dict[str, tuple[RegisteredSchema, ...]]:
     return found
 
 
+@cache
 def latest(subject: str) -> RegisteredSchema:
     """The version of a subject that is written."""
     return subjects()[subject][-1]

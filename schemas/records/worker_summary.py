@@ -12,7 +12,7 @@ from schemas.records.parts import check_counts, check_finite, check_texts
 LAST_BIN = 400
 """Of the latencies' histogram."""
 LONGEST_MS = 7 * 86_400_000
-"""Of a window: a worker that says nothing for longer was stopped [ms]."""
+"""Of a window: a worker that reports nothing for longer was stopped [ms]."""
 
 
 @dataclass(slots=True)

@@ -93,16 +93,16 @@ class Columns:
         self.band.append(band)
 
     def put_stamps(self, i: int, images: Sequence[bytes | None], cutouts: Cutouts, pixel_scale: float, **edges: bool | None) -> None:
-        """Fill row i's stamps; `pixel_scale` [arcsec/pixel] is used where no header tells one."""
+        """Fill row i's stamps; `pixel_scale` [arcsec/pixel] is used where no header states one."""
         seen: float | None = None
         for k in STAMPS:
             stamp = self.stamps[i, k]
             image = images[k]
-            told = cutouts.read(image, stamp, **edges) if image else None
-            if told is None:
+            scale = cutouts.read(image, stamp, **edges) if image else None
+            if scale is None:
                 stamp[...] = np.nan
             elif seen is None or seen != seen:
-                seen = told
+                seen = scale
         self.pixel_scale[i] = np.nan if seen is None else (pixel_scale if seen != seen else seen)
 
     def batch(self) -> AlertBatch:

@@ -58,7 +58,7 @@ class Cutouts:
 
         Returns
         -------
-        the pixel scale the header tells [arcsec/pixel] or NaN; None where the image cannot be read (the stamp is untouched)
+        the pixel scale the header states [arcsec/pixel] or NaN; None where the image cannot be read (the stamp is untouched)
         """
         plain = _gunzip(data) if data[:2] == b"\x1f\x8b" else data
         if plain is None or len(plain) > MAX_IMAGE:
@@ -90,7 +90,7 @@ class Cutouts:
 
 
 def read_header(plain: bytes | bytearray) -> Header | None:
-    """Parse the cards of the primary header; None where it is no image we read (FITS 4.0, section 4)."""
+    """Parse the cards of the primary header; None where it is not an image we read (FITS 4.0, section 4)."""
     if not plain.startswith(b"SIMPLE  ="):
         return None
     cards: dict[str, float] = {}

@@ -165,7 +165,7 @@ def write(points, kept, begin, end, i, time, wavelength, flux, flux_err, limit, 
 def settle(points, m, i, first_known, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated):  # type: ignore[no-untyped-def] # pragma: no cover
     """Write m points that have their units already into row i; of more than T points the latest stay. The number that show the source.
 
-    first (n,) becomes the earlier of first_known and of the packet's earliest detection, truncated (n,) tells that the row begins more
+    first (n,) becomes the earlier of first_known and of the packet's earliest detection, truncated (n,) states that the row begins more
     than `REACH` after it.
     """
     kept, k, shown, earliest = select(points, m, first_known, here)

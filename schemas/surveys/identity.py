@@ -3,7 +3,7 @@
 a record's bytes → its digest; with survey and candid the `packet_id`
 
 The digest is 128 bits of BLAKE3 over the decompressed Avro record, without the container's header and sync marker and without the framing.
-Nobody can make a record that has a given one's digest (2^128 tries); two records of one's own with the same digest take 2^64 tries.
+A record with a given digest cannot be made (2^128 tries); two records of one's own with the same digest take 2^64 tries.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from schemas.avro.wire import PacketError, read_body, read_header, sniff
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 DIGEST_BYTES = 16
+MAX_HEADERS = 8
+_headers: list[tuple[bytes, str]] = []
+"""Headers of containers up to their sync marker, and their codec, the latest first: comparing one costs less than reading it."""
 
 
 def digest(record: Buffer) -> str:
@@ -40,8 +43,19 @@ def packet_digest(packet: bytes) -> str | None:
     if kind is None:
         return digest(packet)
     try:
-        codec, _, at = read_header(packet)
+        codec, at = _header(packet)
         data, start, end = read_body(packet, at, codec)
     except PacketError:
         return None
     return digest(memoryview(data)[start:end])
+
+
+def _header(packet: bytes) -> tuple[str, int]:
+    """A container's codec, and where its sync marker begins."""
+    global _headers
+    for prefix, codec in _headers:
+        if packet.startswith(prefix):
+            return codec, len(prefix)
+    codec, _, at = read_header(packet)
+    _headers = [(packet[:at], codec), *_headers][:MAX_HEADERS]
+    return codec, at

@@ -25,7 +25,7 @@ from schemas.surveys.ranges import COUNT, DISTANCE, MAGNITUDE, SHARE, Range, bla
 from schemas.surveys.times import TIME_RANGES, ecliptic_latitude, galactic_latitude, to_mjd
 
 PIXEL_SCALE = 0.2
-"""[arcsec/pixel] (Ivezić et al. 2019, ApJ 873, 111), where the cut-out's header tells no other."""
+"""[arcsec/pixel] (Ivezić et al. 2019, ApJ 873, 111), where the cut-out's header states no other."""
 
 _TIMES = ("midpointMjdTai", "midPointTai")
 _BANDS = ("band", "filterName")

@@ -81,7 +81,7 @@ def blank(number, table, count, spans, of_scalars, of_columns):  # type: ignore[
 
 @compiled
 def kept(value, low, high):  # type: ignore[no-untyped-def] # pragma: no cover
-    """The value where it lies in its range and is no sentinel, else NaN."""
+    """The value where it lies in its range and is not a sentinel, else NaN."""
     good = (value >= low) & (value <= high) & (value != _FIRST) & (value != _SECOND) & (value != _THIRD)
     return value if good else np.nan
 

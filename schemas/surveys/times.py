@@ -48,7 +48,7 @@ class TimeRange:
         return np.array([((self.low - zero) * a_day, (self.high - zero) * a_day, a_day, zero) for (a_day, zero), _ in rows])
 
     def fault(self, field: str, value: float) -> str:
-        """Why a number is no time of the survey, in one line."""
+        """Why a number is not a time of the survey, in one line."""
         if value != value:
             return f"{field}, the time, is missing"
         known = {name: SCALES[name] for name in SCALES if name not in self.scales}

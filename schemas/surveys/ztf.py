@@ -70,7 +70,7 @@ WANT = Want(
 
 TIMES = TIME_RANGES[SURVEY]
 EXPOSURE = 30.0
-"""[s] of an exposure whose packet does not tell it (before version 3.3; of a row of prv_candidates)."""
+"""[s] of an exposure whose packet does not state it (before version 3.3; of a row of prv_candidates)."""
 VALID: dict[str, Range] = {
     "rb": SHARE,
     "drb": SHARE,
@@ -145,7 +145,7 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
     if not object_id.startswith("ZTF"):
         raise PacketError("unknown_survey", f"the packet has ZTF's fields, but its objectId {object_id[:40]!r} is not ZTF's")
     if len(object_id) > MAX_NAME or not object_id.isalnum():
-        raise PacketError("bad_value", f"objectId {object_id[:40]!r} is no name: letters and digits, {MAX_NAME} at most")
+        raise PacketError("bad_value", f"objectId {object_id[:40]!r} is not a name: letters and digits, {MAX_NAME} at most")
     candid = record.long(_CANDID, _INNER_CANDID)
     if candid is None:
         raise PacketError("bad_value", "neither candid nor candidate.candid is there")
@@ -190,7 +190,7 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     here = utc_to_tai(here)
     own = sign_of(number[_SIGN]) * to_flux(number[_MAG])
     error = error_of(own, number[_SIGMA])
-    # Starts of exposures until duplicates are gone: not every row tells how long its exposure was. Raw numbers until points are picked.
+    # Starts of exposures until duplicates are gone: not every row states how long its exposure was. Raw numbers until points are picked.
     points = np.empty((ROWS, 1 + count[_PRV] + count[_FP]))
     exposure = np.empty(points.shape[1])
     m = 0

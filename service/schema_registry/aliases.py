@@ -19,7 +19,7 @@ Subjects = Mapping[str, Sequence[RegisteredSchema]]
 
 
 def registered(subjects: Subjects, name: str) -> Sequence[RegisteredSchema] | None:
-    """The versions of a subject, its own or another's; None: there is no such subject."""
+    """The versions of a subject, its own or another's; None: the subject is unknown."""
     found = subjects.get(name)
     if found is None and (match := _SUBTOPIC.fullmatch(name)) is not None:
         found = [replace(schema, subject=name) for schema in subjects.get(f"{match[1]}-value", ())]

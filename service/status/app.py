@@ -101,7 +101,7 @@ def make_app(
         return Response("ok\n", media_type="text/plain")
 
     async def ready(request: Request) -> Response:
-        # Ready: it reads from the broker. That no worker runs is shown on the page; it is no reason to restart this service.
+        # Ready: it reads from the broker. That no worker runs is shown on the page; it does not justify a restart of this service.
         return Response(
             "ready\n" if figures.connected else "no broker\n", status_code=200 if figures.connected else 503, media_type="text/plain"
         )

@@ -26,7 +26,7 @@ class _Snapshot(Collector):
         yield reasons
         bad = CounterMetricFamily(
             "protonova_stream_bad_records",
-            "Messages of our topics that are no record of ours",
+            "Messages of our topics that are not record of ours",
             labels=["topic", "error_class"],
         )
         for row in s["bad_records"]:

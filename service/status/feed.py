@@ -68,7 +68,7 @@ class Feed:
                 await self._session()
             except* (KafkaError, OSError, TimeoutError):
                 self.figures.connected = False
-            except* Exception as group:  # nobody expected it; a page that stands still must not look alive
+            except* Exception as group:  # unexpected; a page that stands still must not look alive
                 self.figures.connected = False
                 log.warning("the feed of the status page starts again", why=repr(group.exceptions[0]))
             await asyncio.sleep(AGAIN)
@@ -76,29 +76,29 @@ class Feed:
     async def _session(self) -> None:
         options = self._settings.client_options()
         async with contextlib.AsyncExitStack() as stack:
-            told = make_consumer(self._settings, auto_offset_reset="latest")
+            telemetry = make_consumer(self._settings, auto_offset_reset="latest")
             newest = make_consumer(self._settings, auto_offset_reset="latest", max_partition_fetch_bytes=262_144)
             admin = AIOKafkaAdminClient(**options)
-            for client, close in ((told, told.stop), (newest, newest.stop), (admin, admin.close)):
+            for client, close in ((telemetry, telemetry.stop), (newest, newest.stop), (admin, admin.close)):
                 stack.push_async_callback(close)
                 await client.start()
             places = await self._places(admin, (topics.TELEMETRY, topics.ALARMS))
-            told.assign(places)
-            for place, end in (await told.end_offsets(places)).items():
+            telemetry.assign(places)
+            for place, end in (await telemetry.end_offsets(places)).items():
                 self._next[place] = min(self._next.get(place, end), end)  # its end is lower where a topic was made anew
-                told.seek(place, self._next[place])
+                telemetry.seek(place, self._next[place])
             self.figures.connected = True
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._tell(told))
+                group.create_task(self._read_telemetry(telemetry))
                 group.create_task(self._look(newest, admin))
 
     async def _places(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[TopicPartition]:
         """All partitions of topics, once they are there."""
-        while len(found := await places_of(admin, names)) < len(names):  # noqa: ASYNC110 - the broker tells nobody of a new topic
+        while len(found := await places_of(admin, names)) < len(names):  # noqa: ASYNC110 - the broker does not announce a new topic
             await asyncio.sleep(0.5)
         return [place for places in found.values() for place in places]
 
-    async def _tell(self, consumer: AIOKafkaConsumer) -> None:
+    async def _read_telemetry(self, consumer: AIOKafkaConsumer) -> None:
         """Summaries and alarms as they come."""
         while True:
             for place, messages in (await consumer.getmany(timeout_ms=500)).items():

@@ -18,7 +18,7 @@ OUTCOMES = ("in", "detections", "rejected", "duplicates")
 WINDOW = 10
 """Span of rates and latency percentiles [s]."""
 DELAY = 2
-"""How long after its end a second is told at the latest [s]."""
+"""How long after its end a second is reported at the latest [s]."""
 STEP = 2
 """Span of a point of the charts [s]."""
 POINTS = 300
@@ -110,7 +110,7 @@ class Figures:
         self.detections: deque[dict[str, Any]] = deque(maxlen=25)
         self.lag: Sequence[Lag] = ()
         self.bad_records: Mapping[tuple[str, str], int] = {}
-        """Messages of our topics that are no records of ours, by topic and error class."""
+        """Messages of our topics that are not records of ours, by topic and error class."""
         self.model = self.engine = self.scoring_id = ""
         self.connected = False
         self._seconds: deque[Second] = deque(maxlen=STEP * POINTS + WINDOW + DELAY)
@@ -183,7 +183,7 @@ class Figures:
         return out
 
     def _history(self, now: float) -> dict[str, Any]:
-        """Points of `STEP` seconds, oldest first; seconds of which not everything is told yet are left out."""
+        """Points of `STEP` seconds, oldest first; seconds of which not everything is reported yet are left out."""
         have = {s.at: s for s in self._seconds}
         last = int(now) - DELAY - 1
         out: dict[str, Any] = {"step_s": STEP, **{k: [] for k in (*OUTCOMES, "p50", "p99")}}
@@ -213,7 +213,7 @@ class Figures:
     def snapshot(self) -> dict[str, Any]:
         """All figures, as ``/status.json`` serves them. Times [s since 1970], rates [1/s], latency [ms]."""
         now = self._clock()
-        # A summary of a second comes after its end: the window ends where the telling does.
+        # A summary of a second comes after its end: the window ends where the reports do.
         recent = [s for s in self._seconds if int(now) - DELAY - WINDOW <= s.at < int(now) - DELAY]
         listened = min(WINDOW, max(1.0, now - self.started - DELAY))
         latency: Counter[int] = Counter()

@@ -72,7 +72,7 @@ def _readouts(s: Snapshot) -> str:
         _readout("in", rate(rates["in"]), "/s", f"{number(totals['in'])} in all", "in"),
         _readout("detections", rate(rates["detections"]), "/s", f"{number(totals['detections'])} in all", "detections"),
         _readout("rejected", rate(rates["rejected"]), "/s", f"{number(totals['rejected'])} in all", "rejected"),
-        _readout("doubled", rate(rates["duplicates"]), "/s", f"{number(totals['duplicates'])} in all", "duplicates"),
+        _readout("duplicate", rate(rates["duplicates"]), "/s", f"{number(totals['duplicates'])} in all", "duplicates"),
         _readout("lag", number(s["lag_total"]), "packets", "not yet acknowledged"),
         _readout("latency p50", number(latency["p50"]), "ms", f"p90 {number(latency['p90'])} ms", "p50"),
         _readout("latency p99", number(latency["p99"]), "ms", f"of {number(latency['n'])} in {span(s['window_s'])}", "p99"),
@@ -86,12 +86,12 @@ def _balance(s: Snapshot) -> str:
     sign, word = ("=", "balanced") if t["in"] == out else ("≠", "in flight")
     return (
         f'<p class="balance {"ok" if t["in"] == out else "wait"}">{number(t["in"])} in {sign} {number(t["detections"])} detections + '
-        f"{number(t['rejected'])} rejected + {number(t['duplicates'])} doubled <span>{word}</span></p>"
+        f"{number(t['rejected'])} rejected + {number(t['duplicates'])} duplicates <span>{word}</span></p>"
     )
 
 
 def _legend(*names: str) -> str:
-    shown = {"duplicates": "doubled"}
+    shown = {"duplicates": "duplicate"}
     return '<span class="legend">' + "".join(f'<i class="swatch fill-{n}"></i>{shown.get(n, n)}' for n in names) + "</span>"
 
 

@@ -1,4 +1,4 @@
-"""Settings → the status service on its port, until it is told to end."""
+"""Settings → the status service on its port, until it is asked to end."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def serve(settings: Settings) -> int:
     """Serve until interrupted; returns the exit status."""
     listener = bound(settings.status_host, settings.status_port)
     figures = Figures(time.time, settings.kafka or "")
-    # The feed tries again by itself and says on the page what is wrong; the client library would fill the terminal.
+    # The feed tries again by itself and shows on the page what is wrong; the client library would fill the terminal.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     classes = load(settings.bundle).classes
     further = settings.status_allowed_hosts.split(",")
     app = make_app(figures, subjects(), settings.status_host, Feed(settings, figures).run, classes=classes, allowed_hosts=further)
     # asyncio's loop: under uvloop the feed's clients do not outlive every end of the broker (`streams.kafka.loop`), and a
     # page needs no speed.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is no news
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # requests that are not HTTP are not logged
     page = server(app, loop="asyncio", log_level="error")
     print(f"status page: {address(listener)}", flush=True)
     with listener:

@@ -34,7 +34,7 @@ class Batcher(Generic[Packet, Result]):
     acknowledge : callable
         ``acknowledge(packets, result)``, when this batch and all before it are delivered.
     on_failure : callable
-        Told once about the first error of any of these; nothing behind it is computed, sent or acknowledged.
+        Called once with the first error of any of these; nothing behind it is computed, sent or acknowledged.
     flights : int
         Batches that may be computed or awaiting delivery at once.
     weigh : callable

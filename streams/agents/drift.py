@@ -180,7 +180,7 @@ def main() -> int:
         return 2
     configure_logging(settings.log_level)
 
-    async def until_told() -> None:
+    async def until_ended() -> None:
         task = asyncio.ensure_future(run(settings))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -188,7 +188,7 @@ def main() -> int:
         if not task.cancelled() and task.exception() is not None:
             raise task.exception()  # type: ignore[misc]
 
-    asyncio.run(until_told())
+    asyncio.run(until_ended())
     return 0
 
 

@@ -252,7 +252,7 @@ def _into(inflate: Any) -> Any:
             try:
                 n = inflate(packed, out)
             except Exception as error:
-                # What fails for want of room and what fails for damage look alike: more room tells.
+                # What fails for want of room and what fails for damage look alike: more room decides.
                 if room <= bound and "whole buffer" in str(error):
                     room *= 4
                     continue
@@ -301,7 +301,7 @@ def records_of(batch: bytes | memoryview) -> Iterator[Record | Unreadable]:
             due = offset + 1
         at = end
     if due <= last:
-        fault = Fault(BAD_RECORD, "the lengths of a batch's records do not add up: what is behind this offset cannot be told apart")
+        fault = Fault(BAD_RECORD, "the lengths of a batch's records do not add up: what is behind this offset cannot be separated")
         yield Unreadable.of(data[at:], fault, first=due, records=last - due + 1)
 
 

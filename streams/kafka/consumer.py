@@ -2,7 +2,7 @@
 
 aiokafka raises at a record it cannot parse, and at its every retry; and at a batch with a wrong checksum, if it was asked to check. Here a
 batch that arrives damaged is fetched once more: the wire may have done it. One that stays so, or that was sent so, is passed over by its
-offsets. Who asks for it (the worker, a replay) gets an `Unreadable` in its place; everybody else counts it and reads on.
+offsets. Who asks for it (the worker, a replay) gets an `Unreadable` in its place; every other reader counts it and reads on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LOG_EVERY_S = 60.0
 
 
 Report = Callable[[TopicPartition, Unreadable], None]
-"""Told what was passed over."""
+"""Called with what was passed over."""
 
 
 def make_consumer(
@@ -56,7 +56,7 @@ def make_consumer(
     unreadable : bool
         Hand out an `Unreadable` as the value where records cannot be read; else they are counted and passed over.
     report : callable, optional
-        Told what was passed over; the log, if None.
+        Called with what was passed over; the log, if None.
     **options
         Of `aiokafka.AIOKafkaConsumer`.
     """

@@ -1,7 +1,7 @@
 """Committed and end offsets over time → the lag as a metric, and whether a worker that has work does none of it.
 
-`Stall` decides, and is pure: the clock is handed in. `Liveness` asks the broker. One that does not answer stops nobody: what it said last
-goes on counting, so a worker that waits for it with work in hand still ends, and one without work waits on.
+`Stall` decides, and is pure: the clock is handed in. `Liveness` asks the broker. One that does not answer stops no worker: what it said
+last goes on counting, so a worker that waits for it with work in hand still ends, and one without work waits on.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class Liveness:
     limit_s : float
         How long committed offsets may stand still while there is lag [s].
     on_stall : callable
-        Told why, when they did.
+        Called with the reason, when they did.
     waiting : callable
-        What the worker waits for outside of itself (None: nothing). While it does, standing still is no fault of its own.
+        What the worker waits for outside of itself (None: nothing). While it does, standing still is not a fault of its own.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Liveness:
             )
 
     async def _there(self, consumer: Any, held: list[Any]) -> tuple[list[Any], list[Any]]:
-        """Those of the held partitions that the broker has, and those that nobody in the group reads yet.
+        """Those of the held partitions that the broker has, and those that no member of the group reads yet.
 
         The latter are shown by the member that shares the partitions out, so that they are counted once.
         """

@@ -1,9 +1,9 @@
 """uvloop, with connections that are written to as asyncio's are.
 
 A write to a connection that has just been closed from the other side is nothing in asyncio: the reader learns of the end a few steps of
-the loop later, and whoever waits for an answer with it. uvloop raises `RuntimeError` in these steps. aiokafka expects `OSError` alone (its
-issue 1038): the task that keeps a client's metadata ends with it, nobody starts it again, and from then on every call that waits for
-metadata waits until its time is up. So a broker that was killed left, now and then, a worker that read on and committed nothing.
+the loop later, and the caller who waits for an answer with it. uvloop raises `RuntimeError` in these steps. aiokafka expects `OSError`
+alone (its issue 1038): the task that keeps a client's metadata ends with it, it is not started again, and from then on every call that
+waits for metadata waits until its time is up. So a broker that was killed left, now and then, a worker that read on and committed nothing.
 """
 
 from __future__ import annotations

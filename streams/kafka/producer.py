@@ -169,7 +169,7 @@ class Deliverer:
                 # A batch's together, as Kafka's clients do with records that need no order: a request for each partition costs more.
                 place = self._turn % count
             else:
-                # As Kafka's own clients choose: an object's detections stay in one partition, whoever sends them.
+                # As Kafka's own clients choose: an object's detections stay in one partition, whatever client sends them.
                 place = (murmur2(record.key) & 0x7FFFFFFF) % count
             by_place.setdefault((record.topic, place), []).append(record)
         waits: list[Awaitable[object]] = []
@@ -198,7 +198,7 @@ def producer_options() -> dict[str, object]:
     """How the worker's producer differs from the defaults."""
     return {
         "acks": "all",
-        "enable_idempotence": True,  # a retried send neither doubles nor reorders
+        "enable_idempotence": True,  # a retried send neither repeats nor reorders
         "linger_ms": 0,  # the micro-batch is the batch
         "max_batch_size": BATCH_BYTES,
         "max_request_size": REQUEST_BYTES,

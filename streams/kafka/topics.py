@@ -42,7 +42,7 @@ class Topic(NamedTuple):
     cleanup: str = "delete"
 
     def configs(self) -> dict[str, str]:
-        """What the broker is to be told."""
+        """The settings that the broker gets."""
         kept = "delete.retention.ms" if self.cleanup == "compact" else "retention.ms"
         return {
             "cleanup.policy": self.cleanup,
@@ -201,7 +201,7 @@ async def ensure(admin: AIOKafkaAdminClient, table: Sequence[Topic], partitions:
         wanted, now = topic.configs(), configs[topic.name]
         different = {k: v for k, v in wanted.items() if now[k][0] != v}
         if different:
-            # The request replaces all that was set on the topic: what somebody else set there must be said again.
+            # The request replaces all that was set on the topic: what others set there must be stated again.
             others = {k: value for k, (value, ours) in now.items() if ours and k not in wanted}
             answers = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name, {**others, **wanted})])
             for code, message, *_ in (row for answer in answers for row in answer.resources):

@@ -49,7 +49,7 @@ FETCH_WAIT_MS = 40
 FETCH_BYTES_ALL = 16 * 2**20
 """Of all partitions at once; one batch more, so that the largest passes [bytes]."""
 GETMANY_S = 1.0
-"""Longest wait for records before the consumer looks whether it was told to stop [s]."""
+"""Longest wait for records before the consumer looks whether it was asked to stop [s]."""
 IDLE_S = 0.05
 """Pause of a consumer that holds no partition [s]."""
 YIELD_EVERY = 64
@@ -69,7 +69,7 @@ class Span(NamedTuple):
     """What is there."""
 
     def done(self, confirmed: int | None) -> int:
-        """Up to where nothing is left to be done, where that commit is confirmed. What is gone, or was read and is no packet, is done."""
+        """Up to where nothing is left to be done, where that commit is confirmed. What is gone, or was read and is not a packet, counts."""
         committed = max(confirmed or 0, self.start)
         return committed if self.read is None or committed < self.handed else max(committed, self.read)
 

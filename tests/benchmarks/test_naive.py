@@ -1,4 +1,4 @@
-"""The rival does the same work: same inputs of the network, same embeddings, same classes, same features, same record."""
+"""The naive stack does the same work: same inputs of the network, same embeddings, same classes, same features, same record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytest.importorskip("torch")
 
 
 @pytest.fixture(scope="module")
-def rival(bundle, state):
+def stack(bundle, state):
     return naive.Naive(bundle, state)
 
 
@@ -33,9 +33,9 @@ def decoded(packets, state):
 
 
 @pytest.fixture(scope="module")
-def theirs(packets, rival):
+def theirs(packets, stack):
     """Per packet: curve, context, tokens, stamps, surroundings."""
-    return [rival.inputs(naive.decode(packet)) for packet in packets.values]
+    return [stack.inputs(naive.decode(packet)) for packet in packets.values]
 
 
 def test_the_network_reads_the_same(decoded, theirs):
@@ -43,19 +43,19 @@ def test_the_network_reads_the_same(decoded, theirs):
         np.testing.assert_allclose(np.stack([row[column] for row in theirs]), ours, atol=1e-4)
 
 
-def test_embeddings_agree(decoded, theirs, rival, state):
+def test_embeddings_agree(decoded, theirs, stack, state):
     ours = state.session.run(tokens(decoded), stamps(decoded), context(decoded))
     for i, (_, _, *inputs) in enumerate(theirs):
-        embedding, logits = rival.network(*inputs)
+        embedding, logits = stack.network(*inputs)
         np.testing.assert_allclose(embedding, ours.embedding[i], atol=1e-3)
         np.testing.assert_allclose(logits, ours.logits[i], atol=1e-3)
 
 
-def test_records_agree(packets, rival, state):
+def test_records_agree(packets, stack, state):
     ours = score(packets.values, state)
     for packet, expected in zip(packets.values, ours, strict=True):
         assert isinstance(expected, Detection)
-        found = decode_detection(rival.score(packet))
+        found = decode_detection(stack.score(packet))
         assert found.engine.startswith("torch")
         assert found.top_class == expected.top_class
         assert {c.name: c.probability for c in found.classes} == pytest.approx({c.name: c.probability for c in expected.classes}, abs=1e-3)
@@ -72,11 +72,11 @@ def test_records_agree(packets, rival, state):
                 assert getattr(found, name) == value, name
 
 
-def test_features_agree(packets, rival, state):
+def test_features_agree(packets, stack, state):
     compared = 0
     for packet, expected in zip(packets.values, score(packets.values, state), strict=True):
         ours = {f.name: f.value for f in expected.features}
-        theirs = {f.name: f.value for f in decode_detection(rival.score(packet)).features}
+        theirs = {f.name: f.value for f in decode_detection(stack.score(packet)).features}
         for name, value in theirs.items():
             assert value == pytest.approx(ours[name], rel=2e-3, abs=1e-4), name
             compared += 1
@@ -87,7 +87,7 @@ def test_features_agree(packets, rival, state):
     assert set(theirs) <= set(FEATURES)
 
 
-def test_a_packet_round_trips_through_both_writers(packets, rival, state):
+def test_a_packet_round_trips_through_both_writers(packets, stack, state):
     (detection,) = score(packets.values[:1], state)
-    assert decode_detection(encode(detection)).candid == decode_detection(rival.score(packets.values[0])).candid
+    assert decode_detection(encode(detection)).candid == decode_detection(stack.score(packets.values[0])).candid
     assert math.isfinite(detection.top_probability)

@@ -6,7 +6,7 @@ import os
 from console.kafka_node.node import cluster_id
 
 
-def test_a_clusters_name_is_no_option():
+def test_a_clusters_name_is_not_a_option():
     dashed = bytes([0xF8, *range(15)])
     assert base64.urlsafe_b64encode(dashed).startswith(b"-")
     assert not cluster_id(dashed).startswith("-")

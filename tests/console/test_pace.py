@@ -17,7 +17,7 @@ def test_paces(rate: str | None, speed: str | None, pace: Pace) -> None:
 
 
 @pytest.mark.parametrize(("rate", "speed"), [("0", None), ("-3", None), ("nan", None), (None, "fast"), ("1e99", None), ("", None)])
-def test_what_is_no_pace(rate: str | None, speed: str | None) -> None:
+def test_what_is_not_a_pace(rate: str | None, speed: str | None) -> None:
     with pytest.raises(UserError) as caught:
         Pace.parse(rate, speed)
     assert caught.value.code == 2

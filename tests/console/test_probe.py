@@ -1,4 +1,4 @@
-"""What listens where a Kafka broker is meant: real sockets of every kind that somebody may have there."""
+"""What listens where a Kafka broker is meant: real sockets of every kind."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from settings.model import Settings
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def self_signed(path: Path) -> Path:
     """A certificate for localhost that signs itself, with its key, in one file."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -42,9 +41,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .sign(key, hashes.SHA256())
     )
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
     path.write_bytes(signed.public_bytes(pem) + key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
     return path
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return self_signed(tmp_path_factory.mktemp("tls") / "localhost.pem")
 
 
 def context(certificate: Path) -> ssl.SSLContext:
@@ -97,33 +100,33 @@ async def banner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 @pytest.mark.parametrize(
     ("handle", "tls", "protocol", "words"),
     [
-        (web, False, "PLAINTEXT", "speaks HTTP, not Kafka"),
-        (web, True, "PLAINTEXT", "speaks HTTPS, not Kafka"),
+        (web, False, "PLAINTEXT", "uses HTTP, not Kafka"),
+        (web, True, "PLAINTEXT", "uses HTTPS, not Kafka"),
         (mute, True, "PLAINTEXT", "PROTONOVA_KAFKA_SECURITY_PROTOCOL=SSL"),
         (mute, True, "SASL_PLAINTEXT", "PROTONOVA_KAFKA_SECURITY_PROTOCOL=SASL_SSL"),
-        (web, False, "SSL", "speaks HTTP, not Kafka"),
+        (web, False, "SSL", "uses HTTP, not Kafka"),
         (web, True, "SSL", "certificate that is not trusted"),
         (closing, False, "PLAINTEXT", "ends the connection without an answer"),
         (closing, False, "SASL_SSL", "ends the connection without an answer"),
-        (banner, False, "PLAINTEXT", "speaks another protocol, not Kafka (it says 'SSH-2.0- [2JOpenSSH"),
+        (banner, False, "PLAINTEXT", "uses another protocol, not Kafka's (it sends 'SSH-2.0- [2JOpenSSH"),
     ],
 )
 async def test_what_listens_is_named(handle: Handler, tls: bool, protocol: str, words: str, certificate: Path) -> None:
     async with listening(handle, context(certificate) if tls else None) as server:
         settings = Settings(kafka=server, kafka_security_protocol=protocol, kafka_sasl_username="u", kafka_sasl_password="hunter2")
-        said = await probe.unusable(settings, server)
-    assert said is not None
-    assert words in said
-    assert "hunter2" not in said
-    assert said.isprintable()
+        found = await probe.unusable(settings, server)
+    assert found is not None
+    assert words in found
+    assert "hunter2" not in found
+    assert found.isprintable()
 
 
 async def test_a_trusted_web_server_with_tls_is_named_too(certificate: Path) -> None:
     async with listening(web, context(certificate)) as server:
         there = server.replace("127.0.0.1", "localhost")
-        said = await probe.unusable(Settings(kafka=there, kafka_security_protocol="SSL", kafka_ssl_cafile=certificate), there)
-    assert said is not None
-    assert said.startswith("speaks HTTPS, not Kafka")
+        found = await probe.unusable(Settings(kafka=there, kafka_security_protocol="SSL", kafka_ssl_cafile=certificate), there)
+    assert found is not None
+    assert found.startswith("uses HTTPS, not Kafka")
 
 
 @pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
@@ -132,15 +135,15 @@ async def test_a_mute_port_is_named_in_time(protocol: str, monkeypatch: pytest.M
     monkeypatch.setattr(probe, "PATIENCE", 1.5)
     monkeypatch.setattr(probe, "FIRST_WORD", 0.2)
     async with listening(mute) as server:
-        said = await probe.unusable(Settings(kafka=server, kafka_security_protocol=protocol), server)
-    assert said is not None
-    assert "says nothing within" in said
+        found = await probe.unusable(Settings(kafka=server, kafka_security_protocol=protocol), server)
+    assert found is not None
+    assert "sends nothing within" in found
 
 
 async def test_a_port_where_nothing_listens_is_named() -> None:
-    said = await probe.unusable(Settings(kafka="127.0.0.1:1"), "127.0.0.1:1")
-    assert said is not None
-    assert said.startswith("does not answer")
+    found = await probe.unusable(Settings(kafka="127.0.0.1:1"), "127.0.0.1:1")
+    assert found is not None
+    assert found.startswith("does not answer")
 
 
 async def test_a_broker_that_is_slow_to_say_its_first_word_is_not_taken_for_another_protocol() -> None:
@@ -160,7 +163,7 @@ async def test_a_broker_that_is_slow_to_say_its_first_word_is_not_taken_for_anot
     assert found == "kafka"
 
 
-async def _listen(host: str, port: int) -> tuple[probe.Spoken, bytes]:
+async def _listen(host: str, port: int) -> tuple[probe.WireProtocol, bytes]:
     before, probe.FIRST_WORD = probe.FIRST_WORD, 0.1
     try:
         return await probe.listen(host, port)
@@ -169,7 +172,7 @@ async def _listen(host: str, port: int) -> tuple[probe.Spoken, bytes]:
 
 
 def test_pythons_own_web_server_is_named_by_every_command(tmp_path: Path) -> None:
-    """It does not answer a line that never ends: only its own question brings it to speak."""
+    """It does not answer a line that never ends: only its own question gets an answer."""
     from tests.console.test_cli import protonova
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
@@ -179,7 +182,7 @@ def test_pythons_own_web_server_is_named_by_every_command(tmp_path: Path) -> Non
             began = time.monotonic()
             done = protonova(*arguments, "--kafka", f"127.0.0.1:{server.server_port}", folder=tmp_path)
             assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, ""), done.stderr
-            assert "speaks HTTP" in done.stderr
+            assert "uses HTTP" in done.stderr
             assert time.monotonic() - began < 60
     finally:
         server.shutdown()

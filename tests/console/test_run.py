@@ -14,7 +14,7 @@ from settings.model import Settings
 
 
 def test_two_runs_do_not_share_a_state_folder_at_a_cluster_either(tmp_path: Path) -> None:
-    settings = Settings(kafka="127.0.0.1:1", state=tmp_path)  # nobody listens: it is refused before the broker is asked
+    settings = Settings(kafka="127.0.0.1:1", state=tmp_path)  # nothing listens: it is refused before the broker is asked
     held = claim(tmp_path / "run", tmp_path)
     with pytest.raises(UserError, match="another protonova run uses the state folder"):
         Supervisor(settings).start()
@@ -24,7 +24,7 @@ def test_two_runs_do_not_share_a_state_folder_at_a_cluster_either(tmp_path: Path
     claim(tmp_path / "run", tmp_path).close()  # the one that failed let it go
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(UserError, match=r"cannot be used: .*directory"):
         claim(tmp_path / "state" / "run", tmp_path / "state")

@@ -1,4 +1,4 @@
-"""The state folder: nobody else reads it, and a disk that is full is said, with nothing that would lose a packet."""
+"""The state folder: no other user reads it, and a full disk is reported, with nothing that would lose a packet."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_folders_of_an_earlier_release_are_closed_and_foreign_ones_are_left(tmp_
 
 
 def harmless(message: str) -> bool:
-    """Whether nobody who does as it says loses packets."""
+    """Whether following it loses no packets."""
     return not any(word in message.lower() for word in ("--fresh", "delete", "rm ", "remove", "clear"))
 
 
@@ -76,7 +76,7 @@ def test_nothing_is_started_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_gets_full_is_said_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_gets_full_is_reported_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert room.low(tmp_path) is None or shutil.disk_usage(tmp_path).free < room.LOW
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**10, 10**10, 300_000_000))
     assert "300 MB" in str(room.low(tmp_path / "not" / "yet" / "there"))
@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_made_for_want_of_room(number: int, tmp_path: Pa
 
 
 def test_only_ends_before_ready_make_the_pause_grow() -> None:
-    assert pause_before(0, 0) == 0, "somebody ended it in order: it comes back at once"
+    assert pause_before(0, 0) == 0, "it was ended in order, not by us: it comes back at once"
     assert pause_before(-9, 0) == FIRST_PAUSE <= 1
     assert pause_before(75, 0) == FIRST_PAUSE
     growing = [pause_before(1, n) for n in range(1, 12)]

@@ -75,7 +75,7 @@ def test_nothing_of_a_packet_drives_the_terminal_on_any_way_out() -> None:
     assert all(c.isprintable() or c == "\t" for c in line)
     encoded = watch.json_line(one)
     assert harmless(encoded.decode())
-    assert json.loads(encoded)["object_id"] == HOSTILE, "the same value for whoever parses it"
+    assert json.loads(encoded)["object_id"] == HOSTILE, "the same value for a parser"
 
 
 def test_status_shows_classes_and_alarms_and_nothing_drives_the_terminal() -> None:
@@ -97,7 +97,7 @@ def test_status_shows_classes_and_alarms_and_nothing_drives_the_terminal() -> No
     assert "[red]" in text, "markup is text"
     for words in ("Classes", "tde", "Drift alarms", "novelty", "0.100 → 0.500", "duplicates"):
         assert words in text
-    assert "doubled" not in text
+    assert "twice" not in text
 
 
 def test_tables_of_counts_take_their_names_as_text() -> None:

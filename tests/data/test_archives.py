@@ -22,7 +22,7 @@ from schemas.surveys.decode import Decoder
 
 @pytest.fixture(scope="module")
 def packets() -> list[bytes]:
-    return [packet for packet, _ in night(9, 3, doubles=0, broken=0)]
+    return [packet for packet, _ in night(9, 3, duplicates=0, broken=0)]
 
 
 def _tar(members: dict[str, bytes], mode: str) -> bytes:
@@ -149,7 +149,7 @@ def test_what_is_too_large_is_said(tmp_path: Path) -> None:
     assert item.kind == "too large"
 
 
-def test_a_plain_gzip_file_is_no_archive(tmp_path: Path) -> None:
+def test_a_plain_gzip_file_is_not_a_archive(tmp_path: Path) -> None:
     import gzip
 
     path = tmp_path / "table.csv.gz"

@@ -1,4 +1,4 @@
-"""Light curves without images: the same by seed, causal, and never told by bookkeeping alone."""
+"""Light curves without images: the same by seed, causal, and never reported by bookkeeping alone."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_clean_curve_is_brightest_at_the_peak_and_nothing_for_what_lasts() -
     assert np.isnan(target(draw_kind("RRab", generator("train", 2, 1)))).all()
 
 
-def test_bookkeeping_tells_no_supernova_from_another() -> None:
+def test_bookkeeping_states_no_supernova_from_another() -> None:
     """How many points, bands and days there are is drawn without regard to the kind."""
     found = {
         kind: np.array([(len(s.time), len(set(s.wavelength.tolist()))) for _, s in stream([kind], 250, seed=3)]) for kind in ("Ia", "IIP")
@@ -74,7 +74,7 @@ def test_bookkeeping_tells_no_supernova_from_another() -> None:
         assert distance < 0.3  # Kolmogorov–Smirnov: duration differs a little, so does the number of points above the limit
 
 
-def test_nobody_sees_what_does_not_shine() -> None:
+def test_what_does_not_shine_is_not_seen() -> None:
     source = draw_kind("Ia", generator("train", 2, 1))
     source.flux = lambda t, wavelength: np.zeros_like(t)
     assert look(source, np.random.default_rng(0)) is None

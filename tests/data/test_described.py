@@ -95,7 +95,7 @@ def curve(source: Source, t: np.ndarray, wavelength: float = PIVOT) -> np.ndarra
         (("duration: 100", "duration: '100'"), "duration: must be a valid number"),
         (("duration: 100", "duration: 100\nredshift: [2, 1]"), "redshift must be two numbers"),
         (("duration: 100", "duration: 100\nperiod: {days: 3}"), "belong to stars"),
-        (("duration: 100", "duration: 100\nmass: 3"), "mass is no field of a description"),
+        (("duration: 100", "duration: 100\nmass: 3"), "mass is not a field of a description"),
         (("duration: 100", "duration: 100\nduration: 3"), "line 10 duration is given twice"),
         (("text: Something.", "text: &a Something.\nsources: [*a]"), "references (*name) are not read"),
         (("text: Something.", "text: !!python/object/apply:os.system [ls]"), "could not determine a constructor"),
@@ -103,8 +103,8 @@ def curve(source: Source, t: np.ndarray, wavelength: float = PIVOT) -> np.ndarra
         (("text: Something.", "? [a, b]\n: c"), "a field's name must be a word"),
         (("text: Something.", "text: " + "[" * 3000), "no YAML that can be read"),
         (("text: Something.", "text: \x00"), "no YAML that can be read"),
-        ((GOOD, "- a\n- b"), "is no description"),
-        ((GOOD, ""), "is no description"),
+        ((GOOD, "- a\n- b"), "is not a description"),
+        ((GOOD, ""), "is not a description"),
     ],
 )
 def test_what_is_wrong_is_one_line(change: tuple[str, str], words: str) -> None:

@@ -1,4 +1,4 @@
-"""A simulated night: valid packets, known doubles and broken ones, and a truth that a decoder confirms."""
+"""A simulated night: valid packets, known duplicates and broken ones, and a truth that a decoder confirms."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Stream = list[tuple[bytes, Truth]]
 
 @pytest.fixture(scope="module")
 def stream() -> Stream:
-    return list(night(4, 120, doubles=4, broken=6))
+    return list(night(4, 120, duplicates=4, broken=6))
 
 
 def test_counts_are_those_asked_for(stream: Stream) -> None:
-    assert Counter(t.kind for _, t in stream) == {"alert": 110, "double": 4, "broken": 6}
+    assert Counter(t.kind for _, t in stream) == {"alert": 110, "duplicate": 4, "broken": 6}
     assert {t.detail for _, t in stream if t.kind == "broken"} <= {"truncated", "foreign", "text"}
     assert not list(night(4, 0))
     assert Counter(t.kind for _, t in night(4, 3)) == {"alert": 3}
 
 
-def test_too_many_doubles_are_refused() -> None:
+def test_too_many_duplicates_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
-        next(night(4, 10, doubles=8, broken=2))
+        next(night(4, 10, duplicates=8, broken=2))
 
 
-def test_a_double_is_the_same_bytes(stream: Stream) -> None:
+def test_a_duplicate_is_the_same_bytes(stream: Stream) -> None:
     for place, (packet, truth) in enumerate(stream):
-        if truth.kind == "double":
+        if truth.kind == "duplicate":
             original = next(k for k, (p, t) in enumerate(stream) if t.candid == truth.candid and t.kind == "alert")
             assert original < place
             assert stream[original][0] == packet

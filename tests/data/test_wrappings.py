@@ -52,7 +52,7 @@ WRAPPED = {**COMPRESSED, "zip": lambda data: stored_zip("inner.avro", data), "ta
 
 @pytest.fixture(scope="module")
 def packets() -> list[bytes]:
-    return [packet for packet, _ in night(9, 3, doubles=0, broken=0)]
+    return [packet for packet, _ in night(9, 3, duplicates=0, broken=0)]
 
 
 def read(folder: Path, name: str, data: bytes) -> list[Item]:
@@ -85,7 +85,7 @@ def test_concatenated_streams_are_one_file(packets: list[bytes], tmp_path: Path)
         assert bytes_of(read(tmp_path, f"a.{suffix}", data)) == [packets[0]], suffix
 
 
-def test_where_it_lay_is_told(packets: list[bytes], tmp_path: Path) -> None:
+def test_where_it_lay_is_reported(packets: list[bytes], tmp_path: Path) -> None:
     rows = [next(fastavro.reader(io.BytesIO(packet))) for packet in packets]
     out = io.BytesIO()
     fastavro.writer(out, fastavro.reader(io.BytesIO(packets[0])).writer_schema, rows, codec="deflate")  # type: ignore[arg-type]

@@ -30,9 +30,9 @@ def test_errors_are_in_the_tree(place: str, parent: type[ProtonovaError], tmp_pa
         raise kind("what is wrong\nin two lines")
 
     assert guarded(fails, lambda: tmp_path) in (1, 2)
-    said = capsys.readouterr().err
-    assert said.startswith("protonova: what is wrong in two lines")
-    assert said.count("\n") == 1
+    line = capsys.readouterr().err
+    assert line.startswith("protonova: what is wrong in two lines")
+    assert line.count("\n") == 1
     assert list(tmp_path.iterdir()) == [], "no log of a traceback: it was expected"
 
 
@@ -52,13 +52,13 @@ def test_a_full_disk_is_reported_with_what_to_free(
         raise OSError(number, "full", name)
 
     assert guarded(fails, lambda: tmp_path) == 1
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "no space is left" in said
-    assert name is None or name in said
-    assert "--fresh" not in said
-    assert "delete" not in said.lower()
-    assert "remove" not in said.lower()
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "no space is left" in line
+    assert name is None or name in line
+    assert "--fresh" not in line
+    assert "delete" not in line.lower()
+    assert "remove" not in line.lower()
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J\x1b]0;owned\x07x", "\x9b31mred", "a\u202eb", "\x00\r\n\t\x7f", "\u2066x\u2069"])

@@ -64,13 +64,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     rng = np.random.default_rng(0)
     columns: dict[str, list[object]] = {}
     rows = []
-    for label, rise in (("SN Ia", 9.0), ("SLSN", 28.0), ("Strange", 3.0)):
+    for label, rise in (("SN Ia", 9.0), ("SLSN", 28.0), ("Unseen", 3.0)):
         for i in range(14):
             name = f"{label}-{i}"
             rows.append((name, label))
             for key, values in curve(rng, int(rng.integers(8, 25)), rise, name).items():
                 columns.setdefault(key, []).extend(values)
-    # A limit, a band nobody knows, a bad error: the first is kept, the others are left out.
+    # A limit, a band no one knows, a bad error: the first is kept, the others are left out.
     for band, flux, error, limit in (("g", np.nan, np.nan, 30.0), ("radio", 5.0, 1.0, np.nan), ("g", 5.0, 0.0, np.nan)):
         for key, value in zip(columns, ("SN Ia-0", 58990.0, band, flux, error, limit), strict=True):
             columns[key].append(value)
@@ -163,7 +163,7 @@ MEANT = {
     "Eclipsing (unspecified)": (("EA", "EB", "EW"), ("eclipsing-binary",)),
     "Alpha2 CVn": (("ACV",), ()),
     "Delta Scuti": (("dSct",), ()),
-    "Strange": ((), ()),
+    "Unseen": ((), ()),
 }
 
 
@@ -175,17 +175,17 @@ def test_names_find_their_kinds(name: str) -> None:
 
 
 def test_a_kind_speaks_for_every_class_it_belongs_to() -> None:
-    names = ("Eclipsing (unspecified)", "Eclipsing contact", "Strange")
-    spoken = np.log(np.array([[0.1, 0.2, 0.6, 0.1]]))
-    views = task_head.Views(np.zeros((1, 2)), spoken, np.zeros((1, COMPARABLE)))
-    shared, known = task_head.speak(views, names, ("EA", "EB", "EW", "dSct"), "share")
+    names = ("Eclipsing (unspecified)", "Eclipsing contact", "Unseen")
+    zero_shot_log = np.log(np.array([[0.1, 0.2, 0.6, 0.1]]))
+    views = task_head.Views(np.zeros((1, 2)), zero_shot_log, np.zeros((1, COMPARABLE)))
+    shared, known = task_head.zero_shot_log_probability(views, names, ("EA", "EB", "EW", "dSct"), "share")
     assert known.tolist() == [1, 1, 0]
-    # The parent is as likely as its mean kind; the child as its one kind; what is left goes to the class nobody knows.
+    # The parent is as likely as its mean kind; the child as its one kind; what is left goes to the class no one knows.
     np.testing.assert_allclose(np.exp(shared[0]), np.array([0.3, 0.6, 0.1]))
-    added, _ = task_head.speak(views, names, ("EA", "EB", "EW", "dSct"), "sum")
+    added, _ = task_head.zero_shot_log_probability(views, names, ("EA", "EB", "EW", "dSct"), "sum")
     np.testing.assert_allclose(np.exp(added[0]), np.array([0.6, 0.3, 0.1]))
     # Two classes that mean the same are equally likely.
-    same, _ = task_head.speak(views, ("Eclipsing contact", "W UMa", "Delta Scuti"), ("EA", "EB", "EW", "dSct"), "share")
+    same, _ = task_head.zero_shot_log_probability(views, ("Eclipsing contact", "W UMa", "Delta Scuti"), ("EA", "EB", "EW", "dSct"), "share")
     assert same[0, 0] == same[0, 1]
 
 
@@ -257,7 +257,7 @@ def seen(units: np.ndarray, log_kinds: np.ndarray | None = None) -> Seen:
 
 @pytest.mark.parametrize(("unseen", "zero_shot", "weight"), [(False, 1.0, 2.0), (True, 0.5, 4.0)])
 def test_left_out_scores_are_those_of_the_others(unseen: bool, zero_shot: float, weight: float) -> None:
-    """And a class nobody simulated gives the examples more to say, the network less."""
+    """And a class not simulated gives the examples more to say, the network less."""
     rng = np.random.default_rng(2)
     units = unit(rng.standard_normal((1, 12, 6)))
     label = np.eye(3)[np.repeat(np.arange(3), 4)]
@@ -356,13 +356,13 @@ def test_the_control_learns_from_simulations(small: tuple[Path, Path]) -> None:
     curves, labels = tables.read_task(*small)
     x = hand_made(curves)
     looks = simulated.Looks.of(curves, False)
-    control = baselines.control(x, looks, ("SLSN", "SN Ia", "Strange"), (1, 5), 300, 0, "pattern", 1)
+    control = baselines.control(x, looks, ("SLSN", "SN Ia", "Unseen"), (1, 5), 300, 0, "pattern", 1)
     assert control is not None
     assert control.names == ("SLSN", "SN Ia")
     assert set(control.weight) == {1, 5}
     slow, brief = (control.probability[labels == c, 0].mean() for c in ("SLSN", "SN Ia"))
     assert slow > brief + 0.1  # wide curves are called SLSN, though it has seen no real one
-    assert baselines.control(x, looks, ("SN Ia", "Strange"), (1,), 300, 0, "pattern", 1) is None
+    assert baselines.control(x, looks, ("SN Ia", "Unseen"), (1,), 300, 0, "pattern", 1) is None
 
 
 def test_a_temperature_of_its_own() -> None:
@@ -419,20 +419,20 @@ def test_the_command_on_a_small_table(small: tuple[Path, Path], tmp_path: Path, 
     found = json.loads(report.read_text())
     for name in ("accuracy", "interval", "per_class", "ece", "baselines"):
         assert set(found[name]) == {"1", "5"}
-    assert set(found["per_class"]["5"]) == {"SN Ia", "SLSN", "Strange"}
+    assert set(found["per_class"]["5"]) == {"SN Ia", "SLSN", "Unseen"}
     assert found["interval"]["5"][0] <= found["accuracy"]["5"] <= found["interval"]["5"][1]
     assert found["accuracy"]["5"] == pytest.approx(np.mean(list(found["per_class"]["5"].values())))
     assert {"forest", "bookkeeping", "ridge", "nearest_centroid", "prototypes", "no_simulation"} <= set(found["baselines"]["5"])
     assert found["baselines"]["5"]["forest"] > 0.7  # three widths that anyone can tell apart
     assert found["gains"]["5"]["forest"]["gain"] == pytest.approx(found["accuracy"]["5"] - found["baselines"]["5"]["forest"])
-    assert found["task"]["simulated_as"]["Strange"] == {"kinds": [], "spoken": []}
+    assert found["task"]["simulated_as"]["Unseen"] == {"kinds": [], "zero_shot_kinds": []}
     assert found["task"]["simulated_as"]["SLSN"]["kinds"] == ["SLSN-I", "SLSN-II"]
     assert sum(v for name, v in found["seconds"].items() if name != "all") <= found["seconds"]["all"] + 0.1
     for rows in found["confusion"]["5"]:
         assert sum(rows) == pytest.approx(1, abs=0.01)
     diagonal = [row[i] for i, row in enumerate(found["confusion"]["5"])]
     assert np.mean(diagonal) == pytest.approx(found["accuracy"]["5"], abs=0.01)
-    assert set(found["map"]["objects"]) == {"SN Ia", "SLSN", "Strange"}
+    assert set(found["map"]["objects"]) == {"SN Ia", "SLSN", "Unseen"}
     assert set(found["uncut"]) >= {"accuracy", "note"}
     assert "macro accuracy" in capsys.readouterr().out
 
@@ -450,7 +450,7 @@ def test_labels_that_mean_nothing_get_chance(small: tuple[Path, Path]) -> None:
     shuffled = np.random.default_rng(8).permutation(labels)
     found = evaluate(curves, shuffled, bundle, session, Options(shots=(5,), episodes=40, baselines="none", each=30))
     assert 0.22 < found["accuracy"]["5"] < 0.45
-    assert found["by_physics"]["5"]["not simulated"] == found["per_class"]["5"]["Strange"]
+    assert found["by_physics"]["5"]["not simulated"] == found["per_class"]["5"]["Unseen"]
     assert 0.2 < found["zero_shot"]["accuracy"] < 0.47
 
 

@@ -78,7 +78,7 @@ def test_what_is_blanked_is_gone_and_the_rest_stays() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_class_left_out_is_known_to_nobody(task: Path, tmp_path: Path) -> None:
+def test_a_class_left_out_is_known_to_no_part(task: Path, tmp_path: Path) -> None:
     from registry.bundle import PUBLISHED
 
     found = run(
@@ -90,7 +90,7 @@ def test_a_class_left_out_is_known_to_nobody(task: Path, tmp_path: Path) -> None
     # The same bundle on both sides: only what the head may know differs.
     assert by["without"]["recall"] == by["head without"]["recall"]
     assert by["encoder without"]["macro"] == by["with"]["macro"]
-    assert main(["leave_out", "--task", str(task), "--class", "Nobody", "--without", str(PUBLISHED), "--episodes", "12"]) == 2
+    assert main(["leave_out", "--task", str(task), "--class", "Nothing", "--without", str(PUBLISHED), "--episodes", "12"]) == 2
 
 
 def test_a_kind_that_may_not_be_known_is_nowhere(task: Path) -> None:
@@ -124,7 +124,7 @@ def test_novelty_never_sees_what_is_new(tmp_path: Path) -> None:
     parts += [{**p, "limit": np.full(len(p["time"]), np.nan)} for k in ("Ia", "IIP") for p in drawn.streamed(k, 4, 8, "demo")]
     objects = from_arrays([f"o{i}" for i in range(len(parts))], parts)
     labels = np.array(["", *["SN Ia"] * 4, *["SN II"] * 4])
-    found = novel.novel(bundle, session, objects, labels, ("o0",), each=6, strangers=10)
+    found = novel.novel(bundle, session, objects, labels, ("o0",), each=6, unseen=10)
     assert set(found["by_kind_of_the_rest"]).isdisjoint(novel.LEFT_OUT)
     assert 0 <= found["auroc"] <= 1
     assert found["described"]["o0"]["nearest"] in found["described"]["o0"]["cosine"]

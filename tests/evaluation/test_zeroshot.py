@@ -131,20 +131,20 @@ def test_a_pattern_is_kept() -> None:
 
 
 def test_a_fast_red_fader_is_ranked_a_kilonova_and_not_a_supernova(session: OrtSession) -> None:
-    rivals = {name: partial(source, DESCRIPTIONS[name]) for name in ("kilonova", "sn-ia", "tde", "sn-ii-plateau", "slsn-i")}
-    found = zeroshot.ranked(pattern(), rivals, session, each=40)
+    inputs = {name: partial(source, DESCRIPTIONS[name]) for name in ("kilonova", "sn-ia", "tde", "sn-ii-plateau", "slsn-i")}
+    found = zeroshot.ranked(pattern(), inputs, session, each=40)
     assert found.names[0] == "kilonova"
     assert list(found.cosine) == sorted(found.cosine, reverse=True)
-    assert set(found.names) | set(found.missing) == set(rivals)
+    assert set(found.names) | set(found.missing) == set(inputs)
 
 
 def test_at2017gfo_is_nearest_to_the_description_of_a_kilonova(shared: Path, session: OrtSession) -> None:
     """Beside every class the simulation has but its own kilonova: nothing of it was in the simulation's class, only a page of YAML."""
     query = read(shared / "tables" / "lightcurves.parquet", ["AT2017gfo"])
-    rivals = {name: draw for name, draw in classes.CLASSES.items() if name not in ("kilonova", "bogus", "asteroid")}
+    inputs = {name: draw for name, draw in classes.CLASSES.items() if name not in ("kilonova", "bogus", "asteroid")}
     both = query.keep(np.isin(query.wavelength, np.float32([4770.0, 6230.0])))
     for curves in (query, both):
-        found = zeroshot.ranked(curves, {**rivals, "described": partial(source, DESCRIPTIONS["kilonova"])}, session, each=60)
+        found = zeroshot.ranked(curves, {**inputs, "described": partial(source, DESCRIPTIONS["kilonova"])}, session, each=60)
         assert found.names[0] == "described", list(zip(found.names, found.cosine, strict=True))[:4]
 
 
@@ -162,7 +162,7 @@ def test_a_prior_is_written_and_read(suffix: str, tmp_path: Path, bundle: Bundle
         zeroshot.load(path, "0" * 64)
     blob = path.read_bytes()
     path.write_bytes(blob[: len(blob) // 2])
-    with pytest.raises(zeroshot.PriorError, match="is no prototype"):
+    with pytest.raises(zeroshot.PriorError, match="is not a prototype"):
         zeroshot.load(path, bundle.sha256)
 
 

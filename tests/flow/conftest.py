@@ -78,7 +78,7 @@ class Bench:
         """Where the records of this test begin."""
 
     async def mark(self) -> None:
-        """What the topics hold now is no concern of the test that follows."""
+        """What the topics hold now is not a concern of the test that follows."""
         self.since = {}
         async with topics.admin_client(self.settings) as admin:
             names = [name for name in await admin.list_topics() if not name.startswith("__")]

@@ -10,7 +10,7 @@ from schemas.records import codec
 from schemas.records.drift_alarm import DriftAlarm
 from streams.kafka import topics
 from streams.scorer import StateHolder
-from streams.telemetry import Tally
+from streams.telemetry import TelemetryCounts
 from tests.flow import stand_in
 from tests.flow.conftest import Bench, until
 from tests.streams.test_watching import seconds
@@ -30,9 +30,9 @@ async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
     log = bench.settings.state / "logs" / "drift.log"
     process = await watch(bench)
     try:
-        tally = Tally("w", StateHolder(stand_in.StandIn()), 0.0)
-        await bench.publish(seconds(tally, 300, 0.9, 0), topics.TELEMETRY)
-        await bench.publish(seconds(tally, 300, 0.4, 300), topics.TELEMETRY)
+        outcome_counts = TelemetryCounts("w", StateHolder(stand_in.StandIn()), 0.0)
+        await bench.publish(seconds(outcome_counts, 300, 0.9, 0), topics.TELEMETRY)
+        await bench.publish(seconds(outcome_counts, 300, 0.4, 300), topics.TELEMETRY)
         out = await bench.read(2, topics.ALARMS, topics.RETRAIN)
         alarms = [codec.expect(r.value, DriftAlarm) for r in out[topics.ALARMS]]
         assert alarms[0].statistic == "top_probability"
@@ -40,8 +40,8 @@ async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
         process.stop()
         process = await watch(bench)  # it reads its own command back
         known = len((await bench.everything(topics.ALARMS))[topics.ALARMS])
-        tally = Tally("w", StateHolder(stand_in.StandIn()), 0.0)
-        await bench.publish([*seconds(tally, 300, 0.9, 600), *seconds(tally, 300, 0.4, 900)], topics.TELEMETRY)
+        outcome_counts = TelemetryCounts("w", StateHolder(stand_in.StandIn()), 0.0)
+        await bench.publish([*seconds(outcome_counts, 300, 0.9, 600), *seconds(outcome_counts, 300, 0.4, 900)], topics.TELEMETRY)
         await bench.read(known + 1, topics.ALARMS)
         commands = [r.value for r in (await bench.everything(topics.RETRAIN))[topics.RETRAIN]]
         assert len(commands) == 1, f"the cool-down outlives the process: {commands} {log.read_text()}"

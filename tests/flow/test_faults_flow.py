@@ -1,4 +1,4 @@
-"""kill -9 of worker and broker in mid-stream, an engine that fails, workers that come and go: nothing is lost, doubles collapse."""
+"""kill -9 of worker and broker in mid-stream, an engine that fails, workers that come and go: nothing is lost, duplicates collapse."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FLOWS_AGAIN_WITHIN = 30.0
 
 
 async def feed(bench: Bench, first: int, count: int, rate: float, stop: asyncio.Event | None = None) -> int:
-    """Publish packets at a pace [1/s], over a broker that may be away for a while, until all are sent or it is told to stop; how many."""
+    """Publish packets at a pace [1/s], over a broker that may be away for a while, until all are sent or it is asked to stop; how many."""
     async with bench.producer() as producer:
         sends = []
         for i in range(first, first + count):
@@ -55,7 +55,7 @@ async def test_kill_9_of_the_worker_in_mid_stream(bench: Bench) -> None:
     await feeding
     await bench.all_committed()
     found = ids((await bench.everything(topics.DETECTIONS))[topics.DETECTIONS])
-    print(f"{len(found) - len(set(found))} doubles of {len(found)}")
+    print(f"{len(found) - len(set(found))} duplicates of {len(found)}")
     assert sorted(set(found)) == expected(1000)
 
 
@@ -92,7 +92,7 @@ def test_a_client_outlives_a_connection_that_breaks_under_its_request(kafka: Loc
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert connection._writer is not None, "the client has not heard of it"
-            updated = await client._metadata_update(client.cluster, [])  # on uvloop's own transport: RuntimeError, and nobody updates again
+            updated = await client._metadata_update(client.cluster, [])  # on uvloop's own transport: RuntimeError, and no one updates again
             return [updated, await asyncio.wait_for(client.force_metadata_update(), 30)]
         finally:
             await client.close()
@@ -103,7 +103,7 @@ def test_a_client_outlives_a_connection_that_breaks_under_its_request(kafka: Loc
 
 @asynccontextmanager
 async def frozen(kafka: LocalKafka) -> AsyncIterator[None]:
-    """The broker's port is open and nobody answers."""
+    """The broker's port is open and no one answers."""
     assert kafka.pid is not None
     os.kill(kafka.pid, signal.SIGSTOP)
     try:
@@ -121,7 +121,7 @@ async def test_a_broker_that_does_not_answer_for_a_while_is_waited_for(bench: Be
     await bench.all_committed()
     async with frozen(kafka):
         await until(lambda: "does not say how far" in bench.log(), 60, bench.log)
-        await asyncio.sleep(7)  # nothing is to be done: it is no stall
+        await asyncio.sleep(7)  # nothing is to be done: it is not a stall
     await bench.publish(packet(i) for i in range(100, 200))
     await bench.all_committed()
     assert worker.poll() is None, bench.log()
@@ -162,11 +162,11 @@ async def test_a_worker_joins_in_mid_stream_and_takes_over(bench: Bench) -> None
     count = await feeding
     await bench.all_committed()
     found = ids((await bench.everything(topics.DETECTIONS))[topics.DETECTIONS])
-    print(f"{len(found) - len(set(found))} doubles of {len(found)}")
+    print(f"{len(found) - len(set(found))} duplicates of {len(found)}")
     assert sorted(set(found)) == expected(count)
 
 
-async def test_engine_failure_is_no_reject(bench: Bench, tmp_path: Path) -> None:
+async def test_engine_failure_is_not_a_reject(bench: Bench, tmp_path: Path) -> None:
     boom = tmp_path / "boom"
     boom.touch()
     environment = {"PROTONOVA_TEST_BOOM": str(boom)}
@@ -198,8 +198,8 @@ async def test_resumes_from_the_committed_offset(bench: Bench) -> None:
     assert len(found) == 301, "nothing was read twice"
 
 
-async def test_the_marks_of_a_transaction_are_no_lag(bench: Bench) -> None:
-    """They take an offset that nobody reads, and so nobody commits."""
+async def test_the_marks_of_a_transaction_are_not_lag(bench: Bench) -> None:
+    """They take an offset that no one reads, and so no one commits."""
     worker = bench.start(PROTONOVA_STALL_S="6")
     await bench.ready()
     producer = AIOKafkaProducer(**bench.settings.client_options(), transactional_id="observatory")

@@ -1,4 +1,4 @@
-"""Hostile records on every topic of ours, in a real Apache Kafka: page, drift, watch and the demo's tally go on, and the count shows."""
+"""Hostile records on every topic of ours, in a real Apache Kafka: page, drift, watch and the demo's counts go on, and the count shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from console.tally import Listener
+from console.outcome_counts import Listener
 from schemas.records import codec
 from schemas.records.detection import Detection
 from service.status.exposition import exposition
@@ -19,7 +19,8 @@ from service.status.feed import Feed
 from service.status.figures import Figures
 from service.status.page import page
 from streams.kafka import topics
-from streams.telemetry import Tally
+from streams.scorer import StateHolder
+from streams.telemetry import TelemetryCounts
 from tests.flow.conftest import Bench
 from tests.flow.stand_in import StandIn, packet
 from tests.flow.test_drift_flow import watch as drift_process
@@ -96,9 +97,9 @@ async def test_drift_goes_on_raises_its_alarm_and_says_how_many(bench: Bench) ->
     log = bench.settings.state / "logs" / "drift.log"
     process = await drift_process(bench)
     try:
-        tally = Tally("w", "id", "m", "e", 0.0)
-        await send(bench, topics.TELEMETRY, *seconds(tally, 100, 0.9, 0), *SENT, *seconds(tally, 100, 0.9, 100))
-        await send(bench, topics.TELEMETRY, *seconds(tally, 200, 0.4, 200))
+        counts = TelemetryCounts("w", StateHolder(StandIn()), 0.0)
+        await send(bench, topics.TELEMETRY, *seconds(counts, 100, 0.9, 0), *SENT, *seconds(counts, 100, 0.9, 100))
+        await send(bench, topics.TELEMETRY, *seconds(counts, 200, 0.4, 200))
         out = await bench.read(1, topics.ALARMS)
         assert codec.decode(out[topics.ALARMS][0].value).statistic == "top_probability"  # type: ignore[union-attr]
         assert process.poll() is None, log.read_text()
@@ -119,7 +120,7 @@ async def test_watch_goes_on_and_says_how_many(bench: Bench) -> None:
         assert ran.stderr.count("of ours passed over") == 1
 
 
-async def test_the_demos_tally_goes_on(bench: Bench) -> None:
+async def test_the_demos_counts_goes_on(bench: Bench) -> None:
     good = codec.encode(detection(5))
     for topic in (topics.DETECTIONS, topics.PRIVATE, topics.TELEMETRY):
         await send(bench, topic, *SENT)
@@ -128,10 +129,10 @@ async def test_the_demos_tally_goes_on(bench: Bench) -> None:
     async with Listener(bench.settings) as listener:
         assert await listener.until(1, 30)
         end = time.monotonic() + 30
-        while listener.tally.bad.total < 3 * len(SENT) + 1:
-            assert time.monotonic() < end, listener.tally.bad.counts
+        while listener.counts.bad.total < 3 * len(SENT) + 1:
+            assert time.monotonic() < end, listener.counts.bad.counts
             await asyncio.sleep(0.1)
-        assert [a.detection.candid for a in listener.tally.arrivals] == [5]
+        assert [a.detection.candid for a in listener.counts.arrivals] == [5]
 
 
 async def test_embeddings_lie_beside_the_detections_and_private_ones_apart(bench: Bench) -> None:
@@ -140,11 +141,11 @@ async def test_embeddings_lie_beside_the_detections_and_private_ones_apart(bench
     out = await bench.read(50, topics.DETECTIONS, topics.PRIVATE, topics.EMBEDDINGS, topics.EMBEDDINGS_PRIVATE)
     await bench.all_committed()
     again = await bench.everything(topics.EMBEDDINGS, topics.EMBEDDINGS_PRIVATE)
-    for told, other in ((topics.DETECTIONS, topics.EMBEDDINGS), (topics.PRIVATE, topics.EMBEDDINGS_PRIVATE)):
-        scored = {d.packet_id: d for d in (codec.decode_detection(r.value) for r in out[told])}
+    for reported, other in ((topics.DETECTIONS, topics.EMBEDDINGS), (topics.PRIVATE, topics.EMBEDDINGS_PRIVATE)):
+        scored = {d.packet_id: d for d in (codec.decode_detection(r.value) for r in out[reported])}
         found = [codec.decode(r.value) for r in again[other]]
         assert {e.packet_id for e in found} == set(scored)  # type: ignore[union-attr]
-        assert len(found) == len(scored) == (20 if told == topics.DETECTIONS else 5)
+        assert len(found) == len(scored) == (20 if reported == topics.DETECTIONS else 5)
         assert all(e.programid == scored[e.packet_id].programid and e.classes == scored[e.packet_id].classes for e in found)  # type: ignore[union-attr]
         assert [r.key.decode() for r in again[other]] == [e.object_id for e in found]  # type: ignore[union-attr]
 

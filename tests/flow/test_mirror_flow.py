@@ -32,7 +32,7 @@ survey = "ztf"
 
 @pytest.fixture(scope="module")
 def observatory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    """A cluster of somebody else's."""
+    """A cluster of another one's."""
     node = LocalKafka()
     node.start(tmp_path_factory.mktemp("observatory"))
     yield node

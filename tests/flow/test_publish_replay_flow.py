@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from console.commands.run import Supervisor
-from console.tally import Listener
+from console.outcome_counts import Listener
 from schemas.records.detection import Detection
 from settings.model import Settings
 
@@ -73,13 +73,13 @@ async def test_real_packets_live_and_replayed(bench: Any, shared: Path, tmp_path
         published = json.loads((tmp_path / "publish.json").read_text())
         assert "907 packets published" in done.stdout
         async with Listener(settings) as listener:
-            assert await listener.until(published["packets"], 120), vars(listener.tally)
-            tally = listener.tally
+            assert await listener.until(published["packets"], 120), vars(listener.counts)
+            counts = listener.counts
     finally:
         await asyncio.to_thread(supervisor.stop)
     assert {k: published[k] for k in ("packets", "topics", "skipped")} == {k: EXPECTED[k] for k in ("packets", "topics", "skipped")}
     assert published["failed"] == {}
-    live = {"detections": len(tally.arrivals), "duplicates": tally.duplicates, "rejected": dict(tally.rejected)}
+    live = {"detections": len(counts.arrivals), "duplicates": counts.duplicates, "rejected": dict(counts.rejected)}
     assert live == {k: EXPECTED[k] for k in live}
 
     # The same paths without a broker.
@@ -101,21 +101,21 @@ async def test_real_packets_live_and_replayed(bench: Any, shared: Path, tmp_path
     replayed = json.loads(report.read_text())
     assert {k: replayed[k] for k in ("packets", *live)} == {"packets": EXPECTED["packets"], **live}
     assert replayed["skipped"] == {**EXPECTED["skipped"], "missing": 1}
-    # One line of error for each thing that is no packet, and no traceback.
+    # One line of error for each thing that is not a packet, and no traceback.
     assert len(done.stderr.splitlines()) == sum(replayed["skipped"].values())
     assert all(line.startswith("protonova: skipped ") for line in done.stderr.splitlines())
     assert replayed["labels"]["all"]["n"] > 200
 
     rows = pq.read_table(out).to_pylist()
     assert Counter(r["kind"] for r in rows) == {"detection": 892, "rejected": 5, "duplicate": 10}
-    assert Counter(essence(r) for r in rows if r["kind"] == "detection") == Counter(essence(a.detection) for a in tally.arrivals)
+    assert Counter(essence(r) for r in rows if r["kind"] == "detection") == Counter(essence(a.detection) for a in counts.arrivals)
     assert all(r["reason"] and r["error_class"] for r in rows if r["kind"] == "rejected")
 
     # And out of the topic: all of it, and a stretch of it.
     again = tmp_path / "again.parquet"
     await asyncio.to_thread(protonova, settings, "replay", "kafka://alerts.ztf", "kafka://alerts.lsst", "--out", str(again))
     rows = pq.read_table(again).to_pylist()
-    assert Counter(essence(r) for r in rows if r["kind"] == "detection") == Counter(essence(a.detection) for a in tally.arrivals)
+    assert Counter(essence(r) for r in rows if r["kind"] == "detection") == Counter(essence(a.detection) for a in counts.arrivals)
     await asyncio.to_thread(protonova, settings, "replay", "kafka://alerts.ztf?from=10&to=20", "--out", str(again))
     origins = pq.read_table(again, columns=["origin"]).column(0).to_pylist()
     assert sorted(origins) == sorted(f"alerts.ztf[{p}]@{o}" for p in range(settings.partitions) for o in range(10, 20))

@@ -43,8 +43,8 @@ def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[
 
 @pytest.fixture(scope="module")
 def packets() -> list[bytes]:
-    """A short night: 100 packets, of which 4 are doubles and 3 broken."""
-    return [packet for packet, _ in night(11, 100, doubles=4, broken=3)]
+    """A short night: 100 packets, of which 4 are duplicates and 3 broken."""
+    return [packet for packet, _ in night(11, 100, duplicates=4, broken=3)]
 
 
 class Run(NamedTuple):
@@ -84,8 +84,8 @@ async def test_the_page_shows_the_night(run: Run) -> None:
 
 
 async def test_commands_show_the_night(run: Run) -> None:
-    told = await asyncio.to_thread(command, run.settings, "status", "--json")
-    assert json.loads(told.stdout)["totals"]["in"] == 100, told.stderr
+    reported = await asyncio.to_thread(command, run.settings, "status", "--json")
+    assert json.loads(reported.stdout)["totals"]["in"] == 100, reported.stderr
     assert "detections" in (await asyncio.to_thread(command, run.settings, "status")).stdout
     shown = await asyncio.to_thread(command, run.settings, "watch", "--from-beginning", "--count", "5")
     assert len(shown.stdout.splitlines()) == 5

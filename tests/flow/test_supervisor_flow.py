@@ -1,4 +1,4 @@
-"""How soon detections come again when a worker is killed, and when it is told to end."""
+"""How soon detections come again when a worker is killed, and when it is asked to end."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ async def detections(bench: Bench, since: float) -> float:
 async def test_detections_come_again_soon_after_every_end_of_a_worker(kafka: LocalKafka, tmp_path: Path) -> None:
     bench = await fresh(kafka, tmp_path)
     lines: list[str] = []
-    supervisor = Supervisor(bench.settings.model_copy(update={"status_port": 0}), tell=lines.append)
+    supervisor = Supervisor(bench.settings.model_copy(update={"status_port": 0}), report=lines.append)
     began = time.monotonic()
     await asyncio.to_thread(supervisor.start)
     started_in = time.monotonic() - began
-    packets = [packet for packet, _ in night(23, 400, doubles=0, broken=0)]
+    packets = [packet for packet, _ in night(23, 400, duplicates=0, broken=0)]
 
     async def publish() -> None:
         async with bench.producer() as producer:

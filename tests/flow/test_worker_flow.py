@@ -35,7 +35,7 @@ async def test_in_is_detections_and_rejected_and_duplicates(flowing: Bench) -> N
     )
 
 
-async def told(flowing: Bench) -> Counter[str]:
+async def reported(flowing: Bench) -> Counter[str]:
     """What the worker has said of itself since the mark."""
     totals: Counter[str] = Counter()
     for record in (await flowing.everything(topics.TELEMETRY))[topics.TELEMETRY]:
@@ -55,12 +55,12 @@ async def test_telemetry_adds_up(flowing: Bench) -> None:
     flowing.since = {}  # the tests before this one count too: their last summary may still be on its way
     end = (await flowing.committed())[1]
     deadline = time.monotonic() + 60
-    while (before := await told(flowing))["total"] < end:
+    while (before := await reported(flowing))["total"] < end:
         assert time.monotonic() < deadline, before
         await asyncio.sleep(0.2)
     packets = [packet(10_000 + i) for i in range(100)]
     await flowing.publish([*packets, b"bad", *packets[:30]])
-    while (after := await told(flowing))["total"] < end + 131 or after["scores"] == before["scores"]:
+    while (after := await reported(flowing))["total"] < end + 131 or after["scores"] == before["scores"]:
         assert time.monotonic() < deadline + 60, after
         await asyncio.sleep(0.2)
     after.subtract(before)

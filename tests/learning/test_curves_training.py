@@ -14,14 +14,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from learning.train import main, recipe_numbers, without  # noqa: E402
-
+from console.commands.train import plan_of  # noqa: E402
+from errors import UserError  # noqa: E402
 from learning.augment import Strength as Augmentation  # noqa: E402
 from learning.augment_curves import Strength, augment_curves  # noqa: E402
 from learning.dataset import NAMES, REFERENCE, Alerts, simulate, simulate_curves, thinned  # noqa: E402
 from learning.fit import Checkpoint, fit  # noqa: E402
 from learning.hyperparameters import EncoderConfig, Hyperparameters  # noqa: E402
 from learning.losses import Sets, episode  # noqa: E402
+from learning.recipe import without  # noqa: E402
 from learning.shards import Shards, WorkerError  # noqa: E402
 from learning.trainee import Trainee  # noqa: E402
 from learning.workplace import Step  # noqa: E402
@@ -116,7 +117,7 @@ def shards_of(alerts: Alerts, make: Callable[[EncoderConfig], Trainee] = Trainee
     return Shards(Trainee(CONFIG), CONFIG, make, Sets(alerts, None, None, recipe, Augmentation()), recipe, apart=True)
 
 
-def test_a_process_that_dies_is_told_in_one_line(alerts: Alerts) -> None:
+def test_a_process_that_ends_is_reported_in_one_line(alerts: Alerts) -> None:
     before = set(multiprocessing.active_children())
     with shards_of(alerts) as shards:
         (child,) = set(multiprocessing.active_children()) - before
@@ -131,7 +132,7 @@ def ends(config: EncoderConfig) -> Trainee:
     os._exit(9)
 
 
-def test_a_process_that_dies_while_it_starts_is_told(alerts: Alerts) -> None:
+def test_a_process_that_ends_while_it_starts_is_reported(alerts: Alerts) -> None:
     before = set(multiprocessing.active_children())
     with pytest.raises(WorkerError, match="ended before its time"), shards_of(alerts, ends) as shards:
         shards.gradient(0)
@@ -169,10 +170,9 @@ def test_a_run_in_processes_that_was_cut_off_goes_on(alerts: Alerts, curves: Ale
 
 
 @pytest.mark.parametrize("settings", [["shards=0"], ["batch=1"], ["batch=513"]])
-def test_shards_and_batch_must_fit(settings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main([part for setting in settings for part in ("--set", setting)])
-    assert "--set" in capsys.readouterr().err.splitlines()[-1]
+def test_shards_and_batch_must_fit(settings: list[str]) -> None:
+    with pytest.raises(UserError, match="--set "):
+        plan_of(None, {"hyperparameters": settings})
 
 
 def test_an_episode_prefers_classes_together() -> None:
@@ -189,8 +189,10 @@ def test_a_kind_can_be_left_out(curves: Alerts) -> None:
 
 
 def test_numbers_of_the_recipe_by_name() -> None:
-    assert recipe_numbers(["contrast=0", "half=0"]) == {"contrast": 0.0, "half": False}
-    with pytest.raises(ValueError, match="--set knows"):
-        recipe_numbers(["depth=3"])
-    with pytest.raises(ValueError, match="takes a number"):
-        recipe_numbers(["contrast=much"])
+    found = plan_of(None, {"hyperparameters": ["contrast=0", "half=0"]}).hyperparameters
+    assert found == {"contrast": 0.0, "half": False}
+    assert isinstance(found["half"], bool)
+    with pytest.raises(UserError, match="--set knows"):
+        plan_of(None, {"hyperparameters": ["depth=3"]})
+    with pytest.raises(UserError, match="takes a number"):
+        plan_of(None, {"hyperparameters": ["contrast=much"]})

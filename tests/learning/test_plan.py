@@ -117,7 +117,7 @@ def test_what_contradicts_start_from_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "{", "[" * 100_000, '{"steps": NaN}'])
-def test_what_is_no_plan_is_one_line(text: str) -> None:
+def test_what_is_not_a_plan_is_one_line(text: str) -> None:
     with pytest.raises(PlanError) as caught:
         Plan.from_json(text)
     assert "\n" not in str(caught.value)

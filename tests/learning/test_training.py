@@ -114,7 +114,7 @@ def test_the_export_is_the_network(alerts: Alerts, trained: tuple[Encoder, list[
         np.testing.assert_array_equal(value, weights(trained[0])[name])
 
 
-def test_the_export_is_the_same_twice_and_tells_nothing_of_this_machine(trained: tuple[Encoder, list[Step]], model: bytes) -> None:
+def test_the_export_is_the_same_twice_and_states_nothing_of_this_machine(trained: tuple[Encoder, list[Step]], model: bytes) -> None:
     assert model == to_onnx(trained[0])
     assert b"site-packages" not in model
     assert str(Path(__file__).parents[2]).encode() not in model

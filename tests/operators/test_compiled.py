@@ -38,14 +38,14 @@ print(called(1.0), sum(called.stats.cache_hits.values()), cache_folder())
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A checkout with a helper in one file and its caller in another."""
-    kernels = tmp_path / "house" / "operators" / "kernels"
+    kernels = tmp_path / "tree" / "operators" / "kernels"
     kernels.mkdir(parents=True)
     for folder in (kernels, kernels.parent):
         (folder / "__init__.py").write_text("")
     shutil.copy(kept.__file__, kernels / "compiled.py")
     (kernels.parent / "helper.py").write_text(HELPER)
     (kernels.parent / "caller.py").write_text(CALLER)
-    return tmp_path / "house"
+    return tmp_path / "tree"
 
 
 def run(tree: Path, **environment: str) -> tuple[float, int, str]:

@@ -92,7 +92,7 @@ def test_only_a_bundle_is_replaced(published: Bundle, tmp_path: Path) -> None:
     (tmp_path / "work" / "thesis.tex").write_text("years")
     (tmp_path / "file").write_text("")
     for name in ("work", "file"):
-        with pytest.raises(BundleError, match=r"thesis.tex, which is no part|is a file"):
+        with pytest.raises(BundleError, match=r"thesis.tex, which is not a part|is a file"):
             save(tmp_path / name, parts(published))
     assert (tmp_path / "work" / "thesis.tex").read_text() == "years"
 

@@ -1,4 +1,4 @@
-"""Whatever lies on a topic of ours is a record or a `BadRecord`: bounded in bytes, depth and counts, and nobody falls over it."""
+"""Whatever lies on a topic of ours is a record or a `BadRecord`: bounded in bytes, depth and counts, and no reader fails."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_it_is_a_bad_record_that_says_why(what: str) -> None:
+def test_it_is_a_bad_record_with_a_reason(what: str) -> None:
     bad = decode(HOSTILE[what])
     assert isinstance(bad, BadRecord)
     assert len(bad.reason) > 10
@@ -110,7 +110,7 @@ def test_a_record_of_another_kind_is_refused_where_one_is_expected() -> None:
 def test_a_container_that_another_writer_made_of_our_schema_is_read() -> None:
     out = io.BytesIO()
     schema = json.loads(table.BY_ID[table.DETECTION].schema_text)
-    del schema["doc"]  # documentation is no part of the layout
+    del schema["doc"]  # documentation is not part of the layout
     fastavro.writer(out, fastavro.parse_schema(schema), [to_row(FULL)], codec="deflate")
     assert decode(out.getvalue()) == FULL
     two = io.BytesIO()
@@ -159,7 +159,7 @@ class Message:
         self.topic, self.partition, self.offset, self.value = topic, 0, offset, value
 
 
-def test_bad_records_are_counted_by_topic_and_reason_and_said_once_a_minute() -> None:
+def test_bad_records_are_counted_by_topic_and_reason_and_reported_once_a_minute() -> None:
     now, lines = [1000.0], list[str]()
     bad = BadRecords(lines.append, lambda: now[0])
     kinds = (type(SUMMARY), type(WORKER))

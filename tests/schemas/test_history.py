@@ -1,4 +1,4 @@
-"""Sorting, doubles, the latest points, times and latitudes, cut-outs in odd forms."""
+"""Sorting, duplicates, the latest points, times and latitudes, cut-outs in odd forms."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ DOUBLING = [
 ]
 
 
-EXPONENTIAL = [  # a thousand million doubles that are nobody's, hence one row
+EXPONENTIAL = [  # a thousand million numbers without an owner, hence one row
     field(
         f"e{i}",
         {"type": "record", "name": f"p{i}", "fields": [field(f"f{j}", f"p{i - 1}" if i else "double") for j in range(10)]},

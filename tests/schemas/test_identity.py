@@ -35,7 +35,7 @@ def packings() -> list[bytes]:
     return out
 
 
-def test_container_codec_and_sync_marker_are_no_part_of_it() -> None:
+def test_container_codec_and_sync_marker_do_not_change_it() -> None:
     digests = {packet_digest(packet) for packet in packings()}
     assert len(digests) == 1
     decoded = Decoder().decode(packings())
@@ -53,7 +53,7 @@ def test_a_framed_record_is_the_one_in_a_container() -> None:
 
 
 def test_the_decoder_gives_the_digest_of_every_survey() -> None:
-    packets = [packet for packet, _ in night(3, 60, doubles=0, broken=0)]
+    packets = [packet for packet, _ in night(3, 60, duplicates=0, broken=0)]
     decoded = Decoder().decode(packets)
     assert set(decoded.batch.survey) >= {SURVEY}
     assert set(decoded.batch.survey) <= set(SURVEYS)
@@ -85,7 +85,7 @@ def test_a_bomb_is_bounded() -> None:
     assert MAX_PACKET < 9_000_000
 
 
-def test_a_batch_that_was_no_packets_has_no_digests() -> None:
+def test_a_batch_of_none_has_no_digests() -> None:
     batch = Decoder().decode([]).batch
     assert batch.digest == ()
     assert json.dumps(dataclasses.asdict(batch)["digest"]) == "[]"

@@ -1,4 +1,4 @@
-"""What a schema registry answers: the id's fault rejects a packet, the registry's makes it wait; nobody is asked too often."""
+"""What a schema registry answers: the id's fault rejects a packet, the registry's makes it wait; no one is asked too often."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOOD = json.dumps({"schema": json.dumps(SCHEMA)}).encode()
 
 @dataclass
 class Registry:
-    """An HTTP server that answers as it is told."""
+    """An HTTP server that answers as it is reported."""
 
     status: int = 200
     body: bytes = GOOD
@@ -39,46 +39,46 @@ class Registry:
 
 @pytest.fixture
 def registry() -> Iterator[Registry]:
-    told = Registry()
+    reported = Registry()
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told.asked += 1
-            told.at_once += 1
-            told.most_at_once = max(told.most_at_once, told.at_once)
+            reported.asked += 1
+            reported.at_once += 1
+            reported.most_at_once = max(reported.most_at_once, reported.at_once)
             try:
-                time.sleep(told.delay)
-                self.send_response(told.status)
-                for name, value in told.headers.items():
+                time.sleep(reported.delay)
+                self.send_response(reported.status)
+                for name, value in reported.headers.items():
                     self.send_header(name, value)
-                if "Content-Length" not in told.headers:
-                    self.send_header("Content-Length", str(len(told.body)))
+                if "Content-Length" not in reported.headers:
+                    self.send_header("Content-Length", str(len(reported.body)))
                 self.end_headers()
-                if told.drip:
-                    for k in range(len(told.body)):
-                        self.wfile.write(told.body[k : k + 1])
-                        time.sleep(told.drip)
+                if reported.drip:
+                    for k in range(len(reported.body)):
+                        self.wfile.write(reported.body[k : k + 1])
+                        time.sleep(reported.drip)
                 else:
-                    self.wfile.write(told.body)
+                    self.wfile.write(reported.body)
             except OSError:
                 pass  # who asked has gone
             finally:
-                told.at_once -= 1
+                reported.at_once -= 1
 
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     server.daemon_threads = True
-    told.url = f"http://127.0.0.1:{server.server_port}"
+    reported.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield told
+    yield reported
     server.shutdown()
     server.server_close()
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """Time that passes when it is asked to."""
 
     now = 1000.0
 
@@ -252,6 +252,6 @@ def test_a_password_in_the_address_is_not_said(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("address", ["localhost:8081", "ftp://host", "http://", "kafka"])
-def test_an_address_that_is_none_is_told_at_once(address: str) -> None:
+def test_an_address_that_is_none_is_reported_at_once(address: str) -> None:
     with pytest.raises(SettingsError, match="PROTONOVA_SCHEMA_REGISTRY"):
         SchemaStore(registry=address)

@@ -148,7 +148,7 @@ def test_points_at_impossible_times_are_left_out_and_counted() -> None:
 def test_ztfs_times_are_mid_exposure(exposure: float | None, half: float) -> None:
     before = {"pid": 1, "programid": 1, "rbversion": "", "fid": 1, "isdiffpos": "t", "magpsf": 19.0, "sigmapsf": 0.1}
     record = ztf_with(exptime=exposure)
-    # the row of the same exposure, which tells no duration, stays a duplicate of the alert's own
+    # the row of the same exposure, which states no duration, stays a duplicate of the alert's own
     record["prv_candidates"] = [before | {"jd": 2459990.5}, before | {"jd": record["candidate"]["jd"]}]
     record["fp_hists"] = None
     batch = read(encode_ztf(record))
@@ -236,7 +236,7 @@ def test_good_values_at_the_ends_of_their_ranges_pass() -> None:
 
 
 @pytest.mark.parametrize("module", [ztf, lsst, tess])
-def test_every_number_that_is_read_has_a_range_or_is_no_measurement(module: Any) -> None:
+def test_every_number_that_is_read_has_a_range_or_is_not_a_measurement(module: Any) -> None:
     scalars, columns = bounds(module.WANT, module.VALID)
     names = [path.rpartition(".")[2] for path, kind in module.WANT.scalars.items() if kind == "number"]
     names += [field for fields in module.WANT.arrays.values() for field, kind in fields.items() if kind == "number"]

@@ -82,7 +82,7 @@ def test_a_slow_request_is_ended_and_others_are_served_meanwhile(port: int, begi
     assert said == b"" or said.startswith(b"HTTP/1.1 408")
 
 
-def test_a_slow_head_is_told_so(port: int) -> None:
+def test_a_slow_head_is_answered_408(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as s:
         s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX")
         assert s.recv(100).startswith(b"HTTP/1.1 408 Request Timeout")
@@ -123,7 +123,7 @@ def test_who_does_not_read_the_answer_is_ended(port: int) -> None:
         assert read < 60_000_000
 
 
-def test_many_silent_connections_keep_nobody_out_for_long(port: int) -> None:
+def test_many_silent_connections_keep_no_client_out_for_long(port: int) -> None:
     silent = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(250)]
     try:
         deadline = time.monotonic() + PATIENCE

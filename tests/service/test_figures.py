@@ -29,11 +29,11 @@ def clock() -> Clock:
 
 
 def summary(start: float, end: float, detections: int, duplicates: int = 0, **rejected: int) -> WorkerSummary:
-    told = WorkerSummary("worker-0", int(start * 1000), int(end * 1000), "cafe", "beef", "onnxruntime")
-    told.surveys["ztf"] = Outcomes(detections, duplicates, rejected)
+    reported = WorkerSummary("worker-0", int(start * 1000), int(end * 1000), "cafe", "beef", "onnxruntime")
+    reported.surveys["ztf"] = Outcomes(detections, duplicates, rejected)
     for ms in (20, 30, 200):
-        told.latency[latency_bin(ms)] = 1
-    return told
+        reported.latency[latency_bin(ms)] = 1
+    return reported
 
 
 def flowing(clock: Clock, seconds: int = 60) -> Figures:

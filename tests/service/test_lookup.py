@@ -43,7 +43,7 @@ def test_the_private_embeddings_have_one_too(base: str) -> None:
 
 
 @pytest.mark.parametrize("topic", ["detections.", "detections.a b", "detections.tde.x", "detectionsx.tde", "telemetry.scores.tde"])
-def test_what_is_no_topic_of_ours_has_none(base: str, topic: str) -> None:
+def test_what_is_not_a_topic_of_ours_has_none(base: str, topic: str) -> None:
     assert httpx.get(f"{base}/subjects/{topic}-value/versions").json()["error_code"] == 40401
 
 
@@ -95,10 +95,10 @@ DEEP = json.dumps({"schema": "[" * 5000 + "]" * 5000})
 @pytest.mark.parametrize(
     ("path", "content", "status", "code"),
     [
-        ("/subjects/nobody", OTHER, 404, 40401),
+        ("/subjects/nothing", OTHER, 404, 40401),
         ("/subjects/detections-value", OTHER, 404, 40403),
         ("/subjects/detections-value/versions", OTHER, 422, 42205),
-        ("/subjects/nobody/versions", OTHER, 422, 42205),
+        ("/subjects/nothing/versions", OTHER, 422, 42205),
         ("/subjects/detections-value/versions", "{}", 422, 42201),
         ("/subjects/detections-value", "", 422, 42201),
         ("/subjects/detections-value", "[]", 422, 42201),

@@ -146,8 +146,8 @@ def test_every_field_of_every_schema_has_a_doc() -> None:
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
-        ("/subjects/nobody/versions", 404, 40401),
-        ("/subjects/nobody/versions/1", 404, 40401),
+        ("/subjects/nothing/versions", 404, 40401),
+        ("/subjects/nothing/versions/1", 404, 40401),
         ("/subjects/detections-value/versions/99", 404, 40402),
         ("/subjects/detections-value/versions/first", 422, 42202),
         ("/subjects/detections-value/versions/0", 422, 42202),

@@ -32,7 +32,7 @@ def test_flag_beats_environment_beats_file(elsewhere: Path, monkeypatch: pytest.
         ({"PROTONOVA_BATCHSIZE": "8"}, "did you mean PROTONOVA_BATCH_SIZE?"),
         ({"PROTONOVA_KAFKA": "localhost"}, "'localhost' is not host:port"),
         ({"PROTONOVA_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "kafka_sasl_username"),
-        ({"PROTONOVA_KAFKA_SSL_CAFILE": "nowhere.pem"}, "there is no file nowhere.pem"),
+        ({"PROTONOVA_KAFKA_SSL_CAFILE": "nowhere.pem"}, "the file nowhere.pem is missing"),
         ({"PROTONOVA_ENGINE": "abacus"}, "PROTONOVA_ENGINE is 'abacus'"),
     ],
 )

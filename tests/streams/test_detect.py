@@ -8,11 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pipeline.state import load
+from schemas.avro.container import encode_ztf
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Outcome, digest_of, glance, score_in_halves
-from streams.scorer import StateHolder
+from streams.scorer import Pipeline, StateHolder
 from tests.flow.stand_in import StandIn, packet
+from tests.schemas.made import ztf_record
+from tests.schemas.test_identity import packings
 
 
 def incoming(*values: bytes) -> list[Incoming]:
@@ -69,7 +73,7 @@ def test_memory_is_bounded_and_forgets_what_was_longest_not_met() -> None:
 
 def test_packets_that_look_alike_but_differ_are_scored_each() -> None:
     first, second = packet(1, size=4000), packet(2, size=4000)
-    assert glance(first) == glance(second), "they differ where nobody glances"
+    assert glance(first) == glance(second), "they differ where no one glances"
     for order in ([first, second], [first, first, second]):
         detector = Detector(StateHolder(StandIn()), Duplicates(100), ThreadPoolExecutor(1))
         scored = asyncio.run(detector.compute(incoming(*order)))
@@ -108,3 +112,22 @@ def test_a_scorer_that_loses_a_packet_is_a_failure_not_a_loss() -> None:
 
     with pytest.raises(EngineFailure, match="outcomes for"):
         score_in_halves(Lossy(), [packet(1), packet(2)])
+
+
+async def test_the_same_record_packed_otherwise_is_a_duplicate_and_a_revision_is_none() -> None:
+    record = ztf_record()
+    record["candidate"]["magpsf"] += 0.25
+    revised = encode_ztf(record)
+    detector = Detector(StateHolder(Pipeline(load())), Duplicates(100), ThreadPoolExecutor(1))
+    first, *others = packings()
+    within = await detector.compute(incoming(first, *others[:3], revised))
+    after = await detector.compute(incoming(*others[3:], first, revised))
+    assert kinds(within.outcomes) == ["Detection", "duplicate", "duplicate", "duplicate", "Detection"]
+    assert kinds(after.outcomes) == ["duplicate"] * 5
+    one, other = within.outcomes[0].result, within.outcomes[4].result
+    assert isinstance(one, Detection)
+    assert isinstance(other, Detection)
+    assert one.candid == other.candid
+    assert one.packet_id != other.packet_id
+    assert one.detection_id != other.detection_id
+    assert [o.revision for o in within.outcomes] == [False, False, False, False, True]

@@ -129,7 +129,7 @@ async def test_put_waits_while_both_flights_are_taken() -> None:
 
 
 async def test_draining_takes_nothing_more() -> None:
-    """A worker that is told to end while packets keep coming would else never be done."""
+    """A worker that is asked to end while packets keep coming would else never be done."""
     stage = Stage(held=(0, 1))
     batcher = stage.batcher()
     count = 0

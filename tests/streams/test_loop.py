@@ -71,7 +71,7 @@ def test_what_is_written_before_arrives() -> None:
     run(Loop, scenario)
 
 
-def test_another_mistake_is_told() -> None:
+def test_another_mistake_is_reported() -> None:
     async def scenario(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write_eof()
         writer.write(b"after the end that was announced")
@@ -80,7 +80,7 @@ def test_another_mistake_is_told() -> None:
         run(Loop, scenario)
 
 
-def test_nobody_listens() -> None:
+def test_no_server_listens() -> None:
     async def refused() -> None:
         await asyncio.open_connection("127.0.0.1", 1)
 

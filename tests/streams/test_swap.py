@@ -27,7 +27,7 @@ from streams.agents.detector import Detector, Duplicates, Incoming, Scored
 from streams.kafka import topics
 from streams.kafka.producer import Deliverer
 from streams.scorer import Pipeline, StateHolder, prepare
-from streams.telemetry import QUIET_S, Tally
+from streams.telemetry import QUIET_S, TelemetryCounts
 from tests.flow.stand_in import StandIn, packet
 
 SWAPS = 1000
@@ -92,14 +92,14 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
 
     scorers = [Pipeline(state) for state in states]
     holder, producer = StateHolder(scorers[0]), FakeProducer()
-    tally = Tally("worker", holder, 0.0)
+    outcome_counts = TelemetryCounts("worker", holder, 0.0)
     detector = Detector(holder, Duplicates(0), ThreadPoolExecutor(1))
     batches: list[Scored] = []
     failures: list[BaseException] = []
 
     def acknowledge(incoming: list[Incoming], scored: Scored) -> None:
         batches.append(scored)
-        window = tally.of(scored.scorer)
+        window = outcome_counts.of(scored.scorer)
         window.batch(len(incoming), scored.compute_s)
         for outcome in scored.outcomes:
             window.packet("ztf", outcome.result, 1.0)
@@ -144,7 +144,7 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
     )
     to_class = Counter((topic.removeprefix("detections."), d.detection_id) for topic, d in producer.sent if topic != topics.DETECTIONS)
     assert above == to_class
-    summaries, strata = tally.take(10.0)
+    summaries, strata = outcome_counts.take(10.0)
     assert {s.scoring_id: s.total for s in summaries} == by_id
     assert sum(s.n for s in strata) == n
     assert summaries[-1].scoring_id == holder.current.scoring_id
@@ -182,25 +182,25 @@ def test_metrics_and_the_sign_of_life_follow_the_swap() -> None:
     holder = StateHolder(Named("before"))
     labels = {"model": "standin", "engine": "none"}
     swaps = REGISTRY.get_sample_value("protonova_worker_swaps_total") or 0
-    tally = Tally("worker", holder, 0.0)
+    outcome_counts = TelemetryCounts("worker", holder, 0.0)
     holder.swap(Named("after"))
     assert REGISTRY.get_sample_value("protonova_worker_scoring_info", {"scoring_id": "after", **labels}) == 1
     assert REGISTRY.get_sample_value("protonova_worker_scoring_info", {"scoring_id": "before", **labels}) is None
     assert REGISTRY.get_sample_value("protonova_worker_swaps_total") == swaps + 1
-    assert tally.take(QUIET_S / 2) == ([], [])
-    (summary,), scores = tally.take(QUIET_S)
+    assert outcome_counts.take(QUIET_S / 2) == ([], [])
+    (summary,), scores = outcome_counts.take(QUIET_S)
     assert (summary.scoring_id, summary.total, scores) == ("after", 0, [])
 
 
 def test_a_window_over_a_swap_gives_a_summary_of_each_state() -> None:
     old, new = Named("old"), Named("new")
-    tally = Tally("worker", StateHolder(old), 0.0)
+    outcome_counts = TelemetryCounts("worker", StateHolder(old), 0.0)
     for scorer, candids in ((new, (1, 2, 3)), (old, (4,))):
-        window = tally.of(scorer)
+        window = outcome_counts.of(scorer)
         window.batch(len(candids), 0.5)
         for result in scorer([packet(c) for c in candids]):
             window.packet("ztf", result, 5.0)
-    summaries, strata = tally.take(1.0)
+    summaries, strata = outcome_counts.take(1.0)
     assert [(s.scoring_id, s.total, s.packets, s.compute_ms, s.start_ms, s.end_ms) for s in summaries] == [
         ("new", 3, 3, 500.0, 0, 1000),
         ("old", 1, 1, 500.0, 0, 1000),  # the one in force comes last

@@ -23,7 +23,7 @@ from tests.flow.stand_in import StandIn, packet
 
 
 class Waits(StandIn):
-    """Raises as a store does whose registry is ill, so many times."""
+    """Raises as a store does whose registry is unavailable, so many times."""
 
     def __init__(self, times: int, after_s: float = 0.001) -> None:
         super().__init__()
@@ -118,16 +118,16 @@ class Consumer:
 
 
 async def test_a_worker_that_waits_is_not_stuck() -> None:
-    told: list[str] = []
+    reported: list[str] = []
     waiting: list[str | None] = ["the registry"]
     app: Any = SimpleNamespace(consumer=Consumer())
-    liveness = Liveness(app, 0.05, told.append, lambda: waiting[0])
+    liveness = Liveness(app, 0.05, reported.append, lambda: waiting[0])
     for _ in range(4):
         await liveness.look()
         await asyncio.sleep(0.04)
-    assert told == []
+    assert reported == []
     waiting[0] = None
     for _ in range(4):
         await liveness.look()
         await asyncio.sleep(0.04)
-    assert len(told) >= 1
+    assert len(reported) >= 1

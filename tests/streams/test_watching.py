@@ -12,7 +12,7 @@ from streams.agents.drift import Watch, observe
 from streams.kafka.liveness import Stall
 from streams.kafka.transport import Span
 from streams.scorer import StateHolder
-from streams.telemetry import FIRST_MS, GROWTH, Tally, latency_bin
+from streams.telemetry import FIRST_MS, GROWTH, TelemetryCounts, latency_bin
 from tests.flow.stand_in import StandIn, packet
 
 
@@ -23,7 +23,7 @@ def test_a_worker_with_lag_that_commits_nothing_is_stuck() -> None:
     assert stall.observe(11, {"p": (5, 12)}) == "p"
 
 
-def test_what_is_no_packet_is_done_when_it_was_read() -> None:
+def test_what_is_not_a_packet_is_done_when_it_was_read() -> None:
     assert Span(start=0, read=12, handed=11, end=12).done(11) == 12, "a mark of a transaction at the end"
     assert Span(start=0, read=12, handed=11, end=12).done(10) == 10, "the last packet is not committed"
     assert Span(start=0, read=12, handed=0, end=12).done(11) == 12, "after a restart, nothing handed out yet"
@@ -32,12 +32,12 @@ def test_what_is_no_packet_is_done_when_it_was_read() -> None:
     assert Span(start=7, read=None, handed=0, end=7).done(3) == 7, "retention took the rest"
 
 
-def test_packets_that_retention_took_are_no_stall() -> None:
+def test_packets_that_retention_took_are_not_stall() -> None:
     stall = Stall(10)  # never committed, and everything is gone: the first that is there is the end
     assert [stall.observe(now, {"p": (1000, 1000)}) for now in (0, 20, 40)] == [None] * 3
 
 
-def test_progress_idleness_and_a_lost_partition_are_no_stall() -> None:
+def test_progress_idleness_and_a_lost_partition_are_not_stall() -> None:
     stall = Stall(10)
     stall.observe(0, {"p": (5, 9), "idle": (3, 3), "gone": (1, 2)})
     assert stall.observe(9, {"p": (6, 9), "idle": (3, 3)}) is None
@@ -51,31 +51,31 @@ def test_latency_bins_end_where_they_say() -> None:
         assert ms <= FIRST_MS * GROWTH**where * 1.0001 or where == 400
 
 
-def test_a_tally_tells_what_happened_once_and_is_quiet_then() -> None:
-    tally = Tally("w", StateHolder(StandIn()), 0.0)
+def test_a_counts_states_what_happened_once_and_is_quiet_then() -> None:
+    outcome_counts = TelemetryCounts("w", StateHolder(StandIn()), 0.0)
     detection = StandIn().one(packet(1))
-    window = tally.of(StandIn())
+    window = outcome_counts.of(StandIn())
     window.batch(3, 0.01)
     for result in (detection, None, Rejected("bad_avro", "no")):
         window.packet("ztf", result, 12.0)
-    (summary,), scores = tally.take(1.0)
+    (summary,), scores = outcome_counts.take(1.0)
     assert codec.decode(codec.encode(summary)) == summary
     assert (summary.total, summary.packets, summary.surveys["ztf"].rejected) == (3, 3, {"bad_avro": 1})
     (stratum,) = scores
     assert codec.decode_summary(codec.encode(stratum)).n == 1
-    assert tally.take(2.0) == ([], [])
-    (alive,), _ = tally.take(6.5)
+    assert outcome_counts.take(2.0) == ([], [])
+    (alive,), _ = outcome_counts.take(6.5)
     assert alive.total == 0
 
 
-def seconds(tally: Tally, count: int, probability: float, start: int) -> list[bytes]:
+def seconds(outcome_counts: TelemetryCounts, count: int, probability: float, start: int) -> list[bytes]:
     out = []
     for second in range(count):
-        window = tally.of(StandIn())
+        window = outcome_counts.of(StandIn())
         for i in range(25):
             window.packet("ztf", StandIn().one(packet(i, probability=probability + 0.002 * (i % 5))), 5.0)
         window.batch(25, 0.01)
-        (summary,), scores = tally.take(float(start + second))
+        (summary,), scores = outcome_counts.take(float(start + second))
         out += [codec.encode(summary), *(codec.encode(s) for s in scores)]
     return out
 
@@ -87,10 +87,10 @@ def record(value: bytes) -> ScoreSummary | WorkerSummary:
 
 
 def test_drift_raises_an_alarm_and_one_command_in_the_cool_down() -> None:
-    watch, tally = Watch(3600.0), Tally("w", StateHolder(StandIn()), 0.0)
-    quiet = [a for i, m in enumerate(seconds(tally, 300, 0.9, 0)) for a in observe(watch, record(m), i)]
+    watch, outcome_counts = Watch(3600.0), TelemetryCounts("w", StateHolder(StandIn()), 0.0)
+    quiet = [a for i, m in enumerate(seconds(outcome_counts, 300, 0.9, 0)) for a in observe(watch, record(m), i)]
     assert quiet == []
-    alarms = [a for i, m in enumerate(seconds(tally, 300, 0.4, 300)) for a in observe(watch, record(m), 1000 + i)]
+    alarms = [a for i, m in enumerate(seconds(outcome_counts, 300, 0.4, 300)) for a in observe(watch, record(m), 1000 + i)]
     assert {a.statistic for a in alarms} == {"top_probability"}
     assert alarms[0].before > alarms[0].after
     assert alarms[0].stratum.startswith("ztf/g/")

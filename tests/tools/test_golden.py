@@ -72,7 +72,7 @@ def test_the_same_alert_twice_is_matched_in_order_and_a_missing_row_is_named() -
     assert not found.equal
 
 
-def test_a_packet_that_is_no_longer_rejected_is_matched_by_its_origin() -> None:
+def test_a_packet_that_is_not_any_more_rejected_is_matched_by_its_origin() -> None:
     found = golden.compare(table(rejected("7.avro"), detection(1)), table(detection(7), detection(1)))
     assert found.matched == 2
     assert not found.only_old

@@ -88,7 +88,7 @@ nearest brightness, brightest when it was; then both are measured alike, in the 
 Values: median [16 %, 84 %] (number of curves that say it); *apart*: difference of the medians in units of the real half-width; *width*:
 simulated over real. Of SN Ia and SLSN the simulated ones are of the kind that the samples were chosen to be (Ia, SLSN-I). The real samples
 are small and chosen by their surveys: the simulator follows the papers named in its docstrings, and was mended where the difference was
-larger than the real scatter; it was adjusted by hand against these medians, so they are no independent check of it.
+larger than the real scatter; it was adjusted by hand against these medians, so they are not an independent check of it.
 
 """
 TAIL = """## Kilonovae and afterglows

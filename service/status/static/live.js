@@ -16,7 +16,7 @@
         const response = await fetch("/live", { cache: "no-store", signal: AbortSignal.timeout(5000) });
         if (!response.ok) throw new Error(String(response.status));
         const html = await response.text();
-        // A selection in progress is left alone: somebody is copying a number.
+        // A selection in progress is left alone: a reader is copying a number.
         if (document.getSelection().isCollapsed) {
           // The server escapes every value; parsed apart, nothing in it can run.
           const parsed = new DOMParser().parseFromString(html, "text/html");

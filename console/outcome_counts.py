@@ -1,6 +1,6 @@
 """What comes out of the stream → counts, scores against the truth and latencies. The demo's own bookkeeping, independent of the workers'.
 
-Detections and rejections are counted message by message on their topics; doubles, which go nowhere, by the workers' summaries.
+Detections and rejections are counted message by message on their topics; duplicates, which go nowhere, by the workers' summaries.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class Arrival:
 
 
 @dataclass(slots=True)
-class Tally:
+class OutcomeCounts:
     """Counts of what came out."""
 
     arrivals: list[Arrival] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     last_rejected_ms: int = 0
     duplicates: int = 0
-    told: int = 0
-    """Packets of which the workers say that they came in."""
+    reported: int = 0
+    """Packets that the workers report to have come in."""
     recent: deque[Arrival] = field(default_factory=lambda: deque(maxlen=40))
     bad: BadRecords = field(default_factory=BadRecords)
-    """Messages that are no records of ours."""
+    """Messages that are not records of ours."""
 
     @property
     def total(self) -> int:
@@ -72,7 +72,7 @@ class Tally:
             record: Any = self.bad.read(message, WorkerSummary, ScoreSummary)
             if isinstance(record, WorkerSummary):
                 self.duplicates += sum(o.duplicates for o in record.surveys.values())
-                self.told += record.total
+                self.reported += record.total
         elif (detection := self.bad.read(message, Detection)) is not None:
             ingested = headers.get("ingested_at") or b""
             if not ingested.isdigit() or len(ingested) > 15:
@@ -84,7 +84,7 @@ class Tally:
 
 
 class Listener:
-    """Reads all outcome topics from their beginning into a `Tally`, without a group.
+    """Reads all outcome topics from their beginning into a `OutcomeCounts`, without a group.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class Listener:
     TOPICS = (topics.DETECTIONS, topics.PRIVATE, topics.REJECTED, topics.TELEMETRY)
 
     def __init__(self, settings: Settings) -> None:
-        self.tally = Tally()
+        self.counts = OutcomeCounts()
         self._settings = settings
         # From the beginning by the setting: `seek_to_beginning` may be overtaken by the reset that an assignment begins with.
         self._consumer = make_consumer(settings, auto_offset_reset="earliest", max_partition_fetch_bytes=2_097_152)
@@ -120,13 +120,13 @@ class Listener:
         while True:
             for messages in (await self._consumer.getmany(timeout_ms=200)).values():
                 for message in messages:
-                    self.tally.add(message)
+                    self.counts.add(message)
 
-    async def until(self, total: int, patience: float, count: Callable[[Tally], int] = lambda tally: tally.total) -> bool:
+    async def until(self, total: int, patience: float, count: Callable[[OutcomeCounts], int] = lambda counts: counts.total) -> bool:
         """Wait until so many outcomes are in; False: nothing more came for `patience` [s]."""
         loop = asyncio.get_running_loop()
         seen, since = -1, loop.time()
-        while (now := count(self.tally)) < total:
+        while (now := count(self.counts)) < total:
             if self._task is not None and self._task.done():
                 self._task.result()
             if now != seen:

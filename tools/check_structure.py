@@ -1,9 +1,9 @@
 """How the files hang together: import circles, module names that stand twice, files too long, packages that do not say "in → out".
 
-    python -m tools.check_house [ROOT]
+    python -m tools.check_structure [ROOT]
 
 An import counts where it stands at a module's top level, also inside `if`, `try` and `with` and under `TYPE_CHECKING`; what a function
-imports when it runs is no circle. Names may be shared with a kernel (`operators/kernels/` bears its operator's names), a test or a
+imports when it runs is not a circle. Names may be shared with a kernel (`operators/kernels/` bears its operator's names), a test or a
 benchmark. Exit status 1 where something is found.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 LONGEST = 420
 """Lines of a file; about 400 is the rule."""
 APART = ("tests", "benchmarks", "deploy", "artifacts", "build")
-"""Top-level folders that are not rooms of the house."""
+"""Top-level folders that are not packages of the application."""
 SHARED_NAMES = ("__init__", "__main__")
 FLOW = ("in →", "out →")
 
@@ -44,7 +44,7 @@ class Findings:
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """Find the house's modules.
+    """Find the application's modules.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imports(name: str, tree: ast.Module, known: Mapping[str, Path]) -> set[str]:
-    """Modules of the house that a module imports at its top level."""
+    """Modules of the application that a module imports at its top level."""
     found: set[str] = set()
     for node in _top_level(tree.body):
         if isinstance(node, ast.Import):

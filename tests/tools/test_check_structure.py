@@ -1,16 +1,16 @@
-"""The checker of the house finds what it is there to find, and finds nothing in the house itself."""
+"""The checker of the tree finds what it is there to find, and finds nothing in the tree itself."""
 
 from pathlib import Path
 
 import pytest
 
-from tools import check_house
+from tools import check_structure
 
 ROOT = Path(__file__).parents[2]
 FLOW = '"""A room.\n\nin → something\nout → something else\n"""\n'
 
 
-def house(root: Path, **files: str) -> Path:
+def tree(root: Path, **files: str) -> Path:
     """Write modules under `root`; ``upper__a`` is upper/a.py, ``upper__INIT`` its package's code, which says in and out unless given."""
     for name, text in files.items():
         path = root / f"{name.replace('__', '/').replace('INIT', '__init__')}.py"
@@ -22,11 +22,11 @@ def house(root: Path, **files: str) -> Path:
     return root
 
 
-def test_this_house_is_clean() -> None:
-    found = check_house.check(ROOT)
-    assert found.clean, check_house.show(found)
+def test_this_tree_is_clean() -> None:
+    found = check_structure.check(ROOT)
+    assert found.clean, check_structure.show(found)
     assert found.files > 150
-    assert "circles: 0" in check_house.show(found)
+    assert "circles: 0" in check_structure.show(found)
 
 
 @pytest.mark.parametrize(
@@ -43,43 +43,43 @@ def test_this_house_is_clean() -> None:
     ],
 )
 def test_a_circle_of_three_files_is_found_however_it_is_imported(tmp_path: Path, way: str) -> None:
-    root = house(tmp_path, upper__a="from lower import c\n", lower__c="from upper import b\n", upper__b=way, lower__free="import upper.a\n")
-    found = check_house.check(root)
+    root = tree(tmp_path, upper__a="from lower import c\n", lower__c="from upper import b\n", upper__b=way, lower__free="import upper.a\n")
+    found = check_structure.check(root)
     assert found.circles == [["lower.c", "upper.a", "upper.b"]]
     assert not found.clean
-    assert "circles: 1" in check_house.show(found)
-    assert check_house.main([str(root)]) == 1
+    assert "circles: 1" in check_structure.show(found)
+    assert check_structure.main([str(root)]) == 1
 
 
 def test_two_circles_are_two_and_an_import_inside_a_function_is_none(tmp_path: Path) -> None:
-    root = house(
+    root = tree(
         tmp_path,
         one__a="import one.b\n", one__b="import one.a\n",
         two__c="import two.d\n", two__d="import two.c\nimport one.a\n",
         three__e="import three.f\n", three__f="def late():\n    import three.e\n\n    return three.e\n",
     )  # fmt: skip
-    assert check_house.check(root).circles == [["one.a", "one.b"], ["two.c", "two.d"]]
+    assert check_structure.check(root).circles == [["one.a", "one.b"], ["two.c", "two.d"]]
 
 
 def test_a_package_and_its_module_are_a_circle(tmp_path: Path) -> None:
-    root = house(tmp_path, room__part="from room import NUMBER\n", room__INIT=FLOW + "from room.part import thing\n\nNUMBER = 1\n")
-    assert check_house.check(root).circles == [["room", "room.part"]]
-    assert not check_house.check(house(tmp_path / "other", room__part="from room import other\n", room__other="")).circles
+    root = tree(tmp_path, room__part="from room import NUMBER\n", room__INIT=FLOW + "from room.part import thing\n\nNUMBER = 1\n")
+    assert check_structure.check(root).circles == [["room", "room.part"]]
+    assert not check_structure.check(tree(tmp_path / "other", room__part="from room import other\n", room__other="")).circles
 
 
 def test_a_name_that_stands_twice_is_found_but_not_a_kernels(tmp_path: Path) -> None:
-    root = house(tmp_path, one__parse="", two__deep__parse="", two__kernels__once="", one__once="", tests__parse="")
-    found = check_house.check(root)
+    root = tree(tmp_path, one__parse="", two__deep__parse="", two__kernels__once="", one__once="", tests__parse="")
+    found = check_structure.check(root)
     assert found.names_twice == {"parse": ["one.parse", "two.deep.parse"]}
 
 
 def test_a_long_file_and_a_package_that_does_not_say_in_and_out_are_found(tmp_path: Path) -> None:
-    root = house(tmp_path, one__long="x = 1\n" * 421, one__fits="x = 1\n" * 420, two__a="", two__INIT='"""in → only."""\n')
-    found = check_house.check(root)
+    root = tree(tmp_path, one__long="x = 1\n" * 421, one__fits="x = 1\n" * 420, two__a="", two__INIT='"""in → only."""\n')
+    found = check_structure.check(root)
     assert found.long_files == {"one/long.py": 421}
     assert found.silent_packages == ["two"]
     assert not found.circles
 
 
-def test_an_empty_folder_is_no_clean_house(tmp_path: Path) -> None:
-    assert check_house.main([str(tmp_path)]) == 2
+def test_an_empty_folder_is_not_a_clean_tree(tmp_path: Path) -> None:
+    assert check_structure.main([str(tmp_path)]) == 2
