@@ -57,8 +57,6 @@ BY_LIBRARY: dict[str, Any] = {
 EXTRACTOR = lc.Extractor(*BY_LIBRARY.values())
 QUADRANT = (3072, 3080)
 """Columns and rows of a detector's quadrant."""
-LEAST = 4
-"""Points that every feature of the library is defined for; below it the view has no features but its count."""
 
 
 def decode(packet: bytes) -> dict[str, Any]:
@@ -184,12 +182,13 @@ def features(curve: Curve) -> F32:
     for view, keep in enumerate((usable & blue, usable & ~blue)):
         t, m, e = curve.time[keep], curve.flux[keep].astype(np.float64), curve.flux_err[keep].astype(np.float64)
         out[view, 0] = len(t)
-        if len(t) < LEAST:
+        if not len(t):
             continue
-        out[view, 1:14] = EXTRACTOR(t, m, e, sorted=True, check=False)
-        offset = t - t.mean()
-        out[view, 14] = (offset * (m - m.mean())).sum() / (offset**2).sum()
+        out[view, 1:14] = EXTRACTOR(t, m, e, sorted=True, check=False, fill_value=np.nan)  # each feature has its own least number of points
         out[view, 15] = curve.mjd - t[m.argmax()]
+        if len(t) > 1:
+            offset = t - t.mean()
+            out[view, 14] = (offset * (m - m.mean())).sum() / (offset**2).sum()
     return out.ravel()
 
 

@@ -58,7 +58,7 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def with_interval(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
-    """ "75 [71, 79]"."""
+    """Value and interval, as in "75 [71, 79]"."""
     if value is None:
         return "–"
     form = "+.0f" if signed else ".0f"

@@ -16,6 +16,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
+        """Add the seconds of a block to a name."""
         begun = time.perf_counter()
         try:
             yield

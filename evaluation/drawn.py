@@ -22,10 +22,13 @@ __all__ = ["KINDS", "Curves", "draw", "rng_of", "star", "streamed"]
 
 
 class Curves(Protocol):
-    """Observed curves of a kind: dictionaries of time [d], wavelength [Å], flux, flux_err, detected, and `persistent`; the flux of a
-    persistent source is its total."""
+    """Observed curves of a kind.
 
-    def __call__(self, kind: str, number: int, seed: int, population: PopulationName) -> Iterator[dict[str, Any]]: ...
+    Dictionaries of time [d], wavelength [Å], flux, flux_err, detected, and `persistent`; the flux of a persistent source is its total.
+    """
+
+    def __call__(self, kind: str, number: int, seed: int, population: PopulationName) -> Iterator[dict[str, Any]]:
+        """Yield `number` curves of a kind."""
 
 
 def draw(kind: str, rng: np.random.Generator, population: PopulationName, deeper: float = 0.0) -> Source:

@@ -1,5 +1,7 @@
-"""Random forests, compiled: for a handful of examples, where a hundred times what scikit-learn spends is overhead; and for 10⁵ simulated
-curves, where features in 255 quantile bins make a tree a matter of histograms.
+"""Random forests, compiled.
+
+For a handful of examples, where a hundred times what scikit-learn spends is overhead; and for 10⁵ simulated curves, where features in 255
+quantile bins make a tree a matter of histograms.
 
 The algorithm of `sklearn.ensemble.RandomForestClassifier` (Breiman 2001): bootstrap, Gini, √d features a node among those that vary, trees
 grown to the end, mean of the leaves' class shares, class weights balanced (a test holds the two together). Queries are sorted into the

@@ -33,7 +33,7 @@ class PacketsError(UserError):
 
 
 def labels_of(folder: Path) -> dict[str, str]:
-    """objectId → label of the table.
+    """Labels of a table: objectId → label.
 
     Raises
     ------

@@ -43,6 +43,7 @@ class Resampling:
 
     @classmethod
     def of(cls, e: Episodes, draws: int = DRAWS, seed: int = 1) -> Resampling:
+        """Draw the weights of the query objects, class by class."""
         rng = np.random.default_rng(seed)
         flat, truth = e.query.ravel(), np.tile(e.query_class, len(e))
         weight, rows, slot, count = [], [], [], []

@@ -58,6 +58,7 @@ class Rating:
     weight: F64
 
     def __call__(self, values: F64) -> F64:
+        """The score of rows of numbers."""
         return np.asarray(((values - self.mean) / self.spread) @ self.weight)
 
 

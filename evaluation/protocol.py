@@ -60,10 +60,12 @@ class Task:
 
     @property
     def knowledge(self) -> task_head.Knowledge | None:
+        """What the head takes from simulation; None without it."""
         return self.known.knowledge
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The classes of the labels, sorted."""
         return tuple(sorted(set(self.labels.tolist())))
 
     def simulated(self, name: str) -> bool:

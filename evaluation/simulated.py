@@ -98,6 +98,7 @@ class Looks:
 
     @classmethod
     def of(cls, task: Curves, persistent: bool) -> Looks:
+        """The observing patterns and cut of a task's curves."""
         return cls(Patterns.of(task, persistent), Cut.of(task), persistent)
 
 

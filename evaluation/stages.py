@@ -30,7 +30,7 @@ def centre_of(bundle: Bundle, knowledge: task_head.Knowledge | None, options: Op
 
 
 def open_set(views: task_head.Views, labels: Labels, shots: int, known: Known, options: Options) -> dict[str, Any] | None:
-    """Leave each class out of the support in turn; how well is it distinguished from the others' queries?
+    """Leave each class out of the support in turn and measure how well it is distinguished from the others' queries.
 
     ``distance`` needs nothing but the examples; ``learned`` adds the network's own view and indecision, with weights learned on simulated
     tasks in which the left-out class has no part. The encoder itself saw the class where it is simulated: `studies.leave_out` is that test.

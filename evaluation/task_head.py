@@ -46,9 +46,11 @@ class Views:
     named: F64  # (n, V) features of the light curve, by `operators.features.comparable`
 
     def take(self, rows: I64) -> Views:
+        """The views of some rows."""
         return Views(self.embedding[rows], self.log_probability[rows], self.named[rows])
 
     def join(self, other: Views) -> Views:
+        """These rows, then those of another."""
         both = ((getattr(self, name), getattr(other, name)) for name in ("embedding", "log_probability", "named"))
         return Views(*(np.concatenate(pair) for pair in both))
 

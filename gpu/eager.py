@@ -40,17 +40,21 @@ class EagerSession:
 
     @property
     def engine(self) -> str:
+        """Name and version of torch, the device and the precision."""
         return f"torch {torch.__version__} {self._device} f32"
 
     @property
     def namespace(self) -> Any:
+        """NumPy: the module of the arrays that `run` takes and gives."""
         return np
 
     @property
     def buckets(self) -> tuple[int, ...]:
+        """Batch sizes it runs at, ascending."""
         return self._buckets
 
     def run(self, tokens: Array, stamps: Array, context: Array) -> Embedded:
+        """Embed a batch, as `gpu.session.Session.run`."""
         n = check(tokens, stamps, context)
         answers = []
         try:

@@ -71,17 +71,21 @@ class OrtSession:
 
     @property
     def engine(self) -> str:
+        """Name and version of ONNX Runtime, the device and the precision."""
         return f"onnxruntime {onnxruntime.__version__} cpu f32"
 
     @property
     def namespace(self) -> Any:
+        """NumPy: the module of the arrays that `run` takes and gives."""
         return np
 
     @property
     def buckets(self) -> tuple[int, ...]:
+        """Batch sizes it runs at, ascending."""
         return self._buckets
 
     def run(self, tokens: Array, stamps: Array, context: Array) -> Embedded:
+        """Embed a batch, as `gpu.session.Session.run`."""
         for name, array in (("tokens", tokens), ("stamps", stamps), ("context", context)):
             if not isinstance(array, np.ndarray):
                 raise EngineError(f"{name} is a {type(array).__name__}: this engine takes NumPy arrays")

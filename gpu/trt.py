@@ -109,18 +109,22 @@ class TrtSession:
 
     @property
     def engine(self) -> str:
+        """Name and version of TensorRT, the device and the precision."""
         name = self._cupy.cuda.runtime.getDeviceProperties(self._cupy.cuda.Device().id)["name"].decode()
         return f"tensorrt {self._trt.__version__} {name} {PRECISION}"
 
     @property
     def namespace(self) -> Any:
+        """CuPy: the module of the arrays that `run` takes and gives."""
         return self._cupy
 
     @property
     def buckets(self) -> tuple[int, ...]:
+        """Batch sizes it runs at, ascending."""
         return self._buckets
 
     def run(self, tokens: Array, stamps: Array, context: Array) -> Embedded:
+        """Embed a batch, as `gpu.session.Session.run`."""
         xp = self._cupy
         for name, array in zip(INPUTS, (tokens, stamps, context), strict=True):
             if not isinstance(array, xp.ndarray):

@@ -23,8 +23,10 @@ Values = npt.NDArray[np.floating[Any]]
 
 
 def quantile(scores: Values, coverage: float = COVERAGE) -> float:
-    """The conformal quantile: the ceil((n + 1) · coverage)-th smallest score (Romano, Sesia & Candès 2020); the largest where n is too
-    small for it."""
+    """The conformal quantile.
+
+    The ceil((n + 1) · coverage)-th smallest score (Romano, Sesia & Candès 2020); the largest where n is too small for it.
+    """
     n = len(scores)
     rank = min(math.ceil((n + 1) * coverage), n)
     return float(np.sort(scores)[rank - 1])

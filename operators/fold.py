@@ -211,8 +211,10 @@ def periodogram(star: Magnitudes) -> tuple[F64, F64]:
 
 @cache
 def _spreading(size: int) -> tuple[F64, F64]:
-    """The Kaiser–Bessel function on a fine grid, and 1 over its transform (Fessler & Sutton 2003): good where a grid has only 1.2
-    times the points that its frequencies need, so that it stays small; Lagrange's weights would need four times.
+    """The Kaiser–Bessel function on a fine grid, and 1 over its transform (Fessler & Sutton 2003).
+
+    Good where a grid has only 1.2 times the points that its frequencies need, so that it stays small; Lagrange's weights would need four
+    times.
     """
     width, beta = 8, np.pi * 8 * (1 - 1 / 2.4) * 0.98
     x = np.arange(width // 2 * _FINE + 2) / _FINE

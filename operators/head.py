@@ -197,8 +197,10 @@ def whole_thresholds(head: Head) -> Array:
 
 
 def known_array(views: Views, head: Head) -> tuple[Array, Array, Array]:
-    """Scores over the temperature (n, k), cosines to known and taught prototypes (n, k + t), answers of the taught classes (n, t), in any
-    namespace: the oracle of the kernel."""
+    """What the head's kernel computes, in any namespace: the oracle of the kernel.
+
+    Scores over the temperature (n, k), cosines to known and taught prototypes (n, k + t), answers of the taught classes (n, t).
+    """
     xp = array_namespace(*views)
     seen = see(views, head.centre, head.kind_scale)
     cosine = product(seen.unit, head.prototypes)
@@ -269,8 +271,11 @@ def log_softmax(x: Array) -> Array:
 
 
 def product(a: Array, b: Array) -> Array:
-    """(…, n, m) times (…, k, m) row by row, → (…, n, k): a matrix product's last bits depend on how many rows it has, and a replayed
-    night's must not. NumPy's `einsum` goes row by row and writes nothing of the size n · k · m."""
+    """(…, n, m) times (…, k, m) row by row, → (…, n, k).
+
+    A matrix product's last bits depend on how many rows it has, and a replayed night's must not. NumPy's `einsum` goes row by row and
+    writes nothing of the size n · k · m.
+    """
     xp: Any = array_namespace(a, b)
     if xp is np:
         return np.einsum("...nm,...km->...nk", a, np.ascontiguousarray(b))

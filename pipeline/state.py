@@ -117,30 +117,37 @@ class ScoringState:
 
     @property
     def session(self) -> Session:
+        """The compiled encoder."""
         return self.encoder.session
 
     @property
     def namespace(self) -> Any:
+        """Module of the encoder's arrays: numpy or cupy."""
         return self.encoder.session.namespace
 
     @property
     def engine(self) -> str:
+        """Name and version of the engine."""
         return self.encoder.session.engine
 
     @property
     def model(self) -> str:
+        """sha256 of the encoder's bundle, its beginning: a detection's `model`."""
         return self.encoder.bundle
 
     @property
     def why(self) -> str:
+        """Why this engine was chosen."""
         return self.encoder.why
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The head's classes."""
         return self.head.classes
 
     @property
     def thresholds(self) -> Mapping[str, float]:
+        """Threshold of each class on its prior probability."""
         return self.head.thresholds
 
     def with_head(self, weights: Head) -> ScoringState:

@@ -121,10 +121,12 @@ class Bundle:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The classes of the head."""
         return self.manifest.classes
 
     @property
     def kinds(self) -> tuple[str, ...]:
+        """Simulated kinds, in the order of the network's logits."""
         return self.manifest.kinds
 
 
@@ -240,7 +242,7 @@ def refuse(path: Path) -> None:
 
 
 def _safe(arrays: Arrays) -> bytes:
-    """safetensors wants contiguous arrays and writes them sorted: the same arrays give the same bytes."""
+    """The bytes of a safetensors file: its arrays contiguous and sorted, so that the same arrays give the same bytes."""
     return safetensors.numpy.save({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in sorted(arrays.items())})
 
 

@@ -1,4 +1,4 @@
-"""This machine and these settings → what would be used, why, and what to do about what is wrong."""
+"""The machine and its settings → what would be used, why, and what to do about what is wrong."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ WIDTH = 120
 
 
 def parse_shots(text: str) -> tuple[int, ...]:
-    """ "1,5,10" → (1, 5, 10).
+    """Numbers of examples, as in "1,5,10" → (1, 5, 10).
 
     Raises
     ------

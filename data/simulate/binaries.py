@@ -109,9 +109,11 @@ def _proximity(r1: float, r2: float, surface: float, q: float, cosine: float, ki
 
 
 def eclipsing_binary(d: Draw) -> Source:
-    """EA, EB, EW: detached, close and contact binaries from radii, surface brightnesses and orientations; limb darkening, tides and heating
-    (Morris & Naftilan 1993), eccentric orbits above 2 d, unequal maxima (O'Connell effect). Periods as in the ASAS and Kepler
-    catalogues (Paczyński et al. 2006, Prša et al. 2011, Jayasinghe et al. 2019); nearly grey, so colours hardly change.
+    """Eclipsing binaries EA, EB and EW: detached, close and contact.
+
+    Of radii, surface brightnesses and orientations; limb darkening, tides and heating (Morris & Naftilan 1993), eccentric orbits above 2
+    d, unequal maxima (O'Connell effect). Periods as in the ASAS and Kepler catalogues (Paczyński et al. 2006, Prša et al. 2011, Jayasinghe
+    et al. 2019); nearly grey, so colours hardly change.
     """
     kind = d.pick({"EA": 0.4, "EB": 0.25, "EW": 0.35})
     period = {
@@ -134,8 +136,9 @@ def eclipsing_binary(d: Draw) -> Source:
 
 
 def rotator(d: Draw) -> Source:
-    """α² Canum Venaticorum stars: magnetic A and B stars whose spots turn with them. Periods 0.5–60 d around 3 d, 0.01–0.12 mag, one wave
-    or two a turn, stable over decades (Netopil et al. 2017, Bernhard et al. 2015).
+    """α² Canum Venaticorum stars: magnetic A and B stars whose spots turn with them.
+
+    Periods 0.5–60 d around 3 d, 0.01–0.12 mag, one wave or two a turn, stable over decades (Netopil et al. 2017, Bernhard et al. 2015).
     """
     kind = d.pick({"ACV": 1.0})
     period = d.lognormal("p_acv", 3.1, 0.85, 0.5, 60)
@@ -153,8 +156,10 @@ def rotator(d: Draw) -> Source:
 
 
 def transit(d: Draw) -> Source:
-    """A planet in front of its star: the eclipse of `eclipse_light` by a dark disc of 0.03–0.16 radii, periods 0.5–30 d (Winn 2010, Batalha
-    et al. 2013); seen from space or with millimagnitudes only.
+    """A planet in front of its star.
+
+    The eclipse of `eclipse_light` by a dark disc of 0.03–0.16 radii, periods 0.5–30 d (Winn 2010, Batalha et al. 2013); seen from space or
+    with millimagnitudes only.
     """
     kind = d.pick({"transit": 1.0})
     period = d.lognormal("p_planet", 4.0, 0.8, 0.5, 30.0)

@@ -26,9 +26,11 @@ def _sky(d: Draw) -> SkyKind:
 
 
 def _dwarf_nova(d: Draw, kind: str) -> Source:
-    """Dwarf novae: outbursts of 2–6 mag with a rise of half a day, a plateau of days, a fall of ≈ 0.6 mag/d, every 15–300 d, in SU UMa
-    stars two in five a superoutburst of two weeks (Coppejans et al. 2016, Osaki 1996); blue (10–16 kK) over a blue quiescent star. The
-    reference image of one in three was made partly in outburst: its quiescence is a negative difference.
+    """Dwarf novae.
+
+    Outbursts of 2–6 mag with a rise of half a day, a plateau of days, a fall of ≈ 0.6 mag/d, every 15–300 d, in SU UMa stars two in five a
+    superoutburst of two weeks (Coppejans et al. 2016, Osaki 1996); blue (10–16 kK) over a blue quiescent star. The reference image of one
+    in three was made partly in outburst: its quiescence is a negative difference.
     """
     star = Star(d.magnitude("mag", 16.5, 23.0), d.normal("colour", 0.3, 0.3))
     rise, fall, hot = d.lognormal("rise", 0.5, 0.4), d.lognormal("fall", 1.7, 0.3), d.lognormal("t", 12500, 0.15)
@@ -78,8 +80,10 @@ def _dwarf_nova(d: Draw, kind: str) -> Source:
 
 
 def _nova_like(d: Draw) -> Source:
-    """Nova-likes and polars: flickering of 0.05–0.25 mag, orbital humps of hours, now and then eclipses, a slow wander, and in half of
-    them low states 1–4 mag deep that last weeks to years (Leach et al. 1999, Hessman et al. 2000; Warner 1995).
+    """Nova-likes and polars.
+
+    Flickering of 0.05–0.25 mag, orbital humps of hours, now and then eclipses, a slow wander, and in half of them low states 1–4 mag deep
+    that last weeks to years (Leach et al. 1999, Hessman et al. 2000; Warner 1995).
     """
     star = Star(d.magnitude("mag", 13.5, 19.5), d.normal("colour", 0.2, 0.3))
     grid = np.arange(-HISTORY - 260, 201, 1.0)
@@ -107,9 +111,10 @@ def _nova_like(d: Draw) -> Source:
 
 
 def _eruption(d: Draw, kind: str) -> Source:
-    """A first eruption of a faint star: superoutbursts of WZ Sge stars (6–9 mag, a plateau of three weeks, a fall of 2–3 mag,
-    then months of tail, half with rebrightenings: Kato 2015) and classical novae (t₂ of 5–100 d, then a power law, a third with jitters:
-    Strope et al. 2010), bright or far off.
+    """A first eruption of a faint star.
+
+    Superoutbursts of WZ Sge stars (6–9 mag, a plateau of three weeks, a fall of 2–3 mag, then months of tail, half with rebrightenings:
+    Kato 2015) and classical novae (t₂ of 5–100 d, then a power law, a third with jitters: Strope et al. 2010), bright or far off.
     """
     peak = d.magnitude("peak_eruption", 13.0, 19.3)
     star = Star(peak + d.uniform("contrast", 5.5, 9.5), d.normal("colour", 0.2, 0.3))

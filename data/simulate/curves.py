@@ -146,8 +146,10 @@ def one(kind: str, seed: int, index: int, population: PopulationName = "train") 
 
 
 def depth(rng: np.random.Generator) -> float:
-    """How much fainter than ZTF's the sources of a campaign are [mag]: most light curves that anybody has are of the nearby universe, as
-    small telescopes see it; three in ten are of surveys that went deeper, up to Rubin's depth.
+    """How much fainter than ZTF's the sources of a campaign are [mag].
+
+    Most light curves that exist are of the nearby universe, as small telescopes see it; three in ten are of surveys that went deeper,
+    up to Rubin's depth.
     """
     return float(rng.uniform(-1.5, 0.7) if rng.random() < 0.7 else rng.uniform(0.7, 3.5))
 

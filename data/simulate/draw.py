@@ -67,11 +67,12 @@ class Draw:
         return self.population.shift * (zlib.crc32(f"{self.scope}/{name}".encode()) / 2**31 - 1)
 
     def normal(self, name: str, mean: float, sd: float, low: float = -np.inf, high: float = np.inf) -> float:
+        """A value around `mean`, clipped to `low` … `high`."""
         value = mean + sd * (self._shift(name) + self.population.width * self.rng.standard_normal())
         return float(min(max(value, low), high))
 
     def lognormal(self, name: str, median: float, sigma: float, low: float = 0.0, high: float = np.inf) -> float:
-        """`sigma` in e-folds."""
+        """A value around the median, `sigma` in e-folds, clipped to `low` … `high`."""
         value = median * np.exp(sigma * (self._shift(name) + self.population.width * self.rng.standard_normal()))
         return float(min(max(value, low), high))
 
@@ -86,9 +87,11 @@ class Draw:
         return self.uniform(name, bright, faint) + self.deeper
 
     def loguniform(self, name: str, low: float, high: float) -> float:
+        """A value uniform in its logarithm."""
         return float(np.exp(self.uniform(name, np.log(low), np.log(high))))
 
     def chance(self, probability: float) -> bool:
+        """True with a probability."""
         return bool(self.rng.random() < probability)
 
     def pick(self, options: dict[str, float]) -> str:

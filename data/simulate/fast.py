@@ -11,11 +11,13 @@ from data.simulate.supernovae import diffusion
 
 
 def kilonova(d: Draw) -> Source:
-    """Neutron-star merger: r-process heating with thermalisation (Korobkin et al. 2012, Barnes et al. 2016) diffusing through a blue and
-    a red component with a temperature floor (Villar et al. 2017, whose fit of AT2017gfo is the centre of the draws): masses 0.005–0.06
-    M☉, speeds 0.1–0.3 c, opacities 0.5 and 3–10 cm²/g. One in ten has lanthanides everywhere (a prompt collapse, or a black hole that ate
-    the star): no blue component, opacities of 3 and 8–30 cm²/g, fainter, red from the start, bright for a week in the infrared (Barnes &
-    Kasen 2013, Kasen et al. 2017).
+    """Neutron-star merger.
+
+    R-process heating with thermalisation (Korobkin et al. 2012, Barnes et al. 2016) diffusing through a blue and a red component with a
+    temperature floor (Villar et al. 2017, whose fit of AT2017gfo is the centre of the draws): masses 0.005–0.06 M☉, speeds 0.1–0.3 c,
+    opacities 0.5 and 3–10 cm²/g. One in ten has lanthanides everywhere (a prompt collapse, or a black hole that ate the star): no blue
+    component, opacities of 3 and 8–30 cm²/g, fainter, red from the start, bright for a week in the infrared (Barnes & Kasen 2013, Kasen et
+    al. 2017).
     """
     kind = d.pick({"KN": 0.9, "KN-red": 0.1})
     red = kind == "KN-red"
@@ -49,9 +51,10 @@ def kilonova(d: Draw) -> Source:
 
 
 def afterglow(d: Draw) -> Source:
-    """GRB afterglow: synchrotron from the forward shock, a broken power law in time with a jet break and fν ∝ ν^-β (Sari, Piran & Narayan
-    1998; ranges of Kann et al. 2010: α 0.65–1.4 then + 0.5–1.2, β 0.5–1.1); one in six off axis, with a rise of a day or two (Granot et
-    al. 2002).
+    """GRB afterglow.
+
+    Synchrotron from the forward shock, a broken power law in time with a jet break and fν ∝ ν^-β (Sari, Piran & Narayan 1998; ranges of
+    Kann et al. 2010: α 0.65–1.4 then + 0.5–1.2, β 0.5–1.1); one in six off axis, with a rise of a day or two (Granot et al. 2002).
     """
     off_axis = d.pick({"orphan": 0.17, "GRB": 0.83}) == "orphan"
     before, beta = d.uniform("alpha", 0.65, 1.4), d.uniform("beta", 0.5, 1.1)
@@ -89,8 +92,10 @@ def afterglow(d: Draw) -> Source:
 
 
 def microlensing(d: Draw) -> Source:
-    """Point lens, point source (Paczyński 1986) with blending; t_E log-normal around 22 d (Mróz et al. 2019), u₀ uniform; toward disc and
-    bulge. One in ten lenses is a binary, drawn as a second, narrower magnification peak (a wide binary, Gould & Loeb 1992).
+    """Point lens, point source (Paczyński 1986) with blending.
+
+    t_E log-normal around 22 d (Mróz et al. 2019), u₀ uniform; toward disc and bulge. One in ten lenses is a binary, drawn as a second,
+    narrower magnification peak (a wide binary, Gould & Loeb 1992).
     """
     einstein, impact = d.lognormal("t_e", 24, 0.6, 4, 200), d.uniform("u0", 0.02, 0.9)
     star = Star(d.magnitude("mag", 15.5, 20.2), d.normal("colour", 1.0, 0.35, 0.0, 2.0))
@@ -119,8 +124,10 @@ def microlensing(d: Draw) -> Source:
 
 
 def m_dwarf_flare(d: Draw) -> Source:
-    """White-light flares of M dwarfs: the template of Davenport et al. 2014 (polynomial rise, two exponential declines in units of the
-    half-width), 9,000–14,000 K (Kowalski et al. 2013), half-widths of minutes to an hour; half of them with a sympathetic second flare.
+    """White-light flares of M dwarfs.
+
+    The template of Davenport et al. 2014 (polynomial rise, two exponential declines in units of the half-width), 9,000–14,000 K (Kowalski
+    et al. 2013), half-widths of minutes to an hour; half of them with a sympathetic second flare.
     """
     star = Star(d.magnitude("mag", 16.0, 21.5), d.normal("colour", 1.5, 0.1))
     hot = d.lognormal("t", 10500, 0.15)

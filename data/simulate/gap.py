@@ -11,9 +11,10 @@ from data.simulate.supernovae import ramp
 
 
 def fast_blue(d: Draw) -> Source:
-    """Fast blue optical transients: half-rise 1–4 d, half-decline 2–8 d, M_g -17 to -21.5, 15–30 kK at peak; half cool to 7–9 kK in two
-    weeks, half stay hot and fall as a power law, as AT2018cow (Drout et al. 2014, Perley et al. 2019, Ho et al. 2023); star-forming
-    dwarfs.
+    """Fast blue optical transients.
+
+    Half-rise 1–4 d, half-decline 2–8 d, M_g -17 to -21.5, 15–30 kK at peak; half cool to 7–9 kK in two weeks, half stay hot and fall as a
+    power law, as AT2018cow (Drout et al. 2014, Perley et al. 2019, Ho et al. 2023); star-forming dwarfs.
     """
     rise, fall = d.lognormal("rise", 2.0, 0.4), d.lognormal("fall", 4.5, 0.35)
     hot, tail = d.lognormal("t", 20000, 0.25), d.uniform("tail", 0.02, 0.15)
@@ -37,10 +38,12 @@ GAP: dict[str, float] = {"ILRT": 0.5, "LRN": 0.5}
 
 
 def gap(d: Draw) -> Source:
-    """Gap transients. Intermediate-luminosity red ones: up in two weeks, M_r -11.5 to -15, a plateau or straight decline of 1–2 mag in
-    80–150 d and a tail as of ⁵⁶Co; 5.5–6.5 kK cooling to 4 kK in their own dust (Botticella et al. 2009, Cai et al. 2021). Luminous red
-    novae: a blue peak of a week or two, then a second, red one or a plateau of months that ends as an M star of 2.5–3.5 kK (Blagorodnova
-    et al. 2017, Pastorello et al. 2019).
+    """Gap transients.
+
+    Intermediate-luminosity red ones: up in two weeks, M_r -11.5 to -15, a plateau or straight decline of 1–2 mag in 80–150 d and a tail as
+    of ⁵⁶Co; 5.5–6.5 kK cooling to 4 kK in their own dust (Botticella et al. 2009, Cai et al. 2021). Luminous red novae: a blue peak of a
+    week or two, then a second, red one or a plateau of months that ends as an M star of 2.5–3.5 kK (Blagorodnova et al. 2017, Pastorello et
+    al. 2019).
     """
     kind = d.pick(GAP)
     grid = np.concatenate([np.arange(0.0, 60.0, 1.5), np.arange(60.0, 420.0, 6.0)])

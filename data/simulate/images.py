@@ -1,5 +1,6 @@
-"""Science, template and difference images of an alert, in counts, as ZTF cuts them out: 63 × 63 pixels of 1.01", the target in
-the middle.
+"""Science, template and difference images of an alert, in counts, as ZTF cuts them out.
+
+63 × 63 pixels of 1.01", the target in the middle.
 
 Every source is a sum of round or elliptical Gaussians, so that convolution with the point-spread function is exact: the function itself
 has a core and wings, galaxies are exponential or de Vaucouleurs profiles as Gaussian mixtures (Hogg & Lang 2013). Noise levels,

@@ -36,8 +36,10 @@ def _interacting(d: Draw, label: str, kind: str, rise: float, decline: float, ab
 
 
 def sn_iin(d: Draw) -> Source:
-    """Type IIn: rise 20 ± 6 d or 50 ± 11 d from first light, declines 0.027 ± 0.016 mag/d in the first weeks, slower ones for months,
-    M_r -19.2 ± 1.1 (Nyholm et al. 2020).
+    """Type IIn.
+
+    Rise 20 ± 6 d or 50 ± 11 d from first light, declines 0.027 ± 0.016 mag/d in the first weeks, slower ones for months, M_r -19.2 ± 1.1
+    (Nyholm et al. 2020).
     """
     fast = d.chance(0.6)
     rise = d.lognormal("rise_fast", 15, 0.3) if fast else d.lognormal("rise_slow", 36, 0.3)
@@ -48,10 +50,12 @@ SLSN: dict[str, float] = {"SLSN-II": 0.24, "SLSN-I": 0.74, "PISN": 0.02}
 
 
 def slsn(d: Draw) -> Source:
-    """Superluminous: SLSN-I by a magnetar (Kasen & Bildsten 2010, Nicholl et al. 2017: spin-down energy and time, diffusion 20–60 d),
-    13–16 kK at peak down to a floor of 6–10 kK, a third with bumps (Hosseinzadeh et al. 2022); SLSN-II as a bright, slow interaction
-    (Kangas et al. 2022). Rest-frame rise 42 ± 18 d (Chen et al. 2023), M_g -21.3 ± 0.7; faint blue hosts (Schulze et al. 2021). One in
-    fifty is a pair-instability supernova.
+    """Superluminous supernovae.
+
+    SLSN-I by a magnetar (Kasen & Bildsten 2010, Nicholl et al. 2017: spin-down energy and time, diffusion 20–60 d), 13–16 kK at peak down
+    to a floor of 6–10 kK, a third with bumps (Hosseinzadeh et al. 2022); SLSN-II as a bright, slow interaction (Kangas et al. 2022).
+    Rest-frame rise 42 ± 18 d (Chen et al. 2023), M_g -21.3 ± 0.7; faint blue hosts (Schulze et al. 2021). One in fifty is a
+    pair-instability supernova.
     """
     kind = d.pick(SLSN)
     if kind == "SLSN-II":
@@ -95,8 +99,10 @@ def slsn(d: Draw) -> Source:
 
 
 def _pair_instability(d: Draw) -> Source:
-    """Pair instability: several suns of ⁵⁶Ni in a hundred suns of ejecta, a rise of 90–150 d and a decline on ⁵⁶Co; red from the peak on,
-    its blue eaten by iron (models of Kasen, Woosley & Heger 2011 and Dessart et al. 2013).
+    """Pair-instability supernova.
+
+    Several suns of ⁵⁶Ni in a hundred suns of ejecta, a rise of 90–150 d and a decline on ⁵⁶Co; red from the peak on, its blue eaten by iron
+    (models of Kasen, Woosley & Heger 2011 and Dessart et al. 2013).
     """
     grid = np.concatenate([np.arange(0.0, 240.0, 5.0), np.arange(240.0, 700.0, 15.0)])
     bolometric = diffusion(grid, d.lognormal("tau_pisn", 120, 0.2), d.lognormal("nickel_pisn", 8.0, 0.6) * 2e33 * nickel(grid))
@@ -119,10 +125,12 @@ TDE: dict[str, float] = {"TDE": 0.73, "TDE-slow": 0.12, "TDE-fast": 0.12, "ANT":
 
 
 def tde(d: Draw) -> Source:
-    """Tidal disruption: Gaussian rise (σ log-normal around 16 d), power-law or exponential decline (τ ≈ 60 d with a wide spread) and a hot
-    black body of nearly constant temperature 12–35 kK (van Velzen et al. 2021, Hammerstein et al. 2023); faint-and-fast and slow tails;
-    nuclear, M_g -19.5 ± 1. One in thirty an ambiguous nuclear transient: months up, years down, smooth, more luminous and somewhat
-    cooler (Hinkle et al. 2022, Wiseman et al. 2025).
+    """Tidal disruption.
+
+    Gaussian rise (σ log-normal around 16 d), power-law or exponential decline (τ ≈ 60 d with a wide spread) and a hot black body of nearly
+    constant temperature 12–35 kK (van Velzen et al. 2021, Hammerstein et al. 2023); faint-and-fast and slow tails; nuclear, M_g -19.5 ± 1.
+    One in thirty an ambiguous nuclear transient: months up, years down, smooth, more luminous and somewhat cooler (Hinkle et al. 2022,
+    Wiseman et al. 2025).
     """
     kind = d.pick(TDE)
     sigma = d.lognormal("rise", {"TDE": 17.0, "TDE-slow": 32.0, "TDE-fast": 8.0, "ANT": 42.0}[kind], 0.4)

@@ -10,8 +10,10 @@ from data.simulate.source import Source, Star
 
 
 def asteroid(d: Draw) -> Source:
-    """A main-belt asteroid (one in twelve nearer): seen once at a place, solar colours with the taxonomy's spread (Ivezić et al. 2001),
-    sky motion 10–70 arcsec/h, faster when near; counts rise as 10^(0.35 m). Nine in ten are in the catalogue (what ZTF's packets show).
+    """A main-belt asteroid (one in twelve nearer).
+
+    Seen once at a place, solar colours with the taxonomy's spread (Ivezić et al. 2001), sky motion 10–70 arcsec/h, faster when near; counts
+    rise as 10^(0.35 m). Nine in ten are in the catalogue (what ZTF's packets show).
     """
     near = d.chance(0.08)
     low, high = 10 ** (0.35 * 15.0), 10 ** (0.35 * (20.2 + d.deeper))
@@ -31,8 +33,10 @@ BOGUS: dict[str, float] = {"dipole": 0.3, "bright-star": 0.25, "cosmic-ray": 0.1
 
 
 def bogus(d: Draw) -> Source:
-    """Artefacts of image subtraction, in the kinds of Duev et al. 2019 and Masci et al. 2019: dipoles of misregistration and residuals of
-    bright stars (they come back at the same place), cosmic rays, hot pixels, bad columns, noise peaks (they do not).
+    """Artefacts of image subtraction, in the kinds of Duev et al. 2019 and Masci et al. 2019.
+
+    Dipoles of misregistration and residuals of bright stars (they come back at the same place), cosmic rays, hot pixels, bad columns, noise
+    peaks (they do not).
     """
     kind = d.pick(BOGUS)
     returns = kind in ("dipole", "bright-star") and d.chance(0.6)

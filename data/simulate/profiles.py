@@ -22,9 +22,9 @@ def at(profile: F64, phase: F64) -> F64:
 
 
 def fourier(ratios: Sequence[float], phases: Sequence[float]) -> F64:
-    """cos x + Σ R_k1 cos(k x + φ_k1), k = 2, 3, …, scaled to a range of 1 with mean 0; magnitudes, so maximum light is the least value.
+    """Cosine series: cos x + Σ R_k1 cos(k x + φ_k1), k = 2, 3, …, scaled to a range of 1 with mean 0.
 
-    The phases are those of the cosine series, φ_k - k φ_1 (Simon & Lee 1981).
+    In magnitudes, so maximum light is the least value. The phases are those of the cosine series, φ_k - k φ_1 (Simon & Lee 1981).
     """
     x = 2 * np.pi * PHASES
     y = np.cos(x)
@@ -42,6 +42,7 @@ class Wander:
         self._knots = d.rng.standard_normal(CYCLES) * sd
 
     def __call__(self, cycle: F64) -> F64:
+        """The value at times counted in cycles, smooth between its knots."""
         low = np.floor(cycle).astype(np.int64)
         part = 0.5 - 0.5 * np.cos(np.pi * (cycle - low))
         value: F64 = self._knots[low % CYCLES] * (1 - part) + self._knots[(low + 1) % CYCLES] * part

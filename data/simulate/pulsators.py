@@ -22,9 +22,11 @@ _SAWTOOTH = np.array([0.0, np.pi, 0.0, np.pi, 0.0, np.pi, 0.0])
 
 
 def rr_lyrae(d: Draw) -> Source:
-    """RRab and RRc: periods of the halo's two Oosterhoff groups; RRab amplitudes fall with the period (Bailey's diagram), Fourier ratios
-    and phases of field stars (Simon & Teays 1982, Jurcsik & Kovács 1996, Soszyński et al. 2014); amplitudes g : r : i = 1 : 0.7 : 0.56
-    (Sesar et al. 2010); two in five RRab and one in ten RRc modulated (Blazhko: Prudil & Skarka 2017).
+    """RR Lyrae stars RRab and RRc.
+
+    Periods of the halo's two Oosterhoff groups; RRab amplitudes fall with the period (Bailey's diagram), Fourier ratios and phases of field
+    stars (Simon & Teays 1982, Jurcsik & Kovács 1996, Soszyński et al. 2014); amplitudes g : r : i = 1 : 0.7 : 0.56 (Sesar et al. 2010); two
+    in five RRab and one in ten RRc modulated (Blazhko: Prudil & Skarka 2017).
     """
     kind = d.pick({"RRab": 0.75, "RRc": 0.25})
     if kind == "RRab":
@@ -148,9 +150,11 @@ def _delta_scuti(d: Draw) -> Magnitudes:
 
 
 def lpv(d: Draw) -> Source:
-    """Miras and semi-regulars: periods 100–700 d, visual amplitudes above 2.5 mag, asymmetric, humps on the rise of slow ones, each
-    maximum and minimum of another height (Mattei 1997, Templeton et al. 2005); semi-regulars 0.1–1.5 mag, several periods, a long
-    secondary period in one of three (Soszyński et al. 2009, Wood et al. 1999), larger in the blue (Smith et al. 2004); g-r 1.3–2.6.
+    """Miras and semi-regulars.
+
+    Periods 100–700 d, visual amplitudes above 2.5 mag, asymmetric, humps on the rise of slow ones, each maximum and minimum of another
+    height (Mattei 1997, Templeton et al. 2005); semi-regulars 0.1–1.5 mag, several periods, a long secondary period in one of three
+    (Soszyński et al. 2009, Wood et al. 1999), larger in the blue (Smith et al. 2004); g-r 1.3–2.6.
     """
     kind = d.pick({"Mira": 0.45, "SR": 0.55})
     phase = float(d.rng.random())

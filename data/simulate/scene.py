@@ -36,7 +36,7 @@ class Scene:
     bulge: npt.NDArray[np.bool_]
 
     def flux(self, wavelength: float) -> F64:
-        """[µJy]"""
+        """Flux of each source at a wavelength [Å], in µJy."""
         tilt = self.g_r * (1e4 / wavelength - 1e4 / 6200) / (1e4 / 4750 - 1e4 / 6200)
         return 10 ** (0.4 * (23.9 - self.mag_r - tilt))
 

@@ -26,11 +26,12 @@ def redshift_at(modulus: float) -> float:
 
 
 def modulus(redshift: float) -> float:
-    """m - M at a redshift; the inverse of `redshift_at`."""
+    """Distance modulus m - M at a redshift; the inverse of `redshift_at`."""
     return float(np.interp(redshift, _Z, _DM_K))
 
 
 def arcsec_per_kpc(redshift: float) -> float:
+    """The angle of a kiloparsec across the line of sight [arcsec]."""
     distance = float(np.interp(redshift, _Z, _DC)) / (1 + redshift)  # angular diameter distance [Mpc]
     return 206.265 / max(distance, 0.01)
 
@@ -81,13 +82,13 @@ def _vector(lon: float | F64, lat: float | F64) -> F64:
 
 
 def galactic_latitude(ra: float | F64, dec: float | F64) -> F64:
-    """[deg]"""
+    """Galactic latitude [deg] of a position in degrees."""
     sine: F64 = np.tensordot(_GALACTIC[2], _vector(ra, dec), 1)
     return np.degrees(np.arcsin(np.clip(sine, -1, 1)))
 
 
 def ecliptic_latitude(ra: float | F64, dec: float | F64) -> F64:
-    """[deg]"""
+    """Ecliptic latitude [deg] of a position in degrees."""
     v = _vector(ra, dec)
     sine: F64 = np.cos(_OBLIQUITY) * v[2] - np.sin(_OBLIQUITY) * v[1]
     return np.degrees(np.arcsin(np.clip(sine, -1, 1)))

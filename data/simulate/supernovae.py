@@ -27,6 +27,7 @@ def diffusion(t: F64, timescale: float, power: F64) -> F64:
 
 
 def ramp(x: F64, low: float, high: float) -> F64:
+    """0 below `low`, 1 above `high`, linear in between."""
     return np.clip((x - low) / (high - low), 0.0, 1.0)
 
 
@@ -34,11 +35,13 @@ IA: dict[str, float] = {"Ia": 0.81, "Ia-91T": 0.07, "Ia-91bg": 0.06, "Iax": 0.03
 
 
 def sn_ia(d: Draw) -> Source:
-    """Type Ia: ⁵⁶Ni diffusion (Arnett 1982) with the peak at the observed rise of 18 d × stretch (Miller et al. 2020), on a cooling black
-    body whose blue is blanketed by iron-group lines, most of all a month after peak (the colour turns at s_BV × 30 d: Burns et al. 2014),
-    with the shoulder in r and the second maximum in i (Kasen 2006); stretch, colour and luminosity after Guy et al. 2007 and Betoule et
-    al. 2014. One in five is a 91T, 91bg, Iax or Ia-CSM (rates of Li et al. 2011) or a 03fg: broad, luminous, no second maximum
-    (Taubenberger 2017, Ashall et al. 2021).
+    """Type Ia.
+
+    ⁵⁶Ni diffusion (Arnett 1982) with the peak at the observed rise of 18 d × stretch (Miller et al. 2020), on a cooling black body whose
+    blue is blanketed by iron-group lines, most of all a month after peak (the colour turns at s_BV × 30 d: Burns et al. 2014), with the
+    shoulder in r and the second maximum in i (Kasen 2006); stretch, colour and luminosity after Guy et al. 2007 and Betoule et al. 2014.
+    One in five is a 91T, 91bg, Iax or Ia-CSM (rates of Li et al. 2011) or a 03fg: broad, luminous, no second maximum (Taubenberger 2017,
+    Ashall et al. 2021).
     """
     kind = d.pick(IA)
     stretch = {
@@ -93,9 +96,11 @@ def sn_ia(d: Draw) -> Source:
 
 
 def sn_ii(d: Draw) -> Source:
-    """Type IIP/IIL: fast rise (6–12 d, González-Gaitán et al. 2015), plateau and drop (Anderson et al. 2014: s₂ 0–3.6 mag/100 d, plateau
-    45–170 d, the steeper the brighter), cooling black body with growing line blanketing (Faran et al. 2018); 4 % are 87A-like (Arnett
-    1982 with τ = 75 d).
+    """Types IIP and IIL.
+
+    Fast rise (6–12 d, González-Gaitán et al. 2015), plateau and drop (Anderson et al. 2014: s₂ 0–3.6 mag/100 d, plateau 45–170 d, the
+    steeper the brighter), cooling black body with growing line blanketing (Faran et al. 2018); 4 % are 87A-like (Arnett 1982 with τ = 75
+    d).
     """
     kind = d.pick({"IIP": 0.66, "IIL": 0.3, "II-87A": 0.04})
     a_v = float(d.rng.exponential(0.3))
@@ -141,11 +146,13 @@ IBC: dict[str, float] = {"Ib": 0.27, "Ic": 0.26, "Ic-BL": 0.14, "IIb": 0.29, "Ib
 
 
 def sn_ibc(d: Draw) -> Source:
-    """Types Ib, Ic, Ic-BL, IIb: ⁵⁶Ni diffusion with the photosphere of an expanding envelope down to a floor temperature. Diffusion times
-    and nickel after Lyman et al. 2016 and Prentice et al. 2016; colours at peak g-r ≈ 0.2–0.5, reddening to ≈ 0.9 in 15 d (Stritzinger et
-    al. 2018, Taddia et al. 2015): the floor is 5,400–6,400 K and metals blanket the blue from the rise on; IIb with a cooling first peak
-    (Arcavi et al. 2017). Calcium-rich transients: little nickel, a fall twice as fast, M_r -15 to -16.8, far out in old galaxies
-    (Kasliwal et al. 2012, De et al. 2020). One in forty is a Ibn.
+    """Types Ib, Ic, Ic-BL, IIb.
+
+    ⁵⁶Ni diffusion with the photosphere of an expanding envelope down to a floor temperature. Diffusion times and nickel after Lyman et al.
+    2016 and Prentice et al. 2016; colours at peak g-r ≈ 0.2–0.5, reddening to ≈ 0.9 in 15 d (Stritzinger et al. 2018, Taddia et al. 2015):
+    the floor is 5,400–6,400 K and metals blanket the blue from the rise on; IIb with a cooling first peak (Arcavi et al. 2017).
+    Calcium-rich transients: little nickel, a fall twice as fast, M_r -15 to -16.8, far out in old galaxies (Kasliwal et al. 2012, De et al.
+    2020). One in forty is a Ibn.
     """
     kind = d.pick(IBC)
     if kind == "Ibn":
@@ -201,8 +208,10 @@ def sn_ibc(d: Draw) -> Source:
 
 
 def _ibn(d: Draw) -> Source:
-    """Type Ibn: interaction with helium: up within ten days, then 0.10 ± 0.03 mag/d for a month, half of them slower later; blue,
-    7–9 kK with a forest of iron lines in fluorescence below 5,500 Å; M_R -19.5 ± 0.8 (Hosseinzadeh et al. 2017, Pastorello et al. 2016).
+    """Type Ibn: interaction with helium.
+
+    Up within ten days, then 0.10 ± 0.03 mag/d for a month, half of them slower later; blue, 7–9 kK with a forest of iron lines in
+    fluorescence below 5,500 Å; M_R -19.5 ± 0.8 (Hosseinzadeh et al. 2017, Pastorello et al. 2016).
     """
     rise, decline = d.lognormal("rise_ibn", 5.0, 0.35), d.normal("decline_ibn", 0.1, 0.03, 0.03, 0.2)
     slower = decline * (d.uniform("later_ibn", 0.15, 0.6) if d.chance(0.5) else 1.0)

@@ -18,8 +18,10 @@ __all__ = [
 
 
 def agn(d: Draw) -> Source:
-    """Damped random walk, τ ≈ 200 d, structure function 0.2 mag falling with wavelength as λ^-0.5 (MacLeod et al. 2010); quasars as
-    points of light at z ≈ 1, Seyferts in the nuclei of visible hosts; one in ten a blazar: τ ≈ 15 d, twice the amplitude.
+    """Active galactic nuclei.
+
+    Damped random walk, τ ≈ 200 d, structure function 0.2 mag falling with wavelength as λ^-0.5 (MacLeod et al. 2010); quasars as points of
+    light at z ≈ 1, Seyferts in the nuclei of visible hosts; one in ten a blazar: τ ≈ 15 d, twice the amplitude.
     """
     kind = d.pick({"QSO": 0.5, "Seyfert": 0.4, "blazar": 0.1})
     grid = np.arange(-HISTORY - 260, 201, 2.0)
@@ -39,9 +41,11 @@ def agn(d: Draw) -> Source:
 
 
 def yso(d: Draw) -> Source:
-    """Young stars: stochastic accretion and extinction (damped random walk of days to months, 0.1–1 mag), a third dippers (quasi-periodic,
-    4–12 d) and one in ten an EX Lupi burst of months (Cody et al. 2014, Herbst et al. 1994; months and years: Park et al. 2021); red,
-    redder when fainter, in star-forming clouds.
+    """Young stars.
+
+    Stochastic accretion and extinction (damped random walk of days to months, 0.1–1 mag), a third dippers (quasi-periodic, 4–12 d) and one
+    in ten an EX Lupi burst of months (Cody et al. 2014, Herbst et al. 1994; months and years: Park et al. 2021); red, redder when fainter,
+    in star-forming clouds.
     """
     kind = d.pick({"stochastic": 0.57, "dipper": 0.33, "burster": 0.1})
     grid = np.arange(-HISTORY - 260, 151, 0.75)
@@ -66,8 +70,10 @@ def yso(d: Draw) -> Source:
 
 
 def rcb(d: Draw) -> Source:
-    """R Coronae Borealis stars: at maximum they pulsate by 0.05–0.3 mag in 35–100 d; every one to four years carbon dust takes 1–8 mag off
-    within weeks and clears over months (Clayton 1996, 2012); the dust reddens.
+    """R Coronae Borealis stars.
+
+    At maximum they pulsate by 0.05–0.3 mag in 35–100 d; every one to four years carbon dust takes 1–8 mag off within weeks and clears over
+    months (Clayton 1996, 2012); the dust reddens.
     """
     start, end = -HISTORY - 260, 4200.0
     onsets, depths, falls, clears = [], [], [], []

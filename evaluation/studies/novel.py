@@ -1,4 +1,4 @@
-"""Kilonovae to a bundle that never saw one: are they called new, and does a description of them put a real one in its place?
+"""Kilonovae to a bundle that never saw one: whether they are called new, and whether a description puts a real one in its place.
 
 a bundle without some kinds, a table that holds one real object of them → AUROC against everything else; the nearest class once it is known
 
@@ -107,8 +107,10 @@ def novel(
 def described(
     one: Curves, view: task_head.Views, session: Session, known: tuple[str, ...], added: tuple[str, ...], each: int, seed: int
 ) -> dict[str, Any]:
-    """The nearest simulated prototype of an object, once the kinds left out are described: every class is simulated under the object's own
-    observing pattern, so that nothing but the light differs."""
+    """The nearest simulated prototype of an object, once the kinds left out are described.
+
+    Every class is simulated under the object's own observing pattern, so that nothing but the light differs.
+    """
     patterns = Patterns.of(one, False)
     classes: dict[str, list[F64]] = {}
     for kind in (*known, *added):

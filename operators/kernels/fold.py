@@ -196,6 +196,7 @@ def harmonic_fit(t, m, w, f, coefficients):  # type: ignore[no-untyped-def]
 
 @compiled
 def harmonic_value(coefficients, phase):  # type: ignore[no-untyped-def]
+    """The value of a harmonic series at a phase in cycles."""
     x = 2 * np.pi * phase
     c1, s1 = np.cos(x), np.sin(x)
     c, s = 1.0, 0.0

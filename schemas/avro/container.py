@@ -33,7 +33,8 @@ _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate, no name, 
 class Schemas(Protocol):
     """Where the writer schema of a Confluent id comes from."""
 
-    def get(self, schema_id: int) -> dict[str, Any]: ...
+    def get(self, schema_id: int) -> dict[str, Any]:
+        """The parsed schema of an id."""
 
 
 class Container:

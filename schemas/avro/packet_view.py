@@ -1,4 +1,6 @@
-"""A packet of any kind → what a person can read of it, as JSON. ``python -m schemas.avro.packet_view < PACKET``
+"""A packet of any kind → what a person can read of it, as JSON.
+
+``python -m schemas.avro.packet_view < PACKET``
 
 It decodes with a general reader and hostile bytes, so it runs as a process of its own, with bounds on time and memory.
 """

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from schemas.records.table import TABLE, RegisteredSchema
 from service.schema_registry.aliases import listed, registered
-from service.schema_registry.same_schema import BadRequest, schema_of, the_same
+from service.schema_registry.same_schema import BadRequestError, schema_of, the_same
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 COMPATIBILITY = "FULL_TRANSITIVE"
@@ -125,14 +125,14 @@ def routes(subjects: Mapping[str, Sequence[RegisteredSchema]], classes: Iterable
             return versions
         try:
             found = the_same(await schema_of(request), versions)
-        except BadRequest as error:
+        except BadRequestError as error:
             return fault(42201, f"Input schema is not a valid Avro schema: {error}")
         return fault(40403, "Schema not found") if found is None else answer(full(found))
 
     async def register(request: Request) -> Response:
         try:
             found = the_same(await schema_of(request), registered(subjects, request.path_params["subject"]) or ())
-        except BadRequest as error:
+        except BadRequestError as error:
             return fault(42201, f"Input schema is not a valid Avro schema: {error}")
         if found is None:
             return fault(42205, "This registry is read-only: only what is here already can be registered.")

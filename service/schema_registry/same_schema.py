@@ -19,7 +19,7 @@ MOST_BYTES = 1_000_000
 """Of a request's body; the largest schema in the data has 70 kB."""
 
 
-class BadRequest(ValueError):
+class BadRequestError(ValueError):
     """The body is not a request of a registry's client."""
 
 
@@ -28,23 +28,23 @@ async def schema_of(request: Request) -> Any:
 
     Raises
     ------
-    BadRequest
+    BadRequestError
         It is too large, not JSON, or holds no Avro schema of its own.
     """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MOST_BYTES:
-            raise BadRequest(f"the body is larger than {MOST_BYTES:,} bytes")
+            raise BadRequestError(f"the body is larger than {MOST_BYTES:,} bytes")
     try:
         asked = json.loads(bytes(body))
         if not isinstance(asked, dict) or not isinstance(asked.get("schema"), str):
-            raise BadRequest('the body must be {"schema": "…"}')
+            raise BadRequestError('the body must be {"schema": "…"}')
         if asked.get("schemaType", "AVRO") != "AVRO" or asked.get("references"):
-            raise BadRequest("only Avro schemas without references are here")
+            raise BadRequestError("only Avro schemas without references are here")
         return json.loads(asked["schema"])
     except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, BadRequest) else BadRequest("it is not JSON") from None
+        raise error if isinstance(error, BadRequestError) else BadRequestError("it is not JSON") from None
 
 
 def the_same(schema: Any, versions: Sequence[RegisteredSchema]) -> RegisteredSchema | None:

@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
     """The same candid came before, with other bytes."""
 
 
-class EngineFailure(RetryableError):
+class EngineFailure(RetryableError):  # noqa: N818 - `EngineError` is a session's; this one ends a batch
     """The scorer failed on a batch and on one of its halves: never a packet's fault, so nothing of it is acknowledged."""
 
     hint = "`protonova doctor` shows which model and engine would be used"

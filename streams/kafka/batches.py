@@ -50,7 +50,7 @@ BAD_RECORD = "bad_record"
 """Error class: a record of a batch cannot be read."""
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818 - also a value: what is wrong with an `Unreadable`
     """A batch cannot be read."""
 
     def __init__(self, error_class: str, reason: str, *, checked: bool = True) -> None:
@@ -155,7 +155,7 @@ def head_of(raw: memoryview) -> Head | None:
 
 
 def opened(raw: memoryview) -> Any:
-    """aiokafka's batch of a complete piece, its CRC right and its records plain.
+    """The batch, as aiokafka reads it, of a complete piece, its CRC right and its records plain.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def plain(raw: memoryview, codec: int) -> bytes:
         records = _INFLATE[codec](packed, bound)
     except KeyError:
         raise Fault(UNREADABLE_BATCH, f"a batch compressed by a way unknown to Kafka ({codec})") from None
-    except _TooLarge:
+    except _TooLargeError:
         raise Fault(UNREADABLE_BATCH, f"{len(packed):,} bytes of records become more than {bound:,}") from None
     except Exception as error:
         raise Fault(UNREADABLE_BATCH, f"records that cannot be inflated ({_NAMES[codec]}): {error}") from error
@@ -202,7 +202,7 @@ def plain(raw: memoryview, codec: int) -> bytes:
     return b"".join((HEAD.pack(*fields), records))
 
 
-class _TooLarge(Exception):
+class _TooLargeError(Exception):
     pass
 
 
@@ -217,7 +217,7 @@ def _gzip(packed: memoryview, bound: int) -> bytes:
         out.append(inflater.decompress(data, left + 1))
         left -= len(out[-1])
         if left < 0:
-            raise _TooLarge
+            raise _TooLargeError
         if not inflater.eof:
             raise ValueError("it ends too early")
         data = inflater.unused_data
@@ -237,7 +237,7 @@ def _snappy(packed: memoryview, bound: int) -> bytes:
     else:
         blocks.append(packed)
     if sum(cramjam.snappy.decompress_raw_len(block) for block in blocks) > bound:
-        raise _TooLarge
+        raise _TooLargeError
     return b"".join(bytes(cramjam.snappy.decompress_raw(block)) for block in blocks)
 
 
@@ -257,10 +257,10 @@ def _into(inflate: Any) -> Any:
                     room *= 4
                     continue
                 if "whole buffer" in str(error):
-                    raise _TooLarge from None
+                    raise _TooLargeError from None
                 raise
             if n > bound:
-                raise _TooLarge
+                raise _TooLargeError
             return out[:n].tobytes()
 
     return run

@@ -32,7 +32,7 @@ class Uuid(AbstractType[uuid.UUID]):
         return uuid.UUID(bytes=data.read(16))
 
 
-class MetadataResponse_v12(Response):
+class MetadataResponse_v12(Response):  # noqa: N801 - as aiokafka names them
     """With the topics' ids."""
 
     API_KEY = 3
@@ -79,7 +79,7 @@ class MetadataResponse_v12(Response):
     )
 
 
-class MetadataRequest_v12(RequestStruct):
+class MetadataRequest_v12(RequestStruct):  # noqa: N801 - as aiokafka names them
     """Of named topics."""
 
     FLEXIBLE_VERSION = True
@@ -143,7 +143,7 @@ async def describe_topics(client: Any, topics: Sequence[str]) -> dict[str, Topic
     }
 
 
-class LeaveGroupResponse_v3(Response):
+class LeaveGroupResponse_v3(Response):  # noqa: N801 - as aiokafka names them
     """An error of the group, and one of each member."""
 
     API_KEY = 13
@@ -155,7 +155,7 @@ class LeaveGroupResponse_v3(Response):
     )
 
 
-class LeaveGroupRequest_v3(RequestStruct):
+class LeaveGroupRequest_v3(RequestStruct):  # noqa: N801 - as aiokafka names them
     """Of members by id and name."""
 
     API_KEY = 13

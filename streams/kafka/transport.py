@@ -281,6 +281,11 @@ class _Consumer(Consumer):
     def _new_offset(self, tp: Any) -> int | None:
         return self.acknowledged.get(tp)
 
+    async def commit_all(self) -> None:
+        """Commit everything that is acknowledged now; Faust's `commit` leaves it at a commit that is under way, which knows less."""
+        await self.maybe_wait_for_commit_to_finish()
+        await self.commit()
+
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """Finish and commit what is in hand, then forget it."""
         await super().on_partitions_revoked(revoked)
@@ -372,10 +377,10 @@ class App(faust.App):
         self.transport = PromptTransport(self.conf.broker_consumer, self)
         self._settle = settle
 
-    def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> Buffer:
+    def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> Buffer:  # noqa: N802 - Faust's name
         """The buffer of a channel."""
         return Buffer(maxsize or 0, flow_control=self.flow_control, clear_on_resume=clear_on_resume)
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         await self._settle()
-        await consumer.commit()
+        await consumer.commit_all()

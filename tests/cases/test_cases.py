@@ -28,7 +28,7 @@ def parameter(folder: Path) -> object:
     """A case as a test's parameter."""
     marks = [pytest.mark.timeout(LIMIT_S + 30)]
     if _BROKER.search((folder / "make.py").read_text()):
-        marks.append(pytest.mark.flow)
+        marks += [pytest.mark.flow, pytest.mark.slow]  # each starts a Kafka of its own: together too long for `make test`
     return pytest.param(folder, id=folder.name, marks=marks)
 
 

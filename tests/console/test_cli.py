@@ -29,7 +29,7 @@ def protonova(*arguments: str, folder: Path, **environment: str) -> subprocess.C
         env={**clean, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -148,7 +148,8 @@ def test_an_unknown_class_is_refused_with_the_nearest(text: str, near: str) -> N
         (("replay", "x"), {}, 2, "--out"),
         (("replay", "x", "--out", "."), {}, 2, "folder"),
         (("replay", "x", "--out", "s.parquet", "--labels", "none.csv"), {}, 2, "none.csv"),
-        (("replay", "kafka://t?form=3", "--out", "s.parquet", "--kafka", "127.0.0.1:1"), {}, 1, "127.0.0.1:1"),
+        (("replay", "kafka://t?form=3", "--out", "s.parquet", "--kafka", "127.0.0.1:1"), {}, 2, "write kafka://topic"),
+        (("replay", "kafka://t?from=3", "--out", "s.parquet", "--kafka", "127.0.0.1:1"), {}, 1, "127.0.0.1:1"),
         (("replay", "x", "--out", "s.parquet", "--bundle", "nowhere"), {}, 2, "nowhere"),
         (("replay", "x", "--out", "s.parquet", "--engine", "steam"), {}, 2, "engine"),
     ],

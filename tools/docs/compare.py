@@ -38,6 +38,7 @@ SPAN: dict[str, tuple[float, float]] = {
 
 
 def rows(curves: Sequence[Curve]) -> F64:
+    """The statistics of each curve that can be measured, a row each."""
     found = [m for m in map(measure, curves) if m is not None]
     return np.array(found) if found else np.zeros((0, len(STATISTICS)))
 
@@ -114,6 +115,7 @@ from the median, in units of the swing.
 
 
 def main() -> None:
+    """Write the comparison of the classes named on the command line, else of all."""
     wanted = sys.argv[1:] or list(CLASSES)
     real = real_curves(wanted)
     page = [HEAD]

@@ -44,6 +44,7 @@ class Curve:
     redshift: float  # NaN: unknown
 
     def of(self, band: str) -> Curve:
+        """The points in one band."""
         m = self.band == band
         return Curve(self.time[m], self.flux[m], self.error[m], self.band[m], self.redshift)
 
@@ -94,6 +95,7 @@ def peak_of(c: Curve) -> tuple[float, float] | None:
 
 
 def pick_band(c: Curve, colour: str) -> str | None:
+    """The first band of a colour with five points above 4 σ; None: there is none."""
     for band in BANDS[colour]:
         one = c.of(band)
         if np.sum(one.flux > 4 * one.error) >= 5:
@@ -153,8 +155,10 @@ def measure(c: Curve) -> F64 | None:
 
 
 def pool(slug: str, seed: int = 31, n: int = POOL) -> list[Source]:
-    """Events of a class, of the one kind that the real sample was chosen to be, where it was (`CHOSEN`); as near and as far as such
-    samples reach, which many surveys of many depths made."""
+    """Events of a class, of the one kind that the real sample was chosen to be, where it was (`CHOSEN`).
+
+    They are as near and as far as such samples reach, which many surveys of many depths made.
+    """
     deeper = np.random.default_rng(seed).uniform(-2.0, 3.0, n)
     return [draw(slug, generator("train", seed, k), deeper=float(deeper[k]), kind=CHOSEN.get(slug)) for k in range(n)]
 

@@ -76,6 +76,7 @@ def curves_picture(path: Path, panels: Sequence[tuple[str, Curves, Curves]], axe
 
 
 def save(figure: object, path: Path) -> None:
+    """Write a figure, without the name of the software, so that its bytes stay equal."""
     path.parent.mkdir(exist_ok=True)
     figure.tight_layout()  # type: ignore[attr-defined]
     figure.savefig(path, dpi=80, metadata={"Software": None})  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def settings() -> str:
-    """docs/settings.md"""
+    """The page docs/settings.md."""
     parts = []
     for section in SECTIONS:
         title = (section.__doc__ or "").partition("\n")[0].rstrip(".")
@@ -39,7 +39,7 @@ def settings() -> str:
 
 
 def topics() -> str:
-    """docs/topics.md"""
+    """The page docs/topics.md."""
 
     def kept(topic: Any) -> str:
         return "compacted" if topic.cleanup == "compact" else f"{topic.retention_ms / DAY:g} d"
@@ -79,7 +79,7 @@ def topics() -> str:
 
 
 def detection() -> str:
-    """docs/detection.md"""
+    """The page docs/detection.md."""
     schema = json.loads(latest("detections-value").schema_text)
     rows = [(f"`{field['name']}`", f"`{_type(field['type'])}`", field.get("doc", "")) for field in schema["fields"]]
     ids = [(f"`{s.subject}`", s.id, s.version) for s in TABLE]
@@ -105,7 +105,7 @@ def _type(declared: Any) -> str:
 
 
 def classes() -> str:
-    """docs/classes.md"""
+    """The page docs/classes.md."""
     rows = [(f"`{c.slug}`", c.title, *(("–" if name is None else name) for name in (c.alerce, c.fink, c.tns, c.elasticc))) for c in CLASSES]
     return (
         f"# Classes\n\nTaxonomy `{TAXONOMY}`, with what other brokers call the same; the next wider name where a broker has none so "

@@ -1,0 +1,118 @@
+"""The flags of the commands that run the flow and show how it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from console.broker import with_broker
+from console.flags.shared import Bundle, Engine, Kafka, Report, State, settings_of
+
+
+def run(
+    workers: Annotated[int | None, typer.Option("--workers", min=0, max=256, help="Worker processes.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Clear the broker's data first.")] = False,
+    kafka: Kafka = None,
+    state: State = None,
+    bundle: Bundle = None,
+    engine: Engine = None,
+) -> None:
+    """Kafka (if none is configured), workers, drift and the status page, under one supervisor."""
+    from console.commands.run import run as supervise
+
+    raise typer.Exit(supervise(settings_of(workers=workers, kafka=kafka, state=state, bundle=bundle, engine=engine), fresh=fresh))
+
+
+def demo(
+    packets: Annotated[int, typer.Option("--packets", min=20, max=200_000, help="Packets of the simulated night.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the night.")] = 20_261_123,
+    report: Report = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the state folder (state/demo).")] = False,
+    bundle: Bundle = None,
+    engine: Engine = None,
+) -> None:
+    """A simulated night through Kafka, a worker and the status page to scored detections, with tables at the end."""
+    from console.commands.demo import demo as show
+
+    raise typer.Exit(show(settings_of(bundle=bundle, engine=engine), packets=packets, seed=seed, report=report, keep=keep))
+
+
+def topics(
+    repair: Annotated[bool, typer.Option("--repair", help="Make what is missing and correct what differs.")] = False,
+    kafka: Kafka = None,
+    state: State = None,
+) -> None:
+    """Show the topics beside the wiring table, and repair them."""
+    from console.commands.list_topics import topics as show
+
+    raise typer.Exit(show(with_broker(settings_of(kafka=kafka, state=state)), repair=repair))
+
+
+def status(
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the page instead of printing its figures.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.5, max=600, help="Listen for so long where no page is served.")] = 6.0,
+    host: Annotated[str | None, typer.Option("--host", help="Address to serve on (default: loopback).")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to serve on; 0: any free one.")] = None,
+    kafka: Kafka = None,
+    state: State = None,
+) -> None:
+    """The status page: serve it, or print its figures."""
+    found = settings_of(kafka=kafka, state=state, status_host=host, status_port=port)
+    if serve:
+        from service.status.serve import serve as serve_page
+
+        raise typer.Exit(serve_page(found if found.kafka is not None else with_broker(found)))
+    from console.commands.show_status import show
+
+    raise typer.Exit(show(with_broker(found), as_json=json, seconds=seconds))
+
+
+def doctor(kafka: Kafka = None, state: State = None, bundle: Bundle = None, engine: Engine = None) -> None:
+    """What is installed, which engine and broker would be used, and why."""
+    from console.commands.doctor import doctor as examine
+
+    raise typer.Exit(examine(settings_of(diagnose=True, kafka=kafka, state=state, bundle=bundle, engine=engine)))
+
+
+def worker(
+    slot: Annotated[int, typer.Option("--slot", min=0, help="Number of this worker on this machine.")] = 0,
+    kafka: Kafka = None,
+    state: State = None,
+    bundle: Bundle = None,
+    engine: Engine = None,
+) -> None:
+    """One worker alone, as production runs it; its topics must be there (`protonova topics --repair`)."""
+    from streams.worker import run_worker
+
+    found = with_broker(settings_of(kafka=kafka, state=state, bundle=bundle, engine=engine))
+    status = run_worker(found, slot)
+    sys.stderr.flush()
+    os._exit(status)  # Faust's consumer thread may outlive its loop; nothing is left to be done
+
+
+def mirror(kafka: Kafka = None, state: State = None) -> None:
+    """Copy the topics of other clusters (`[[source]]` in protonova.toml) into the alert topics, once each."""
+    from console.commands.run_mirror import run as copy
+
+    raise typer.Exit(copy(with_broker(settings_of(kafka=kafka, state=state))))
+
+
+def sources(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, kafka: Kafka = None, state: State = None
+) -> None:
+    """The other clusters that are mirrored, and how far."""
+    from console.commands.list_sources import show
+
+    raise typer.Exit(show(with_broker(settings_of(kafka=kafka, state=state)), as_json=json))
+
+
+def drift(kafka: Kafka = None, state: State = None) -> None:
+    """The drift detectors alone, as production runs them."""
+    from streams.agents.drift import main as follow
+
+    os.environ.update(with_broker(settings_of(kafka=kafka, state=state)).environment())  # from where it reads its settings
+    raise typer.Exit(follow())
