@@ -30,15 +30,24 @@ class Array(Protocol):
     """
 
     @property
-    def dtype(self) -> Any: ...
+    def dtype(self) -> Any:
+        """Type of the elements; each namespace has its own."""
+
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+
     @property
-    def ndim(self) -> int: ...
+    def ndim(self) -> int:
+        """Number of axes."""
+
     @property
-    def size(self) -> Any: ...  # of the standard: int or None
+    def size(self) -> Any:
+        """Number of elements; the standard allows None where it is not known."""
+
     @property
-    def T(self) -> Any: ...
+    def T(self) -> Any:  # noqa: N802 - the standard's name
+        """The transpose of a matrix."""
 
     def __array__(self) -> npt.NDArray[Any]: ...
     def __getitem__(self, key: Any, /) -> Any: ...
