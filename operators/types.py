@@ -88,6 +88,8 @@ RAW_STAMP = 63
 STAMP = 32
 STAMP_SCALE = 1.0
 """Pixel scale of the stamps the network sees [arcsec/pixel] (ZTF: 1.01, taken as it is)."""
+STAMP_SCALE_NEAR = 0.05
+"""A survey whose pixels are this near to `STAMP_SCALE` (relative) is cropped, not resampled: ZTF's 1.01 arcsec."""
 
 WAVELENGTH: dict[str, dict[str, float]] = {
     "ztf": {"g": 4746.5, "r": 6366.4, "i": 7829.0},

@@ -109,9 +109,15 @@ class Arrived:
 
 async def packets(stream: Any) -> AsyncIterator[Arrived]:
     """The packets of an agent's stream, past what Faust does for each: sensors, processors, a pass through the loop."""
-    async for arrived in stream.channel:
-        if arrived.current:
-            yield arrived
+    queue = stream.channel.queue
+    while True:
+        arrived = await queue.get()
+        while True:
+            if arrived.current:
+                yield arrived
+            if queue.empty():
+                break
+            arrived = queue.get_nowait()
 
 
 class _Thread(AIOKafkaConsumerThread):

@@ -131,10 +131,10 @@ async def test_a_batch_that_stays_damaged_is_passed_over(bench: Bench) -> None:
         alarm = decode((await bench.read(1, topics.ALARMS))[topics.ALARMS][0].value)
     assert sorted(ids(out[topics.DETECTIONS])) == sorted(f"ztf:{i}:feedfacecafe0123" for i in [*range(5), *range(20, 25)])
     (rejected,) = out[topics.REJECTED]
-    reported = {
+    origin = {
         name: header(rejected, name) for name in ("error_class", "topic", "partition", "offset", "last_offset", "records", "complete")
     }
-    assert reported == {
+    assert origin == {
         "error_class": "corrupt_batch",
         "topic": "alerts.ztf",
         "partition": "0",
