@@ -1,7 +1,7 @@
 """End to end through a real Apache Kafka, started here: both stacks, each as its own service in its own process.
 
-packets → CPU a packet at saturation, alerts a second and core, mean batch size; ours also: latency at a steady rate, the first alert after
-a quiet minute, memory
+packets → CPU a packet at saturation, alerts a second and core, alerts a second on the wall clock, mean batch size; ours also: two workers
+on two cores, a burst, latency at a steady rate, the first alert after a quiet minute, memory. An older checkout may stand beside ours.
 
 Latency is the output's append time minus the input's: one clock, the broker's.
 """
@@ -14,92 +14,37 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiokafka
-import httpx
 import psutil
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.bench_service import (
+    AGAINST,
+    ALERTS,
+    IN_CHECKOUT,
+    LAST_SHARE,
+    NAIVE,
+    OURS,
+    PARTITIONS,
+    PATIENCE,
+    POLL,
+    THREADS,
+    BenchError,
+    Plan,
+    Service,
+    mean_batch,
+    middle,
+    partitions_of,
+)
 from benchmarks.packets import Packets, distinct
 from console.child import Child
-from console.kafka_node.node import LocalKafka, free_port, last_line
+from console.kafka_node.node import LocalKafka, free_port
 from console.report import percentile
-from errors import UserError
 from streams.kafka.topics import DETECTIONS, PRIVATE, REJECTED
-from streams.metrics import BATCH
-
-ALERTS = "alerts.ztf"
-PARTITIONS = 4
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-PATIENCE = 300.0
-"""Longest wait for a worker to get through its packets [s]."""
-POLL = 0.05
-"""How often the outputs are counted [s]: seldom enough to leave the cores to the workers."""
-OURS, NAIVE = "ours", "naive"
-
-
-class BenchError(UserError):
-    """The benchmark cannot go on; one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much of everything."""
-
-    naive_packets: int = 1000
-    our_packets: int = 6000
-    rate: float = 200.0  # [packets/s]
-    warm_s: float = 30.0
-    paced_s: float = 30.0
-    quiet_s: float = 60.0
-    quiet_times: int = 3
-
-    @classmethod
-    def quick(cls) -> Plan:
-        """For a look: everything runs, nothing is long enough to quote."""
-        return cls(naive_packets=200, our_packets=1000, warm_s=5, paced_s=5, quiet_s=5, quiet_times=1)
-
-
-@dataclass(slots=True)
-class Service:
-    """A worker process and where its packets come and go."""
-
-    name: str
-    child: Child
-    source: str
-    sinks: tuple[TopicPartition, ...]
-    """Detections first: all partitions of the first one's topic, then those of what else may come out."""
-    metrics: str | None = None
-    process: psutil.Process = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.process = psutil.Process(self.child.pid)
-
-    def cpu(self) -> float:
-        """User and system time so far [s]."""
-        if self.child.poll() is not None:
-            raise BenchError(f"the {self.name} worker ended with status {self.child.poll()}: {self.said()}")
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
-
-    def said(self) -> str:
-        """The last line of its log: the folder goes when the benchmark ends."""
-        return last_line(self.child.log.read_text(encoding="utf-8", errors="replace"))
-
-    def memory(self) -> tuple[float, float]:
-        """Resident memory now and at its highest [MiB]."""
-        now = self.process.memory_info().rss / 2**20
-        try:
-            lines = Path(f"/proc/{self.child.pid}/status").read_text(encoding="utf-8").splitlines()
-            peak = next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-        except (OSError, StopIteration):
-            peak = now
-        return now, peak
 
 
 class Bench:
@@ -115,15 +60,19 @@ class Bench:
         The model both run; the one that ships if None.
     say : callable
         Called with what is going on.
+    against : Path, optional
+        An older checkout, whose worker reads the same backlog between ours.
     """
 
-    def __init__(self, packets: Packets, plan: Plan, state: Path, bundle: Path | None, say: Callable[[str], None]) -> None:
-        self.packets, self.plan, self.state, self.bundle, self.say = packets, plan, state, bundle, say
+    def __init__(
+        self, packets: Packets, plan: Plan, state: Path, bundle: Path | None, say: Callable[[str], None], *, against: Path | None = None
+    ) -> None:
+        self.packets, self.plan, self.state, self.bundle, self.say, self.against = packets, plan, state, bundle, say, against
         self._published = 0
 
     async def run(self, kafka: LocalKafka) -> dict[str, Any]:
         """Everything, one after the other."""
-        self.broker = kafka.bootstrap
+        self.broker, self.node = kafka.bootstrap, psutil.Process(kafka.pid)
         admin = AIOKafkaAdminClient(bootstrap_servers=self.broker)
         # Many packets in one request: filling a topic is not what is measured.
         self.producer = aiokafka.AIOKafkaProducer(bootstrap_servers=self.broker, max_request_size=8_000_000, max_batch_size=1_000_000)
@@ -132,7 +81,7 @@ class Bench:
         await self.producer.start()
         await self.watcher.start()
         try:
-            return {"naive": await self._naive(admin), "ours": await self._ours()}
+            return {"naive": await self._naive(admin), **await self._ours()}
         finally:
             await self.watcher.stop()
             await self.producer.stop()
@@ -153,31 +102,130 @@ class Bench:
             service.child.stop()
 
     async def _ours(self) -> dict[str, Any]:
-        port = free_port()
+        """Passes over one backlog, an older checkout's between ours, each by a group of its own; then the rest by our last worker."""
+        await self._declare(self._environment("declare"))
+        await self._publish(ALERTS, self._take(self.plan.our_packets))
+        rows: dict[str, list[dict[str, Any]]] = {OURS: [], AGAINST: []}
+        for i in range(self.plan.passes):
+            if self.against is not None:
+                service = self._worker(f"{AGAINST}-{i}", checkout=self.against)
+                rows[AGAINST].append(await self._pass(service))
+                service.child.stop()
+            service = self._worker(f"{OURS}-{i}")
+            rows[OURS].append(await self._pass(service))
+            if i < self.plan.passes - 1:
+                service.child.stop()
+        try:
+            ours = middle(rows[OURS])
+            ours["mean_batch"] = await asyncio.to_thread(mean_batch, service.metrics)
+            ours["paced"] = await self._paced(service)
+            ours["quiet"] = await self._quiet(service)
+            ours["burst"] = await self._burst(service)
+            ours["memory_mib"], ours["memory_peak_mib"] = service.memory()
+        finally:
+            service.child.stop()
+        ours["pair"] = await self._pair(ours["alerts_per_s"])
+        return {"ours": ours, "against": middle(rows[AGAINST]) if rows[AGAINST] else None}
+
+    def _environment(self, name: str, port: int = 0) -> dict[str, str]:
+        """A worker's settings; each name is a group of its own."""
         environment = {
             **THREADS,
             "PROTONOVA_KAFKA": self.broker,
-            "PROTONOVA_STATE": str(self.state / "worker"),
+            "PROTONOVA_APP_ID": f"bench-{name}",
+            "PROTONOVA_STATE": str(self.state / name),
             "PROTONOVA_PARTITIONS": str(PARTITIONS),
             "PROTONOVA_METRICS_PORT": str(port),
             "PROTONOVA_LOG_LEVEL": "warning",
         }
         if self.bundle is not None:
             environment["PROTONOVA_BUNDLE"] = str(self.bundle)
+        return environment
+
+    def _worker(self, name: str, slot: int = 0, *, checkout: Path | None = None) -> Service:
+        """Start a worker, of this checkout or of an older one."""
+        port = free_port()
+        environment = self._environment(name, port - slot)
+        command = [sys.executable, "-m", "streams.worker", "--slot", str(slot)]
+        if checkout is not None:
+            environment |= {"PYTHONPATH": str(checkout.resolve()), "NUMBA_CACHE_DIR": str(self.state / "machine-code")}
+            command[1:3] = ["-c", IN_CHECKOUT, str(checkout.resolve())]
         sinks = (*partitions_of(DETECTIONS, PARTITIONS), *partitions_of(PRIVATE), *partitions_of(REJECTED))
-        await self._declare(environment)
-        await self._publish(ALERTS, self._take(self.plan.our_packets))
-        command = [sys.executable, "-m", "streams.worker", "--slot", "0"]
-        service = Service(OURS, Child(command, self.state / "worker.log", environment), ALERTS, sinks, f"http://127.0.0.1:{port}/metrics")
+        log = self.state / f"{name}-{slot}.log"
+        return Service(name, Child(command, log, environment), ALERTS, sinks, f"http://127.0.0.1:{port}/metrics")
+
+    async def _pass(self, service: Service) -> dict[str, Any]:
         try:
-            figures = await self._saturate(service, self.plan.our_packets)
-            figures["mean_batch"] = await asyncio.to_thread(mean_batch, service.metrics)
-            figures["paced"] = await self._paced(service)
-            figures["quiet"] = await self._quiet(service)
-            figures["memory_mib"], figures["memory_peak_mib"] = service.memory()
-            return figures
-        finally:
+            return await self._saturate(service, self.plan.our_packets)
+        except BaseException:
             service.child.stop()
+            raise
+
+    async def _pair(self, one: float) -> dict[str, Any]:
+        """Two workers share the backlog and, on two cores, the machine with the broker.
+
+        Where one worker keeps a core busy, two do as many times its packets as the CPU that they and the broker take for one allows.
+        """
+        name, n = "pair", self.plan.our_packets
+        services = [self._worker(name, slot) for slot in (0, 1)]
+        sinks = services[0].sinks
+        before = sum((await self._ends(sinks)).values())
+        ready = [self.state / name / "run" / f"worker-{slot}.json" for slot in (0, 1)]
+
+        async def look() -> tuple[float, int, float, float]:
+            broker = self.node.cpu_times()
+            done = sum((await self._ends(sinks)).values()) - before
+            return time.monotonic(), done, sum(service.cpu() for service in services), float(broker.user + broker.system)
+
+        try:
+            self.say("two workers share the backlog")
+            deadline = time.monotonic() + PATIENCE
+            start: tuple[float, int, float, float] | None = None
+            while (last := await look())[1] < 0.9 * n:
+                if start is None and all(path.exists() for path in ready):
+                    start = last
+                if time.monotonic() > deadline:
+                    raise BenchError(f"two workers scored {last[1]} of {n} packets in {PATIENCE:.0f} s: {services[0].said()}")
+                await asyncio.sleep(POLL)
+            if start is None or last[1] - start[1] < n / 4:
+                raise BenchError(f"most of the backlog of {n} packets was gone before both workers were ready")
+        finally:
+            for service in services:
+                service.child.ask()
+            for service in services:
+                service.child.stop()
+        counted = last[1] - start[1]
+        rate, worker_us, broker_us = counted / (last[0] - start[0]), *(1e6 * (last[i] - start[i]) / counted for i in (2, 3))
+        return {
+            "counted": counted,
+            "alerts_per_s": rate,
+            "worker_us": worker_us,
+            "broker_us": broker_us,
+            "over_one": rate / one,
+            "possible": 2 * worker_us / (worker_us + broker_us),
+        }
+
+    async def _burst(self, service: Service) -> dict[str, Any]:
+        """Packets as fast as they can be sent, from the same cores: until how many of them are out."""
+        n = self.plan.burst
+        packets = self._take(n)
+        self.say(f"{service.name}: {n:,} packets at once")
+        before = sum((await self._ends(service.sinks)).values())
+        began = time.monotonic()
+        publishing = asyncio.create_task(self._publish(service.source, packets))
+        published_s: float | None = None
+        while True:
+            done = sum((await self._ends(service.sinks)).values()) - before
+            now = time.monotonic() - began
+            if published_s is None and publishing.done():
+                published_s = now
+            if done >= 0.98 * n:
+                break
+            if now > PATIENCE:
+                raise BenchError(f"the {service.name} worker scored {done} of {n} packets in {PATIENCE:.0f} s: {service.said()}")
+            await asyncio.sleep(POLL)
+        await publishing
+        return {"packets": n, "out_s": now, "published_s": published_s}
 
     async def _declare(self, environment: Mapping[str, str]) -> None:
         """Our topics, by the command an operator uses."""
@@ -212,32 +260,35 @@ class Bench:
     async def _saturate(self, service: Service, n: int) -> dict[str, Any]:
         """The topic is full before the worker starts: its CPU from the first output seen to the last."""
         self.say(f"{service.name}: {n:,} packets wait, the worker starts")
-        before = sum((await self._ends(service.sinks)).values())
+        before, rejected = sum((await self._ends(service.sinks)).values()), await self._rejected(service)
         deadline = time.monotonic() + PATIENCE
         start: tuple[float, float, int] | None = None
+        end: tuple[float, float, int] | None = None
         while True:
             cpu, now = service.cpu(), time.monotonic()
             done = sum((await self._ends(service.sinks)).values()) - before
             if start is None and done:
                 start = now, cpu, done
+            if done < LAST_SHARE * n or end is None:
+                end = now, cpu, done
             if done >= n:
                 break
             if now > deadline:
                 raise BenchError(f"the {service.name} worker scored {done} of {n} packets in {PATIENCE:.0f} s: {service.said()}")
             await asyncio.sleep(POLL)
-        if start is None or done <= start[2]:
+        if start is None or end is None or end[2] <= start[2]:
             raise BenchError(f"{n} packets are too few for the {service.name} worker: all were there at once")
-        cpu, now = service.cpu(), time.monotonic()
-        counted = done - start[2]
-        cpu_us = 1e6 * (cpu - start[1]) / counted
+        counted = end[2] - start[2]
+        cpu_us, per_s = 1e6 * (end[1] - start[1]) / counted, counted / (end[0] - start[0])
         resident, peak = service.memory()
         return {
             "packets": n,
             "counted": counted,
-            "rejected": await self._rejected(service),
+            "rejected": await self._rejected(service) - rejected,
             "cpu_us": cpu_us,
             "alerts_per_core_s": 1e6 / cpu_us,
-            "alerts_per_s": counted / (now - start[0]),
+            "alerts_per_s": per_s,
+            "cores_busy": per_s * cpu_us / 1e6,
             "memory_mib": resident,
             "memory_peak_mib": peak,
         }
@@ -298,21 +349,3 @@ class Bench:
         if len(seen) + rejected < len(wanted):
             raise BenchError(f"{len(wanted) - len(seen) - rejected} packets of {len(wanted)} never came out of the {service.name} worker")
         return seen
-
-
-def partitions_of(topic: str, n: int = 1) -> tuple[TopicPartition, ...]:
-    return tuple(TopicPartition(topic, i) for i in range(n))
-
-
-def mean_batch(address: str | None) -> float | None:
-    """Mean size of the worker's batches so far, from its own metrics; None where it exposes none."""
-    if address is None:
-        return None
-    try:
-        text = httpx.get(address, timeout=5).text
-    except httpx.HTTPError:
-        return None
-    name = next(iter(BATCH.describe())).name
-    values = {sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
-    count = values.get(f"{name}_count", 0.0)
-    return values[f"{name}_sum"] / count if count else None

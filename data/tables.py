@@ -253,7 +253,7 @@ def read(path: Path, objects: Sequence[str] | None = None) -> Curves:
     except FileNotFoundError:
         raise TableError(f"{path} is not there: name the parquet file of the light curves") from None
     except (pyarrow.ArrowException, OSError) as fault:
-        raise TableError(f"{path} is not parquet file that can be read: {str(fault).splitlines()[0][:120]}") from None
+        raise TableError(f"{path} is not a parquet file that can be read: {str(fault).splitlines()[0][:120]}") from None
     try:
         name = np.array([text_id(x, "object_id") for x in table["object_id"].to_pylist()])
         band = np.array([str(x) for x in table["band"].to_pylist()])
@@ -309,7 +309,7 @@ def read_labels(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         raise TableError(f"{path} is not there: name the CSV of the labels") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path} is not CSV that can be read: {str(error)[:120]}") from None
+        raise TableError(f"{path} is not a CSV that can be read: {str(error)[:120]}") from None
     if not labels:
         raise TableError(f"{path} holds no label")
     return labels

@@ -10,6 +10,7 @@ import hashlib
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -174,24 +175,29 @@ class Flow:
         metrics.COMPUTE.observe(scored.compute_s)
         counts = self.counts.of(scored.scorer)
         counts.batch(sum(p.value.records if isinstance(p.value, Unreadable) else 1 for p in packets), scored.compute_s)
+        outcomes: Counter[tuple[str, str]] = Counter()  # a metric's label costs more than its number: each once a batch
+        rejected: Counter[tuple[str, str]] = Counter()
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             packet.event.ack()
-            survey = packet.topic.rpartition(".")[2]
+            survey, count = packet.topic.rpartition(".")[2], 1
             latency_ms = max(0.0, now_ms - packet.appended_ms)
-            count = 1
             if isinstance(packet.value, Unreadable):
                 count = packet.value.records
                 self._alarm(packet, packet.value, scored.scorer.scoring_id)
             counts.packet(survey, outcome.result, latency_ms, count=count)
             metrics.LATENCY.observe(latency_ms / 1000)
             if isinstance(outcome.result, Rejected):
-                metrics.PACKETS.labels(survey, "rejected").inc(count)
-                metrics.REJECTED.labels(survey, outcome.result.error_class).inc(count)
+                outcomes[survey, "rejected"] += count
+                rejected[survey, outcome.result.error_class] += count
             elif outcome.result is None:
-                metrics.PACKETS.labels(survey, "duplicate").inc()
+                outcomes[survey, "duplicate"] += 1
             else:
-                metrics.PACKETS.labels(survey, "detection").inc()
+                outcomes[survey, "detection"] += 1
                 metrics.NOVELTY.observe(outcome.result.novelty)
+        for labels, n in outcomes.items():
+            metrics.PACKETS.labels(*labels).inc(n)
+        for labels, n in rejected.items():
+            metrics.REJECTED.labels(*labels).inc(n)
 
     def _alarm(self, packet: Incoming, found: Unreadable, scoring_id: str) -> None:
         """Ask for attention: a disk, a wire or a producer damages what is read. Once a minute of each partition and kind."""

@@ -202,7 +202,8 @@ async def _finish(app: faust.App, flow: Flow) -> None:
     try:
         async with asyncio.timeout(DRAIN_WITHIN):
             await flow.drain()
-            await app.consumer.commit()
+            consumer: Any = app.consumer
+            await consumer.commit_all()
             await publish_telemetry(flow)  # duplicates are counted nowhere else
     except Exception as error:
         log.warning("not everything was finished", why=repr(error))

@@ -152,6 +152,9 @@ def table(topic: str, rows: Sequence[Seen], total: int, since: float, width: int
 
 def watch(settings: Settings, klass: str | None, *, as_json: bool, from_beginning: bool, count: int | None) -> int:
     """Run the command; returns the exit status."""
+    from streams.worker import configure_logging
+
+    configure_logging("warning")  # on standard error
     with suppress(asyncio.CancelledError):
         asyncio.run(_watch(settings, klass, json=as_json, from_beginning=from_beginning, count=count))
     return 0

@@ -153,8 +153,7 @@ class Records:
                 made = self._made(offset, record.timestamp, record.timestamp_type, record.key, record.value, tuple(record.headers))
                 self.next_fetch_offset = due
                 yield made
-        except Exception as error:  # the parser raises whatever it falls over
-            log.info("a batch is read record by record", topic=self._place.topic, why=repr(error))
+        except Exception:  # the parser raises whatever it falls over
             yield from self._one_by_one(piece)
         # A batch keeps its last offset where compaction took its last record.
         self.next_fetch_offset = last + 1

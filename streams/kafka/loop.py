@@ -13,6 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import uvloop
+from aiokafka.conn import AIOKafkaProtocol
+
+from streams.kafka.frame_reader import FrameReader
 
 
 class _Connection(asyncio.Transport):
@@ -66,9 +69,11 @@ class _Connection(asyncio.Transport):
 
 
 class Loop(uvloop.Loop):
-    """uvloop's loop. Its outgoing connections drop what is written after their end."""
+    """uvloop's loop. Its outgoing connections drop what is written after their end; aiokafka's join a frame once."""
 
     async def create_connection(self, protocol_factory: Callable[[], Any], *args: Any, **options: Any) -> Any:
         """Connect as `asyncio.loop.create_connection` does; the transport is wrapped, the protocol knows the bare one."""
         transport, protocol = await super().create_connection(protocol_factory, *args, **options)
+        if isinstance(protocol, AIOKafkaProtocol):
+            FrameReader.adopt(protocol._stream_reader)
         return _Connection(transport), protocol

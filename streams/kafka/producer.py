@@ -12,14 +12,13 @@ import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiokafka.partitioner import murmur2
-
 from schemas.avro.wire import MAX_PACKET
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from streams.agents.detector import Incoming, Outcome, Scored
 from streams.kafka import topics
 from streams.kafka.batches import Unreadable
+from streams.kafka.murmur import partition_of
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -170,7 +169,7 @@ class Deliverer:
                 place = self._turn % count
             else:
                 # As Kafka's own clients choose: an object's detections stay in one partition, whatever client sends them.
-                place = (murmur2(record.key) & 0x7FFFFFFF) % count
+                place = partition_of(record.key, count)
             by_place.setdefault((record.topic, place), []).append(record)
         waits: list[Awaitable[object]] = []
         for (topic, partition), records in by_place.items():

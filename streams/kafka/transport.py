@@ -109,9 +109,15 @@ class Arrived:
 
 async def packets(stream: Any) -> AsyncIterator[Arrived]:
     """The packets of an agent's stream, past what Faust does for each: sensors, processors, a pass through the loop."""
-    async for arrived in stream.channel:
-        if arrived.current:
-            yield arrived
+    queue = stream.channel.queue
+    while True:
+        arrived = await queue.get()
+        while True:
+            if arrived.current:
+                yield arrived
+            if queue.empty():
+                break
+            arrived = queue.get_nowait()
 
 
 class _Thread(AIOKafkaConsumerThread):
@@ -281,6 +287,11 @@ class _Consumer(Consumer):
     def _new_offset(self, tp: Any) -> int | None:
         return self.acknowledged.get(tp)
 
+    async def commit_all(self) -> None:
+        """Commit everything that is acknowledged now; Faust's `commit` leaves it at a commit that is under way, which knows less."""
+        await self.maybe_wait_for_commit_to_finish()
+        await self.commit()
+
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """Finish and commit what is in hand, then forget it."""
         await super().on_partitions_revoked(revoked)
@@ -378,4 +389,4 @@ class App(faust.App):
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         await self._settle()
-        await consumer.commit()
+        await consumer.commit_all()

@@ -101,8 +101,8 @@ def curve(source: Source, t: np.ndarray, wavelength: float = PIVOT) -> np.ndarra
         (("text: Something.", "text: !!python/object/apply:os.system [ls]"), "could not determine a constructor"),
         (("text: Something.", "text: [unclosed"), "expected"),
         (("text: Something.", "? [a, b]\n: c"), "a field's name must be a word"),
-        (("text: Something.", "text: " + "[" * 3000), "no YAML that can be read"),
-        (("text: Something.", "text: \x00"), "no YAML that can be read"),
+        (("text: Something.", "text: " + "[" * 3000), "not YAML that can be read"),
+        (("text: Something.", "text: \x00"), "not YAML that can be read"),
         ((GOOD, "- a\n- b"), "is not a description"),
         ((GOOD, ""), "is not a description"),
     ],
@@ -122,7 +122,7 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
     large, binary = tmp_path / "large.yaml", tmp_path / "binary.yaml"
     large.write_text("#" * 200_000)
     binary.write_bytes(b"\xff\xfe\x00\x01")
-    for path, words in ((tmp_path / "none.yaml", "No such file"), (large, "larger than"), (binary, "no text"), (tmp_path, "directory")):
+    for path, words in ((tmp_path / "none.yaml", "No such file"), (large, "larger than"), (binary, "not text"), (tmp_path, "directory")):
         with pytest.raises(DescriptionError, match=words):
             read(path)
 

@@ -458,9 +458,9 @@ def test_a_wrong_table_is_one_line(small: tuple[Path, Path], tmp_path: Path) -> 
     task, labels = small
     with pytest.raises(TableError, match="is not there"):
         tables.read_task(tmp_path / "no.parquet", labels)
-    with pytest.raises(TableError, match="no parquet"):
+    with pytest.raises(TableError, match="not a parquet"):
         tables.read_task(labels, labels)
-    with pytest.raises(TableError, match="no CSV"):
+    with pytest.raises(TableError, match="not a CSV"):
         tables.read_task(task, task)
     other = tmp_path / "other.csv"
     other.write_text("object_id,coarse\nx,SN Ia\ny,TDE\n")

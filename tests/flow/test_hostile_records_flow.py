@@ -116,7 +116,7 @@ async def test_watch_goes_on_and_says_how_many(bench: Bench) -> None:
         await send(bench, topic, *SENT, *good)
         ran = await asyncio.to_thread(command, bench.settings, "watch", "--from-beginning", "--json", "--count", "3", *arguments)
         assert ran.returncode == 0, ran.stderr
-        assert [json.loads(line)["candid"] for line in ran.stdout.splitlines()] == [0, 1, 2]
+        assert [int(json.loads(line)["candid"]) for line in ran.stdout.splitlines()] == [0, 1, 2]
         assert ran.stderr.count("of ours passed over") == 1
 
 

@@ -69,5 +69,5 @@ async def test_detections_come_again_soon_after_every_end_of_a_worker(kafka: Loc
     pauses = [float(m[1]) for line in lines if (m := re.search(r"started again in ([\d.]+) s", line))]
     print(f"started in {started_in:.1f} s; detections again after {found} s; pauses {pauses} s")
     assert pauses == [0.5, 0.5, 0.0]
-    # A machine that is busy with other things starts everything slowly: the first start, Kafka's topics included, is the measure then.
-    assert max(max(times) for times in found.values()) <= max(6.0, started_in + 2.0)
+    # 6 s is what is wanted, with threefold slack; a busy machine starts everything slowly, and its first start is the measure then.
+    assert max(max(times) for times in found.values()) <= max(18.0, 2 * started_in)
