@@ -73,7 +73,7 @@ def normalise(image: Array) -> Array:
     """
     xp = array_namespace(image)
     if xp is np:
-        return normalise_stamps(image)
+        return normalise_stamps(np.asarray(image))
     return normalise_array(image)
 
 
