@@ -218,7 +218,7 @@ class Naive:
         """Prototypes, zero-shot logits and the ridge → probabilities, novelty, conformal set."""
         head = self.weights
         shifted = embedding - head.centre
-        unit, log_kinds = shifted / max(np.linalg.norm(shifted), 1e-6), log_softmax(logits)
+        unit, log_kinds = shifted / max(float(np.linalg.norm(shifted)), 1e-6), log_softmax(logits)
         cosine = head.prototypes @ unit
         zero_shot = np.log(np.maximum(np.exp(log_kinds) @ head.zero_shot, LEAST_SHARE))
         view = np.concatenate([unit, np.clip(log_kinds, LOWEST, 0) / head.kind_scale, NAMED * comparable(named[None])[0]])

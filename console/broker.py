@@ -49,6 +49,12 @@ def problems(settings: Settings) -> dict[str, str | None]:
     return dict(zip(servers, asyncio.run(ask()), strict=True))
 
 
+def own_node(settings: Settings) -> Settings | None:
+    """The same settings with the node of `protonova run`; None: it does not run."""
+    found = running(settings.state)
+    return None if found is None else settings.model_copy(update={"kafka": found, **ONE_NODE})
+
+
 def with_broker(settings: Settings) -> Settings:
     """The same settings with a broker that can be used.
 
@@ -58,10 +64,10 @@ def with_broker(settings: Settings) -> Settings:
         There is none; the line names what listens there instead, and what to set.
     """
     if settings.kafka is None:
-        found = running(settings.state)
+        found = own_node(settings)
         if found is None:
             raise UserError(f"no broker runs on the state folder {settings.state}: start `protonova run`, or set PROTONOVA_KAFKA=host:port")
-        settings = settings.model_copy(update={"kafka": found, **ONE_NODE})
+        settings = found
     # Asked here, once and shortly: a client library would try for a minute and say little.
     wrong = problems(settings)
     if all(wrong.values()):

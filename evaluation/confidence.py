@@ -93,10 +93,10 @@ def calibrate(
     correction = 1.0
     if uses_left_out(shots, anchor):
         correction = temperature / _best(np.asarray(left_out(support)), e.support_class)
-    own = measures.own_scores(softmax(score, temperature), e.query_class)
+    own = measures.own_scores(np.asarray(softmax(score, np.asarray(temperature))), e.query_class)
     half = len(e) // 2
     quantile = measures.conformal_quantile(own[:half].ravel())
-    inside, size = measures.conformal(softmax(score[half:], temperature), e.query_class, quantile)
+    inside, size = measures.conformal(np.asarray(softmax(score[half:], np.asarray(temperature))), e.query_class, quantile)
     return Calibration(temperature, correction, own[:half].ravel(), len(e.classes), float(inside.mean()), float(size.mean()))
 
 

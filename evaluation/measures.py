@@ -119,7 +119,7 @@ def conformal_quantile(score: F, level: float = LEVEL) -> F:
 def own_scores(probability: npt.NDArray[Any], truth: I64) -> F:
     """Conformal score of the true class; (…, Q, k) → (…, Q)."""
     k = probability.shape[-1]
-    flat = conformal_scores(probability.reshape(-1, k)).reshape(probability.shape)
+    flat = np.reshape(conformal_scores(probability.reshape(-1, k)), probability.shape)
     index = np.broadcast_to(truth[:, None], (*probability.shape[:-1], 1))
     return np.asarray(np.take_along_axis(flat, index, axis=-1)[..., 0], dtype=np.float64)
 
@@ -127,7 +127,7 @@ def own_scores(probability: npt.NDArray[Any], truth: I64) -> F:
 def conformal(probability: npt.NDArray[Any], truth: I64, quantile: F) -> tuple[F, F]:
     """Whether the set holds the truth, and its size; (E, Q, k), quantile (E,) or () → (E, Q) twice. The most probable class belongs."""
     k = probability.shape[-1]
-    scores = conformal_scores(probability.reshape(-1, k)).reshape(probability.shape)
+    scores = np.reshape(conformal_scores(probability.reshape(-1, k)), probability.shape)
     inside = scores <= np.reshape(quantile, (-1, 1, 1)) + 1e-12
     inside |= probability == probability.max(axis=-1, keepdims=True)
     index = np.broadcast_to(truth[:, None], (*probability.shape[:-1], 1))

@@ -73,7 +73,7 @@ def numbers(views: task_head.Views, e: Episodes, known: Known, unseen: bool) -> 
     entropy = -(p * np.log(np.clip(p, 1e-9, None))).sum(axis=-1)
     inside = np.exp(views.log_probability)[:, weights(e.classes, known.kinds, "sum").any(axis=0)].sum(axis=1)
     unknown = np.log(np.clip(1 - inside, 1e-4, 1.0))
-    return np.stack([energy(cosine), 1 - cosine.max(axis=-1), unknown[e.query], entropy], axis=-1)
+    return np.stack([energy(cosine), 1 - np.max(cosine, axis=-1), unknown[e.query], entropy], axis=-1)
 
 
 def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: int, unseen: bool) -> Rating | None:

@@ -346,7 +346,7 @@ def _conformal(
     """Coverage and size of the 90 % set; None at K = 1 where not every class is simulated."""
     own = None
     if aside is not None:
-        own = measures.own_scores(softmax(aside, temperature[:, None, None]), e.support_class)
+        own = measures.own_scores(np.asarray(softmax(aside, temperature[:, None, None])), e.support_class)
     found = confidence.quantile(own, calibration, len(e.classes))
     if found is None:
         return None

@@ -69,7 +69,7 @@ class Blind:
 
     def __call__(self, inputs: Inputs) -> Inputs:
         """Inputs with what is missing blanked as the encoder was taught to read it."""
-        context = inputs.context.copy()
+        context = np.array(inputs.context)
         if self.context:
             context[:, : 2 * len(CONTEXT)] = 0
         if self.fold:
@@ -87,9 +87,9 @@ class Blind:
 
     def views(self, seen: Embeddings) -> Views:
         """What the head reads of embeddings on the host."""
-        raw = seen.logits.astype(np.float64)
+        raw = np.asarray(seen.logits, dtype=np.float64)
         named = np.asarray(comparable(seen.named), dtype=np.float64) * (not self.features and self.tokens == N_TOKENS)
-        return Views(seen.embedding.astype(np.float64), raw - _logsumexp(raw), named)
+        return Views(np.asarray(seen.embedding, dtype=np.float64), raw - _logsumexp(raw), named)
 
 
 SEEING = Blind()

@@ -68,7 +68,7 @@ def alerts(description: Description, session: Session, n: int, seed: int, survey
     for start in range(0, len(found.objects), _CHUNK):
         batch = arrays.to_batch(arrays.columns(choose(o) for o in found.objects[start : start + _CHUNK]))
         parts.append(embed(batch, session))
-    return gather(parts).embedding.astype(np.float64), found
+    return np.asarray(gather(parts).embedding, dtype=np.float64), found
 
 
 def curves(description: Description, patterns: Patterns, n: int, seed: int, population: PopulationName = "train") -> tuple[Curves, int]:

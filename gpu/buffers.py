@@ -41,9 +41,9 @@ def check(tokens: Array, stamps: Array, context: Array) -> int:
     EngineError
         They do not, or one is not float32.
     """
-    lengths = {len(tokens), len(stamps), len(context)}
+    lengths = {array.shape[0] for array in (tokens, stamps, context)}
     if len(lengths) != 1:
-        raise EngineError(f"tokens, stamps and context are of {len(tokens)}, {len(stamps)} and {len(context)} alerts")
+        raise EngineError(f"tokens, stamps and context are of {tokens.shape[0]}, {stamps.shape[0]} and {context.shape[0]} alerts")
     for name, array in (("tokens", tokens), ("stamps", stamps), ("context", context)):
         if str(array.dtype) != "float32":
             raise EngineError(f"{name} is {array.dtype}, the encoder takes float32")

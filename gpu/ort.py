@@ -107,7 +107,7 @@ class OrtSession:
             embedding, logits = self._session.run(None, inputs)
         except Exception as error:
             raise EngineError(f"onnxruntime failed on {rows} alerts: {one_line(error)}") from error
-        return embedding[: len(tokens)], logits[: len(tokens)]
+        return embedding[: tokens.shape[0]], logits[: tokens.shape[0]]
 
     def _same_when_cut(self, shapes: Sequence[Sequence[int]]) -> bool:
         """Whether light curves without their padding give the same bits here, in the smallest and the largest bucket."""

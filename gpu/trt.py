@@ -138,7 +138,7 @@ class TrtSession:
                 with self._stream:
                     for part, rows in plan(n, self._buckets):
                         execution = self._contexts[rows]
-                        held = [pad(array[part], rows) for array in (tokens, stamps, context)]
+                        held: list[Any] = [pad(array[part], rows) for array in (tokens, stamps, context)]
                         out = {name: xp.empty((rows, width), dtype=xp.float32) for name, width in self._widths.items()}
                         for name, array in zip(INPUTS, held, strict=True):
                             execution.set_tensor_address(name, array.data.ptr)

@@ -49,7 +49,7 @@ REAL_LABELS: dict[str, str] = {
 def judge_alerts(alerts: Alerts, session: Session, head: Head) -> tuple[Judged, F32]:
     """Run encoder and head; returns what they say and the embeddings."""
     seen = embed_alerts(alerts, session)
-    return judge(seen.views, head), seen.embedding
+    return judge(seen.views, head), np.asarray(seen.embedding)
 
 
 def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str], least: int = 10) -> dict[str, Any]:
@@ -84,9 +84,9 @@ def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str], lea
         "macro": {name: round(float(np.mean(list(values.values()))), 4) for name, values in recall.items() if values},
         "recall": recall,
         "confusion": confusion.tolist(),
-        "ece": round(calibration_error(judged.probability[:, :k].max(axis=1), right), 4),
+        "ece": round(calibration_error(np.max(judged.probability[:, :k], axis=1), right), 4),
         "coverage": round(float(judged.conformal[np.arange(len(label)), label].mean()), 4),
-        "set_size": round(float(judged.conformal.sum(axis=1).mean()), 3),
+        "set_size": round(float(np.sum(judged.conformal, axis=1).mean()), 3),
         "called_new": round(float((judged.novelty > 0.5).mean()), 4),
     }
 

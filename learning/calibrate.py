@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -77,8 +78,9 @@ def calibrate(views: Views, label: I64, classes: Sequence[str], mix: Mapping[str
     centre = ((share[:, None] * means).sum(axis=0) / share.sum()).astype(np.float32)
     prototypes = np.stack([prototype(views.embedding[a & (label == i)], centre) for i in range(k)])
     made_of = np.eye(k, dtype=np.float32) if zero_shot is None else zero_shot
-    scale = np.float32(kind_scale(log_softmax(views.logits[a])))
-    fitted, at_mean = _ridge(see(_rows(views, a), centre, scale).view, label[a], k)
+    f32 = partial(np.asarray, dtype=np.float32)
+    scale = f32(kind_scale(log_softmax(views.logits[a])))
+    fitted, at_mean = _ridge(np.asarray(see(_rows(views, a), centre, scale).view), label[a], k)
     size = fitted.shape[1]
     head = Head(
         prototypes=prototypes,
@@ -104,7 +106,6 @@ def calibrate(views: Views, label: I64, classes: Sequence[str], mix: Mapping[str
         taught_conformal=np.zeros(0),
     ).map(lambda x: np.asarray(x, dtype=np.float32))
     cosine_weight, zero_shot_weight, answer = _weights(see(_rows(views, b), centre, scale), label[b], head)
-    f32 = np.float32
     head = replace(
         head,
         cosine_weight=f32(cosine_weight / zero_shot_weight),
@@ -113,11 +114,11 @@ def calibrate(views: Views, label: I64, classes: Sequence[str], mix: Mapping[str
         temperature=f32(1 / zero_shot_weight),
     )
     apart, truth = _rows(views, c), label[c]
-    location, spread = _novelty(judge(apart, head).distance)
+    location, spread = _novelty(np.asarray(judge(apart, head).distance))
     head = replace(head, novelty_location=f32(location), novelty_scale=f32(spread))
     found = conformal_scores(judge(apart, head).probability)
     head = replace(head, conformal=f32(quantile(found[np.arange(len(truth)), truth])))
-    return replace(head, thresholds=thresholds(judge(apart, head).prior_probability, truth, prior(classes)))
+    return replace(head, thresholds=thresholds(np.asarray(judge(apart, head).prior_probability), truth, prior(classes)))
 
 
 def _rows(views: Views, rows: Bools) -> Views:
@@ -138,7 +139,9 @@ def _ridge(view: F32, label: I64, k: int) -> tuple[F64, F64]:
 
 def _weights(seen: Seen, label: I64, head: Head) -> tuple[float, float, float]:
     """Weights of cosine, zero-shot log-probability and ridge that make the labels most likely (three numbers, convex)."""
-    nothing = replace(head, cosine_weight=np.float32(0), zero_shot_weight=np.zeros_like(head.zero_shot_weight), ridge=0 * head.ridge)
+    nothing = replace(
+        head, cosine_weight=np.asarray(0.0, dtype=np.float32), zero_shot_weight=np.zeros_like(head.zero_shot_weight), ridge=0 * head.ridge
+    )
     nothing = replace(nothing, offset=0 * head.offset)
     alone = (
         replace(nothing, cosine_weight=head.cosine_weight),

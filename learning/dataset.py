@@ -125,19 +125,19 @@ def from_batch(batch: AlertBatch, label: I64) -> Alerts:
         raise ValueError(f"stamps of {batch.stamps.shape} and context of {batch.context.shape} are of another layout")
     return Alerts(
         label=np.asarray(label, dtype=np.int64),
-        number=(batch.detected & batch.valid).sum(axis=1).astype(np.int64),
+        number=np.sum(batch.detected & batch.valid, axis=1, dtype=np.int64),
         first_detection=(batch.first_detection - batch.mjd).astype(f32),
         truncated=np.asarray(batch.truncated),
         time=np.where(batch.valid, batch.time - batch.mjd[:, None], 0.0).astype(f32),
-        wavelength=batch.wavelength.astype(f32),
-        flux=batch.flux.astype(f32),
-        flux_err=batch.flux_err.astype(f32),
-        limit=batch.limit.astype(f32),
+        wavelength=np.asarray(batch.wavelength, dtype=f32),
+        flux=np.asarray(batch.flux, dtype=f32),
+        flux_err=np.asarray(batch.flux_err, dtype=f32),
+        limit=np.asarray(batch.limit, dtype=f32),
         detected=np.asarray(batch.detected),
         valid=np.asarray(batch.valid),
-        stamps=stamps(batch).astype(np.float16),
-        context=batch.context.astype(f32),
-        folded=fold(batch),
+        stamps=np.asarray(stamps(batch), dtype=np.float16),
+        context=np.asarray(batch.context, dtype=f32),
+        folded=np.asarray(fold(batch)),
         target=np.full((len(batch), TARGETS), np.nan, dtype=f32),
     )
 

@@ -21,7 +21,7 @@ from gpu.ort import OrtSession
 from gpu.session import Session
 from learning.encoder import Encoder
 from learning.hyperparameters import EncoderConfig
-from operators.types import F32, N_TOKENS, STAMP
+from operators.types import N_TOKENS, STAMP, Array
 
 OPSET = 20
 CONFIG_KEY = "protonova.encoder"
@@ -120,32 +120,32 @@ class Agreement:
     """Largest difference between the batch sizes of the session, ONNX Runtime against itself."""
 
 
-def compare(encoder: Encoder, model: bytes, tokens: F32, stamps: F32, context: F32) -> Agreement:
+def compare(encoder: Encoder, model: bytes, tokens: Array, stamps: Array, context: Array) -> Agreement:
     """Run both and compare; see `Agreement`."""
     session = OrtSession(model)
     ours = session.run(tokens, stamps, context)
     with torch.inference_mode():
         theirs = [
             tuple(x.numpy() for x in encoder.eval()(*(torch.from_numpy(a[i : i + 256]) for a in (tokens, stamps, context))))
-            for i in range(0, len(tokens), 256)
+            for i in range(0, tokens.shape[0], 256)
         ]
     embedding, logits = (np.concatenate(x) for x in zip(*theirs, strict=True))
     lengths = np.linalg.norm(ours.embedding, axis=1) * np.linalg.norm(embedding, axis=1)
     cosine = (ours.embedding * embedding).sum(axis=1) / np.maximum(lengths, 1e-12)
     return Agreement(
         cosine=float(cosine.min()),
-        same_label=float((ours.logits.argmax(axis=1) == logits.argmax(axis=1)).mean()),
+        same_label=float((np.argmax(ours.logits, axis=1) == logits.argmax(axis=1)).mean()),
         largest_difference=float(max(np.abs(ours.embedding - embedding).max(), np.abs(ours.logits - logits).max())),
         bucket_difference=bucket_difference(session, tokens, stamps, context),
     )
 
 
-def bucket_difference(session: Session, tokens: F32, stamps: F32, context: F32) -> float:
+def bucket_difference(session: Session, tokens: Array, stamps: Array, context: Array) -> float:
     """Largest difference of any output when the same alerts go through in batches of another bucket."""
     whole = session.run(tokens, stamps, context)
     worst = 0.0
     for size in session.buckets:
-        parts = [session.run(tokens[i : i + size], stamps[i : i + size], context[i : i + size]) for i in range(0, len(tokens), size)]
+        parts = [session.run(tokens[i : i + size], stamps[i : i + size], context[i : i + size]) for i in range(0, tokens.shape[0], size)]
         for k, reference in enumerate(whole):
             worst = max(worst, float(np.abs(np.concatenate([p[k] for p in parts]) - reference).max()))
     return worst

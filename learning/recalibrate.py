@@ -23,6 +23,7 @@ from learning.calibrate import calibrate
 from learning.dataset import I64, NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
 from learning.workplace import Progress, Workplace
 from operators.head import Head, Views, judge
+from operators.namespace import to_host
 from operators.taught import Reference
 from operators.types import F32
 from pipeline.embed import Inputs, embed, gather
@@ -84,7 +85,8 @@ def golden_of(held_out: Alerts, session: Session, head: Head) -> Golden:
     few = held_out.take(slice(0, GOLDEN))
     shown = Inputs(*few.inputs())
     seen = embed(few.batch(), session, inputs=shown)
-    return Golden(*shown, seen.views.named, seen.embedding, seen.logits, judge(seen.views, head).probability)
+    answer = seen.views.named, seen.embedding, seen.logits, judge(seen.views, head).probability
+    return Golden(*(to_host(array) for array in (*shown, *answer)))
 
 
 def assess(demo: Alerts, session: Session, head: Head, real: Path | None, progress: Progress) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from operators.types import Array
 
@@ -47,6 +48,7 @@ def _namespace(array: Array) -> Any:
     raise TypeError(f"{type(array).__name__} is not an array")
 
 
-def to_host(array: Array) -> Array:
+def to_host(array: Array) -> npt.NDArray[Any]:
     """Bring an array from a device to the host; one that is there already is returned as it is."""
-    return array.get() if hasattr(array, "get") else array
+    host: npt.NDArray[Any] = array.get() if hasattr(array, "get") else array  # type: ignore[assignment]
+    return host

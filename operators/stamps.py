@@ -14,10 +14,7 @@ import numpy as np
 
 from operators.kernels.stamps import LATTICE, SANE, normalise_stamps
 from operators.namespace import array_namespace, to_host
-from operators.types import RAW_STAMP, STAMP, STAMP_SCALE, AlertBatch, Array
-
-NEAR = 0.05
-"""A survey whose pixels are this near to `STAMP_SCALE` (relative) is cropped, not resampled: ZTF's 1.01 arcsec."""
+from operators.types import RAW_STAMP, STAMP, STAMP_SCALE, STAMP_SCALE_NEAR, AlertBatch, Array
 
 
 def stamps(batch: AlertBatch) -> Array:
@@ -48,7 +45,7 @@ def resample(raw: Array, pixel_scale: Array) -> Array:
     xp = array_namespace(raw)
     start = RAW_STAMP // 2 - STAMP // 2
     cropped = raw[:, :, start : start + STAMP, start : start + STAMP]
-    scales = {float(s) for s in np.asarray(to_host(pixel_scale)) if np.isfinite(s) and abs(s / STAMP_SCALE - 1) > NEAR}
+    scales = {float(s) for s in np.asarray(to_host(pixel_scale)) if np.isfinite(s) and abs(s / STAMP_SCALE - 1) > STAMP_SCALE_NEAR}
     for scale in sorted(scales):
         weight = xp.asarray(_weights(scale), dtype=raw.dtype)
         real = xp.abs(raw) < SANE
@@ -76,7 +73,7 @@ def normalise(image: Array) -> Array:
     """
     xp = array_namespace(image)
     if xp is np:
-        return normalise_stamps(image)
+        return normalise_stamps(np.asarray(image))
     return normalise_array(image)
 
 

@@ -99,14 +99,14 @@ def teach(
     TeachError
         No example, no reference, or numbers that are not finite.
     """
-    if not len(examples.embedding) or not len(reference.label):
+    if not examples.embedding.shape[0] or not len(reference.label):
         raise TeachError(f"{name}: at least one example and one known alert are needed")
     if not all(np.isfinite(column).all() for column in examples):
         raise TeachError(f"{name}: an example's view holds a number that is not finite")
     new, known = _view(examples, head), _view(reference.views, head)
     weight, own, answer = _ridge(new, known, head.prototypes.shape[0])
     location = max(quantile(answer[reference.images == value], 1 - false_calls) for value in np.unique(reference.images))
-    if window is not None and len(window.embedding):
+    if window is not None and window.embedding.shape[0]:
         location = max(location, quantile(_view(window, head) @ weight, 1 - window_calls))
     scale = max((float(np.median(own)) - location) / CLEARANCE, LEAST_SPREAD * float(np.std(answer)), 1e-6)
     columns: dict[str, Any] = {

@@ -67,9 +67,8 @@ def tokens(batch: AlertBatch, n_tokens: int = N_TOKENS) -> Array:
     xp = array_namespace(batch.time, batch.flux)
     if xp is np:
         weighted = _weighted(xp, batch)
-        return fill_tokens(
-            batch, _scale(xp, batch, weighted), _peak_time(xp, batch, weighted), n_tokens, N_FEATURES, PERIODS, BAND_CENTRES, BAND_WIDTH
-        )
+        scale, peak = np.asarray(_scale(xp, batch, weighted)), np.asarray(_peak_time(xp, batch, weighted))
+        return fill_tokens(batch, scale, peak, n_tokens, N_FEATURES, PERIODS, BAND_CENTRES, BAND_WIDTH)
     return tokens_array(batch, n_tokens)
 
 

@@ -16,12 +16,66 @@ angles [deg]. Missing numbers are NaN; padding is `valid == False`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-Array: TypeAlias = Any  # an array of NumPy, CuPy or another namespace of the array API standard
+
+class Array(Protocol):
+    """What the operators use of an array: that of NumPy, CuPy or another namespace of the array API standard.
+
+    Results are of the same namespace. Functions come from the namespace itself (`operators.namespace.array_namespace`); `dtype` and
+    indices differ from one to the next and are not typed.
+    """
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the elements; each namespace has its own."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+
+    @property
+    def size(self) -> Any:
+        """Number of elements; the standard allows None where it is not known."""
+
+    @property
+    def T(self) -> Any:  # noqa: N802 - the standard's name
+        """The transpose of a matrix."""
+
+    def __array__(self) -> npt.NDArray[Any]: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __float__(self) -> float: ...
+    def __int__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+    def __neg__(self) -> Any: ...
+    def __invert__(self) -> Any: ...
+    def __add__(self, other: Any, /) -> Any: ...
+    def __radd__(self, other: Any, /) -> Any: ...
+    def __sub__(self, other: Any, /) -> Any: ...
+    def __rsub__(self, other: Any, /) -> Any: ...
+    def __mul__(self, other: Any, /) -> Any: ...
+    def __rmul__(self, other: Any, /) -> Any: ...
+    def __truediv__(self, other: Any, /) -> Any: ...
+    def __rtruediv__(self, other: Any, /) -> Any: ...
+    def __pow__(self, other: Any, /) -> Any: ...
+    def __matmul__(self, other: Any, /) -> Any: ...
+    def __and__(self, other: Any, /) -> Any: ...
+    def __or__(self, other: Any, /) -> Any: ...
+    def __eq__(self, other: object, /) -> Any: ...
+    def __ne__(self, other: object, /) -> Any: ...
+    def __lt__(self, other: Any, /) -> Any: ...
+    def __le__(self, other: Any, /) -> Any: ...
+    def __gt__(self, other: Any, /) -> Any: ...
+    def __ge__(self, other: Any, /) -> Any: ...
+
+
 F32: TypeAlias = npt.NDArray[np.float32]
 F64: TypeAlias = npt.NDArray[np.float64]
 Survey: TypeAlias = Literal["ztf", "lsst", "tess"]
@@ -34,6 +88,8 @@ RAW_STAMP = 63
 STAMP = 32
 STAMP_SCALE = 1.0
 """Pixel scale of the stamps the network sees [arcsec/pixel] (ZTF: 1.01, taken as it is)."""
+STAMP_SCALE_NEAR = 0.05
+"""A survey whose pixels are this near to `STAMP_SCALE` (relative) is cropped, not resampled: ZTF's 1.01 arcsec."""
 
 WAVELENGTH: dict[str, dict[str, float]] = {
     "ztf": {"g": 4746.5, "r": 6366.4, "i": 7829.0},
@@ -106,9 +162,9 @@ class AlertBatch:
     """Of each alert's packet, 32 hexadecimal digits (`schemas.surveys.identity`); empty: the alerts were not packets."""
 
     # what only the packet itself states, (n,); None: the alerts were not packets
-    own_err: Array = None  # float32 [µJy] 1 σ error of this alert's own flux, NaN where the packet gives none
-    n_detected: Array = None  # int64: detected points of the whole packet without duplicates, this alert included, beyond T too
-    n_dropped: Array = None  # int64: points of the packet left out because their time can be none
+    own_err: Array | None = None  # float32 [µJy] 1 σ error of this alert's own flux, NaN where the packet gives none
+    n_detected: Array | None = None  # int64: detected points of the whole packet without duplicates, this alert included, beyond T too
+    n_dropped: Array | None = None  # int64: points of the packet left out because their time can be none
 
     def __len__(self) -> int:
         return len(self.candid)

@@ -15,6 +15,7 @@ import numpy as np
 from gpu.session import EngineError
 from operators.features import FEATURES
 from operators.head import Judged
+from operators.namespace import to_host
 from operators.types import CONTEXT, F32, AlertBatch, Array
 from schemas.records.detection import Detection
 from schemas.records.parts import ClassProbability, Feature
@@ -49,11 +50,15 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
 
     Raises
     ------
+    ValueError
+        The alerts did not come as packets.
     gpu.session.EngineError
         A probability, the novelty or the distance is not a finite number: no packet makes it so, all inputs of the engine are finite.
     """
+    if batch.own_err is None or batch.n_detected is None:
+        raise ValueError("only alerts that came as packets become detections")
     names = (*state.classes, OTHER)
-    host = {field: np.asarray(state.fetch(getattr(judged, field))) for field in Judged._fields}
+    host = {field: np.asarray(to_host(getattr(judged, field))) for field in Judged._fields}
     for field in ("probability", "prior_probability", "novelty", "distance"):
         if not np.isfinite(host[field]).all():
             raise EngineError(f"{state.engine} gave a {field} that is not a finite number")
@@ -64,15 +69,15 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
         np.take_along_axis(host[field], order, axis=1).tolist() for field in ("probability", "prior_probability", "conformal")
     )
     novelty, distance, nearest = host["novelty"].tolist(), host["distance"].tolist(), host["nearest"].tolist()
-    passed = [column.tolist() for column in np.asarray(state.fetch(batch.context)).T]
+    passed = [column.tolist() for column in np.asarray(to_host(batch.context)).T]
     passed = [passed[CONTEXT.index(name)] for name in (*PASSED_THROUGH, "flux")]
-    passed.append(np.asarray(state.fetch(batch.own_err)).tolist())
-    ra, dec, mjd, first = (np.asarray(state.fetch(column)).tolist() for column in (batch.ra, batch.dec, batch.mjd, batch.first_detection))
-    n_detected = np.asarray(state.fetch(batch.n_detected)).tolist()
+    passed.append(np.asarray(to_host(batch.own_err)).tolist())
+    ra, dec, mjd, first = (np.asarray(to_host(column)).tolist() for column in (batch.ra, batch.dec, batch.mjd, batch.first_detection))
+    n_detected = np.asarray(to_host(batch.n_detected)).tolist()
     features, defined = named.tolist(), np.isfinite(named).tolist()
     size, coded = 0, b""
     if embedding is not None:
-        size, coded = 2 * embedding.shape[1], np.asarray(state.fetch(embedding)).astype("<f2").tobytes()
+        size, coded = 2 * embedding.shape[1], np.asarray(to_host(embedding)).astype("<f2").tobytes()
 
     reference_id = state.reference.id if state.reference.catalogues else None
 

@@ -160,10 +160,6 @@ class ScoringState:
         """
         return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known))
 
-    def fetch(self, array: Array) -> Array:
-        """Bring an array back to the host."""
-        return to_host(array)
-
 
 def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | None = None) -> ScoringState:
     """Load, check and prepare a bundle.

@@ -339,7 +339,7 @@ def _check(folder: Path, bundle: Bundle) -> None:
     for name, (array, shape) in expected.items():
         if array.shape != shape:
             raise BundleError(f"{folder}: {name} has the shape {array.shape}, expected {shape}")
-    if abs(float(head.prior.sum()) - 1) > 1e-4 or (head.prior < 0).any():
+    if abs(float(np.sum(head.prior)) - 1) > 1e-4 or np.any(head.prior < 0):
         raise BundleError(f"{folder}: the stream prior does not sum to 1")
     if min(float(head.temperature), float(head.novelty_scale), float(head.kind_scale)) <= 0:
         raise BundleError(f"{folder}: temperature, novelty scale and kind scale must be above 0")

@@ -80,14 +80,14 @@ def describe(
         z, sampled = zeroshot.alerts(description, session, count, seed)
         bar.advance()
         own = prototype(z, centre)
-        cosine = {name: float(own @ row) for name, row in zip(loaded.classes, loaded.head.prototypes, strict=True)}
+        cosine = {name: float(own @ row) for name, row in zip(loaded.classes, np.asarray(loaded.head.prototypes), strict=True)}
         tables = {}
         for path in against:
             bar.describe(path.name)
             tables[str(path)] = _against(path, description, session, count, seed)
             bar.advance()
     if out is not None:
-        prior = zeroshot.Prior(description.name, loaded.sha256, len(z), sampled.tried, seed, "ztf", own.astype(np.float32))
+        prior = zeroshot.Prior(description.name, loaded.sha256, len(z), sampled.tried, seed, "ztf", np.asarray(own, dtype=np.float32))
         zeroshot.save(out, prior)
     figures = {
         "command": "describe",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from console.broker import with_broker
+from console.broker import own_node, with_broker
 from console.flags.shared import Bundle, Engine, Kafka, Report, State, settings_of
 
 
@@ -65,7 +65,7 @@ def status(
     if serve:
         from service.status.serve import serve as serve_page
 
-        raise typer.Exit(serve_page(found if found.kafka is not None else with_broker(found)))
+        raise typer.Exit(serve_page(found, find=lambda: own_node(found)))
     from console.commands.show_status import show
 
     raise typer.Exit(show(with_broker(found), as_json=json, seconds=seconds))

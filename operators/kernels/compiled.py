@@ -136,6 +136,8 @@ def _value(item: Any) -> bytes | None:
     """A constant as bytes; None for what is not a constant we know."""
     if isinstance(item, np.ndarray | np.generic) and item.dtype != object:
         return repr((str(item.dtype), item.shape)).encode() + item.tobytes()
+    if isinstance(item, numba.types.ExternalFunction):
+        return f"{item.symbol} {item.sig}".encode()
     if isinstance(item, _VALUES):
         return f"{type(item).__name__} {item!r}".encode()
     if isinstance(item, tuple | list | frozenset):

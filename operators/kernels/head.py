@@ -5,13 +5,15 @@ The sums run class by class side by side, number after number: an alert's bits d
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from operators.kernels.compiled import compiled
 from operators.types import Array
 
 
-def fill_known(views: Array, head: Array, least: float, lowest: float, named_weight: float) -> tuple[Array, Array, Array]:
+def fill_known(views: Any, head: Any, least: float, lowest: float, named_weight: float) -> tuple[Array, Array, Array]:
     """`Views` of n alerts, `Head` → scores over the temperature (n, k), cosines (n, k + t), answers of the taught classes (n, t)."""
     n, (k, width) = len(views.embedding), head.prototypes.shape
     t, kinds = len(head.taught_weights), head.zero_shot.shape[0]

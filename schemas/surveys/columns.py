@@ -105,6 +105,17 @@ class Columns:
                 seen = scale
         self.pixel_scale[i] = np.nan if seen is None else (pixel_scale if seen != seen else seen)
 
+    def put_windows(self, i: int, record: Record, slots: slice, cutouts: Cutouts, pixel_scale: float) -> bool:
+        """Fill the middle of row i's stamps, where that is all the network sees; False: they are other images, see `put_stamps`.
+
+        `slots` are the three cut-outs'; `pixel_scale` [arcsec/pixel] is used where no header states one.
+        """
+        stated = cutouts.read_windows(record.data, record.values.whole[slots], self.stamps[i])
+        if stated is None:
+            return False
+        self.pixel_scale[i] = stated if stated == stated else pixel_scale
+        return True
+
     def batch(self) -> AlertBatch:
         """The filled rows."""
         n = len(self.candid)

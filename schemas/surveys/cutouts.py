@@ -14,7 +14,8 @@ import deflate
 import numpy as np
 import numpy.typing as npt
 
-from operators.types import F32
+from operators.types import F32, RAW_STAMP, STAMP_SCALE, STAMP_SCALE_NEAR
+from schemas.surveys.cutout_window import Windows
 
 MAX_IMAGE = 2_000_000
 """Bytes of an inflated cut-out."""
@@ -44,6 +45,11 @@ class Cutouts:
 
     def __init__(self) -> None:
         self._headers: dict[bytes, Header] = {}
+        self._windows = Windows(_window_scale)
+
+    def read_windows(self, data: bytes, place: npt.NDArray[np.int64], stamps: F32) -> float | None:
+        """The middle of three gzipped images of the stamp's size, where the network looks at nothing else; see `cutout_window`."""
+        return self._windows.read(data, place, stamps)
 
     def read(self, data: bytes, stamp: F32, right: bool | None = None, top: bool | None = None) -> float | None:
         """Put the primary image into a stamp.
@@ -87,6 +93,17 @@ class Cutouts:
             stamp[...] = np.nan
             stamp[to_y : to_y + rows, to_x : to_x + columns] = pixels[from_y : from_y + rows, from_x : from_x + columns]
         return header.pixel_scale
+
+
+def _window_scale(block: bytes) -> float | None:
+    """The pixel scale a header states (NaN: none) if the window is all that is looked at: the stamp's size, and pixels of the network's."""
+    # Text to its end, as FITS wants it: no checksum guards this header, and a stream that is damaged goes on with pixels in it.
+    header = read_header(block) if block.isascii() and block.decode("ascii").isprintable() else None
+    if header is None or (header.offset, header.width, header.height) != (_BLOCK, RAW_STAMP, RAW_STAMP):
+        return None
+    if (header.dtype, header.scale, header.zero) != (np.dtype(">f4"), 1.0, 0.0):
+        return None
+    return None if abs(header.pixel_scale / STAMP_SCALE - 1) > STAMP_SCALE_NEAR else header.pixel_scale  # NaN is not
 
 
 def read_header(plain: bytes | bytearray) -> Header | None:

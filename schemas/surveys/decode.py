@@ -22,7 +22,7 @@ from schemas.avro.machine import Scratch, run
 from schemas.avro.program import Program, compile_schema
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import MAX_PACKET, PacketError, load_schema, read_body, read_header, sniff
-from schemas.surveys import lsst, tess, ztf
+from schemas.surveys import cutout_window, lsst, tess, ztf
 from schemas.surveys.columns import Columns, Reader, Record
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.identity import digest
@@ -161,6 +161,7 @@ def warm() -> None:
         scratch = Scratch(len(reader.WANT.scalars), sum(map(len, reader.WANT.arrays.values())), len(reader.WANT.arrays))
         columns = Columns(1)
         reader.fill_row(scratch.number, scratch.table, scratch.count, 0, *columns.light_curve, *columns.own, columns.context)
+    cutout_window.warm()
     program = compile_schema({"type": "record", "name": "warm", "fields": [{"name": "tic", "type": "long"}]}, READERS[-1].WANT)
     run(program, np.frombuffer(b"\x02", np.uint8), 0, 1, Scratch(program.n_scalars, program.n_columns, len(program.columns)))
 

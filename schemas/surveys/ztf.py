@@ -111,6 +111,7 @@ _NDET, _NCOV, _START, _FWHM, _ELONG = (_S[f"candidate.{k}"] for k in ("ndethist"
 _PROGRAMID, _XPOS, _YPOS, _EXPTIME = (_S[f"candidate.{k}"] for k in ("programid", "xpos", "ypos", "exptime"))
 _CANDID, _INNER_CANDID, _OBJECT = _S["candid"], _S["candidate.candid"], _S["objectId"]
 _CUTOUTS = tuple(_S[f"cutout{k}.stampData"] for k in ("Science", "Template", "Difference"))
+_WINDOWS = slice(_CUTOUTS[0], _CUTOUTS[0] + len(_CUTOUTS))
 _PRV, _FP = _A["prv_candidates"], _A["fp_hists"]
 _P_JD, _P_FID, _P_MAG, _P_SIGMA, _P_LIM, _P_SIGN, _P_EXPTIME = (_C[f"prv_candidates.{k}"] for k in WANT.arrays["prv_candidates"])
 _F_JD, _F_FID, _F_FLUX, _F_ERR, _F_ZP, _F_LIM, _F_STATUS, _F_EXPTIME = (_C[f"fp_hists.{k}"] for k in WANT.arrays["fp_hists"])
@@ -156,13 +157,14 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
         raise PacketError("bad_value", TIMES.fault("candidate.jd", float(number[_JD])))
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
-    images = [record.bytes(slot) for slot in _CUTOUTS]
-    # a stamp cut by the quadrant's edge is smaller: which edge, the pixel position says
-    columns.put_stamps(
-        i, images, cutouts, PIXEL_SCALE,
-        right=bool(number[_XPOS] < COLUMNS_OF_QUADRANT / 2) if number[_XPOS] == number[_XPOS] else None,
-        top=bool(number[_YPOS] < ROWS_OF_QUADRANT / 2) if number[_YPOS] == number[_YPOS] else None,
-    )  # fmt: skip
+    if not columns.put_windows(i, record, _WINDOWS, cutouts, PIXEL_SCALE):
+        images = [record.bytes(slot) for slot in _CUTOUTS]
+        # a stamp cut by the quadrant's edge is smaller: which edge, the pixel position says
+        columns.put_stamps(
+            i, images, cutouts, PIXEL_SCALE,
+            right=bool(number[_XPOS] < COLUMNS_OF_QUADRANT / 2) if number[_XPOS] == number[_XPOS] else None,
+            top=bool(number[_YPOS] < ROWS_OF_QUADRANT / 2) if number[_YPOS] == number[_YPOS] else None,
+        )  # fmt: skip
     programid = number[_PROGRAMID]
     columns.identify(
         SURVEY,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from errors import UserError
@@ -12,7 +14,7 @@ from registry.bundle import load
 from schemas.records.table import subjects
 from service.connections import server
 from service.status.app import make_app
-from service.status.feed import Feed
+from service.status.feed import AGAIN, Feed
 from service.status.figures import Figures
 
 if TYPE_CHECKING:
@@ -46,18 +48,34 @@ def address(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def serve(settings: Settings) -> int:
-    """Serve until interrupted; returns the exit status."""
+def serve(settings: Settings, find: Callable[[], Settings | None] = lambda: None) -> int:
+    """Serve until interrupted; returns the exit status.
+
+    Parameters
+    ----------
+    settings : Settings
+        Without a broker too: the page shows that there is none.
+    find : callable
+        Asked again and again for settings with a broker, where none is configured.
+    """
     listener = bound(settings.status_host, settings.status_port)
     figures = Figures(time.time, settings.kafka or "")
     # The feed tries again by itself and shows on the page what is wrong; the client library would fill the terminal.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     classes = load(settings.bundle).classes
     further = settings.status_allowed_hosts.split(",")
-    app = make_app(figures, subjects(), settings.status_host, Feed(settings, figures).run, classes=classes, allowed_hosts=further)
+
+    async def feed() -> None:
+        current: Settings | None = settings
+        while current is None or current.kafka is None:
+            await asyncio.sleep(AGAIN)
+            current = await asyncio.to_thread(find)
+        figures.broker = current.kafka
+        await Feed(current, figures).run()
+
+    app = make_app(figures, subjects(), settings.status_host, feed, classes=classes, allowed_hosts=further)
     # asyncio's loop: under uvloop the feed's clients do not outlive every end of the broker (`streams.kafka.loop`), and a
     # page needs no speed.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # requests that are not HTTP are not logged
     page = server(app, loop="asyncio", log_level="error")
     print(f"status page: {address(listener)}", flush=True)
     with listener:

@@ -106,7 +106,7 @@ def test_the_second_request_of_a_connection_has_no_more_time_than_the_first(port
         assert s.recv(4096).startswith(b"HTTP/1.1 200")
         took, said = held(s, b"G")
     assert took < PATIENCE
-    assert said.startswith(b"HTTP/1.1 408")
+    assert said == b"" or said.startswith(b"HTTP/1.1 408")  # a byte after the end resets it, answer included
 
 
 def test_who_does_not_read_the_answer_is_ended(port: int) -> None:
