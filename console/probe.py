@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import struct
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from console.failures import refused
 from errors import one_line
+from streams.kafka.knock import CLIENT, is_answer, kafka_question
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -24,17 +24,7 @@ PATIENCE = 5.0
 """How long an address may take in all [s]."""
 FIRST_WORD = 1.0
 """After so long without an answer the questions of other protocols are asked beside Kafka's [s]."""
-NUMBER = 0x50524F54
-"""Correlation id of the question; Kafka's answer bears it."""
-CLIENT = b"protonova-probe"
-
 WireProtocol = Literal["kafka", "tls", "http", "closed", "other"]
-
-
-def kafka_question() -> bytes:
-    """ApiVersions, version 0: what every broker answers, before any login."""
-    body = struct.pack(">hhih", 18, 0, NUMBER, len(CLIENT)) + CLIENT
-    return struct.pack(">i", len(body)) + body
 
 
 def tls_question(host: str) -> bytes:
@@ -56,7 +46,7 @@ def protocol_of(answer: bytes) -> WireProtocol:
     """Which protocol the first bytes of an answer are of."""
     if not answer:
         return "closed"
-    if len(answer) >= 8 and answer[4:8] == struct.pack(">i", NUMBER):
+    if is_answer(answer):
         return "kafka"
     if answer[0] in (0x15, 0x16) and answer[1:2] == b"\x03":  # an alert or a handshake of TLS 1.x
         return "tls"

@@ -94,8 +94,8 @@ class Window:
             outcomes.rejected[result.error_class] = outcomes.rejected.get(result.error_class, 0) + count
         else:
             outcomes.detections += 1
-            top = result.top_class
-            self.summary.classes[top] = self.summary.classes.get(top, 0) + 1
+            shown, _ = result.shown_class
+            self.summary.classes[shown] = self.summary.classes.get(shown, 0) + 1
             self.detections.append(result)
 
 

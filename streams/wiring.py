@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
 import structlog
@@ -52,6 +52,8 @@ LOOK_EVERY = 5.0
 """How often the committed offsets are looked at [s]."""
 ALARM_EVERY_MS = 60_000
 """How often records that cannot be read raise an alarm, for each partition and kind [ms]."""
+ALARM_WITHIN = 2.0
+"""How long a worker that halts waits for the broker to take its alarm [s]."""
 SETTLE_WITHIN = 6.0
 """How long a rebalance may wait for what is in hand [s]; the group waits for ten."""
 FETCH_BYTES = 2 * 1024 * 1024
@@ -76,7 +78,8 @@ class Flow:
     """
 
     def __init__(self, settings: Settings, scorer: Scorer, worker: str, on_fatal: Callable[[int, str], None]) -> None:
-        self._settings, self._on_fatal = settings, on_fatal
+        self._settings, self.worker, self._on_fatal = settings, worker, on_fatal
+        self._halting: asyncio.Future[None] | None = None
         self.states = StateHolder(scorer)
         self.counts = TelemetryCounts(worker, self.states, time.time())
         self._swapping = asyncio.Lock()
@@ -178,7 +181,6 @@ class Flow:
         outcomes: Counter[tuple[str, str]] = Counter()  # a metric's label costs more than its number: each once a batch
         rejected: Counter[tuple[str, str]] = Counter()
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
-            packet.event.ack()
             survey, count = packet.topic.rpartition(".")[2], 1
             latency_ms = max(0.0, now_ms - packet.appended_ms)
             if isinstance(packet.value, Unreadable):
@@ -187,11 +189,14 @@ class Flow:
             counts.packet(survey, outcome.result, latency_ms, count=count)
             metrics.LATENCY.observe(latency_ms / 1000)
             if isinstance(outcome.result, Rejected):
+                packet.event.ack("rejected", count)
                 outcomes[survey, "rejected"] += count
                 rejected[survey, outcome.result.error_class] += count
             elif outcome.result is None:
+                packet.event.ack("duplicates")
                 outcomes[survey, "duplicate"] += 1
             else:
+                packet.event.ack("detections")
                 outcomes[survey, "detection"] += 1
                 metrics.NOVELTY.observe(outcome.result.novelty)
         for labels, n in outcomes.items():
@@ -213,9 +218,26 @@ class Flow:
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, RejectLimitError):
-            self._on_fatal(HALTED, str(error))
+            self._halting = asyncio.ensure_future(self._halt(error))
         else:
             self._on_fatal(ENGINE_FAILED if isinstance(error, EngineFailure) else FLOW_FAILED, f"{type(error).__name__}: {error}")
+
+    async def _halt(self, error: RejectLimitError) -> None:
+        """Ask for a person, then end; where the broker does not take the alarm in time, end all the same."""
+        now_ms = int(time.time() * 1000)
+        alarm_id = hashlib.sha256(f"{self.worker}|{now_ms}".encode()).hexdigest()[:16]
+        place = f"{self.worker}/{error.error_class}"
+        scoring_id = self.states.current.scoring_id
+        alarm = DriftAlarm(alarm_id, "limit", "reject_limit", place, error.limit, error.observed, error.packets, scoring_id, now_ms)
+        try:
+            async with asyncio.timeout(ALARM_WITHIN):
+                await publish_telemetry(self)
+                if self.producer is not None:
+                    await self.producer.send_and_wait(topics.ALARMS, codec.encode(alarm), key=f"reject_limit:{place}".encode())
+        except Exception as failure:
+            log.warning("the alarm was not sent", why=repr(failure))
+        finally:
+            self._on_fatal(HALTED, str(error))
 
 
 def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callable[[int, str], None] | None = None) -> tuple[App, Flow]:
@@ -278,6 +300,7 @@ def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callab
     # One stream over all partitions, one batcher: acknowledgements stay in each partition's order.
     app.agent(app.topic(*topics.ALERTS, key_serializer="raw", value_serializer="raw"), name="detect", concurrency=1)(detect)
     app.timer(1.0, name="telemetry")(lambda: publish_telemetry(flow))
+    app.timer(1.0, name="marks")(lambda: cast(Any, app.consumer).read_over())
     app.timer(LOOK_EVERY, name="liveness")(Liveness(app, settings.stall_s, lambda why: fatal(FLOW_FAILED, why), flow.waiting).look)
     return app, flow
 

@@ -24,7 +24,7 @@ from service.status.page import clock, number, rate, span
 if TYPE_CHECKING:
     from settings.model import Settings
 
-LEFT = ("class", "object", "statistic", "stratum", "reason", "topic")
+LEFT = ("class", "object", "alarm", "of", "reason", "topic")
 """Columns of words."""
 
 
@@ -54,7 +54,7 @@ async def listen(settings: Settings, seconds: float) -> dict[str, Any]:
 
 
 def show(settings: Settings, *, as_json: bool, seconds: float) -> int:
-    """Run the command; 1 if the broker does not answer."""
+    """Run the command; 1 if the broker does not answer, or packets are unaccounted for."""
     snapshot = ask(settings)
     if snapshot is None:
         Console(stderr=True).print(f"no status page serves this broker: listening for {seconds:g} s", style="dim")
@@ -63,13 +63,23 @@ def show(settings: Settings, *, as_json: bool, seconds: float) -> int:
         sys.stdout.buffer.write(printable_json(orjson.dumps(snapshot, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)))
     else:
         render(Console(), snapshot)
-    return 1 if snapshot["state"] == "down" else 0
+    return 1 if snapshot["state"] == "down" or snapshot["balance"]["state"] == "loss" else 0
 
 
 def render(console: Console, s: dict[str, Any]) -> None:
     """The figures as text. What records say of themselves is a cell or a `Text`: it neither drives the terminal nor is read as markup."""
     heard = cell(f"broker {s['broker']}, listening for {span(s['uptime_s'])}")
-    console.print(cell(f"Protonova: {s['state_text']}", "bold"), heard)
+    console.print(cell(f"Protonova: {s['state_text']}", "bold red" if s["state"] == "down" else "bold"), heard)
+    if s["command"]:
+        console.print(cell(f"  {s['command']}"))
+    for a in s["active_alarms"]:
+        way = f" {a['direction']}" if a["direction"] else ""
+        console.print(
+            cell(f"{a['what']}{way}, since {clock(a['since'])} UTC", "bold red" if a["severity"] == "bad" else "bold yellow"),
+            soft_wrap=True,
+        )
+        if a["command"]:
+            console.print(cell(f"  {a['command']}  {a['advice']}"), soft_wrap=True)
     console.print(
         cell(f"model {s['model'] or '–'}, scoring id {s['scoring_id'] or '–'}, {s['engine'] or 'engine not heard yet'}"), soft_wrap=True
     )
@@ -79,13 +89,14 @@ def render(console: Console, s: dict[str, Any]) -> None:
     for kind in OUTCOMES:
         flow.add_row(kind, rate(s["rates"][kind]), number(s["totals"][kind]))
     console.print(flow)
+    render_balance(console, s["balance"])
     latency = s["latency_ms"]
     console.print(f"latency p50 {number(latency['p50'])} ms, p90 {number(latency['p90'])} ms, p99 {number(latency['p99'])} ms")
     console.print(f"lag {number(s['lag_total'])} packets, {s['workers_alive']} workers alive")
     for title, columns, rows in (
         (
-            "Drift alarms",
-            ("UTC", "statistic", "stratum", "moved"),
+            "Latest alarms",
+            ("UTC", "alarm", "of", "moved"),
             [
                 (clock(a["time"]), a.get("statistic", ""), a.get("stratum", ""), f"{_moved(a.get('before'))} → {_moved(a.get('after'))}")
                 for a in s["alarms"][:10]
@@ -105,7 +116,7 @@ def render(console: Console, s: dict[str, Any]) -> None:
         (
             "Last detections",
             ("class", "probability", "object", "novelty"),
-            [(d["top_class"], number(d["top_probability"], 2), d["object_id"], number(d["novelty"], 2)) for d in s["detections"][:10]],
+            [(d["class"], number(d["probability"], 2), d["object_id"], number(d["novelty"], 2)) for d in s["detections"][:10]],
         ),
     ):
         if rows:
@@ -116,7 +127,22 @@ def render(console: Console, s: dict[str, Any]) -> None:
                 table.add_row(*(cell(c, limit=60) for c in cells))
             console.print(table)
     if not s["alarms"]:
-        console.print("no drift alarm")
+        console.print("no alarm lately")
+
+
+def render_balance(console: Console, b: dict[str, Any]) -> None:
+    """What the broker has, against what became of it."""
+    style = {"balanced": "green", "unknown": "yellow", "loss": "bold red"}[b["state"]]
+    unaccounted = f" + {number(b['unaccounted'])} UNACCOUNTED FOR" if b["unaccounted"] else ""
+    console.print(
+        cell(
+            f"{number(b['in'])} in = {number(b['detections'])} detections + {number(b['rejected'])} rejected + "
+            f"{number(b['duplicates'])} duplicates + {number(b['in_hand'])} in hand{unaccounted}:"
+        ),
+        cell(b["state"], style),
+        cell(f"({b['why']})" if b["why"] else ""),
+        soft_wrap=True,
+    )
 
 
 def _moved(value: object) -> str:

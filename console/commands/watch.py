@@ -100,20 +100,15 @@ class Column(NamedTuple):
     show: Callable[[float, Detection], Text]
 
 
-def first(d: Detection) -> tuple[str, float]:
-    """The class that is shown first, and its probability: the decision's, else the most probable at balanced classes."""
-    return (d.decision.class_name, d.decision.prior_probability) if d.decision is not None else (d.top_class, d.top_probability)
-
-
 def _certainty(d: Detection) -> str:
-    probability = first(d)[1]
+    probability = d.shown_class[1]
     return "bold green" if probability >= 0.8 else "bold" if probability >= 0.5 else ""
 
 
 # What matters most comes first: a narrow terminal shows the first columns only.
 COLUMNS = (
-    Column("class", 16, "left", lambda at, d: cell(first(d)[0], _certainty(d), 16)),
-    Column("prob.", 5, "right", lambda at, d: cell(f"{first(d)[1]:.2f}", _certainty(d))),
+    Column("class", 16, "left", lambda at, d: cell(d.shown_class[0], _certainty(d), 16)),
+    Column("prob.", 5, "right", lambda at, d: cell(f"{d.shown_class[1]:.2f}", _certainty(d))),
     Column("object", 20, "left", lambda at, d: cell(d.object_id, limit=20)),
     Column("UTC", 8, "left", lambda at, d: cell(time.strftime("%H:%M:%S", time.gmtime(at)))),
     Column("novelty", 7, "right", lambda at, d: cell(f"{d.novelty:.2f}")),
@@ -192,8 +187,8 @@ def _line(at: float, d: Detection) -> str:
     fields: tuple[Any, ...] = (
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
         one_line(d.object_id, 40),
-        one_line(first(d)[0], 40),
-        f"{first(d)[1]:.3f}",
+        one_line(d.shown_class[0], 40),
+        f"{d.shown_class[1]:.3f}",
         f"novelty={d.novelty:.3f}",
         one_line(d.detection_id, 120),
     )

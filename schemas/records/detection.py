@@ -173,6 +173,13 @@ class Detection:
     embedding: bytes = field(default=b"", compare=False, repr=False)
     """float16, little-endian. Not in `detection.avsc`: it travels in an `Embedding` of its own."""
 
+    @property
+    def shown_class(self) -> tuple[str, float]:
+        """The class that people are shown, and its probability: the decision's, else the most probable at balanced classes."""
+        if self.decision is not None:
+            return self.decision.class_name, self.decision.prior_probability
+        return self.top_class, self.top_probability
+
 
 NAMES = tuple(f.name for f in fields(Detection) if f.name != "embedding")
 """Fields of the record, in the schema's order."""

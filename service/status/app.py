@@ -103,10 +103,9 @@ def make_app(
         return Response("ok\n", media_type="text/plain")
 
     async def ready(request: Request) -> Response:
-        # Ready: it reads from the broker. That no worker runs is shown on the page; it does not justify a restart of this service.
-        return Response(
-            "ready\n" if figures.connected else "no broker\n", status_code=200 if figures.connected else 503, media_type="text/plain"
-        )
+        # Ready: the broker answers now. That no worker runs is shown on the page; it does not justify a restart of this service.
+        said = "ready" if figures.ready else figures.snapshot()["state_text"]
+        return Response(f"{said}\n", status_code=200 if figures.ready else 503, media_type="text/plain")
 
     async def plain_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500

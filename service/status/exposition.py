@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.status.balance import PARTS, WORST
+
 
 class _Snapshot(Collector):
     def __init__(self, snapshot: dict[str, Any]) -> None:
@@ -47,11 +49,44 @@ class _Snapshot(Collector):
             if s["latency_ms"][name] is not None:
                 latency.add_metric([quantile], s["latency_ms"][name] / 1000)
         yield latency
+        classes = CounterMetricFamily("protonova_stream_classes", "Detections by the class that is shown", labels=["class"])
+        for name, count in s["classes"].items():
+            classes.add_metric([name], count)
+        yield classes
+        yield from self._balance()
+        raised = GaugeMetricFamily("protonova_alarms_active", "Alarms that ask for a person now", labels=["severity"])
+        for severity in ("bad", "warn"):
+            raised.add_metric([severity], sum(alarm["severity"] == severity for alarm in s["active_alarms"]))
+        yield raised
+        alarm = GaugeMetricFamily("protonova_alarm_raised_seconds", "When an alarm was raised last, since 1970", labels=["alarm", "of"])
+        newest: dict[tuple[str, str], float] = {}
+        for record in s["alarms"]:
+            key = (str(record["statistic"]), str(record["stratum"]))
+            newest[key] = max(newest.get(key, 0.0), record["raised_ms"] / 1000)
+        for labels, at in newest.items():
+            alarm.add_metric(list(labels), at)
+        yield alarm
         yield GaugeMetricFamily("protonova_workers_alive", "Workers heard lately", value=s["workers_alive"])
-        yield GaugeMetricFamily("protonova_status_connected", "1: the status service reads from the broker", value=s["state"] != "down")
+        yield GaugeMetricFamily("protonova_status_connected", "1: the broker answers the status service", value=s["state"] != "down")
         info = GaugeMetricFamily("protonova_scoring_info", "Which model scores", labels=["model", "scoring_id", "engine"])
         info.add_metric([s["model"], s["scoring_id"], s["engine"]], 1)
         yield info
+
+    def _balance(self) -> Iterable[Metric]:
+        """What the broker has of each input topic, and what became of it; from where the group's ledgers begin."""
+        b = self.snapshot["balance"]
+        packets = GaugeMetricFamily("protonova_balance_packets", "Packets of an input topic by outcome", labels=["topic", "part"])
+        for row in b["topics"]:
+            for part in PARTS:
+                packets.add_metric([row["topic"], part], row[part])
+        yield packets
+        state = GaugeMetricFamily("protonova_balance", "1 at the state that the balance of an input topic is in", labels=["topic", "state"])
+        known = self.snapshot["state"] != "down"
+        for row in b["topics"]:
+            shown = row["state"] if known or row["state"] == "loss" else "unknown"
+            for name in WORST:
+                state.add_metric([row["topic"], name], shown == name)
+        yield state
 
 
 def exposition(snapshot: dict[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,14 @@ from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.score_summary import ScoreSummary
 from schemas.records.worker_summary import WorkerSummary
-from service.status.figures import Figures, Lag
+from service.status.balance import Partition
+from service.status.figures import Figures
+from service.status.heartbeat import Heartbeat
 from streams.bad_records import BadRecords
 from streams.kafka import topics
+from streams.kafka.broker_requests import TopicFacts, describe_topics, mark_in
 from streams.kafka.consumer import make_consumer
+from streams.kafka.ledger import ledger_of
 from streams.kafka.topics import places_of
 
 if TYPE_CHECKING:
@@ -40,7 +44,13 @@ NEWEST = 8
 """Detections of a partition that are read each time."""
 AGAIN = 2.0
 """Pause before the broker is tried again [s]."""
-SHOWN = ("survey", "object_id", "top_class", "top_probability", "novelty", "band", "flux", "n_detections")
+LOOK_WITHIN = 5.0
+"""How long the broker may take to say where the topics stand [s]."""
+CLOSE_WITHIN = 2.0
+"""How long a client may take to close [s]."""
+RECALLED = 50
+"""Alarms of earlier that are read when the page starts."""
+SHOWN = ("survey", "object_id", "novelty", "band", "flux", "n_detections")
 
 
 class Feed:
@@ -63,13 +73,20 @@ class Feed:
 
     async def run(self) -> None:
         """Read until cancelled; a broker that goes away is tried again."""
+        heartbeat = Heartbeat(self._settings, self.figures.pulse)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(heartbeat.run())
+            group.create_task(self._sessions(heartbeat))
+
+    async def _sessions(self, heartbeat: Heartbeat) -> None:
         while True:
+            await heartbeat.answers.wait()
             try:
                 await self._session()
-            except* (KafkaError, OSError, TimeoutError):
-                self.figures.connected = False
+            except* (KafkaError, OSError, TimeoutError) as group:
+                log.info("the feed of the status page starts again", why=repr(group.exceptions[0]))
             except* Exception as group:  # unexpected; a page that stands still must not look alive
-                self.figures.connected = False
+                self.figures.looked = None
                 log.warning("the feed of the status page starts again", why=repr(group.exceptions[0]))
             await asyncio.sleep(AGAIN)
 
@@ -80,22 +97,25 @@ class Feed:
             newest = make_consumer(self._settings, auto_offset_reset="latest", max_partition_fetch_bytes=262_144)
             admin = AIOKafkaAdminClient(**options)
             for client, close in ((telemetry, telemetry.stop), (newest, newest.stop), (admin, admin.close)):
-                stack.push_async_callback(close)
+                stack.push_async_callback(_close, close)
                 await client.start()
             places = await self._places(admin, (topics.TELEMETRY, topics.ALARMS))
             telemetry.assign(places)
             for place, end in (await telemetry.end_offsets(places)).items():
-                self._next[place] = min(self._next.get(place, end), end)  # its end is lower where a topic was made anew
+                # An alarm of the last hour is one of now, also for a page that starts later.
+                begin = max(0, end - RECALLED) if place.topic == topics.ALARMS else end
+                self._next[place] = min(self._next.get(place, begin), end)  # its end is lower where a topic was made anew
                 telemetry.seek(place, self._next[place])
-            self.figures.connected = True
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_telemetry(telemetry))
                 group.create_task(self._look(newest, admin))
 
     async def _places(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[TopicPartition]:
         """All partitions of topics, once they are there."""
-        while len(found := await places_of(admin, names)) < len(names):  # noqa: ASYNC110 - the broker does not announce a new topic
+        while len(found := await places_of(admin, names)) < len(names):
+            self.figures.missing = sorted(set(names) - found.keys())
             await asyncio.sleep(0.5)
+        self.figures.missing = ()
         return [place for places in found.values() for place in places]
 
     async def _read_telemetry(self, consumer: AIOKafkaConsumer) -> None:
@@ -113,40 +133,73 @@ class Feed:
             self._bad.report()
 
     async def _look(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
-        """Lag and the latest detections, again and again."""
+        """Lag, balance and the latest detections, again and again."""
         shown = await self._places(admin, (topics.DETECTIONS,))
         inputs = await self._places(admin, topics.ALERTS)
         consumer.assign(shown)
         for place, end in (await consumer.end_offsets(shown)).items():
             self._next[place] = min(self._next.get(place, end), end)
         while True:
-            starts, ends = await consumer.beginning_offsets(inputs), await consumer.end_offsets(inputs)
-            committed = await admin.list_consumer_group_offsets(self._settings.app_id)
-            self.figures.lag = [
-                Lag(p.topic, p.partition, committed[p].offset if p in committed and committed[p].offset >= 0 else None, starts[p], ends[p])
-                for p in inputs
-            ]
-            tails = await consumer.end_offsets(shown)
-            fresh = {p: max(self._next[p], tails[p] - NEWEST) for p in shown if tails[p] > self._next[p]}
-            for place, offset in fresh.items():
-                consumer.seek(place, offset)
-            found: list[tuple[float, dict[str, Any]]] = []
-            waited = 0
-            while fresh and waited < 5:
-                got = await consumer.getmany(*fresh, timeout_ms=200)
-                waited += not got
-                for place, messages in got.items():
-                    for m in messages:
-                        if m.offset < tails[place] and (detection := self._bad.read(m, Detection)) is not None:
-                            found.append(shown_row(m, detection))
-                    if messages[-1].offset >= tails[place] - 1:
-                        del fresh[place]
-            self._next.update(tails)
-            for at, fields in sorted(found, key=lambda pair: pair[0]):
-                self.figures.detection(at, fields)
+            async with asyncio.timeout(LOOK_WITHIN):
+                self.figures.look(await self._partitions(consumer, admin, inputs))
+            await self._newest(consumer, shown)
             await asyncio.sleep(EVERY)
+
+    async def _partitions(
+        self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, inputs: Sequence[TopicPartition]
+    ) -> list[Partition]:
+        """The input topics as the broker has them, and what the group has committed."""
+        facts: dict[str, TopicFacts] = {}
+        with contextlib.suppress(NotImplementedError):  # a broker before 3.0 has no ids
+            facts = await describe_topics(admin._client, topics.ALERTS)
+            inputs = [TopicPartition(topic, number) for topic, fact in sorted(facts.items()) for number in fact.partitions]
+        # The group's offsets first: what is committed meanwhile lies before the ends that are asked for then.
+        commits = await admin.list_consumer_group_offsets(self._settings.app_id)
+        starts, ends = await consumer.beginning_offsets(inputs), await consumer.end_offsets(inputs)
+        found = []
+        for place in inputs:
+            identity = facts[place.topic].mark if place.topic in facts else ""
+            offset, metadata = (commits[place].offset, commits[place].metadata) if place in commits else (-1, "")
+            mark = mark_in(metadata)
+            if offset > ends[place] or (mark and identity and mark != identity):
+                offset = -1  # it is of another topic of that name
+            committed = offset if offset >= 0 else None
+            ledger = None if committed is None else ledger_of(metadata, committed)
+            found.append(Partition(place.topic, place.partition, identity, starts[place], ends[place], committed, ledger, bool(mark)))
+        return found
+
+    async def _newest(self, consumer: AIOKafkaConsumer, shown: Sequence[TopicPartition]) -> None:
+        """The latest detections of each partition."""
+        async with asyncio.timeout(LOOK_WITHIN):
+            tails = await consumer.end_offsets(shown)
+        fresh = {p: max(self._next[p], tails[p] - NEWEST) for p in shown if tails[p] > self._next[p]}
+        for place, offset in fresh.items():
+            consumer.seek(place, offset)
+        found: list[tuple[float, dict[str, Any]]] = []
+        waited = 0
+        while fresh and waited < 5:
+            got = await consumer.getmany(*fresh, timeout_ms=200)
+            waited += not got
+            for place, messages in got.items():
+                for m in messages:
+                    if m.offset < tails[place] and (detection := self._bad.read(m, Detection)) is not None:
+                        found.append(shown_row(m, detection))
+                if messages[-1].offset >= tails[place] - 1:
+                    del fresh[place]
+        self._next.update(tails)
+        for at, fields in sorted(found, key=lambda pair: pair[0]):
+            self.figures.detection(at, fields)
+
+
+async def _close(close: Callable[[], Awaitable[object]]) -> None:
+    """Close a client, as long as its broker does not keep us."""
+    with contextlib.suppress(TimeoutError, KafkaError, OSError):
+        async with asyncio.timeout(CLOSE_WITHIN):
+            await close()
 
 
 def shown_row(message: ConsumerRecord, d: Detection) -> tuple[float, dict[str, Any]]:
     """What the page shows of a detection."""
-    return message.timestamp / 1000, {**{name: getattr(d, name) for name in SHOWN}, "conformal_set": list(d.conformal_set)}
+    klass, probability = d.shown_class
+    shown = {"class": klass, "probability": probability, "conformal_set": list(d.conformal_set)}
+    return message.timestamp / 1000, {**{name: getattr(d, name) for name in SHOWN}, **shown}

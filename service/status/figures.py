@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.records.worker_summary import WorkerSummary
+from service.status import alarms
+from service.status.balance import Balance, Partition
+from service.status.heartbeat import Pulse
 from streams.telemetry import FIRST_MS, GROWTH
 
 OUTCOMES = ("in", "detections", "rejected", "duplicates")
@@ -25,6 +28,8 @@ POINTS = 300
 """Points of the charts: ten minutes."""
 AHEAD = 60.0
 """How far a worker's clock may be ahead of ours [s]."""
+LOOKED_WITHIN = 8.0
+"""The broker answers, and does not say where the topics stand, where the last look is older [s]."""
 WORKER_SILENT = 15.0
 """A worker not heard for this long counts as gone [s]."""
 
@@ -112,7 +117,12 @@ class Figures:
         self.bad_records: Mapping[tuple[str, str], int] = {}
         """Messages of our topics that are not records of ours, by topic and error class."""
         self.model = self.engine = self.scoring_id = ""
-        self.connected = False
+        self.pulse = Pulse(clock)
+        self.balance = Balance()
+        self.looked: float | None = None
+        """When the broker last said where the topics stand [s since 1970]."""
+        self.missing: Sequence[str] = ()
+        """Topics that the broker does not have."""
         self._seconds: deque[Second] = deque(maxlen=STEP * POINTS + WINDOW + DELAY)
 
     def _second(self, at: float) -> Second | None:
@@ -161,8 +171,24 @@ class Figures:
         self.detections.appendleft({"time": at, **record})
 
     def alarm(self, at: float, record: Mapping[str, Any]) -> None:
-        """A drift alarm to show."""
-        self.alarms.appendleft({"time": at, **record})
+        """An alarm to show; one with an id that is known is the same."""
+        if all(known.get("alarm_id") != record.get("alarm_id") for known in self.alarms):
+            self.alarms.appendleft({"time": at, **record})
+
+    def look(self, partitions: Sequence[Partition]) -> None:
+        """Where the broker and the group stand now in the input topics."""
+        self.looked = self._clock()
+        self.lag = [Lag(p.topic, p.partition, p.committed, p.start, p.end) for p in partitions]
+        self.balance.observe(partitions, self.looked)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the broker answers, and says where the topics stand."""
+        return self.pulse.alive and self.looked is not None and self._clock() - self.looked < LOOKED_WITHIN
+
+    def _heard_since(self, worker: str, moment: float) -> bool:
+        known = self.workers.get(worker)
+        return known is not None and known.heard > moment + 1 and bool(known.recent) and known.recent[-1][0] >= moment
 
     def _workers(self, now: float) -> list[dict[str, Any]]:
         out = []
@@ -201,11 +227,33 @@ class Figures:
                 out[key].append(None if value is None else round(value, 2))
         return out
 
-    def _state(self, alive: int, lag: int, rate: float) -> tuple[str, str]:
-        if not self.connected:
-            return "down", "no broker"
+    def _broker(self) -> tuple[str, str]:
+        """State of the broker, and what to say where it does not serve; empty: it does."""
+        if not self.broker:
+            return "none", "no broker: none is configured, and none of ours runs"
+        if not self.pulse.alive:
+            silent = f"for {self.pulse.silent_s:.0f} s"
+            if self.pulse.frozen:
+                return "frozen", f"broker frozen: {self.pulse.fault}, {silent}"
+            if self.pulse.fault:
+                return "gone", f"no broker: {self.pulse.fault}, {silent}"
+            return "unknown", "no broker heard yet" if self.pulse.answered is None else f"broker not heard {silent}"
+        if self.missing:
+            return "answers", f"the broker has no topic {self.missing[0]}"
+        if not self.ready:
+            return "answers", "the broker answers, and does not say where the topics stand"
+        return "answers", ""
+
+    def _state(self, fault: str, alive: int, lag: int, rate: float) -> tuple[str, str, str]:
+        """State, what to say of it, and the command that helps."""
+        if fault:
+            return "down", fault, "protonova topics --repair" if self.missing else "protonova doctor" if self.broker else "protonova run"
         if not alive:
-            return "waiting", "no worker heard"
+            return "waiting", "no worker heard", "protonova run"
+        state, text = self._flow(lag, rate)
+        return state, text, ""
+
+    def _flow(self, lag: int, rate: float) -> tuple[str, str]:
         if rate:
             return ("behind", "catching up") if lag > 10 * max(rate, 1) else ("live", "live")
         return ("behind", "lag without flow") if lag else ("quiet", "quiet: nothing comes in")
@@ -223,13 +271,24 @@ class Figures:
         workers = self._workers(now)
         alive = sum(w["alive"] for w in workers)
         lag = sum(p.lag for p in self.lag)
-        state, text = self._state(alive, lag, rates["in"])
+        broker_state, fault = self._broker()
+        state, text, command = self._state(fault, alive, lag, rates["in"])
+        balance = self.balance.snapshot()
+        if fault and balance["state"] != "loss":
+            seen = "" if self.looked is None else f"; it was {balance['state']} when the broker last answered"
+            balance |= {"state": "unknown", "why": f"{fault}{seen}"}
+        active = alarms.active(self.alarms, balance["losses"], now, heard_since=self._heard_since)
         return {
             "time": now,
             "uptime_s": now - self.started,
             "state": state,
             "state_text": text,
+            "command": command,
             "broker": self.broker,
+            "broker_state": broker_state,
+            "looked": self.looked,
+            "balance": balance,
+            "active_alarms": [alarm._asdict() for alarm in active],
             "model": self.model,
             "scoring_id": self.scoring_id,
             "engine": self.engine,

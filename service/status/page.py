@@ -12,6 +12,8 @@ from typing import Any
 
 from service.status.chart import line_chart
 
+SHOWN_ALARMS = 4
+"""Below the header; the rest are counted."""
 Snapshot = dict[str, Any]
 """What `Figures.snapshot` returns and ``/status.json`` serves."""
 
@@ -55,7 +57,12 @@ def table(name: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence
     if not body:
         return f'<p class="empty">{escape(empty)}</p>'
     head = "".join(f'<th scope="col" class="{kind}">{escape(title)}</th>' for title, kind in columns)
-    return f'<div class="scroll"><table aria-label="{escape(name)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    label = escape(name)
+    # A region that can be focused: whoever has no mouse scrolls it by the arrow keys.
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table aria-label="{label}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def _readout(label: str, value: str, unit: str, note: str = "", series: str = "") -> str:
@@ -80,14 +87,59 @@ def _readouts(s: Snapshot) -> str:
     return f'<dl class="readouts">{"".join(parts)}</dl>'
 
 
+TONES = {"balanced": "ok", "unknown": "warn", "loss": "bad"}
+
+
 def _balance(s: Snapshot) -> str:
-    t = s["totals"]
-    out = t["detections"] + t["rejected"] + t["duplicates"]
-    sign, word = ("=", "balanced") if t["in"] == out else ("≠", "in flight")
+    """What the broker has against what became of it, in one line."""
+    b = s["balance"]
+    parts = [
+        f"{number(b[key])} {name}"
+        for key, name in (("detections", "detections"), ("rejected", "rejected"), ("duplicates", "duplicates"), ("in_hand", "in hand"))
+    ]
+    if b["unaccounted"]:
+        parts.append(f"<strong>{number(b['unaccounted'])} unaccounted for</strong>")
+    why = f" <small>{escape(b['why'])}</small>" if b["why"] and b["state"] != "loss" else ""
+    sums = f"{number(b['in'])} in = {' + '.join(parts)}" if b["topics"] else "in = detections + rejected + duplicates + in hand"
+    return f'<p class="balance {TONES[b["state"]]}">{sums} <span>{b["state"]}</span>{why}</p>'
+
+
+def _balance_by_topic(s: Snapshot) -> str:
+    rows = [
+        (
+            escape(r["topic"]),
+            f'<span class="verdict {TONES[r["state"]]}">{r["state"]}</span>',
+            *(number(r[k]) for k in ("in", "detections", "rejected", "duplicates", "in_hand")),
+            f"<b>{number(r['unaccounted'])}</b>" if r["unaccounted"] else "0",
+            number(r["marks"] + r["aborted"] + r["gone"]),
+            escape(r["why"]) or "–",
+        )
+        for r in s["balance"]["topics"]
+        if r["in"] or r["state"] != "balanced"
+    ]
+    names = ("in", "detections", "rejected", "duplicates", "in hand", "unaccounted", "no packet")
+    columns = [("topic", "text"), ("", "text"), *((name, "num") for name in names), ("why", "text")]
+    body = table("Balance by topic", columns, rows, "No input topic holds a packet.")
     return (
-        f'<p class="balance {"ok" if t["in"] == out else "wait"}">{number(t["in"])} in {sign} {number(t["detections"])} detections + '
-        f"{number(t['rejected'])} rejected + {number(t['duplicates'])} duplicates <span>{word}</span></p>"
+        '<section class="panel full"><h2>Balance by topic <small>what the broker has, against what the workers committed of it; '
+        f"marks of transactions and aborted records hold no packet</small></h2>{body}</section>"
     )
+
+
+def _active(s: Snapshot) -> str:
+    """What asks for a person, below the header; nothing as long as all is well."""
+    items = "".join(_alarm(a, s["time"]) for a in s["active_alarms"][:SHOWN_ALARMS])
+    more = len(s["active_alarms"]) - SHOWN_ALARMS
+    if more > 0:
+        items += f"<li><p>and {more} more <code>protonova status</code></p></li>"
+    return f'<ul class="alarms" aria-label="Alarms">{items}</ul>' if items else ""
+
+
+def _alarm(a: dict[str, Any], now: float) -> str:
+    way = f" {escape(a['direction'])}" if a["direction"] else ""
+    since = f'<span class="since">since {clock(a["since"])} UTC, {span(now - a["since"])} ago.</span>'
+    helps = f"<code>{escape(a['command'])}</code> {escape(a['advice'])}" if a["command"] else ""
+    return f'<li class="{a["severity"]}"><i class="dot"></i><p><b>{escape(a["what"])}</b>{way} {since} {helps}</p></li>'
 
 
 def _legend(*names: str) -> str:
@@ -152,54 +204,54 @@ def _alarms(s: Snapshot) -> str:
     rows = [
         (
             clock(a["time"]),
-            escape(str(a.get("statistic", ""))),
+            escape(str(a.get("statistic", "")).replace("_", " ")),
             escape(str(a.get("stratum", ""))),
             f"{number(a.get('before'), 3)} → {number(a.get('after'), 3)}",
         )
         for a in s["alarms"]
     ]
-    columns = [("UTC", "text"), ("statistic", "text"), ("stratum", "text"), ("moved", "num")]
-    body = table("Drift alarms", columns, rows, "None since this page began to listen.")
-    return f'<section class="panel"><h2>Drift alarms</h2>{body}</section>'
+    columns = [("UTC", "text"), ("alarm", "text"), ("of", "text"), ("moved", "num")]
+    return f'<section class="panel"><h2>Latest alarms</h2>{table("Latest alarms", columns, rows, "None lately.")}</section>'
 
 
 def _classes(s: Snapshot) -> str:
     most = max(s["classes"].values(), default=0)
     rows = [
-        (escape(k), f'<meter min="0" max="{most}" value="{v}">{v}</meter>', number(v))
+        (escape(k), number(v), f'<meter min="0" max="{most}" value="{v}">{v}</meter>')
         for k, v in sorted(s["classes"].items(), key=lambda kv: (-kv[1], kv[0]))
     ]
-    columns = [("top class", "text"), ("", "bar"), ("detections", "num")]
-    return f'<section class="panel"><h2>Classes</h2>{table("Detections by top class", columns, rows, "No detection yet.")}</section>'
+    columns = [("class", "text"), ("detections", "num"), ("", "bar")]
+    return f'<section class="panel"><h2>Classes</h2>{table("Detections by class", columns, rows, "No detection yet.")}</section>'
 
 
 def _detections(s: Snapshot) -> str:
     rows = [
         (
-            clock(d["time"]),
-            escape(d["survey"]),
+            f"<b>{escape(d['class'])}</b>",
+            number(d["probability"], 2),
             escape(d["object_id"]),
-            f"<b>{escape(d['top_class'])}</b>",
-            number(d["top_probability"], 2),
+            clock(d["time"]),
             number(d["novelty"], 2),
-            escape(", ".join(d["conformal_set"])) or "–",
             escape(d["band"]) or "–",
             number(d["flux"], 1),
             number(d["n_detections"]),
+            escape(d["survey"]),
+            escape(", ".join(d["conformal_set"])) or "–",
         )
         for d in s["detections"]
     ]
     columns = [
-        ("UTC", "text"),
-        ("survey", "text"),
+        # What matters most comes first: a phone shows the first columns only.
+        ("class", "text"),
+        ("prob.", "num"),
         ("object", "text"),
-        ("top class", "text"),
-        ("probability", "num"),
+        ("UTC", "text"),
         ("novelty", "num"),
-        ("90 % set", "text"),
         ("band", "text"),
         ("flux µJy", "num"),
         ("points", "num"),
+        ("survey", "text"),
+        ("90 % set", "text"),
     ]
     return f'<section class="panel full"><h2>Last detections</h2>{table("Last detections", columns, rows, "No detection yet.")}</section>'
 
@@ -214,14 +266,15 @@ def live(s: Snapshot) -> str:
             ("engine", s["engine"]),
             ("broker", s["broker"]),
             ("listening for", span(s["uptime_s"])),
-            ("as of", clock(s["time"]) + " UTC"),
+            ("as of", clock(s["time"] if s["state"] != "down" else s["looked"]) + " UTC"),
         )
     )
+    command = f" <code>{escape(s['command'])}</code>" if s["command"] else ""
     return (
-        f'<header><h1>Protonova</h1><p class="state {escape(s["state"])}"><i class="dot"></i>{escape(s["state_text"])}</p>'
-        f'<dl class="identity">{identity}</dl></header>'
-        f"{_readouts(s)}{_balance(s)}"
-        f'<div class="panels">{_charts(s)}<div class="column">{_lag(s)}{_rejected(s)}{_bad(s)}</div>'
+        f'<header><h1>Protonova</h1><p class="state {escape(s["state"])}"><i class="dot"></i><span>{escape(s["state_text"])}</span>'
+        f'{command}</p><dl class="identity">{identity}</dl></header>'
+        f"{_active(s)}{_readouts(s)}{_balance(s)}"
+        f'<div class="panels">{_charts(s)}{_balance_by_topic(s)}<div class="column">{_lag(s)}{_rejected(s)}{_bad(s)}</div>'
         f'<div class="column">{_workers(s)}{_alarms(s)}</div><div class="column">{_classes(s)}</div>{_detections(s)}</div>'
     )
 

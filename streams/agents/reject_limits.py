@@ -17,6 +17,10 @@ from errors import RetryableError
 class RejectLimitError(RetryableError):
     """Too many packets are rejected; the message is one line that says how to go on."""
 
+    def __init__(self, message: str, *, limit: float = 0.0, observed: float = 0.0, packets: int = 0, error_class: str = "") -> None:
+        super().__init__(message)
+        self.limit, self.observed, self.packets, self.error_class = limit, observed, packets, error_class
+
 
 class RejectLimits:
     """Counts rejected packets of one worker.
@@ -64,14 +68,20 @@ class RejectLimits:
             self._row += 1
             self._classes[error_class] += 1
             if self._consecutive and self._row >= self._consecutive:
-                raise RejectLimitError(self._reason(f"{self._row:,} packets in a row were rejected"))
+                raise self._error(f"{self._row:,} packets in a row were rejected", self._consecutive, self._row, self._row)
             full = len(self._recent) == self._recent.maxlen
             if self._ratio and full and self._rejected >= self._ratio * self._window:
-                raise RejectLimitError(self._reason(f"{self._rejected:,} of the last {self._window:,} packets were rejected"))
+                what = f"{self._rejected:,} of the last {self._window:,} packets were rejected"
+                raise self._error(what, self._ratio, self._rejected / self._window, self._window)
 
-    def _reason(self, what: str) -> str:
-        most = ", ".join(name for name, _ in self._classes.most_common(3))
-        return (
-            f"{what} ({most}); the flow halts and nothing more is acknowledged. See `protonova rejects ls`; if the packets are at fault, "
-            "go on with PROTONOVA_REJECT_CONSECUTIVE=0 PROTONOVA_REJECT_RATIO=0; if a release is, go back to the one before"
+    def _error(self, what: str, limit: float, observed: float, packets: int) -> RejectLimitError:
+        most = [name for name, _ in self._classes.most_common(3)]
+        return RejectLimitError(
+            f"{what} ({', '.join(most)}); the flow halts and nothing more is acknowledged. See `protonova rejects ls`; "
+            "if the packets are at fault, "
+            "go on with PROTONOVA_REJECT_CONSECUTIVE=0 PROTONOVA_REJECT_RATIO=0; if a release is, go back to the one before",
+            limit=limit,
+            observed=observed,
+            packets=packets,
+            error_class=most[0] if most else "",
         )

@@ -120,9 +120,9 @@ class TopicFacts(NamedTuple):
         return f"{MARK}{self.identity}"
 
 
-def is_mark(text: str) -> bool:
-    """Whether a commit's metadata is a topic's mark."""
-    return text.startswith(MARK)
+def mark_in(metadata: str) -> str:
+    """The topic's mark in a commit's metadata; empty: it has none."""
+    return next((word for word in metadata.split() if word.startswith(MARK)), "")
 
 
 async def describe_topics(client: Any, topics: Sequence[str]) -> dict[str, TopicFacts]:

@@ -26,6 +26,7 @@ from streams import metrics
 from streams.kafka.batches import Unreadable
 from streams.kafka.broker_requests import LeaveStatic
 from streams.kafka.fetched_records import Records
+from streams.kafka.ledger import Accounted, Noted, Skip
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -75,6 +76,8 @@ class CheckedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """aiokafka's consumer with `SafeFetcher`, and one that leaves its group at its end where it is a static member."""
 
     unreadable = False
+    noted: Noted | None = None
+    """Where offsets without a packet are noted, for the ledgers of the partitions."""
     report: Report | None = None
     passed_over: Counter[str]
     """Topic → records passed over as unreadable."""
@@ -82,10 +85,10 @@ class CheckedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """Topic → what is written beside the offsets that are committed."""
 
     @classmethod
-    def adopt(cls, consumer: AIOKafkaConsumer) -> CheckedConsumer:
+    def adopt(cls, consumer: AIOKafkaConsumer, noted: Noted) -> CheckedConsumer:
         """Make a consumer, not yet started, one of these that hands out what is unreadable and reads what is committed."""
         consumer.__class__ = cls
-        consumer.unreadable, consumer._isolation_level = True, "read_committed"
+        consumer.unreadable, consumer._isolation_level, consumer.noted = True, "read_committed", noted
         adopted: CheckedConsumer = consumer
         return adopted
 
@@ -99,10 +102,14 @@ class CheckedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             self._coordinator.__class__ = StaticCoordinator
 
     async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None) -> None:
-        """As aiokafka's, with the marks."""
+        """As aiokafka's, with the topic's mark and the ledger up to each offset."""
         if offsets is not None:
-            offsets = {place: OffsetAndMetadata(at.offset, self.marks.get(place.topic, at.metadata)) for place, at in offsets.items()}
+            offsets = {place: OffsetAndMetadata(int(at.offset), self._metadata(place, at)) for place, at in offsets.items()}
         await super().commit(offsets)
+
+    def _metadata(self, place: TopicPartition, at: OffsetAndMetadata) -> str:
+        words = (self.marks.get(place.topic, at.metadata), at.offset.ledger if isinstance(at.offset, Accounted) else "")
+        return " ".join(word for word in words if word)
 
 
 class StaticCoordinator(GroupCoordinator):  # type: ignore[misc]
@@ -172,6 +179,11 @@ class SafeFetcher(Fetcher):  # type: ignore[misc]
                 so_far=self.consumer.passed_over[place.topic],
             )
 
+    def skip(self, place: TopicPartition, skipped: Skip) -> None:
+        """Note offsets that hold no record to hand out, where that is asked for."""
+        if self.consumer.noted is not None:
+            self.consumer.noted.skip(place, skipped)
+
     async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> bool:
         """As aiokafka's, in its version for brokers since 0.11; what differs is marked."""
         try:
@@ -202,6 +214,8 @@ class SafeFetcher(Fetcher):  # type: ignore[misc]
                 state.lso = rest[0] if response.API_VERSION >= 4 else None
                 data = rest[-1]
                 if data:  # here aiokafka looks whether it begins with a complete batch, and gives up if not
+                    if self.consumer.noted is not None:
+                        self.consumer.noted.fetched(place, offset)
                     records = Records(self, place, data, aborted, offset, highwater)
                     self._records[place] = FetchResult(
                         place, partition_records=records, assignment=assignment, backoff=self._prefetch_backoff

@@ -15,6 +15,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streams import metrics
 from streams.kafka.batches import CORRUPT_BATCH, Fault, Piece, Unreadable, codec_of, head_of, opened, plain, records_of, split
+from streams.kafka.ledger import Skip, SkipKind
 
 if TYPE_CHECKING:
     from aiokafka import TopicPartition
@@ -38,6 +39,9 @@ class Reader(Protocol):
 
     def pass_over(self, place: TopicPartition, found: Unreadable) -> None:
         """Count records that cannot be read."""
+
+    def skip(self, place: TopicPartition, skipped: Skip) -> None:
+        """Note offsets that hold no record to hand out."""
 
 
 class Records:
@@ -85,6 +89,7 @@ class Records:
             except Fault as error:
                 fault = error
             if fault is None:
+                self._skip_to(batch.base_offset, "absent")
                 yield from self._of(batch, piece)
                 continue
             if i and not fault.checked:
@@ -138,7 +143,7 @@ class Records:
     def _of(self, batch: Any, piece: Piece) -> Iterator[ConsumerRecord]:
         """The records of a batch that could be opened."""
         if self._left_out(batch):
-            self.next_fetch_offset = batch.next_offset
+            self._skip_to(batch.next_offset, "control" if batch.is_control_batch else "aborted")
             return
         begin, last, dense = self.next_fetch_offset, batch.next_offset - 1, _dense(piece)
         due = batch.base_offset
@@ -151,12 +156,13 @@ class Records:
                 if offset < begin:
                     continue  # the fetch began within the batch
                 made = self._made(offset, record.timestamp, record.timestamp_type, record.key, record.value, tuple(record.headers))
+                self._skip_to(offset, "compacted")
                 self.next_fetch_offset = due
                 yield made
         except Exception:  # the parser raises whatever it falls over
             yield from self._one_by_one(piece)
         # A batch keeps its last offset where compaction took its last record.
-        self.next_fetch_offset = last + 1
+        self._skip_to(last + 1, "compacted")
 
     def _left_out(self, batch: Any) -> bool:
         """Whether a batch is none of records that were sent: a transaction's mark, or an aborted one's."""
@@ -174,10 +180,18 @@ class Records:
         for record in records_of(_plain(piece.raw)):
             if isinstance(record, Unreadable):
                 if record.last >= self.next_fetch_offset:
+                    self._skip_to(record.first, "compacted")
                     yield from self._instead(record.since(self.next_fetch_offset))
             elif record.offset >= self.next_fetch_offset:
+                self._skip_to(record.offset, "compacted")
                 self.next_fetch_offset = record.offset + 1
                 yield self._made(record.offset, record.timestamp, 0, record.key, record.value, record.headers)
+
+    def _skip_to(self, offset: int, kind: SkipKind) -> None:
+        """Go on at an offset; what lies before it holds nothing to hand out."""
+        if offset > self.next_fetch_offset:
+            self._reader.skip(self._place, Skip(self.next_fetch_offset, offset, kind))
+            self.next_fetch_offset = offset
 
     def _instead(self, found: Unreadable) -> Iterator[ConsumerRecord]:
         """What stands for records that cannot be read; at the last one's offset, so that its acknowledgement is that of all."""

@@ -20,7 +20,7 @@ from streams.kafka import topics
 if TYPE_CHECKING:
     import faust
 
-    from streams.kafka.transport import Span
+    from streams.kafka.spans import Span
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,9 @@ second out: two thirds of the throughput on a backlog. The bounded buffer holds 
 into the buffer as it is, as soon as there is room.
 
 **What is acknowledged.** Packets are acknowledged in each partition's order, so the last one says it all. Faust keeps lists of offsets and
-of gaps between them, and stands still for ever before a gap that follows offset 0.
+of gaps between them, and stands still for ever before a gap that follows offset 0. Each acknowledgement says what became of the packet: the
+partition's ledger (`streams.kafka.ledger`) goes into the commit beside the offset. Marks of transactions and aborted records behind the
+last packet are committed too, once nothing before them is in hand.
 
 **A rebalance.** What is in hand is finished and committed before the partitions go. Faust waits for its whole buffer, or for nothing.
 """
@@ -31,7 +33,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiokafka
 import faust
@@ -40,10 +42,12 @@ from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
-from streams.kafka.broker_requests import describe_topics, is_mark
+from streams.kafka.broker_requests import describe_topics, mark_in
 from streams.kafka.buffer import Buffer
 from streams.kafka.consumer import CheckedConsumer
+from streams.kafka.ledger import Ledgers, Noted, OutcomeKind
 from streams.kafka.loop import Loop
+from streams.kafka.spans import Span, Topics, position_of
 
 FETCH_WAIT_MS = 40
 FETCH_BYTES_ALL = 16 * 2**20
@@ -54,34 +58,6 @@ IDLE_S = 0.05
 """Pause of a consumer that holds no partition [s]."""
 YIELD_EVERY = 64
 """Messages handed over until the loop's other tasks have their turn."""
-
-
-class Span(NamedTuple):
-    """Offsets of a partition; each is the first that does not belong to it any more."""
-
-    start: int
-    """What retention has taken."""
-    read: int | None
-    """What the consumer has read; None: it has no position yet."""
-    handed: int
-    """What it has handed out, packets only."""
-    end: int
-    """What is there."""
-
-    def done(self, confirmed: int | None) -> int:
-        """Up to where nothing is left to be done, where that commit is confirmed. What is gone, or was read and is not a packet, counts."""
-        committed = max(confirmed or 0, self.start)
-        return committed if self.read is None or committed < self.handed else max(committed, self.read)
-
-
-class Topics(NamedTuple):
-    """What the broker says of topics."""
-
-    partitions: dict[str, tuple[int, ...]]
-    leads: bool
-    """Whether this member shares the partitions out in its group."""
-    shared: set[TopicPartition]
-    """Those it shared out."""
 
 
 class Arrived:
@@ -101,10 +77,18 @@ class Arrived:
         """Whether its partition was held, as the same one, ever since it was read: else it is read again, or gone."""
         return self._era == self._consumer.eras[self.place]
 
-    def ack(self) -> None:
-        """Its output is delivered; so must be those of all packets of the partition before it."""
+    def ack(self, outcome: OutcomeKind, count: int = 1) -> None:
+        """Its output is delivered; so must be those of all packets of the partition before it.
+
+        Parameters
+        ----------
+        outcome : str
+            What became of it.
+        count : int
+            For how many records it stands, itself the last of them.
+        """
         if self.current:
-            self._consumer.acknowledged[self.place] = self.offset + 1
+            self._consumer.ledgers.acknowledge(self.place, self.offset, outcome, count)
 
 
 async def packets(stream: Any) -> AsyncIterator[Arrived]:
@@ -124,13 +108,14 @@ class _Thread(AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, thread_loop=Loop(), **options)
         self._handed: dict[Any, int] = {}
+        self.noted = Noted()
         self._close_thread_loop_on_stop = True  # it is the thread's own; a loop handed in is left open
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # read when the consumer starts; Faust has no setting for it
         consumer._fetch_max_bytes = FETCH_BYTES_ALL
-        return CheckedConsumer.adopt(consumer)
+        return CheckedConsumer.adopt(consumer, self.noted)
 
     async def getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - as Faust has it
         """Records that wait at the consumer, or come within `timeout` [s]; called on the main loop."""
@@ -164,16 +149,18 @@ class _Thread(AIOKafkaConsumerThread):
         out: dict[Any, int | None] = {}
         for place in places:
             found, mark = committed.get(place), facts[place.topic].mark if place.topic in facts else ""
-            other = found is not None and is_mark(found.metadata) and bool(mark) and found.metadata != mark
+            other = found is not None and bool(mark) and mark_in(found.metadata) not in ("", mark)
             if found is None or found.offset < 0 or other:
                 if other:
                     self.log.warning("%s/%s was made anew: it is read from its start", *place)
                 out[place] = None
+                self.noted.resume(place, None)
                 consumer._subscription.subscription.assignment.state_value(place).await_reset(OffsetResetStrategy.EARLIEST)
                 consumer._fetcher._records.pop(place, None)
                 consumer._fetcher._notify(consumer._fetcher._wait_consume_future)
             else:
                 out[place] = found.offset
+                self.noted.resume(place, found.offset, found.metadata)
                 consumer.seek(place, found.offset)
             self._handed.pop(place, None)
         consumer.marks = {topic: fact.mark for topic, fact in facts.items()}
@@ -199,6 +186,15 @@ class _Thread(AIOKafkaConsumerThread):
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ask(), self.thread_loop))
 
+    async def positions(self, partitions: Sequence[Any]) -> dict[Any, tuple[int | None, int]]:
+        """Partition → what is read of it, and what is handed out; called on the main loop."""
+        consumer = self._ensure_consumer()
+
+        async def ask() -> dict[Any, tuple[int | None, int]]:
+            return {place: (position_of(consumer, place), self._handed.get(place, 0)) for place in partitions}
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ask(), self.thread_loop))
+
     async def spans(self, partitions: Sequence[Any], within_s: float) -> dict[Any, Span]:
         """As the consumer's; called on the main loop."""
         consumer = self._ensure_consumer()
@@ -208,7 +204,7 @@ class _Thread(AIOKafkaConsumerThread):
                 starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
             # No await from here: position and what was handed out are of one moment.
             return {
-                place: Span(starts[place], _position(consumer, place), self._handed.get(place, 0), ends[place])
+                place: Span(starts[place], position_of(consumer, place), self._handed.get(place, 0), ends[place])
                 for place in partitions
                 if place in starts and place in ends
             }
@@ -216,24 +212,13 @@ class _Thread(AIOKafkaConsumerThread):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ask(), self.thread_loop))
 
 
-def _position(consumer: aiokafka.AIOKafkaConsumer, place: Any) -> int | None:
-    """The consumer's `position`, without the wait for one."""
-    subscription = consumer._subscription.subscription
-    assignment = None if subscription is None else subscription.assignment
-    if assignment is None or place not in assignment.tps:
-        return None
-    state = assignment.state_value(place)
-    position: int | None = state.position if state.has_valid_position else None
-    return position
-
-
 class _Consumer(Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.eras: defaultdict[Any, int] = defaultdict(int)
         """Partition → how often it was taken away, or became another one of its name."""
-        self.acknowledged: dict[Any, int] = {}
-        """Partition → the offset that follows the last acknowledged packet."""
+        thread: Any = self._thread
+        self.ledgers = Ledgers(thread.noted)
         self._rounds = 0
         self._remade: set[Any] = set()
 
@@ -282,10 +267,18 @@ class _Consumer(Consumer):
     # What is committed
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[Any]:
-        return (place for place in list(self.acknowledged) if topics is None or place in topics or place.topic in topics)
+        return (place for place in list(self.ledgers.acknowledged) if topics is None or place in topics or place.topic in topics)
 
     def _new_offset(self, tp: Any) -> int | None:
-        return self.acknowledged.get(tp)
+        return self.ledgers.committable(tp)
+
+    async def read_over(self) -> None:
+        """Acknowledge what was read behind the last packets and holds none: marks of transactions, aborted records."""
+        eras = {place: self.eras[place] for place in self.ledgers.noted.waiting() if place in self.assignment()}
+        thread: Any = self._thread
+        for place, (position, handed) in (await thread.positions(list(eras)) if eras else {}).items():
+            if position is not None and self.eras[place] == eras[place]:
+                self.ledgers.read_over(place, position, handed)
 
     async def commit_all(self) -> None:
         """Commit everything that is acknowledged now; Faust's `commit` leaves it at a commit that is under way, which knows less."""
@@ -302,7 +295,7 @@ class _Consumer(Consumer):
     def _forget(self, place: Any) -> None:
         """What was read of a partition is not acknowledged any more."""
         self.eras[place] += 1
-        self.acknowledged.pop(place, None)
+        self.ledgers.forget(place)
         self._committed_offset[place] = self._read_offset[place] = None
 
     # What is handed over

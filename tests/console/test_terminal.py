@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -14,8 +15,11 @@ from console import report as reports
 from console.commands import watch
 from console.commands.show_status import render
 from schemas.records.detection import Detection
+from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.parts import ClassProbability
+from service.status.balance import Partition
 from service.status.figures import Figures
+from streams.kafka.ledger import Ledger
 
 HOSTILE = "ZTF\x1b[2J\x1b]0;owned\x07\x9b31m[red]\u202e[/red][link=http://evil.example]x"
 
@@ -80,22 +84,21 @@ def test_nothing_of_a_packet_drives_the_terminal_on_any_way_out() -> None:
 
 def test_status_shows_classes_and_alarms_and_nothing_drives_the_terminal() -> None:
     figures = Figures(lambda: 1000.0, f"k:9092 {HOSTILE}")
-    figures.connected = True
+    figures.pulse.beat()
+    figures.look([Partition(HOSTILE, 0, "", 0, 9, 9, Ledger(0, 7))])
     figures.model = figures.engine = figures.scoring_id = HOSTILE
     figures.classes.update({"tde": 7, HOSTILE: 2})
     figures.reasons.update({HOSTILE: 3})
-    figures.alarm(990.0, {"statistic": "novelty", "stratum": HOSTILE, "before": 0.1, "after": 0.5})
-    figures.alarm(991.0, {"statistic": HOSTILE, "stratum": "ztf/g", "before": "x", "after": None})
+    figures.alarm(990.0, asdict(DriftAlarm("1", "adwin", "novelty", HOSTILE, 0.1, 0.5, 9, HOSTILE, 990_000)))
+    figures.alarm(991.0, asdict(DriftAlarm("2", HOSTILE, HOSTILE, "ztf/g", 0.2, 0.1, 9, HOSTILE, 991_000)))
     one = hostile()
-    figures.detection(
-        995.0, {"object_id": one.object_id, "top_class": one.top_class, "top_probability": 0.5, "novelty": 0.1, "conformal_set": []}
-    )
+    figures.detection(995.0, {"object_id": one.object_id, "class": one.top_class, "probability": 0.5, "novelty": 0.1, "conformal_set": []})
     out = io.StringIO()
     render(Console(file=out, width=80, force_terminal=False), figures.snapshot())
     text = out.getvalue()
     assert harmless(text)
     assert "[red]" in text, "markup is text"
-    for words in ("Classes", "tde", "Drift alarms", "novelty", "0.100 → 0.500", "duplicates"):
+    for words in ("Classes", "tde", "Latest alarms", "novelty", "0.100 → 0.500", "duplicates", "rose from 0.100", "2 UNACCOUNTED"):
         assert words in text
     assert "twice" not in text
 

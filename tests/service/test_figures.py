@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 
 import pytest
+from rich.console import Console
 
+from console.commands.show_status import render
+from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.worker_summary import Outcomes, WorkerSummary
+from service.status.balance import Partition
 from service.status.chart import line_chart, nice_ceiling
 from service.status.exposition import exposition
-from service.status.figures import DELAY, POINTS, STEP, WINDOW, Figures, Lag, percentile
+from service.status.figures import DELAY, LOOKED_WITHIN, POINTS, STEP, WINDOW, Figures, Lag, percentile
+from service.status.heartbeat import FRESH
 from service.status.page import live, page, rate, span
+from streams.kafka.ledger import Ledger
 from streams.telemetry import latency_bin
 
 
@@ -36,13 +44,26 @@ def summary(start: float, end: float, detections: int, duplicates: int = 0, **re
     return reported
 
 
+def answering(figures: Figures, *partitions: Partition) -> None:
+    """The broker answers, and says where the topics stand."""
+    figures.pulse.beat()
+    figures.look(partitions)
+
+
+def at(offset: int | None, end: int, *, topic: str = "alerts.ztf", partition: int = 0, start: int = 0) -> Partition:
+    """A partition up to an offset of which all are detections."""
+    ledger = None if offset is None else Ledger(start, offset - start)
+    return Partition(topic, partition, "topic-id:a", start, end, offset, ledger)
+
+
 def flowing(clock: Clock, seconds: int = 60) -> Figures:
     figures = Figures(clock, "127.0.0.1:9092")
-    figures.connected = True
     for _ in range(seconds):
         clock.now += 1
+        answering(figures)
         figures.summary(summary(clock.now - 1, clock.now, 90, 4, truncated=1, unknown_survey=5))
     clock.now += 1
+    answering(figures)
     return figures
 
 
@@ -72,12 +93,71 @@ def test_a_summary_of_five_seconds_is_spread_without_losing_a_packet(clock: Cloc
 def test_a_silent_worker_is_gone_and_a_broker_down_is_said(clock: Clock) -> None:
     figures = flowing(clock)
     clock.now += 60
+    answering(figures)
     s = figures.snapshot()
     assert s["workers_alive"] == 0
-    assert s["state"] == "waiting"
+    assert (s["state"], s["command"]) == ("waiting", "protonova run")
     assert s["rates"]["in"] == 0
-    figures.connected = False
+    clock.now += FRESH
     assert figures.snapshot()["state"] == "down"
+
+
+def test_a_broker_that_is_frozen_gone_or_silent_is_named(clock: Clock) -> None:
+    figures = flowing(clock)
+    assert figures.ready
+    figures.pulse.miss("127.0.0.1:9092 takes connections and does not answer", frozen=True)
+    assert figures.ready, "one slow answer is waited for"
+    clock.now += FRESH
+    s = figures.snapshot()
+    assert (figures.ready, s["broker_state"], s["state"]) == (False, "frozen", "down")
+    assert "takes connections and does not answer" in s["state_text"]
+    figures.pulse.beat()
+    assert figures.ready
+    figures.pulse.miss("nothing listens at 127.0.0.1:9092", frozen=False)
+    s = figures.snapshot()
+    assert (figures.ready, s["broker_state"]) == (False, "gone"), "a refused connection is known at once"
+    assert s["command"] == "protonova doctor"
+    figures.pulse.beat()
+    clock.now += LOOKED_WITHIN
+    figures.pulse.beat()
+    s = figures.snapshot()
+    assert (figures.ready, s["broker_state"]) == (False, "answers")
+    assert "does not say where the topics stand" in s["state_text"]
+    figures.missing = ["alerts.ztf"]
+    assert figures.snapshot()["command"] == "protonova topics --repair"
+
+
+def test_what_is_not_known_any_more_is_not_balanced(clock: Clock) -> None:
+    figures = flowing(clock)
+    answering(figures, at(100, 103))
+    assert figures.snapshot()["balance"]["state"] == "balanced"
+    clock.now += FRESH
+    balance = figures.snapshot()["balance"]
+    assert balance["state"] == "unknown"
+    assert "it was balanced when the broker last answered" in balance["why"]
+    assert 'class="balance warn"' in live(figures.snapshot())
+
+
+def test_a_loss_is_red_on_the_page_in_the_metrics_and_on_the_terminal(clock: Clock) -> None:
+    figures = flowing(clock)
+    answering(figures, at(80, 120))
+    clock.now += 1
+    answering(figures, Partition("alerts.ztf", 0, "topic-id:a", 0, 120, 120, None, marked=False))
+    s = figures.snapshot()
+    assert (s["balance"]["state"], s["balance"]["unaccounted"]) == ("loss", 40)
+    html = live(s)
+    assert 'class="balance bad"' in html
+    assert "40 packets of alerts.ztf/0 were passed without an outcome (offsets 80 to 119)" in html
+    assert "protonova replay kafka://alerts.ztf" in html
+    metrics = exposition(s).decode()
+    assert 'protonova_balance_packets{part="unaccounted",topic="alerts.ztf"} 40.0' in metrics
+    assert 'protonova_balance{state="loss",topic="alerts.ztf"} 1.0' in metrics
+    assert 'protonova_alarms_active{severity="bad"} 1.0' in metrics
+    console = Console(width=100, record=True, file=io.StringIO())
+    render(console, s)
+    text = console.export_text()
+    assert "40 UNACCOUNTED FOR" in text
+    assert "protonova replay kafka://alerts.ztf" in text
 
 
 def test_a_long_pause_and_old_messages_do_no_harm(clock: Clock) -> None:
@@ -101,8 +181,8 @@ def test_lag_counts_from_the_log_start() -> None:
 
 def test_lag_without_flow_is_said(clock: Clock) -> None:
     figures = flowing(clock)
-    figures.lag = [Lag("alerts.ztf", 0, 1, 0, 101), Lag("alerts.lsst", 0, None, 0, 0)]
     clock.now += WINDOW + DELAY
+    answering(figures, at(1, 101), at(None, 0, topic="alerts.lsst"))
     s = figures.snapshot()
     assert (s["state_text"], s["lag_total"], s["lag_idle"], len(s["lag"])) == ("lag without flow", 100, 1, 1)
 
@@ -140,13 +220,13 @@ class Checker(HTMLParser):
 
 def test_the_page_is_whole_without_javascript_and_escapes_what_it_shows(clock: Clock) -> None:
     figures = flowing(clock)
-    figures.lag = [Lag("alerts.ztf", 2, 10, 0, 17)]
+    answering(figures, at(10, 17, partition=2))
     evil = '<img src=x onerror="alert(1)">'
     shown = {
         "survey": "ztf",
         "object_id": evil,
-        "top_class": "tde",
-        "top_probability": 0.91,
+        "class": "tde",
+        "probability": 0.91,
         "novelty": 0.2,
         "conformal_set": ["tde", evil],
     }
@@ -161,6 +241,9 @@ def test_the_page_is_whole_without_javascript_and_escapes_what_it_shows(clock: C
     for word in ("truncated", "300", "worker-0", "alerts.ztf", "tde", "0.91", "balanced", "latency p99", evil):
         assert word in text
     assert "<img" not in html
+    assert checker.attributes.count(("tabindex", "0")) == html.count('class="scroll"') > 3, "whoever has no mouse can scroll a table"
+    assert [c for c in ("class", "prob.", "object") if c in text] == ["class", "prob.", "object"]
+    assert text.index("0.91") < text.rindex(evil), "a phone shows the first columns only"
     # The content policy allows no inline style or script.
     assert not [a for a in checker.attributes if a[0] == "style" or a[0].startswith("on")]
     assert re.findall(r"<script(?! src=)", html) == []
@@ -177,11 +260,17 @@ def test_prometheus_reads_the_figures(clock: Clock) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
     figures = flowing(clock)
-    figures.lag = [Lag("alerts.ztf", 2, 10, 0, 17)]
+    answering(figures, at(10, 17, partition=2))
+    figures.classes["tde"] = 3
+    figures.alarm(clock.now, asdict(DriftAlarm("1", "adwin", "novelty", "ztf/g/sky", 0.1, 0.3, 9, "cafe", int(clock.now * 1000))))
     families = {f.name: f for f in text_string_to_metric_families(exposition(figures.snapshot()).decode())}
     packets = {s.labels["outcome"]: s.value for s in families["protonova_stream_packets"].samples}
     assert packets == {"in": 6000, "detections": 5400, "rejected": 360, "duplicates": 240}
     assert families["protonova_stream_lag_packets"].samples[0].value == 7
+    assert {s.labels["class"]: s.value for s in families["protonova_stream_classes"].samples} == {"tde": 3}
+    assert {s.labels["severity"]: s.value for s in families["protonova_alarms_active"].samples} == {"bad": 0, "warn": 1}
+    raised = families["protonova_alarm_raised_seconds"].samples[0]
+    assert (raised.labels, raised.value) == ({"alarm": "novelty", "of": "ztf/g/sky"}, clock.now)
 
 
 def test_numbers_as_a_reader_wants_them() -> None:

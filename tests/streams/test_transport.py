@@ -145,7 +145,7 @@ def test_a_rebalance_ends_a_hand_over_that_waits(tmp_path: Path, taken: int) -> 
         assert bench.buffer.qsize() == bench.buffer.held == 0
         bench.consumer._forget(ZERO)
         for packet in got:
-            packet.ack()
+            packet.ack("detections")
         assert bench.committable() == {}, "what is acknowledged after the partition was taken away is read again"
 
     run(tmp_path, scenario)
@@ -158,7 +158,7 @@ def test_the_last_acknowledged_packet_is_committed_whatever_gaps_came_before(tmp
     async def scenario(bench: Bench) -> None:
         await bench.hand_over({ZERO: [record(i) for i in offsets]})
         for packet in await bench.take(len(offsets)):
-            packet.ack()
+            packet.ack("detections")
             assert bench.committable() == {ZERO: packet.offset + 1}
             bench.consumer._committed_offset[ZERO] = packet.offset + 1
         assert bench.committable() == {}
@@ -175,7 +175,7 @@ def test_a_partition_made_anew_begins_from_its_start(tmp_path: Path) -> None:
         new = await bench.take(3)
         assert [p.offset for p in new] == [0, 1, 2]
         for packet in (*old, new[0]):
-            packet.ack()
+            packet.ack("detections")
         assert bench.committable() == {ZERO: 1, ONE: 51}, "the old one's acknowledgements do not skip the new one's packets"
 
     run(tmp_path, scenario)

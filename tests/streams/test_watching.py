@@ -10,7 +10,7 @@ from schemas.records.score_summary import ScoreSummary
 from schemas.records.worker_summary import WorkerSummary
 from streams.agents.drift import Watch, observe
 from streams.kafka.liveness import Stall
-from streams.kafka.transport import Span
+from streams.kafka.spans import Span
 from streams.scorer import StateHolder
 from streams.telemetry import FIRST_MS, GROWTH, TelemetryCounts, latency_bin
 from tests.flow.stand_in import StandIn, packet

@@ -1,0 +1,100 @@
+"""Records of `drift.alarms`, the balance and the broker → what asks for a person now: what, since when, which way, which command helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+SHOWN_S = 3600.0
+"""An alarm is one of now for this long after it was raised last [s]."""
+REJECT_LIMIT = "reject_limit"
+
+Severity = Literal["bad", "warn"]
+
+
+class Alarm(NamedTuple):
+    """What asks for a person."""
+
+    severity: Severity
+    what: str
+    since: float
+    """[s since 1970]"""
+    direction: str
+    """Which way it went; empty: it has none."""
+    command: str
+    """What helps, as typed; empty: nothing to type."""
+    advice: str
+    """The same in a few words."""
+
+
+DAMAGE = {
+    "corrupt_batch": "a disk or a wire damages what the broker keeps",
+    "unreadable_batch": "a producer sends batches that cannot be read",
+    "bad_record": "a producer sends records that cannot be read",
+}
+
+
+def active(
+    records: Iterable[Mapping[str, Any]],
+    losses: Iterable[Mapping[str, Any]],
+    now: float,
+    *,
+    heard_since: Callable[[str, float], bool],
+) -> list[Alarm]:
+    """What asks for a person now, the worst and latest first.
+
+    Parameters
+    ----------
+    records : iterable
+        Fields of `DriftAlarm` records, in any order.
+    losses : iterable
+        Of the balance's snapshot.
+    now : float
+        [s since 1970]
+    heard_since : callable
+        Whether a worker has worked since a moment: its halt is over then.
+    """
+    found = [_of_loss(loss) for loss in losses]
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for record in records:
+        groups.setdefault((str(record["statistic"]), str(record["stratum"])), []).append(record)
+    for (statistic, stratum), members in groups.items():
+        members.sort(key=lambda record: record["raised_ms"])
+        recent = [record for record in members if now - record["raised_ms"] / 1000 < SHOWN_S]
+        if not recent:
+            continue
+        if statistic == REJECT_LIMIT and heard_since(stratum.partition("/")[0], recent[-1]["raised_ms"] / 1000):
+            continue
+        found.append(_of_record(recent[-1], recent[0]["raised_ms"] / 1000))
+    return sorted(found, key=lambda alarm: (alarm.severity != "bad", -alarm.since))
+
+
+def _of_loss(loss: Mapping[str, Any]) -> Alarm:
+    where = f"{loss['topic']}/{loss['partition']}"
+    return Alarm(
+        "bad",
+        f"{loss['packets']:,} packets of {where} were passed without an outcome (offsets {loss['first']:,} to {loss['next'] - 1:,})",
+        loss["since"],
+        "",
+        f"protonova replay kafka://{loss['topic']} --out scores.parquet",
+        "scores what the topic still holds",
+    )
+
+
+def _of_record(record: Mapping[str, Any], since: float) -> Alarm:
+    statistic, stratum = str(record["statistic"]), str(record["stratum"])
+    before, after = float(record["before"]), float(record["after"])
+    if record["detector"] == "reader":
+        what = f"{statistic} on {stratum}: {int(after):,} records that cannot be read were passed over"
+        return Alarm("bad", what, since, "", f"protonova rejects ls --reason {statistic}", DAMAGE.get(statistic, ""))
+    if statistic == REJECT_LIMIT:
+        worker, _, reason = stratum.partition("/")
+        many = f"{after:.0%} of the last {int(record['window']):,} packets" if before <= 1 else f"{int(after):,} packets in a row"
+        what = f"{worker} halted: {many} were rejected ({reason})"
+        return Alarm("bad", what, since, "", "protonova rejects ls", "shows why; docs/settings.md: how to go on")
+    way = "rose" if after > before else "fell"
+    direction = f"{way} from {before:.3f} to {after:.3f}"
+    if statistic == "rejected_ratio":
+        return Alarm("warn", f"rejected ratio of {stratum}", since, direction, "protonova rejects ls", "shows why packets are rejected")
+    name = statistic.replace("_", " ")
+    return Alarm("warn", f"{name} of {stratum}", since, direction, "protonova watch", "shows what comes; commands.retrain has the request")

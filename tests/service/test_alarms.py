@@ -1,0 +1,87 @@
+"""What asks for a person: what, since when, which way, which command; and when it does not any more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.status.alarms import SHOWN_S, active
+from service.status.page import SHOWN_ALARMS, _active
+
+NOW = 1_700_000_000.0
+
+
+def record(detector: str, statistic: str, stratum: str, before: float, after: float, ago: float = 10.0, window: int = 9) -> dict[str, Any]:
+    return {"alarm_id": f"{ago}", "detector": detector, "statistic": statistic, "stratum": stratum, "before": before, "after": after,
+            "window": window, "scoring_id": "cafe", "raised_ms": int((NOW - ago) * 1000)}  # fmt: skip
+
+
+def alarms(*records: dict[str, Any], heard: bool = False, losses: Any = ()) -> list[Any]:
+    return active(records, losses, NOW, heard_since=lambda worker, moment: heard)
+
+
+REJECTS = "protonova rejects ls"
+
+
+@pytest.mark.parametrize(
+    ("raised", "what", "direction", "command"),
+    [
+        (("adwin", "novelty", "ztf/g/sky", 0.1, 0.31), "novelty of ztf/g/sky", "rose from 0.100 to 0.310", "protonova watch"),
+        (
+            ("adwin", "top_probability", "lsst/i/plane", 0.9, 0.4),
+            "top probability of lsst/i/plane",
+            "fell from 0.900 to 0.400",
+            "protonova watch",
+        ),
+        (("adwin", "rejected_ratio", "ztf", 0.0, 0.2), "rejected ratio of ztf", "rose from 0.000 to 0.200", REJECTS),
+        (
+            ("reader", "corrupt_batch", "alerts.ztf/3", 0, 64),
+            "corrupt_batch on alerts.ztf/3: 64 records",
+            "",
+            f"{REJECTS} --reason corrupt_batch",
+        ),
+        (
+            ("limit", "reject_limit", "worker-0/truncated", 0.95, 0.97, 10.0, 5000),
+            "worker-0 halted: 97% of the last 5,000 packets were rejected (truncated)",
+            "",
+            REJECTS,
+        ),
+        (
+            ("limit", "reject_limit", "worker-0/bad_value", 2000, 2000, 10.0, 2000),
+            "worker-0 halted: 2,000 packets in a row were rejected (bad_value)",
+            "",
+            REJECTS,
+        ),
+    ],
+)
+def test_each_kind_says_what_and_what_helps(raised: tuple[Any, ...], what: str, direction: str, command: str) -> None:
+    (found,) = alarms(record(*raised))
+    assert found.what.startswith(what)
+    assert (found.direction, found.command) == (direction, command)
+    assert found.since == pytest.approx(NOW - 10)
+
+
+def test_one_that_is_raised_again_is_one_since_its_first_time() -> None:
+    (found,) = alarms(
+        record("reader", "corrupt_batch", "alerts.ztf/3", 0, 64, ago=10), record("reader", "corrupt_batch", "alerts.ztf/3", 0, 1, ago=900)
+    )
+    assert found.since == pytest.approx(NOW - 900)
+    assert "64 records" in found.what, "the latest one's number"
+
+
+def test_one_of_long_ago_is_over_and_so_is_a_halt_whose_worker_is_heard() -> None:
+    assert alarms(record("adwin", "novelty", "ztf/g/sky", 0.1, 0.3, ago=SHOWN_S + 1)) == []
+    halt = record("limit", "reject_limit", "worker-0/truncated", 2000, 2000)
+    assert len(alarms(halt)) == 1
+    assert alarms(halt, heard=True) == []
+
+
+def test_the_worst_comes_first_and_the_header_stays_short() -> None:
+    loss = {"topic": "alerts.ztf", "partition": 0, "first": 80, "next": 120, "packets": 40, "since": NOW - 3000}
+    found = alarms(*(record("adwin", "novelty", f"ztf/{band}/sky", 0.1, 0.3) for band in "ugrizy"), losses=[loss])
+    assert len(found) == 7
+    assert found[0].command == "protonova replay kafka://alerts.ztf --out scores.parquet"
+    html = _active({"active_alarms": [a._asdict() for a in found], "time": NOW})
+    assert html.count("<li") == SHOWN_ALARMS + 1
+    assert "and 3 more" in html
