@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,8 @@ LOOK_WITHIN = 5.0
 """How long the broker may take to say where the topics stand [s]."""
 CLOSE_WITHIN = 2.0
 """How long a client may take to close [s]."""
+END_WITHIN = 10.0
+"""How long all of it may take to end [s]."""
 RECALLED = 50
 """Alarms of earlier that are read when the page starts."""
 SHOWN = ("survey", "object_id", "novelty", "band", "flux", "n_detections")
@@ -82,7 +84,7 @@ class Feed:
         while True:
             await heartbeat.answers.wait()
             try:
-                await self._session()
+                await _lasting(self._session())
             except* (KafkaError, OSError, TimeoutError) as group:
                 log.info("the feed of the status page starts again", why=repr(group.exceptions[0]))
             except* Exception as group:  # unexpected; a page that stands still must not look alive
@@ -107,8 +109,15 @@ class Feed:
                 self._next[place] = min(self._next.get(place, begin), end)  # its end is lower where a topic was made anew
                 telemetry.seek(place, self._next[place])
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._read_telemetry(telemetry))
-                group.create_task(self._look(newest, admin))
+                group.create_task(_lasting(self._read_telemetry(telemetry)))
+                group.create_task(_lasting(self._look(newest, admin)))
+                group.create_task(self._while_it_answers())
+
+    async def _while_it_answers(self) -> None:
+        """End the session with the broker: its clients would ask ten times a second, and log it."""
+        while self.figures.pulse.alive:  # noqa: ASYNC110 - time alone may end it
+            await asyncio.sleep(EVERY)
+        raise ConnectionError("the broker does not answer")
 
     async def _places(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[TopicPartition]:
         """All partitions of topics, once they are there."""
@@ -189,6 +198,24 @@ class Feed:
         self._next.update(tails)
         for at, fields in sorted(found, key=lambda pair: pair[0]):
             self.figures.detection(at, fields)
+
+
+async def _lasting(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work that only we end.
+
+    aiokafka cancels what waits for a connection that closes; a task so ended would look as if it had been asked to. Whether it was
+    cannot be asked of the task itself: a group that fails leaves a count of its own there (Python 3.11).
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task}, timeout=END_WITHIN)
+        raise
+    if task.cancelled():
+        raise ConnectionError("the connection closed under a request")
+    task.result()
 
 
 async def _close(close: Callable[[], Awaitable[object]]) -> None:

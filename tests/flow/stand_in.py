@@ -3,15 +3,19 @@
 survey:candid:object:class:probability[:...]     scored
 bad…                                             rejected
 boom…                                            the engine fails as long as the file named by PROTONOVA_TEST_BOOM exists
+
+A worker with PROTONOVA_TEST_FORGET=N counts no outcome of its first N packets, as a fault of ours might.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from schemas.records.detection import Detection
 from schemas.records.parts import ClassProbability
@@ -91,5 +95,18 @@ if __name__ == "__main__":  # a worker process of its own: python tests/flow/sta
     from settings.model import Settings
     from streams.worker import run_worker
 
+    def forget(packets: int) -> None:
+        """Leave the first packets out of the ledgers."""
+        from streams.kafka.ledger import Ledgers
+
+        count, calls = Ledgers.acknowledge, itertools.count()
+
+        def acknowledge(*arguments: Any) -> None:
+            if next(calls) >= packets:
+                count(*arguments)
+
+        Ledgers.acknowledge = acknowledge  # type: ignore[method-assign]
+
+    forget(int(os.environ.get("PROTONOVA_TEST_FORGET", "0")))
     cost = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
     os._exit(run_worker(Settings(), int(sys.argv[1]), lambda settings: StandIn(cost)))
