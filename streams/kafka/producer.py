@@ -1,8 +1,8 @@
 """Outcomes → records on topics, a batch of them for each partition, and the acknowledgements to await.
 
-A detection goes in the form that the settings name for a topic (`schemas/records/dialects.py`; asked once a topic) to `detections` and to the topic of every class above its threshold, its embedding to `embeddings`; those of a packet that
-is not public go to `detections.private` and `embeddings.private` alone. A rejected packet goes to `alerts.rejected` with its bytes. A
-duplicate goes nowhere.
+A detection goes to `detections` and to the topic of every class above its threshold, its embedding to `embeddings`; those of a packet that
+is not public go to `detections.private` and `embeddings.private` alone. Each topic's detections have the form that the settings name for it
+(`schemas/records/dialects.py`). A rejected packet goes to `alerts.rejected` with its bytes. A duplicate goes nowhere.
 """
 
 from __future__ import annotations

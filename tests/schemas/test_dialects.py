@@ -61,7 +61,7 @@ def test_numbers_that_are_none_come_back_from_avro_and_are_null_in_json(form: st
     assert repr(from_json) == repr(codec.decode_detection(message.value, message.key))
 
 
-def test_a_form_tells_what_its_readers_look_for() -> None:
+def test_a_form_has_what_its_readers_look_for() -> None:
     body = codec.encode_both(FULL)[0]
     made = {form: write(FULL, body) for form, write in DIALECTS.items()}
     assert {form: message.headers for form, message in made.items()} == {
@@ -145,7 +145,7 @@ def test_json_that_is_none_of_ours_is_a_bad_record(what: str) -> None:
     assert len(bad.reason) > 10
 
 
-def test_a_key_that_is_no_schema_of_ours_changes_nothing() -> None:
+def test_a_key_that_is_not_a_schema_of_ours_changes_nothing() -> None:
     framed = codec.encode(FULL)
     for key in (b"{", b'{"type": "string"}', b"{" * 70_000, b'{"type":"record","name":"Detection","fields":[]}', None, b""):
         assert codec.decode(framed, key) == FULL

@@ -1,6 +1,7 @@
 """The tables of `docs/` out of the code that they describe: `python tools/docs/tables_of_docs.py` writes them, a test holds them equal.
 
-settings, the wiring table, the schemas, the taxonomy → settings.md, topics.md, detection.md, classes.md; beside the Avro schema, the JSON Schema
+settings, the wiring table, the schemas, the taxonomy → settings.md, topics.md, detection.md, classes.md;
+the Avro schema → the JSON Schema beside it
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def topics() -> str:
     rows.append((f"`{row.name}`", row.key, row.value, row.partitions or "as set", kept(row), f"{row.max_bytes:,}"))
     return (
         "# Topics\n\nDeclared before a worker starts; `protonova topics` shows what the broker has, `--repair` mends it. All use the\n"
-        "broker's append time. In fink's form a detection's key is its schema; the object chooses the partition in every form (clients.md).\n\n"
+        "broker's append time. In fink's form a detection's key is its schema; the object chooses the partition in every form\n"
+        "(clients.md).\n\n"
         + grid(("topic", "key", "value", "partitions", "kept", "largest record [bytes]"), rows)
         + "\n## Headers of every output\n\n"
         + grid(
