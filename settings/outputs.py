@@ -41,7 +41,7 @@ class OutputSettings(BaseModel):
         for pattern, form in given.items():
             if form not in FORMS:
                 raise ValueError(
-                    f"{pattern}: {str(form)[:60]!r} is not a form of {', '.join(FORMS)}; did you mean {nearest(str(form), FORMS)}?"
+                    f"{pattern}: {str(form)[:60]!r} is not a form ({', '.join(FORMS)}); did you mean {nearest(str(form), FORMS)}?"
                 )
             if not _may_match(pattern):
                 raise ValueError(f"{str(pattern)[:60]!r} matches no topic of detections: {FAMILY}, {FAMILY}.<class>, {FAMILY}.private")

@@ -162,7 +162,7 @@ def test_the_first_pattern_that_matches_says_a_topics_form(elsewhere: Path, monk
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("detections=finc", "PROTONOVA_DIALECTS is 'detections=finc': detections: 'finc' is not a form of .*; did you mean fink"),
+        ("detections=finc", "PROTONOVA_DIALECTS is 'detections=finc': detections: 'finc' is not a form .*; did you mean fink"),
         ("detections=", "did you mean"),
         ("detections", "pattern=form.* is meant"),
         ("detctions.tde=json", "'detctions.tde' matches no topic of detections"),
