@@ -7,6 +7,7 @@ import json
 import math
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import fastavro
@@ -14,6 +15,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from console.outcome_counts import OutcomeCounts
 from schemas.avro.wire import PacketError
 from schemas.records import codec, json_form, table
 from schemas.records.codec import BadRecord
@@ -21,6 +23,7 @@ from schemas.records.detection import Detection, TaughtClass, to_row
 from schemas.records.dialects import DIALECTS
 from schemas.records.parts import ClassProbability
 from settings.outputs import FORMS
+from streams.bad_records import BadRecords
 from tests.schemas.test_records import DETECTION, FULL
 
 ODD = replace(
@@ -59,6 +62,19 @@ def test_numbers_that_are_none_come_back_from_avro_and_are_null_in_json(form: st
     assert math.isnan(from_json.novelty)
     assert math.isnan(from_json.classes[0].probability)
     assert repr(from_json) == repr(codec.decode_detection(message.value, message.key))
+
+
+def test_readers_of_a_topic_take_every_form_together() -> None:
+    bad, counts = BadRecords(), OutcomeCounts()
+    for offset, write in enumerate(DIALECTS.values()):
+        key, value, headers = write(FULL, codec.encode_both(FULL)[0])
+        message: Any = SimpleNamespace(
+            topic="detections", partition=0, offset=offset, key=key, value=value, timestamp=9, headers=[*headers, ("ingested_at", b"7")]
+        )
+        assert bad.read(message, Detection) == FULL
+        counts.add(message)
+    assert bad.total == counts.bad.total == 0
+    assert [arrival.latency_ms for arrival in counts.arrivals] == [2] * 4
 
 
 def test_a_form_has_what_its_readers_look_for() -> None:
