@@ -3,9 +3,9 @@
 offsets of the broker, ledgers in the group's commits → packets in, out, in hand and unaccounted for, by topic
 
 The span of offsets is the broker's. What became of them is in the ledger that the workers commit beside each offset
-(`streams.kafka.ledger`), with the marks and aborted records that batch heads announced. So nothing is fetched for it, both can be compared
-at any moment, also after a kill or a restart of this page, and what is missing is never guessed from a gap: an offset that was passed and
-that no ledger counts is a loss. What nothing is known of is unknown, and not balanced.
+(`streams.kafka.offset_ledger`), with the marks and aborted records that batch heads announced. So nothing is fetched for it, both can be
+compared at any moment, also after a kill or a restart of this page, and what is missing is never guessed from a gap: an offset that was
+passed and that no ledger counts is a loss. What nothing is known of is unknown, and not balanced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from streams.kafka.ledger import Ledger
+from streams.kafka.offset_ledger import Ledger
 
 State = Literal["balanced", "unknown", "loss"]
 WORST: tuple[State, ...] = ("balanced", "unknown", "loss")
@@ -106,7 +106,7 @@ class Balance:
             known.origin = known.covered = begins
             known.before, known.last, known.base, known.deficit = Counter(), None, None, 0
         elif p.ledger is None or p.ledger.base != known.base:
-            # The group goes on from an offset that somebody set, or counts anew.
+            # The group goes on from an offset that was set by hand, or counts anew.
             known.covered = begins if known.reached is None else min(known.covered, begins)
             if known.reached is None:
                 known.origin = begins

@@ -28,7 +28,7 @@ from streams.bad_records import BadRecords
 from streams.kafka import topics
 from streams.kafka.broker_requests import TopicFacts, describe_topics, mark_in
 from streams.kafka.consumer import make_consumer
-from streams.kafka.ledger import ledger_of
+from streams.kafka.offset_ledger import ledger_of
 from streams.kafka.topics import places_of
 
 if TYPE_CHECKING:

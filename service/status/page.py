@@ -58,7 +58,7 @@ def table(name: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence
         return f'<p class="empty">{escape(empty)}</p>'
     head = "".join(f'<th scope="col" class="{kind}">{escape(title)}</th>' for title, kind in columns)
     label = escape(name)
-    # A region that can be focused: whoever has no mouse scrolls it by the arrow keys.
+    # A region that can be focused, so that it scrolls by the arrow keys without a mouse.
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table aria-label="{label}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"

@@ -26,7 +26,7 @@ from streams import metrics
 from streams.kafka.batches import Unreadable
 from streams.kafka.broker_requests import LeaveStatic
 from streams.kafka.fetched_records import Records
-from streams.kafka.ledger import Accounted, Noted, Skip
+from streams.kafka.offset_ledger import Accounted, Noted, Skip
 
 if TYPE_CHECKING:
     from settings.model import Settings

@@ -15,7 +15,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streams import metrics
 from streams.kafka.batches import CORRUPT_BATCH, Fault, Piece, Unreadable, codec_of, head_of, opened, plain, records_of, split
-from streams.kafka.ledger import Skip, SkipKind
+from streams.kafka.offset_ledger import Skip, SkipKind
 
 if TYPE_CHECKING:
     from aiokafka import TopicPartition

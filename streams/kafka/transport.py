@@ -22,8 +22,8 @@ into the buffer as it is, as soon as there is room.
 
 **What is acknowledged.** Packets are acknowledged in each partition's order, so the last one says it all. Faust keeps lists of offsets and
 of gaps between them, and stands still for ever before a gap that follows offset 0. Each acknowledgement says what became of the packet: the
-partition's ledger (`streams.kafka.ledger`) goes into the commit beside the offset. Marks of transactions and aborted records behind the
-last packet are committed too, once nothing before them is in hand.
+partition's ledger (`streams.kafka.offset_ledger`) goes into the commit beside the offset. Marks of transactions and aborted records behind
+the last packet are committed too, once nothing before them is in hand.
 
 **A rebalance.** What is in hand is finished and committed before the partitions go. Faust waits for its whole buffer, or for nothing.
 """
@@ -45,8 +45,8 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from streams.kafka.broker_requests import describe_topics, mark_in
 from streams.kafka.buffer import Buffer
 from streams.kafka.consumer import CheckedConsumer
-from streams.kafka.ledger import Ledgers, Noted, OutcomeKind
 from streams.kafka.loop import Loop
+from streams.kafka.offset_ledger import Ledgers, Noted, OutcomeKind
 from streams.kafka.spans import Span, Topics, position_of
 
 FETCH_WAIT_MS = 40

@@ -19,7 +19,7 @@ from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.parts import ClassProbability
 from service.status.balance import Partition
 from service.status.figures import Figures
-from streams.kafka.ledger import Ledger
+from streams.kafka.offset_ledger import Ledger
 
 HOSTILE = "ZTF\x1b[2J\x1b]0;owned\x07\x9b31m[red]\u202e[/red][link=http://evil.example]x"
 

@@ -97,7 +97,7 @@ if __name__ == "__main__":  # a worker process of its own: python tests/flow/sta
 
     def forget(packets: int) -> None:
         """Leave the first packets out of the ledgers."""
-        from streams.kafka.ledger import Ledgers
+        from streams.kafka.offset_ledger import Ledgers
 
         count, calls = Ledgers.acknowledge, itertools.count()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.status.balance import Balance, Partition
-from streams.kafka.ledger import Ledger
+from streams.kafka.offset_ledger import Ledger
 
 TOPIC = "alerts.ztf"
 
@@ -58,7 +58,7 @@ def test_more_outcomes_than_packets_are_not_balanced() -> None:
     assert "1 outcomes more than packets" in s["why"]
 
 
-def test_an_offset_that_somebody_moved_forward_is_a_loss_and_stays_one() -> None:
+def test_an_offset_that_was_moved_forward_is_a_loss_and_stays_one() -> None:
     moved = partition(120, 130, None, marked=False)
     taken_up = partition(125, 130, Ledger(120, 5))
     assert state(partition(80, 130, Ledger(0, 80)), moved) == ("loss", 40)
@@ -104,7 +104,7 @@ def test_a_topic_made_anew_begins_anew() -> None:
     assert state(partition(80, 80, Ledger(0, 80)), partition(3, 3, Ledger(0, 3), identity="b")) == ("balanced", 0)
 
 
-def test_compaction_is_unknown_and_what_headers_count_is_no_packet() -> None:
+def test_compaction_is_unknown_and_what_headers_count_holds_none() -> None:
     s = looked(partition(100, 100, Ledger(0, 60, compacted=30, absent=10))).snapshot()
     assert (s["state"], s["unaccounted"], s["gone"]) == ("unknown", 0, 40)
 

@@ -19,7 +19,7 @@ from service.status.exposition import exposition
 from service.status.figures import DELAY, LOOKED_WITHIN, POINTS, STEP, WINDOW, Figures, Lag, percentile
 from service.status.heartbeat import FRESH
 from service.status.page import live, page, rate, span
-from streams.kafka.ledger import Ledger
+from streams.kafka.offset_ledger import Ledger
 from streams.telemetry import latency_bin
 
 
@@ -241,7 +241,7 @@ def test_the_page_is_whole_without_javascript_and_escapes_what_it_shows(clock: C
     for word in ("truncated", "300", "worker-0", "alerts.ztf", "tde", "0.91", "balanced", "latency p99", evil):
         assert word in text
     assert "<img" not in html
-    assert checker.attributes.count(("tabindex", "0")) == html.count('class="scroll"') > 3, "whoever has no mouse can scroll a table"
+    assert checker.attributes.count(("tabindex", "0")) == html.count('class="scroll"') > 3, "a table scrolls without a mouse"
     assert [c for c in ("class", "prob.", "object") if c in text] == ["class", "prob.", "object"]
     assert text.index("0.91") < text.rindex(evil), "a phone shows the first columns only"
     # The content policy allows no inline style or script.

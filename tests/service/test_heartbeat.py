@@ -71,7 +71,7 @@ async def test_nothing_there_is_said_at_once() -> None:
     assert (fault.frozen, fault.text) == (False, f"nothing listens at {address}")
 
 
-async def test_another_protocol_is_no_broker() -> None:
+async def test_another_protocol_is_not_a_broker() -> None:
     async with broker(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (address, _):
         fault = await asked(address)
         assert fault is not None

@@ -70,7 +70,7 @@ class Ledger:
 
 
 class Accounted(int):
-    """A committable offset that carries the ledger up to it, so that whoever commits the one commits the other."""
+    """A committable offset that carries the ledger up to it, so that a commit of the one is a commit of the other."""
 
     ledger: str
 

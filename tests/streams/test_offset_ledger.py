@@ -8,7 +8,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from streams.kafka.broker_requests import mark_in
 from streams.kafka.consumer import CheckedConsumer
-from streams.kafka.ledger import Accounted, Ledger, Ledgers, Noted, Skip, ledger_of
+from streams.kafka.offset_ledger import Accounted, Ledger, Ledgers, Noted, Skip, ledger_of
 
 PLACE = TopicPartition("alerts.ztf", 0)
 
@@ -129,7 +129,7 @@ def test_records_that_retention_took_before_they_were_read_are_missing() -> None
         "ledger:" + "1," * 5000,
     ],
 )
-def test_metadata_that_is_none_of_ours_is_no_ledger(metadata: str) -> None:
+def test_metadata_of_others_has_none_of_our_ledgers(metadata: str) -> None:
     assert ledger_of(metadata, 50) is None
 
 
