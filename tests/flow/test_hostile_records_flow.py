@@ -60,7 +60,7 @@ async def shown(figures: Figures, true: Callable[[dict[str, Any]], bool], within
 @asynccontextmanager
 async def status(bench: Bench) -> AsyncIterator[Figures]:
     """What feeds the status page, listening."""
-    figures = Figures(time.time, "")
+    figures = Figures(time.time, bench.settings.kafka or "")
     task = asyncio.create_task(Feed(bench.settings, figures).run())
     await shown(figures, lambda s: bool(s["state"] != "down"))
     await asyncio.sleep(2)  # the ends from which it reads are asked for one after the other
