@@ -58,10 +58,10 @@ class Row:
 class Unread(Cutouts):
     """Leaves cut-outs alone: the decoder reads them in the same go, and they are measured beside it."""
 
-    def read(self, data: bytes, stamp: F32, right: bool | None = None, top: bool | None = None) -> float | None:
+    def read(self, data: bytes, stamp: F32, *, right: bool | None = None, top: bool | None = None) -> float | None:
         return None
 
-    def read_windows(self, data: bytes, place: Any, stamps: F32) -> float | None:
+    def read_windows(self, data: bytes, place: Any, *, stamps: F32) -> float | None:
         return 1.01
 
 
@@ -71,7 +71,7 @@ class Timer:
     def __init__(self) -> None:
         self.passes: dict[str, list[float]] = {}
 
-    def run(self, name: str, work: Callable[[], Any], alerts: int) -> Any:
+    def run(self, name: str, work: Callable[[], Any], *, alerts: int) -> Any:
         """Do the work once and note its CPU time [µs an alert]."""
         start = time.process_time_ns()
         result = work()
@@ -84,7 +84,7 @@ class Timer:
         return statistics.median(taken[1:] or taken) if taken else None
 
 
-def measure(packets: Packets, bundle: Bundle, state: ScoringState, repeats: int = 7) -> list[Row]:
+def measure(packets: Packets, bundle: Bundle, *, state: ScoringState, repeats: int = 7) -> list[Row]:
     """Take both stacks apart.
 
     Parameters
@@ -101,8 +101,8 @@ def measure(packets: Packets, bundle: Bundle, state: ScoringState, repeats: int 
     theirs, ours = Timer(), Timer()
     blind = Decoder(cutouts=Unread)
     for _ in range(repeats + 1):
-        _naive_pass(stack, packets.values, theirs)
-        _our_pass(state, blind, packets.values, ours)
+        _naive_pass(stack, packets.values, timer=theirs)
+        _our_pass(state, blind, packets=packets.values, timer=ours)
     both = [
         ("decode: Avro", "naive: fastavro's reader; ours: wanted fields into columns"),
         ("light curve, context columns", "ours: within decode"),
@@ -120,11 +120,11 @@ def measure(packets: Packets, bundle: Bundle, state: ScoringState, repeats: int 
     return [row for row in rows if row.naive_us is not None or row.ours_us is not None]
 
 
-def _naive_pass(stack: naive.Naive, packets: Sequence[bytes], timer: Timer) -> None:
+def _naive_pass(stack: naive.Naive, packets: Sequence[bytes], *, timer: Timer) -> None:
     n = len(packets)
 
     def each(name: str, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
-        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], n)
+        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], alerts=n)
         return results
 
     alerts = each("decode: Avro", naive.decode, packets)
@@ -135,7 +135,7 @@ def _naive_pass(stack: naive.Naive, packets: Sequence[bytes], timer: Timer) -> N
     around = each("context", naive.surroundings, contexts)
     named = each("features", naive.features, curves)
     embedded = each("network", stack.network, read, seen, around)
-    judged = each("head", lambda pair, f: stack.head(pair[0], pair[1], f), embedded, named)
+    judged = each("head", lambda pair, f: stack.head(pair[0], pair[1], named=f), embedded, named)
     each("record out", stack.record, alerts, curves, contexts, judged, named)
     each(WHOLE, stack.score, packets)
 
@@ -145,19 +145,19 @@ def _history(alert: dict[str, Any]) -> tuple[Any, Any]:
     return curve, context_of(alert, curve)
 
 
-def _our_pass(state: ScoringState, blind: Decoder, packets: Sequence[bytes], timer: Timer) -> None:
+def _our_pass(state: ScoringState, blind: Decoder, *, packets: Sequence[bytes], timer: Timer) -> None:
     n = len(packets)
     batches = [packets[i : i + BATCH] for i in range(0, n, BATCH)]
 
     def each(name: str, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
-        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], n)
+        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], alerts=n)
         return results
 
     reader, stamp = Cutouts(), np.empty((3, RAW_STAMP, RAW_STAMP), np.float32)
     gzipped = [_stamp_bytes(packet) for packet in packets]
     each("decode: Avro", blind.decode, batches)
     decoded = [d.batch for d in map(state.decoder.decode, batches)]
-    each("cut-outs: inflate, FITS", lambda joined, place: reader.read_windows(joined, place, stamp), *_joined(gzipped))
+    each("cut-outs: inflate, FITS", lambda joined, place: reader.read_windows(joined, place, stamps=stamp), *_joined(gzipped))
     each("packet's digest (part of: Avro)", lambda batch: [packet_digest(packet) for packet in batch], batches)
     read = each("tokens", tokens, decoded)
     seen = each("stamps", stamps, decoded)
@@ -165,7 +165,7 @@ def _our_pass(state: ScoringState, blind: Decoder, packets: Sequence[bytes], tim
     named = [np.asarray(x) for x in each("features", features, decoded)]
     embedded = each("network", state.session.run, read, seen, around)
     judged = each("head", lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), state.head.weights), embedded, named)
-    each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, f, state)], decoded, judged, named)
+    each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, named=f, state=state)], decoded, judged, named)
     each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, Detection)], batches)
 
 

@@ -124,7 +124,7 @@ class Judged(NamedTuple):
     conformal: Array  # (n, k + t + 1) bool: the classes of the 90 % set
 
 
-def see(views: Views, centre: Array, kind_scale: Array) -> Seen:
+def see(views: Views, centre: Array, *, kind_scale: Array) -> Seen:
     """Bring views into the form that the formula reads."""
     xp = array_namespace(*views)
     unit, log_kinds = centred(views.embedding, centre), log_softmax(views.logits)
@@ -139,7 +139,7 @@ def kind_scale(log_kinds: Array) -> float:
     return float(xp.sqrt(xp.mean(xp.sum((fine - xp.mean(fine, axis=0)) ** 2, axis=-1)))) or 1.0
 
 
-def scores(seen: Seen, weights: Weights, cosine: Array | None = None) -> Array:
+def scores(seen: Seen, weights: Weights, *, cosine: Array | None = None) -> Array:
     """The formula: prototypes, zero-shot view and ridge together; (…, n, k), to be divided by a temperature and softmaxed.
 
     Parameters
@@ -174,7 +174,7 @@ def judge(views: Views, head: Head) -> Judged:
     known = xp.exp(log_softmax(score))
     probability = xp.concat([known * (1 - novelty)[:, None], novelty[:, None]], axis=1)
     if head.taught:
-        probability = _with_taught(probability, answer, head)
+        probability = _with_taught(probability, answer, head=head)
         novelty, distance = probability[:, -1], 1 - xp.max(cosine, axis=1)
     weighted = probability * (whole_prior(head) * probability.shape[1])
     prior_probability = weighted / xp.sum(weighted, axis=1, keepdims=True)
@@ -202,14 +202,14 @@ def known_array(views: Views, head: Head) -> tuple[Array, Array, Array]:
     Scores over the temperature (n, k), cosines to known and taught prototypes (n, k + t), answers of the taught classes (n, t).
     """
     xp = array_namespace(*views)
-    seen = see(views, head.centre, head.kind_scale)
+    seen = see(views, head.centre, kind_scale=head.kind_scale)
     cosine = product(seen.unit, head.prototypes)
-    score = scores(seen, head, cosine) / head.temperature
+    score = scores(seen, head, cosine=cosine) / head.temperature
     taught = product(seen.unit, head.taught_prototypes)
     return score, xp.concat([cosine, taught], axis=1), product(seen.view, head.taught_weights)
 
 
-def _with_taught(probability: Array, answer: Array, head: Head) -> Array:
+def _with_taught(probability: Array, answer: Array, *, head: Head) -> Array:
     """Shares of the taught classes: each other one keeps its part of the rest; (n, k + 1), (n, t) → (n, k + t + 1).
 
     The odds are to the most probable of the others, so that a taught class comes first exactly where its answer is above its location: the

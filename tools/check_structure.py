@@ -66,14 +66,14 @@ def modules(root: Path) -> dict[str, Path]:
     return found
 
 
-def imports(name: str, tree: ast.Module, known: Mapping[str, Path]) -> set[str]:
+def imports(name: str, tree: ast.Module, *, known: Mapping[str, Path]) -> set[str]:
     """Modules of the application that a module imports at its top level."""
     found: set[str] = set()
     for node in _top_level(tree.body):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         else:
-            base = _absolute(name, node, known)
+            base = _absolute(name, node, known=known)
             # `from package import module` needs the module; only a name of the package itself needs the package's own code
             targets = [f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in node.names]
         found |= {t for t in targets if t in known}
@@ -89,7 +89,7 @@ def _top_level(body: Sequence[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]
             yield from _top_level(list(ast.iter_child_nodes(node)))
 
 
-def _absolute(name: str, node: ast.ImportFrom, known: Mapping[str, Path]) -> str:
+def _absolute(name: str, node: ast.ImportFrom, *, known: Mapping[str, Path]) -> str:
     if not node.level:
         return node.module or ""
     parts = name.split(".")
@@ -141,7 +141,7 @@ def check(root: Path) -> Findings:
             bearers[path.stem].append(name)
     return Findings(
         files=len(known),
-        circles=circles({name: imports(name, tree, known) for name, tree in trees.items()}),
+        circles=circles({name: imports(name, tree, known=known) for name, tree in trees.items()}),
         names_twice={stem: names for stem, names in sorted(bearers.items()) if len(names) > 1},
         long_files={str(known[n].relative_to(root)): k for n, t in texts.items() if (k := len(t.splitlines())) > LONGEST},
         silent_packages=[

@@ -170,7 +170,7 @@ def _decode(value: bytes) -> Record:
         schema_id = _known_schema(text) if len(text) <= MAX_SCHEMA else 0
         if schema_id not in _READ_BY_NAME:
             raise PacketError("bad_avro", "the container's writer schema is none of ours")
-        plain, start, end = read_body(value, at, codec, BODY_BYTES)
+        plain, start, end = read_body(value, at, codec=codec, most=BODY_BYTES)
         data = plain[start:end]
     else:
         raise PacketError("not_avro", "the message is neither in Confluent framing nor an Avro container")

@@ -201,7 +201,7 @@ class Figures:
                 out[key].append(None if value is None else round(value, 2))
         return out
 
-    def _state(self, alive: int, lag: int, rate: float) -> tuple[str, str]:
+    def _state(self, alive: int, lag: int, *, rate: float) -> tuple[str, str]:
         if not self.connected:
             return "down", "no broker"
         if not alive:
@@ -223,7 +223,7 @@ class Figures:
         workers = self._workers(now)
         alive = sum(w["alive"] for w in workers)
         lag = sum(p.lag for p in self.lag)
-        state, text = self._state(alive, lag, rates["in"])
+        state, text = self._state(alive, lag, rate=rates["in"])
         return {
             "time": now,
             "uptime_s": now - self.started,

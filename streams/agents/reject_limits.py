@@ -31,7 +31,7 @@ class RejectLimits:
         Packets the share is of; nothing is said before so many came.
     """
 
-    def __init__(self, consecutive: int, ratio: float, window: int) -> None:
+    def __init__(self, consecutive: int, ratio: float, *, window: int) -> None:
         self._consecutive, self._ratio, self._window = consecutive, ratio, window
         self._row = 0
         self._recent: deque[bool] = deque(maxlen=max(window, 1))

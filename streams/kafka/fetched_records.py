@@ -57,7 +57,7 @@ class Records:
         Where the partition ends.
     """
 
-    def __init__(self, reader: Reader, place: TopicPartition, data: bytes, aborted: Any, position: int, highwater: int) -> None:
+    def __init__(self, reader: Reader, place: TopicPartition, *, data: bytes, aborted: Any, position: int, highwater: int) -> None:
         self._reader, self._place, self._data, self._highwater = reader, place, data, highwater
         self._aborted = sorted(aborted or [], key=lambda row: row[1])
         self._aborted_producers: set[int] = set()
@@ -150,7 +150,9 @@ class Records:
                 due = offset + 1
                 if offset < begin:
                     continue  # the fetch began within the batch
-                made = self._made(offset, record.timestamp, record.timestamp_type, record.key, record.value, tuple(record.headers))
+                made = self._made(
+                    offset, record.timestamp, kind=record.timestamp_type, key=record.key, value=record.value, headers=tuple(record.headers)
+                )
                 self.next_fetch_offset = due
                 yield made
         except Exception:  # the parser raises whatever it falls over
@@ -177,16 +179,16 @@ class Records:
                     yield from self._instead(record.since(self.next_fetch_offset))
             elif record.offset >= self.next_fetch_offset:
                 self.next_fetch_offset = record.offset + 1
-                yield self._made(record.offset, record.timestamp, 0, record.key, record.value, record.headers)
+                yield self._made(record.offset, record.timestamp, kind=0, key=record.key, value=record.value, headers=record.headers)
 
     def _instead(self, found: Unreadable) -> Iterator[ConsumerRecord]:
         """What stands for records that cannot be read; at the last one's offset, so that its acknowledgement is that of all."""
         self.next_fetch_offset = found.last + 1
         self._reader.pass_over(self._place, found)
         if self._reader.unreadable:
-            yield self._made(found.last, None, 0, None, found, ())
+            yield self._made(found.last, None, kind=0, key=None, value=found, headers=())
 
-    def _made(self, offset: int, timestamp: Any, kind: int, key: Any, value: Any, headers: Any) -> ConsumerRecord:
+    def _made(self, offset: int, timestamp: Any, *, kind: int, key: Any, value: Any, headers: Any) -> ConsumerRecord:
         place = self._place
         return ConsumerRecord(
             place.topic,

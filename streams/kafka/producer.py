@@ -68,7 +68,7 @@ def passed_on(sent: Mapping[str, bytes]) -> Headers:
 
 
 def detection_records(
-    packet: Incoming, outcome: Outcome, detection: Detection, scored_ms: int, thresholds: Mapping[str, float], values: Encoded
+    packet: Incoming, outcome: Outcome, *, detection: Detection, scored_ms: int, thresholds: Mapping[str, float], values: Encoded
 ) -> Iterator[Record]:
     """The records of a detection, and the one of its embedding.
 
@@ -111,7 +111,7 @@ def detection_records(
             yield Record(topics.class_topic(entry.name), key, value, headers)
 
 
-def rejected_record(packet: Incoming, rejected: Rejected, scored_ms: int) -> Record:
+def rejected_record(packet: Incoming, rejected: Rejected, *, scored_ms: int) -> Record:
     """The record of a rejected packet; ``rejected.avsc`` documents its headers."""
     sent = dict(packet.headers)
     attempt = sent.get("attempt", b"0")
@@ -187,10 +187,12 @@ class Deliverer:
         thresholds = scored.scorer.thresholds
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             if isinstance(outcome.result, Rejected):
-                yield rejected_record(packet, outcome.result, scored.scored_ms)
+                yield rejected_record(packet, outcome.result, scored_ms=scored.scored_ms)
             elif outcome.result is not None:
                 values = self._encode(outcome.result)
-                yield from detection_records(packet, outcome, outcome.result, scored.scored_ms, thresholds, values)
+                yield from detection_records(
+                    packet, outcome, detection=outcome.result, scored_ms=scored.scored_ms, thresholds=thresholds, values=values
+                )
 
 
 def producer_options() -> dict[str, object]:

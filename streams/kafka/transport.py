@@ -89,7 +89,7 @@ class Arrived:
 
     __slots__ = ("_consumer", "_era", "headers", "offset", "place", "timestamp_ms", "value")
 
-    def __init__(self, consumer: _Consumer, place: Any, record: Any) -> None:
+    def __init__(self, consumer: _Consumer, place: Any, *, record: Any) -> None:
         self._consumer, self._era, self.place = consumer, consumer.eras[place], place
         self.value: bytes | None = record.value
         self.headers: Sequence[tuple[str, bytes | None]] = record.headers
@@ -357,7 +357,7 @@ class _Consumer(Consumer):
                 self.log.warning("%s/%s begins anew at %s after %s: the broker's log was made anew", *place, record.offset, last)
                 self._forget(place)
             for buffer in buffers[place]:
-                buffer.force_put_nowait(Arrived(self, place, record))
+                buffer.force_put_nowait(Arrived(self, place, record=record))
             self._read_offset[place] = record.offset
             since += 1
         return True

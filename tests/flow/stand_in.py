@@ -92,4 +92,4 @@ if __name__ == "__main__":  # a worker process of its own: python tests/flow/sta
     from streams.worker import run_worker
 
     cost = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
-    os._exit(run_worker(Settings(), int(sys.argv[1]), lambda settings: StandIn(cost)))
+    os._exit(run_worker(Settings(), int(sys.argv[1]), make_scorer=lambda settings: StandIn(cost)))
