@@ -290,7 +290,7 @@ class Naive:
         alert = decode(packet)
         curve, context, read, seen, around = self.inputs(alert)
         named = features(curve)
-        return self.record(alert, curve, context=context, judged=self.head(*self.network(read, seen, around), named), named=named)
+        return self.record(alert, curve, context=context, judged=self.head(*self.network(read, seen, around), named=named), named=named)
 
 
 def log_softmax(x: F32) -> F32:

@@ -136,7 +136,11 @@ def _naive_pass(stack: naive.Naive, packets: Sequence[bytes], *, timer: Timer) -
     named = each("features", naive.features, curves)
     embedded = each("network", stack.network, read, seen, around)
     judged = each("head", lambda pair, f: stack.head(pair[0], pair[1], named=f), embedded, named)
-    each("record out", stack.record, alerts, curves, contexts, judged, named)
+    each(
+        "record out",
+        lambda alert, curve, known, found, f: stack.record(alert, curve, context=known, judged=found, named=f),
+        *(alerts, curves, contexts, judged, named),
+    )
     each(WHOLE, stack.score, packets)
 
 

@@ -209,8 +209,8 @@ class _BaselineInputs:
             progress("forest with simulations", 0)
             with clock("forest with simulations"):
                 control = baselines.control(
-                    x, task.looks, names=task.names, shots=tuple(plans), curves=options.simulations, seed=options.seed, mode=options.looks, processes=options.processes,
-                    progress=lambda n: progress("forest with simulations", n),
+                    x, task.looks, names=task.names, shots=tuple(plans), curves=options.simulations, seed=options.seed,
+                    mode=options.looks, processes=options.processes, progress=lambda n: progress("forest with simulations", n),
                 )  # fmt: skip
             if control is None:
                 missing["forest_with_simulations"] = "fewer than two of the task's classes are simulated"

@@ -181,7 +181,7 @@ def _cut(
     """Observed curves of one kind, cut as the task is."""
     out: list[dict[str, npt.NDArray[Any]]] = []
     rng = drawn.rng_of(kind, number, seed=seed, population=population, purpose=12)
-    for tried, columns in enumerate(curves(kind, number * TRIES, seed, population)):
+    for tried, columns in enumerate(curves(kind, number * TRIES, seed=seed, population=population)):
         found = _one(columns, looks, rng=rng)
         if found is not None:
             out.append(found)

@@ -69,7 +69,10 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
             raise TableError("leave_out needs --class NAME and --without BUNDLE, an encoder that never saw it")
         unseen = _open(o.without, o.engine)
         tables = {task.stem: read_task(task, task.with_suffix(".csv")) for task in o.task}
-        found = {name: leave_out(*table, o.of, (bundle, session), unseen, shots, settings) for name, table in tables.items()}
+        found = {
+            name: leave_out(*table, name=o.of, seen=(bundle, session), unseen=unseen, shots=shots, options=settings)
+            for name, table in tables.items()
+        }
         return head | {"without": unseen[0].sha256, "without_trained_by": unseen[0].manifest.command, "tasks": found}
     if o.study == "novelty":
         from evaluation.studies.novel import LEFT_OUT, novel
@@ -110,7 +113,12 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
     from evaluation.studies.coverage import coverage
 
     tables = {task.stem: read_task(task, task.with_suffix(".csv")) for task in o.task}
-    return head | {"tasks": {name: coverage(*table, bundle, session, shots, o.objects, settings) for name, table in tables.items()}}
+    return head | {
+        "tasks": {
+            name: coverage(*table, bundle=bundle, session=session, shots=shots, objects=o.objects, options=settings)
+            for name, table in tables.items()
+        }
+    }
 
 
 def _command(o: argparse.Namespace) -> str:

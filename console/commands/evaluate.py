@@ -115,7 +115,8 @@ def _uncut(run: Any, curves: Any, *, classes: Any, bundle: Any, session: Any, op
     import numpy as np
 
     rows = np.flatnonzero(np.diff(curves.start) > 0)
-    whole = run(curves.take(rows), classes[rows], bundle, session, dataclasses.replace(options, baselines="none"))
+    plain = dataclasses.replace(options, baselines="none")
+    whole = run(curves.take(rows), classes[rows], bundle=bundle, session=session, options=plain)
     return {"note": "raw curves: bookkeeping alone separates the classes; not to be quoted"} | {
         name: whole[name] for name in ("accuracy", "interval", "per_class", "over_time")
     }

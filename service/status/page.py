@@ -116,13 +116,15 @@ def _lag(s: Snapshot) -> str:
     ]
     columns = [("topic", "text"), ("partition", "num"), ("acknowledged", "num"), ("end", "num"), ("lag", "num")]
     quiet = f'<p class="empty">{s["lag_idle"]} more partitions hold nothing.</p>' if s["lag_idle"] else ""
-    return f'<section class="panel"><h2>Lag by partition</h2>{table("Lag", columns, rows=rows, empty="No input topic holds a packet.")}{quiet}</section>'
+    body = table("Lag", columns, rows=rows, empty="No input topic holds a packet.")
+    return f'<section class="panel"><h2>Lag by partition</h2>{body}{quiet}</section>'
 
 
 def _rejected(s: Snapshot) -> str:
     rows = [(f"<code>{escape(k)}</code>", f"<b>{number(v)}</b>") for k, v in sorted(s["rejected"].items(), key=lambda kv: -kv[1])]
     columns = [("reason", "text"), ("packets", "num")]
-    return f'<section class="panel"><h2>Rejected by reason</h2>{table("Rejected by reason", columns, rows=rows, empty="None so far.")}</section>'
+    body = table("Rejected by reason", columns, rows=rows, empty="None so far.")
+    return f'<section class="panel"><h2>Rejected by reason</h2>{body}</section>'
 
 
 def _bad(s: Snapshot) -> str:

@@ -105,7 +105,8 @@ def test_missing_modalities_give_finite_answers(alerts: Alerts, model: bytes, go
 
 
 def test_the_export_is_the_network(alerts: Alerts, trained: tuple[Encoder, list[Step]], model: bytes) -> None:
-    agreement = compare(trained[0], model, *alerts.inputs())
+    tokens, stamps, context = alerts.inputs()
+    agreement = compare(trained[0], model, tokens=tokens, stamps=stamps, context=context)
     assert agreement.cosine > 0.99999
     assert agreement.same_label >= 0.999
     assert agreement.largest_difference < 1e-4

@@ -26,7 +26,7 @@ MIDDLE = slice(FIRST, FIRST + SEEN)
 class Whole(Cutouts):
     """Reads every cut-out to its end."""
 
-    def read_windows(self, data: bytes, place: Any, stamps: F32) -> float | None:
+    def read_windows(self, data: bytes, place: Any, *, stamps: F32) -> float | None:
         return None
 
 
