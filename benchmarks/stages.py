@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,13 @@ from benchmarks.naive_packet import context_of, curve_of
 from benchmarks.packets import Packets
 from operators.context import context
 from operators.features import comparable, features
-from operators.head import Views, judge
+from operators.head import Head, Views, judge, see
 from operators.stamps import stamps
+from operators.support import SHARPNESS, Support, solve
 from operators.tokens import tokens
 from operators.types import F32, RAW_STAMP
 from pipeline.assemble import assemble
+from pipeline.embed import embed
 from pipeline.score import score
 from pipeline.state import ScoringState
 from registry.bundle import Bundle
@@ -36,6 +38,8 @@ from schemas.surveys.identity import packet_digest
 
 BATCH = 64
 WHOLE = "bytes to scored bytes"
+CLASSES, SHOTS = 20, 20
+MANY = f"head, {CLASSES} classes of {SHOTS} examples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,10 @@ def measure(packets: Packets, bundle: Bundle, *, state: ScoringState, repeats: i
     stack = naive.Naive(bundle, state)
     theirs, ours = Timer(), Timer()
     blind = Decoder(cutouts=Unread)
+    many = _head_of_many(packets.values, state)
     for _ in range(repeats + 1):
         _naive_pass(stack, packets.values, timer=theirs)
-        _our_pass(state, blind, packets=packets.values, timer=ours)
+        _our_pass(state, blind, many=many, packets=packets.values, timer=ours)
     both = [
         ("decode: Avro", "naive: fastavro's reader; ours: wanted fields into columns"),
         ("light curve, context columns", "ours: within decode"),
@@ -113,6 +118,7 @@ def measure(packets: Packets, bundle: Bundle, *, state: ScoringState, repeats: i
         ("features", "naive: light_curve"),
         ("network", f"naive: torch eager, one at a time; ours: batches of {BATCH}"),
         ("head", "prototypes, novelty, conformal set"),
+        (MANY, "the same alerts, judged by a head solved from them"),
         ("record out", "naive: fastavro"),
         (WHOLE, "the whole, in one piece, without the broker"),
     ]
@@ -149,7 +155,21 @@ def _history(alert: dict[str, Any]) -> tuple[Any, Any]:
     return curve, context_of(alert, curve)
 
 
-def _our_pass(state: ScoringState, blind: Decoder, *, packets: Sequence[bytes], timer: Timer) -> None:
+def _head_of_many(packets: Sequence[bytes], state: ScoringState) -> Head:
+    """A head of so many classes as a stream may be asked to know; what an alert costs it does not depend on what the classes mean."""
+    seen = embed(state.decoder.decode([packets[i % len(packets)] for i in range(CLASSES * SHOTS)]).batch, state.session)
+    known = state.head.weights
+    views = Views(*(np.asarray(column, np.float32) for column in seen.views))
+    label = np.repeat(np.eye(CLASSES, dtype=np.float32), SHOTS, axis=0)
+    kinds = np.resize(known.zero_shot.T, (CLASSES, views.logits.shape[1])).T
+    solved = solve(Support(see(views, known.centre, kind_scale=known.kind_scale), label, SHOTS, zero_shot=kinds))
+    weights: dict[str, Any] = {f.name: np.asarray(getattr(solved, f.name), np.float32) for f in fields(solved)}
+    weights["cosine_weight"] = np.asarray(SHARPNESS, np.float32)
+    even = np.full(CLASSES + 1, 1 / (CLASSES + 1), np.float32)
+    return replace(known, **weights, prior=even, thresholds=even[1:])
+
+
+def _our_pass(state: ScoringState, blind: Decoder, *, many: Head, packets: Sequence[bytes], timer: Timer) -> None:
     n = len(packets)
     batches = [packets[i : i + BATCH] for i in range(0, n, BATCH)]
 
@@ -169,6 +189,7 @@ def _our_pass(state: ScoringState, blind: Decoder, *, packets: Sequence[bytes], 
     named = [np.asarray(x) for x in each("features", features, decoded)]
     embedded = each("network", state.session.run, read, seen, around)
     judged = each("head", lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), state.head.weights), embedded, named)
+    each(MANY, lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), many), embedded, named)
     each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, named=f, state=state)], decoded, judged, named)
     each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, Detection)], batches)
 

@@ -78,9 +78,9 @@ def hand_made(curves: Curves, many: bool | None = None, *, processes: int = 1) -
         warnings.simplefilter("ignore")  # NaN of an empty band
         for i in range(len(curves)):
             views = [_view(curves, i, blue=blue) for blue in (True, False)]
-            row = [_statistics(shapes, *v) for v in views] + [_shape(v[0], v[1]) for v in views] + [_colours(*views)]
+            row = [_statistics(shapes, v) for v in views] + [_shape(v[0], v[1]) for v in views] + [_colours(*views)]
             if many:
-                row.append(_statistics(periods, *max(views, key=lambda v: len(v[0]))))
+                row.append(_statistics(periods, max(views, key=lambda v: len(v[0]))))
             rows.append(np.concatenate(row))
     return np.array(rows, dtype=np.float64)
 
@@ -141,8 +141,9 @@ def _view(curves: Curves, i: int, *, blue: bool) -> tuple[F64, F64, F64]:
     return curves.time[part][use], flux[use].astype(np.float64), error[use].astype(np.float64)
 
 
-def _statistics(extractor: Any, time: F64, flux: F64, error: F64) -> F64:
+def _statistics(extractor: Any, view: tuple[F64, F64, F64]) -> F64:
     blank = np.full(len(extractor.names), np.nan)
+    time, flux, error = view
     time, first = np.unique(time, return_index=True)
     if len(time) < 2:
         return blank

@@ -382,7 +382,7 @@ def _baseline_scores(
     """Scores of everything that is not the head, in the same episodes; (E, Q, k) by name."""
     shots, made_of, unseen = e.shots, task.made_of(e.classes), task.known.unseen(e.classes)
 
-    def scored(read: task_head.Read, anchor: Physics | None, made_of: F64 | None, unseen: bool) -> F64:
+    def scored(read: task_head.Read, anchor: Physics | None, *, made_of: F64 | None, unseen: bool) -> F64:
         return task_head.score(read, task_head.support_of(read, shots, anchor=anchor, made_of=made_of, unseen=unseen, parts=options.head))
 
     read = task_head.examples(task.views, e, centre=task.known.centre)
@@ -396,9 +396,9 @@ def _baseline_scores(
         if other != options.centre:
             centre = stages.centre_of(bundle, task.knowledge, options=replace(options, centre=other))
             anchor = task_head.physics(e.classes, task.knowledge, centre=centre)
-            out[f"{other}_centre"] = scored(task_head.examples(task.views, e, centre=centre), anchor, made_of, unseen)
+            out[f"{other}_centre"] = scored(task_head.examples(task.views, e, centre=centre), anchor, made_of=made_of, unseen=unseen)
     if inputs.random is not None:
-        out["random_encoder"] = scored(task_head.examples(inputs.random, e, centre=None), None, None, True)
+        out["random_encoder"] = scored(task_head.examples(inputs.random, e, centre=None), None, made_of=None, unseen=True)
     if inputs.features is not None and inputs.bookkeeping is not None:
         with clock("forests of the examples"):
             forest = baselines.k_shot_forest(inputs.features, e, progress=lambda n: progress(f"K = {shots}: forest", n))

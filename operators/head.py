@@ -17,11 +17,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from operators.kernels.head import fill_known
+from operators.kernels.head import Columns, columns_of, judge_rows
 from operators.namespace import array_namespace, to_host
 from operators.types import Array
 
@@ -49,7 +50,7 @@ class Seen(NamedTuple):
     view: Array  # (…, n, V) what the ridge reads: V = E + K + F
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Weights:
     """What the formula needs of k classes; leading dimensions are episodes."""
 
@@ -61,9 +62,9 @@ class Weights:
     offset: Array  # (…, k) added to the score
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Head(Weights):
-    """Everything a stream's head needs, as arrays of one namespace: k known classes, t taught ones."""
+    """Everything a stream's head needs, as arrays of one namespace: k known classes, t taught ones; compared by `identity`."""
 
     centre: Array  # (E,) the mean embedding of unlabelled objects, frozen with the model
     kind_scale: Array  # () by which log-probabilities of kinds are divided before the ridge
@@ -163,18 +164,30 @@ def judge(views: Views, head: Head) -> Judged:
         Of n alerts, float32.
     head : Head
     """
+    if array_namespace(*views) is np and all(column.dtype == np.float32 for column in views):
+        return Judged(*judge_rows(views, _columns(head)))
+    return judge_array(views, head)
+
+
+@lru_cache(maxsize=4)
+def _columns(head: Head) -> Columns:
+    """A head's arrays as the kernel reads them; a stream has one head, two while they are swapped."""
+    return columns_of(head, whole_prior(head), least=LEAST, lowest=LOWEST, named_weight=NAMED)
+
+
+def judge_array(views: Views, head: Head) -> Judged:
+    """`judge` in any namespace, array by array: the oracle of its kernel."""
     xp = array_namespace(*views)
-    if xp is np and all(column.dtype == np.float32 for column in views):
-        score, cosine, answer = fill_known(views, head, LEAST, LOWEST, NAMED)
-    else:
-        score, cosine, answer = known_array(views, head)
-    k = head.prototypes.shape[0]
-    distance = 1 - xp.max(cosine[:, :k], axis=1)
+    seen = see(views, head.centre, kind_scale=head.kind_scale)
+    known_cosine = product(seen.unit, head.prototypes)
+    score = scores(seen, head, cosine=known_cosine) / head.temperature
+    distance = 1 - xp.max(known_cosine, axis=1)
     novelty = 1 / (1 + xp.exp(-xp.clip((distance - head.novelty_location) / head.novelty_scale, -30.0, 30.0)))
     known = xp.exp(log_softmax(score))
     probability = xp.concat([known * (1 - novelty)[:, None], novelty[:, None]], axis=1)
+    cosine = xp.concat([known_cosine, product(seen.unit, head.taught_prototypes)], axis=1)
     if head.taught:
-        probability = _with_taught(probability, answer, head=head)
+        probability = _with_taught(probability, product(seen.view, head.taught_weights), head=head)
         novelty, distance = probability[:, -1], 1 - xp.max(cosine, axis=1)
     weighted = probability * (whole_prior(head) * probability.shape[1])
     prior_probability = weighted / xp.sum(weighted, axis=1, keepdims=True)
@@ -194,19 +207,6 @@ def whole_prior(head: Head) -> Array:
 def whole_thresholds(head: Head) -> Array:
     """(k + t,) of the known classes and of the taught ones."""
     return array_namespace(head.thresholds).concat([head.thresholds, head.taught_thresholds])
-
-
-def known_array(views: Views, head: Head) -> tuple[Array, Array, Array]:
-    """What the head's kernel computes, in any namespace: the oracle of the kernel.
-
-    Scores over the temperature (n, k), cosines to known and taught prototypes (n, k + t), answers of the taught classes (n, t).
-    """
-    xp = array_namespace(*views)
-    seen = see(views, head.centre, kind_scale=head.kind_scale)
-    cosine = product(seen.unit, head.prototypes)
-    score = scores(seen, head, cosine=cosine) / head.temperature
-    taught = product(seen.unit, head.taught_prototypes)
-    return score, xp.concat([cosine, taught], axis=1), product(seen.view, head.taught_weights)
 
 
 def _with_taught(probability: Array, answer: Array, *, head: Head) -> Array:

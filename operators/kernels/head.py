@@ -1,82 +1,178 @@
-"""`operators.head.judge` up to the shares of the known classes, as one loop an alert.
+"""`operators.head.judge` as one loop an alert.
 
-The sums run class by class side by side, number after number: an alert's bits do not depend on the batch.
+Classes lie side by side and are summed number after number: an alert's bits do not depend on the batch.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from operators.kernels.compiled import compiled
-from operators.types import Array
+from operators.types import F32, Array
 
 
-def fill_known(views: Any, head: Any, least: float, lowest: float, named_weight: float) -> tuple[Array, Array, Array]:
-    """`Views` of n alerts, `Head` → scores over the temperature (n, k), cosines (n, k + t), answers of the taught classes (n, t)."""
-    n, (k, width) = len(views.embedding), head.prototypes.shape
-    t, kinds = len(head.taught_weights), head.zero_shot.shape[0]
-    columns = np.concatenate([head.ridge, head.taught_weights]).T
-    score, cosine, answer = (np.empty((n, size), dtype=np.float32) for size in (k, k + t, t))
-    prototypes = np.concatenate([head.prototypes, head.taught_prototypes]).T
-    parts = columns[:width], columns[width : width + kinds] / head.kind_scale, columns[width + kinds :] * np.float32(named_weight)
-    # Copies of the small ones, whole rows of the others: one signature, whether or not a head's arrays may be written to.
-    _fill(
-        *(np.ascontiguousarray(column) for column in views), head.centre.copy(), *map(np.ascontiguousarray, (prototypes, *parts)),
-        head.zero_shot.copy(), head.offset.copy(), head.zero_shot_weight.copy(), np.float32(head.cosine_weight),
-        np.float32(head.temperature), np.float32(least), np.float32(lowest), score, cosine, answer,
-    )  # fmt: skip
-    return score, cosine, answer
+class Columns(NamedTuple):
+    """A head's arrays as the loop reads them: k known classes, t taught ones, w = k + t of both."""
+
+    centre: F32  # (E,)
+    on_unit: F32  # (E, 2 · w) prototypes, and the ridge on the centred embedding
+    on_kinds: F32  # (K, w) the ridge on the log-probabilities of kinds
+    on_named: F32  # (F, w) on the named features
+    zero_shot: F32  # (K, k)
+    zero_shot_weight: F32  # (k,)
+    offset: F32  # (k,)
+    location: F32  # (t,)
+    scale: F32  # (t,)
+    prior: F32  # (k + t + 1,) over that of balanced classes
+    numbers: F32  # (7,) weight of the cosine, temperature, novelty's location and scale, conformal quantile, least, lowest
+
+
+def columns_of(head: Any, prior: Array, *, least: float, lowest: float, named_weight: float) -> Columns:
+    """Lay a head's arrays out, once a head.
+
+    Parameters
+    ----------
+    head : operators.head.Head
+        Of NumPy arrays.
+    prior : (k + t + 1,)
+        The stream's mix, `other` last.
+    least, lowest, named_weight : float
+        `operators.head.LEAST`, `LOWEST` and `NAMED`.
+    """
+    width, kinds = head.prototypes.shape[1], head.zero_shot.shape[0]
+    prototypes = np.concatenate([head.prototypes, head.taught_prototypes])
+    ridge = np.concatenate([head.ridge, head.taught_weights])
+    conformal = head.taught_conformal.max() if head.taught else head.conformal
+    numbers = (head.cosine_weight, head.temperature, head.novelty_location, head.novelty_scale, conformal, least, lowest)
+    return Columns(
+        np.array(head.centre, np.float32),
+        _rows(np.concatenate([prototypes, ridge[:, :width]])),
+        _rows(ridge[:, width : width + kinds] / head.kind_scale),
+        _rows(ridge[:, width + kinds :] * named_weight),
+        np.array(head.zero_shot, np.float32),
+        np.array(head.zero_shot_weight, np.float32),
+        np.array(head.offset, np.float32),
+        np.array(head.taught_location, np.float32),
+        np.array(head.taught_scale, np.float32),
+        np.array(prior * prior.shape[0], np.float32),
+        np.array(numbers, np.float32),
+    )
+
+
+def judge_rows(views: Any, columns: Columns) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """`Views` of n alerts, float32 → the fields of `operators.head.Judged`."""
+    n, size = len(views.embedding), len(columns.prior)
+    probability, prior_probability = np.empty((n, size), np.float32), np.empty((n, size), np.float32)
+    novelty, distance = np.empty(n, np.float32), np.empty(n, np.float32)
+    nearest, conformal = np.empty(n, np.int64), np.empty((n, size), np.bool_)
+    _judge(
+        *(np.ascontiguousarray(column) for column in views), *columns, probability, prior_probability, novelty, nearest, distance, conformal
+    )
+    return probability, prior_probability, novelty, nearest, distance, conformal
+
+
+def _rows(columns: Array) -> F32:
+    return np.array(columns.T, np.float32, order="C")
 
 
 @compiled
-def _fill(  # type: ignore[no-untyped-def]
-    embedding, logits, named, centre, prototypes, on_unit, on_kinds, on_named, zero_shot, offset, zero_shot_weight, cosine_weight,
-    temperature, least, lowest, score, cosine, answer,
+def _bounded(x):  # type: ignore[no-untyped-def]
+    return min(max(x, np.float32(-30)), np.float32(30))
+
+
+@compiled
+def _judge(  # type: ignore[no-untyped-def]
+    embedding, logits, named, centre, on_unit, on_kinds, on_named, zero_shot, zero_shot_weight, offset, location, scale, prior,
+    numbers, probability, prior_probability, novelty, nearest, distance, conformal,
 ):  # fmt: skip
+    one, none = np.float32(1), np.float32(0)
     n, width = embedding.shape
     kinds, k = zero_shot.shape
-    both = cosine.shape[1]
-    near, ridge, share = np.empty(both, np.float32), np.empty(both, np.float32), np.empty(k, np.float32)
-    odds = np.empty(kinds, np.float32)
+    t = len(location)
+    wide = k + t
+    cosine_weight, temperature, novelty_location, novelty_scale, quantile, least, lowest = numbers
+    both, share = np.empty(2 * wide, np.float32), np.empty(k, np.float32)
+    near, ridge = both[:wide], both[wide:]
+    odds, above = np.empty(kinds, np.float32), np.empty(k + t + 1, np.float32)
     for i in range(n):
-        near[:] = 0
-        ridge[:] = 0
+        both[:] = 0
         share[:] = 0
-        square = np.float32(0)
+        square = none
         for j in range(width):
             x = embedding[i, j] - centre[j]
             square += x * x
         length = max(np.sqrt(square), np.float32(1e-6))
         for j in range(width):
             x = (embedding[i, j] - centre[j]) / length
-            for c in range(both):
-                near[c] += x * prototypes[j, c]
-                ridge[c] += x * on_unit[j, c]
+            for c in range(2 * wide):
+                both[c] += x * on_unit[j, c]
+
         top = logits[i, 0]
         for j in range(kinds):
             top = max(top, logits[i, j])
-        whole = np.float32(0)
+        whole = none
         for j in range(kinds):
             odds[j] = np.exp(logits[i, j] - top)
             whole += odds[j]
         log = np.log(whole)
         for j in range(kinds):
             x = odds[j] / whole
-            fine = max(logits[i, j] - top - log, lowest)
             for c in range(k):
                 share[c] += x * zero_shot[j, c]
-            for c in range(both):
-                ridge[c] += fine * on_kinds[j, c]
+            x = max(logits[i, j] - top - log, lowest)
+            for c in range(wide):
+                ridge[c] += x * on_kinds[j, c]
         for j in range(named.shape[1]):
             x = named[i, j]
-            for c in range(both):
+            for c in range(wide):
                 ridge[c] += x * on_named[j, c]
+
+        # Known classes: the formula, softmaxed.
+        row = probability[i]
+        best = np.float32(-np.inf)
         for c in range(k):
-            log_share = np.log(max(share[c], least))
-            score[i, c] = (cosine_weight * near[c] + zero_shot_weight[c] * log_share + ridge[c] + offset[c]) / temperature
-        for c in range(both):
-            cosine[i, c] = near[c]
-        for c in range(both - k):
-            answer[i, c] = ridge[k + c]
+            row[c] = (cosine_weight * near[c] + zero_shot_weight[c] * np.log(max(share[c], least)) + ridge[c] + offset[c]) / temperature
+            best = max(best, row[c])
+        whole = none
+        for c in range(k):
+            row[c] = np.exp(row[c] - best)
+            whole += row[c]
+        closest, which = near[0], 0
+        for c in range(k):
+            if near[c] > closest:
+                closest, which = near[c], c
+        new = one / (one + np.exp(-_bounded((one - closest - novelty_location) / novelty_scale)))
+        for c in range(k):
+            row[c] = row[c] / whole * (one - new)
+
+        # Taught classes: a share beside the most probable of the others.
+        if t:
+            best = new
+            for c in range(k):
+                best = max(best, row[c])
+            whole = one
+            for c in range(t):
+                row[k + c] = best * np.exp(_bounded((ridge[k + c] - location[c]) / scale[c]))
+                whole += row[k + c]
+                if near[k + c] > closest:
+                    closest, which = near[k + c], k + c
+            for c in range(k + t):
+                row[c] = row[c] / whole
+            new = new / whole
+        row[k + t] = new
+        novelty[i], nearest[i], distance[i] = new, which, one - closest
+
+        whole = none
+        for c in range(k + t + 1):
+            prior_probability[i, c] = row[c] * prior[c]
+            whole += prior_probability[i, c]
+        above[:] = 0
+        for j in range(k + t + 1):
+            x = row[j]
+            prior_probability[i, j] = prior_probability[i, j] / whole
+            for c in range(k + t + 1):
+                above[c] += x if x > row[c] else none
+        for c in range(k + t + 1):
+            conformal[i, c] = above[c] <= quantile
