@@ -17,6 +17,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import SettingsError, nearest, one_line
 from settings.connection import PREFIX, BrokerSettings
+from settings.outputs import OutputSettings
 from settings.rejection import RejectionSettings
 from settings.scoring import ScoringSettings
 from settings.sources import SourceSettings
@@ -34,6 +35,7 @@ SECTIONS: tuple[type[BaseModel], ...] = (
     BrokerSettings,
     StorageSettings,
     ScoringSettings,
+    OutputSettings,
     RejectionSettings,
     WorkerSettings,
     SourceSettings,
@@ -43,7 +45,15 @@ SECTIONS: tuple[type[BaseModel], ...] = (
 
 
 class Settings(
-    BrokerSettings, StorageSettings, ScoringSettings, RejectionSettings, WorkerSettings, SourceSettings, SurfaceSettings, BaseSettings
+    BrokerSettings,
+    StorageSettings,
+    ScoringSettings,
+    OutputSettings,
+    RejectionSettings,
+    WorkerSettings,
+    SourceSettings,
+    SurfaceSettings,
+    BaseSettings,
 ):
     """Every setting there is; see `Settings.table`."""
 
@@ -88,7 +98,7 @@ class Settings(
         for part in SECTIONS if section is None else (section,):
             for name, field in part.model_fields.items():
                 default = field.default
-                shown = "" if default in (None, ()) else str(default).lower() if isinstance(default, bool) else str(default)
+                shown = "" if default in (None, (), {}) else str(default).lower() if isinstance(default, bool) else str(default)
                 rows.append((name, PREFIX + name.upper(), shown, field.description or ""))
         return rows
 
@@ -99,7 +109,8 @@ class Settings(
             value = getattr(self, name)
             # A child reads the sources where we did: they may hold secrets.
             if value is not None and not isinstance(value, SecretStr) and name != "source":
-                out[PREFIX + name.upper()] = str(value)
+                text = ",".join(f"{key}={part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+                out[PREFIX + name.upper()] = text
         return out
 
 
@@ -136,4 +147,5 @@ def _explain(error: ValidationError, flags: dict[str, Any]) -> str:
         reason = "is not a key of a source" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
         return f"{where}{f'.{field}' if field else ''}: {reason}"
     shown = "" if "password" in name else f" is {one_line(repr(fault['input']), 120)}:"
-    return f"{where}{shown} {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    reason = fault["msg"].removeprefix("Value error, ")
+    return f"{where}{shown} {reason[0].lower()}{reason[1:]}"

@@ -1,4 +1,4 @@
-"""What is scored, with what, and what a score is written as."""
+"""What is scored, and with what."""
 
 from __future__ import annotations
 
@@ -15,4 +15,3 @@ class ScoringSettings(BaseModel):
     engine: Literal["auto", "onnxruntime", "tensorrt", "torch"] = Field("auto", description="What runs the network; auto: the fastest here")
     batch_size: int = Field(64, ge=1, le=4096, description="Packets of a micro-batch at most")
     batch_wait_ms: float = Field(20.0, ge=0, le=60_000, description="A batch closes at the latest this long after its first packet [ms]")
-    container_output: bool = Field(False, description="Detections as Avro object containers instead of Confluent framing")

@@ -44,7 +44,7 @@ class BadRecords:
 
     def read(self, message: ConsumerRecord, *kinds: type[_Kind]) -> _Kind | None:
         """The record of a message; None, and counted, where it is none of these kinds."""
-        record = decode(message.value)
+        record = decode(message.value, message.key)
         if isinstance(record, kinds):
             return record
         if not isinstance(record, BadRecord):

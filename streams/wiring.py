@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import faust
@@ -96,8 +95,7 @@ class Flow:
             producer = AIOKafkaProducer(**self._settings.client_options(), **producer_options())
             await producer.start()
             self.producer = producer
-            encode = partial(codec.encode_both, container=self._settings.container_output)
-            deliverer = Deliverer(producer, encode)
+            deliverer = Deliverer(producer, self._settings.form_of)
             self._batcher = Batcher(
                 self._settings.batch_size,
                 self._settings.batch_wait_ms / 1000,

@@ -305,7 +305,8 @@ def kcat_line(supervisor: Supervisor, patience: float = 5.0) -> str:
     found = supervisor.settings
     security = "" if found.kafka_security_protocol == "PLAINTEXT" else f" -X security.protocol={found.kafka_security_protocol} …"
     page = (supervisor.status_page or f"http://{found.status_host}:{found.status_port}").rstrip("/")
-    return f"kcat -b {found.kafka}{security} -t detections -s value=avro -r {page}"
+    decoded = f" -s value=avro -r {page}" if found.form_of("detections") == "confluent" else ""
+    return f"kcat -b {found.kafka}{security} -t detections{decoded}"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The detections' topic → a live table, or JSON lines. A subscriber without a group: it disturbs no other and keeps no offsets.
 
-Values in Confluent framing and object containers are both understood.
+Each form of `schemas/records/dialects.py` is understood, whatever the settings say now.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """Any record of ours ↔ its bytes.
 
-in → a record, or a message's value
-out → bytes in Confluent framing (0x00, schema id, body) or an object container; a `Record`, or a `BadRecord` with the reason
+in → a record, or a message's value and key
+out → bytes in Confluent framing (0x00, schema id, body); a `Record`, or a `BadRecord` with the reason
 
-A reader trusts nothing of what it reads: the id must be one of the table's, a container's writer schema must be one of the table's (another
-layout is not ours, whatever it is called), the body is bounded in bytes before it is read, must end where the record ends, and every
-value is one that we write. No schema of ours holds itself or an item of no bytes (a test), so a body's length bounds its depth and counts.
+A detection is read from each form that `dialects` writes. The message itself says which it is, not the settings: what a topic holds is
+older than they are. A reader trusts nothing of what it reads: the id must be one of the table's, the writer schema of a container or in a
+key must be one of the table's (another layout is not ours, whatever it is called), the body is bounded in bytes before it is read, must end
+where the record ends, and every value is one that we write. No schema of ours holds itself or an item of no bytes (a test), so a body's
+length bounds its depth and counts.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from schemas.records import (
     detection,
     drift_alarm,
     embedding,
+    json_form,
     retrain_command,
     score_summary,
     source_position,
@@ -53,6 +56,7 @@ from schemas.records.table import (
     WORKER_SUMMARY,
     RegisteredSchema,
     latest,
+    layout,
     parsed,
 )
 from schemas.records.worker_summary import WorkerSummary
@@ -113,42 +117,45 @@ def encode(record: Detection | ScoreSummary | WorkerSummary | DriftAlarm | Retra
 
 def encode_container(record: Detection) -> bytes:
     """A detection as an Avro object container, which carries its own schema."""
-    return _container(DETECTION).wrap(detection.body(record, detection.coded(record)))
+    return container_of(detection.body(record, detection.coded(record)))
 
 
-def encode_both(record: Detection, *, container: bool = False) -> tuple[bytes, bytes | None]:
-    """A detection and its embedding, what both hold coded once; None: it has no embedding."""
+def container_of(body: bytes) -> bytes:
+    """A detection's body as an Avro object container; see `table.layout` for the schema it carries."""
+    return _container(DETECTION).wrap(body)
+
+
+def encode_both(record: Detection) -> tuple[bytes, bytes | None]:
+    """A detection's body, without framing, and its embedding in Confluent framing, what both hold coded once; None: it has no embedding."""
     part = detection.coded(record)
-    body = detection.body(record, part)
-    value = _container(DETECTION).wrap(body) if container else detection.PREFIX + body
-    return value, embedding.PREFIX + embedding.body(record, part) if record.embedding else None
+    return detection.body(record, part), embedding.PREFIX + embedding.body(record, part) if record.embedding else None
 
 
-def decode(value: bytes | None) -> Record | BadRecord:
-    """A record of ours from a message's value, or what is wrong with it; within milliseconds, whatever it holds."""
+def decode(value: bytes | None, key: bytes | None = None) -> Record | BadRecord:
+    """A record of ours from a message's value and key, or what is wrong with it; within milliseconds, whatever they hold."""
     try:
-        return _decode(value or b"")
+        return _decode(value or b"", key)
     except PacketError as error:
         return BadRecord(error.error_class, error.reason)
 
 
-def expect(value: bytes | None, kind: type[_Kind]) -> _Kind:
-    """A record of one kind.
+def expect(value: bytes | None, kind: type[_Kind], *, key: bytes | None = None) -> _Kind:
+    """A record of one kind; of a detection in fink's form, the key too.
 
     Raises
     ------
     schemas.avro.wire.PacketError
         It is none, or one of another kind.
     """
-    record = _decode(value or b"")
+    record = _decode(value or b"", key)
     if not isinstance(record, kind):
         raise PacketError("bad_avro", f"the message is a {type(record).__name__}, not a {kind.__name__}")
     return record
 
 
-def decode_detection(value: bytes) -> Detection:
-    """A detection from either form and of any version; see `expect`."""
-    return expect(value, Detection)
+def decode_detection(value: bytes, key: bytes | None = None) -> Detection:
+    """A detection from any form and of any version; see `expect`."""
+    return expect(value, Detection, key=key)
 
 
 def decode_summary(value: bytes) -> ScoreSummary:
@@ -156,28 +163,36 @@ def decode_summary(value: bytes) -> ScoreSummary:
     return expect(value, ScoreSummary)
 
 
-def _decode(value: bytes) -> Record:
+def _decode(value: bytes, key: bytes | None) -> Record:
     if len(value) > MAX_VALUE:
         raise PacketError("too_large", f"the message has {len(value):,} bytes; {MAX_VALUE:,} are read at most")
+    schema_id, data = _body(value, key)
+    registered = BY_ID[schema_id]
+    if len(data) > registered.max_bytes:
+        raise PacketError("too_large", f"a {registered.name} of {len(data):,} bytes; {registered.max_bytes:,} are read at most")
+    return _READ_BY_NAME[schema_id](_row(data, registered))
+
+
+def _body(value: bytes, key: bytes | None) -> tuple[int, bytes]:
+    """The schema of a message, one of the table's, and the record in it."""
+    if key is not None and key[:1] == b"{" and len(key) <= MAX_SCHEMA and (schema_id := _known_schema(key)) in _READ_BY_NAME:
+        return schema_id, value
     kind = sniff(value)
     if kind == "framed":
         schema_id = int.from_bytes(value[1:5], "big")
         if schema_id not in _READ_BY_NAME:
             raise PacketError("bad_schema_id", f"schema id {schema_id} is none of a record of ours")
-        data = value[5:]
-    elif kind == "container":
+        return schema_id, value[5:]
+    if kind == "container":
         codec, text, at = read_header(value)
         schema_id = _known_schema(text) if len(text) <= MAX_SCHEMA else 0
         if schema_id not in _READ_BY_NAME:
             raise PacketError("bad_avro", "the container's writer schema is none of ours")
         plain, start, end = read_body(value, at, codec=codec, most=BODY_BYTES)
-        data = plain[start:end]
-    else:
-        raise PacketError("not_avro", "the message is neither in Confluent framing nor an Avro container")
-    registered = BY_ID[schema_id]
-    if len(data) > registered.max_bytes:
-        raise PacketError("too_large", f"a {registered.name} of {len(data):,} bytes; {registered.max_bytes:,} are read at most")
-    return _READ_BY_NAME[schema_id](_row(data, registered))
+        return schema_id, plain[start:end]
+    if value[:1] == b"{":
+        return json_form.body_of(value)
+    raise PacketError("not_avro", "the message is neither in Confluent framing nor an Avro container, nor a JSON object of ours")
 
 
 def _row(data: bytes, registered: RegisteredSchema) -> Mapping[str, Any]:
@@ -196,16 +211,16 @@ def _row(data: bytes, registered: RegisteredSchema) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=64)
 def _known_schema(text: bytes) -> int:
-    """Which row of the table a container was written by; 0: none."""
+    """Which row of the table a schema is; 0: none."""
     try:
         return _BY_FORM.get(fastavro.schema.to_parsing_canonical_form(load_schema(text)), 0)
     except (*_BROKEN, RecursionError, fastavro.schema.SchemaParseException):
         return 0
 
 
-_BY_FORM = {fastavro.schema.to_parsing_canonical_form(json.loads(row.schema_text)): row.id for row in TABLE}
+_BY_FORM = {layout(row.id): row.id for row in TABLE}
 
 
 @lru_cache(maxsize=8)
 def _container(schema_id: int) -> Container:
-    return Container(json.loads(BY_ID[schema_id].schema_text))
+    return Container(json.loads(layout(schema_id)))

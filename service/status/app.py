@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.records.table import RegisteredSchema
 from service.hosts import AllowedHosts
-from service.schema_registry import confluent, rubin
+from service.schema_registry import confluent, json_schemas, rubin
 from service.status.exposition import exposition
 from service.status.figures import Figures
 from service.status.page import live, page
@@ -132,6 +132,7 @@ def make_app(
             Route("/healthz", healthy),
             Route("/readyz", ready),
             *confluent.routes({**subjects, **rubin.subjects()}, classes),
+            *json_schemas.routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=middleware,

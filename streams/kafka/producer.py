@@ -1,8 +1,8 @@
 """Outcomes → records on topics, a batch of them for each partition, and the acknowledgements to await.
 
 A detection goes to `detections` and to the topic of every class above its threshold, its embedding to `embeddings`; those of a packet that
-is not public go to `detections.private` and `embeddings.private` alone. A rejected packet goes to `alerts.rejected` with its bytes. A
-duplicate goes nowhere.
+is not public go to `detections.private` and `embeddings.private` alone. Each topic's detections have the form that the settings name for it
+(`schemas/records/dialects.py`). A rejected packet goes to `alerts.rejected` with its bytes. A duplicate goes nowhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.avro.wire import MAX_PACKET
+from schemas.records import codec
 from schemas.records.detection import Detection
+from schemas.records.dialects import DIALECTS, Message, Write
 from schemas.records.rejected import Rejected
 from streams.agents.detector import Incoming, Outcome, Scored
 from streams.kafka import topics
@@ -41,7 +43,7 @@ LONGEST_MARK = 256
 
 Headers = list[tuple[str, bytes]]
 Encoded = tuple[bytes, bytes | None]
-"""A detection and its embedding."""
+"""A detection's body and its framed embedding."""
 
 
 class Record(NamedTuple):
@@ -51,6 +53,26 @@ class Record(NamedTuple):
     key: bytes
     value: bytes
     headers: Headers
+    place: bytes
+    """What chooses the partition: the object, where the key is not."""
+
+
+class Forms(dict[str, Write]):
+    """Topic → what writes its detections, chosen once.
+
+    Parameters
+    ----------
+    form_of : callable
+        Topic → name of a form (`settings.outputs.OutputSettings.form_of`).
+    """
+
+    def __init__(self, form_of: Callable[[str], str]) -> None:
+        super().__init__()
+        self._form_of = form_of
+
+    def __missing__(self, topic: str) -> Write:
+        self[topic] = write = DIALECTS[self._form_of(topic)]
+        return write
 
 
 def trace(headers: Mapping[str, bytes]) -> bytes:
@@ -68,7 +90,14 @@ def passed_on(sent: Mapping[str, bytes]) -> Headers:
 
 
 def detection_records(
-    packet: Incoming, outcome: Outcome, *, detection: Detection, scored_ms: int, thresholds: Mapping[str, float], values: Encoded
+    packet: Incoming,
+    outcome: Outcome,
+    *,
+    detection: Detection,
+    scored_ms: int,
+    thresholds: Mapping[str, float],
+    values: Encoded,
+    forms: Forms,
 ) -> Iterator[Record]:
     """The records of a detection, and the one of its embedding.
 
@@ -83,7 +112,8 @@ def detection_records(
     thresholds : mapping
         Class → least probability under the stream prior.
     values : tuple of bytes and bytes or None
-        The detection and its embedding, encoded.
+        The detection's body, and its embedding framed.
+    forms : Forms
     """
     sent = dict(packet.headers)
     headers: Headers = [
@@ -97,18 +127,23 @@ def detection_records(
     headers += passed_on(sent)
     if outcome.revision:
         headers.append(("revision", b"1"))
-    key = detection.object_id.encode()
-    value, embedding = values
+    place = detection.object_id.encode()
+    body, embedding = values
     public = detection.programid == PUBLIC
     if embedding is not None:
-        yield Record(topics.EMBEDDINGS if public else topics.EMBEDDINGS_PRIVATE, key, embedding, headers)
-    if not public:
-        yield Record(topics.PRIVATE, key, value, headers)
-        return
-    yield Record(topics.DETECTIONS, key, value, headers)
-    for entry in detection.classes:
-        if entry.prior_probability >= thresholds.get(entry.name, 2.0):
-            yield Record(topics.class_topic(entry.name), key, value, headers)
+        yield Record(topics.EMBEDDINGS if public else topics.EMBEDDINGS_PRIVATE, place, embedding, headers, place)
+    if public:
+        names = [topics.DETECTIONS]
+        names += [topics.class_topic(name) for name, _, prior in detection.classes if prior >= thresholds.get(name, 2.0)]
+    else:
+        names = [topics.PRIVATE]
+    made: dict[Write, Message] = {}  # each form once, however many topics have it
+    for name in names:
+        write = forms[name]
+        message = made.get(write)
+        if message is None:
+            message = made[write] = write(detection, body)
+        yield Record(name, message.key, message.value, [*headers, *message.headers] if message.headers else headers, place)
 
 
 def rejected_record(packet: Incoming, rejected: Rejected, *, scored_ms: int) -> Record:
@@ -137,7 +172,8 @@ def rejected_record(packet: Incoming, rejected: Rejected, *, scored_ms: int) -> 
     headers += [("size", b"%d" % len(value)), ("complete", b"true" if complete else b"false")]
     if len(value) > WHOLE_BYTES:
         value = hashlib.sha256(value).digest() + value[:BEGINNING]
-    return Record(topics.REJECTED, f"{packet.topic}:{packet.partition}:{packet.offset}".encode(), value, headers)
+    key = f"{packet.topic}:{packet.partition}:{packet.offset}".encode()
+    return Record(topics.REJECTED, key, value, headers, key)
 
 
 class Deliverer:
@@ -147,12 +183,12 @@ class Deliverer:
     ----------
     producer : aiokafka.AIOKafkaProducer
         Started, made with `producer_options`.
-    encode : callable
-        Detection → its bytes, and those of its embedding.
+    form_of : callable
+        Topic → the form of its detections.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, encode: Callable[[Detection], Encoded]) -> None:
-        self._producer, self._encode = producer, encode
+    def __init__(self, producer: AIOKafkaProducer, form_of: Callable[[str], str]) -> None:
+        self._producer, self._forms = producer, Forms(form_of)
         self._turn = 0
 
     async def send(self, packets: Sequence[Incoming], scored: Scored) -> list[Awaitable[object]]:
@@ -169,7 +205,7 @@ class Deliverer:
                 place = self._turn % count
             else:
                 # As Kafka's own clients choose: an object's detections stay in one partition, whatever client sends them.
-                place = partition_of(record.key, count)
+                place = partition_of(record.place, count)
             by_place.setdefault((record.topic, place), []).append(record)
         waits: list[Awaitable[object]] = []
         for (topic, partition), records in by_place.items():
@@ -189,9 +225,15 @@ class Deliverer:
             if isinstance(outcome.result, Rejected):
                 yield rejected_record(packet, outcome.result, scored_ms=scored.scored_ms)
             elif outcome.result is not None:
-                values = self._encode(outcome.result)
+                values = codec.encode_both(outcome.result)
                 yield from detection_records(
-                    packet, outcome, detection=outcome.result, scored_ms=scored.scored_ms, thresholds=thresholds, values=values
+                    packet,
+                    outcome,
+                    detection=outcome.result,
+                    scored_ms=scored.scored_ms,
+                    thresholds=thresholds,
+                    values=values,
+                    forms=self._forms,
                 )
 
 

@@ -24,9 +24,12 @@ from errors import UserError
 from settings.model import Settings
 from streams.kafka import topics
 from tests.flow import stand_in
+from tools.docs.tables_of_docs import grid
 
 _count = itertools.count(1)
 _ran: list[str] = []
+clients_read: list[tuple[str, str, str, str]] = []
+"""Client, version, form of the detections, how many of them it read: of `test_clients_flow`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +48,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if _ran:
         terminalreporter.write_line(f"{len(_ran)} flow tests ran against Apache Kafka {version()}")
+    if clients_read:
+        terminalreporter.write_line(table_of_clients())
+
+
+def table_of_clients() -> str:
+    """What each client read, Markdown."""
+    return grid(("client", "version", "form", "detections read"), clients_read)
 
 
 def version() -> str:
@@ -85,11 +95,11 @@ class Bench:
         async with self.reader(*names) as consumer:
             self.since = await consumer.end_offsets(list(consumer.assignment()))
 
-    def start(self, slot: int = 0, seconds_a_packet: float = 0.0, **environment: str) -> Child:
-        """Start a worker with the stand-in scorer."""
+    def start(self, slot: int = 0, seconds_a_packet: float = 0.0, *, program: str = stand_in.__file__, **environment: str) -> Child:
+        """Start a worker, with the stand-in scorer unless another program is named."""
         ready = self.settings.state / "run" / f"worker-{slot}.json"
         ready.unlink(missing_ok=True)
-        command = [sys.executable, stand_in.__file__, str(slot), str(seconds_a_packet)]
+        command = [sys.executable, program, str(slot), str(seconds_a_packet)]
         where = {"PYTHONPATH": str(Path(__file__).parents[2]), **self.settings.environment(), **environment}
         self.workers[slot] = Child(command, self.settings.state / "logs" / f"worker-{slot}.log", environment=where)
         return self.workers[slot]

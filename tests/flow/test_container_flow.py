@@ -7,7 +7,7 @@ import io
 import fastavro
 
 from streams.kafka import topics
-from tests.flow.conftest import Bench
+from tests.flow.conftest import Bench, header
 from tests.flow.stand_in import packet
 
 
@@ -15,6 +15,7 @@ async def test_plain_fastavro_reads_a_detection(bench: Bench) -> None:
     bench.start(PROTONOVA_CONTAINER_OUTPUT="true")
     await bench.publish([packet(1)])
     record = (await bench.read(1, topics.DETECTIONS))[topics.DETECTIONS][0]
+    assert header(record, "_format") == "avro"
     (row,) = fastavro.reader(io.BytesIO(record.value))
     assert row["detection_id"].endswith(":feedfacecafe0123")  # type: ignore[index,call-overload]
     assert sum(entry["probability"] for entry in row["classes"]) > 0.999  # type: ignore[index,call-overload]

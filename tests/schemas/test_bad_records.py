@@ -156,7 +156,7 @@ class Message:
     """What a consumer hands out, as far as it is read."""
 
     def __init__(self, value: bytes | None, offset: int = 0, topic: str = "telemetry.scores") -> None:
-        self.topic, self.partition, self.offset, self.value = topic, 0, offset, value
+        self.topic, self.partition, self.offset, self.value, self.key = topic, 0, offset, value, b"ZTF1"
 
 
 def test_bad_records_are_counted_by_topic_and_reason_and_reported_once_a_minute() -> None:

@@ -14,6 +14,7 @@ import uvicorn
 
 from schemas.avro.container import encode_rubin
 from schemas.avro.schema_store import SchemaStore
+from schemas.records import json_form
 from schemas.records.codec import encode
 from schemas.records.detection import Detection
 from schemas.records.parts import ClassProbability, Feature
@@ -208,3 +209,9 @@ def test_security_headers_on_everything_and_no_foreign_host(base: str) -> None:
         assert headers["x-content-type-options"] == "nosniff"
         assert "server" not in headers or "uvicorn" in headers["server"]
     assert httpx.get(base + "/", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_the_json_schema_is_served(base: str) -> None:
+    found = httpx.get(f"{base}/json-schemas/detection-2.schema.json")
+    assert found.headers["content-type"] == "application/schema+json"
+    assert found.json() == json_form.json_schema()

@@ -142,3 +142,53 @@ def test_every_setting_is_documented() -> None:
 def test_without_a_broker_the_error_says_what_to_do() -> None:
     with pytest.raises(SettingsError, match="protonova run"):
         Settings().client_options()
+
+
+def test_the_first_pattern_that_matches_says_a_topics_form(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "protonova.toml").write_text('[dialects]\n"detections.tde" = "json"\n"detections.*" = "fink"\n')
+    settings = Settings()
+    assert [settings.form_of(t) for t in ("detections", "detections.tde", "detections.sn-ia", "detections.private")] == [
+        "confluent", "json", "fink", "fink",
+    ]  # fmt: skip
+    assert Settings(container_output=True).form_of("detections") == "container", "its former name is the last row"
+    assert Settings(container_output=True).form_of("detections.tde") == "json"
+    monkeypatch.setenv("PROTONOVA_DIALECTS", settings.environment()["PROTONOVA_DIALECTS"])
+    (elsewhere / "protonova.toml").unlink()
+    assert Settings() == settings
+    monkeypatch.setenv("PROTONOVA_DIALECTS", " detections* = json ,")
+    assert Settings().form_of("detections.kilonova") == "json"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("detections=finc", "PROTONOVA_DIALECTS is 'detections=finc': detections: 'finc' is not a form .*; did you mean fink"),
+        ("detections=", "did you mean"),
+        ("detections", "pattern=form.* is meant"),
+        ("detctions.tde=json", "'detctions.tde' matches no topic of detections"),
+        ("embeddings*=json", "matches no topic"),
+        ("detections tde=json", "matches no topic"),
+    ],
+)
+def test_a_wrong_form_is_one_line(given: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROTONOVA_DIALECTS", given)
+    with pytest.raises(SettingsError, match=said) as caught:
+        Settings()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ['dialects = "confluent"\n', "dialects = 3\n", '[dialects]\n"detections" = 3\n', '[dialects]\n"detections" = "Json"\n']
+)
+def test_a_wrong_table_of_forms_is_one_line(elsewhere: Path, text: str) -> None:
+    (elsewhere / "protonova.toml").write_text(text)
+    with pytest.raises(SettingsError, match=r"dialects in protonova.toml is .*(did you mean|is meant)") as caught:
+        Settings()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["detections", "detections*", "*", "det*", "*.tde", "detections.*", "detections?tde", "detections.private"]
+)
+def test_patterns_that_match_some_topic_are_taken(pattern: str) -> None:
+    assert Settings(dialects={pattern: "json"}).dialects == {pattern: "json"}

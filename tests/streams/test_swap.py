@@ -104,7 +104,7 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
         for outcome in scored.outcomes:
             window.packet("ztf", outcome.result, latency_ms=1.0)
 
-    deliverer: Any = Deliverer(producer, codec.encode_both)  # type: ignore[arg-type]
+    deliverer: Any = Deliverer(producer, lambda topic: "confluent")  # type: ignore[arg-type]
     batcher: Batcher[Incoming, Scored] = Batcher(
         5, 0.001, compute=detector.compute, send=deliverer.send, acknowledge=acknowledge, on_failure=failures.append
     )

@@ -1,6 +1,7 @@
 """The tables of `docs/` out of the code that they describe: `python tools/docs/tables_of_docs.py` writes them, a test holds them equal.
 
-settings, the wiring table, the schemas, the taxonomy → settings.md, topics.md, detection.md, classes.md
+settings, the wiring table, the schemas, the taxonomy → settings.md, topics.md, detection.md, classes.md;
+the Avro schema → the JSON Schema beside it
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.records import json_form
 from schemas.records.table import TABLE, latest
 from schemas.taxonomy import CLASSES, TAXONOMY
 from settings.model import SECTIONS, Settings
@@ -51,7 +53,8 @@ def topics() -> str:
     rows.append((f"`{row.name}`", row.key, row.value, row.partitions or "as set", kept(row), f"{row.max_bytes:,}"))
     return (
         "# Topics\n\nDeclared before a worker starts; `protonova topics` shows what the broker has, `--repair` mends it. All use the\n"
-        "broker's append time.\n\n"
+        "broker's append time. In fink's form a detection's key is its schema; the object chooses the partition in every form\n"
+        "(clients.md).\n\n"
         + grid(("topic", "key", "value", "partitions", "kept", "largest record [bytes]"), rows)
         + "\n## Headers of every output\n\n"
         + grid(
@@ -64,6 +67,7 @@ def topics() -> str:
                 ("`candid`, `programid`", "of the packet; not on `alerts.rejected`"),
                 ("`revision`", "`1`: the same candid came before with other bytes"),
                 ("`_test`, `alert_tense`", "passed on from the input: not of the sky, or of another night"),
+                ("`_format`", "`avro` on a topic of object containers, `json` on one of JSON (clients.md); else it is not there"),
                 (
                     "`reason`, `error_class`, `topic`, `partition`, `offset`, `attempt`",
                     "on `alerts.rejected`: why, and where it came from",
@@ -84,8 +88,8 @@ def detection() -> str:
     rows = [(f"`{field['name']}`", f"`{_type(field['type'])}`", field.get("doc", "")) for field in schema["fields"]]
     ids = [(f"`{s.subject}`", s.id, s.version) for s in TABLE]
     return (
-        f"# The Detection\n\n{schema.get('doc', '')}\n\nAvro in Confluent's framing (0x00, schema id, body), or an object container with "
-        "`PROTONOVA_CONTAINER_OUTPUT=true`.\n\n"
+        f"# The Detection\n\n{schema.get('doc', '')}\n\nAvro in Confluent's framing (0x00, schema id, body), or whatever form the settings "
+        "name for a topic (clients.md).\n\n"
         + grid(("field", "type", "meaning, unit"), rows)
         + "\n## Schema ids\n\nFixed for ever; the status service answers them by Confluent's registry API, read-only.\n\n"
         + grid(("subject", "id", "version"), ids)
@@ -116,7 +120,14 @@ def classes() -> str:
 
 PAGES = {"settings.md": settings, "topics.md": topics, "detection.md": detection, "classes.md": classes}
 
+
+def json_schema() -> str:
+    """The file that `schemas.records.json_form.FILE` names."""
+    return json.dumps(json_form.json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
+    (json_form.HERE / json_form.FILE).write_text(json_schema(), encoding="utf-8")
     for name, page in PAGES.items():
         (DOCS / name).write_text(page(), encoding="utf-8")
         print(f"docs/{name}")
