@@ -28,7 +28,7 @@ def pytest_report_header() -> str:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail"):
-        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple | list) else report.longrepr)
         excused = (*EXCUSED, "no real data") if os.environ.get("PROTONOVA_ALLOW_NO_REAL") == "1" else EXCUSED
         if not any(word in reason.lower() for word in excused):
             _skipped.append((report.nodeid, reason))

@@ -6,16 +6,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from schemas.records.json_form import FILE, HERE
+from schemas.records.json_form import HERE
 
 MEDIA_TYPE = "application/schema+json"
 
 
 def routes() -> list[Route]:
-    """One path a schema."""
-    text = (HERE / FILE).read_bytes()
+    """Every version that there was."""
+    texts = {path.name: path.read_bytes() for path in sorted(HERE.glob("*.schema.json"))}
 
-    async def detection(request: Request) -> Response:
-        return Response(text, media_type=MEDIA_TYPE)
+    async def one(request: Request) -> Response:
+        text = texts.get(request.path_params["name"])
+        return Response(text or b"not found\n", status_code=200 if text else 404, media_type=MEDIA_TYPE if text else "text/plain")
 
-    return [Route(f"/json-schemas/{FILE}", detection)]
+    return [Route("/json-schemas/{name}", one)]

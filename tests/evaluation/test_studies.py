@@ -50,6 +50,7 @@ def run(tmp_path: Path, *arguments: str) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ablation_compares_with_the_whole(task: Path, tmp_path: Path) -> None:
     found = run(tmp_path, "ablation", "--task", str(task), "--shots", "1,5", "--episodes", "12", "--each", "12")
@@ -113,6 +114,7 @@ def test_a_kind_that_may_not_be_known_is_nowhere(task: Path) -> None:
     assert not set(gone) & set(seen.known.kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_novelty_never_sees_what_is_new(tmp_path: Path) -> None:
     from gpu.choose import choose

@@ -32,6 +32,7 @@ clients_read: list[tuple[str, str, str, str]] = []
 """Client, version, form of the detections, how many of them it read: of `test_clients_flow`."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "kafka" in getattr(item, "fixturenames", ()):

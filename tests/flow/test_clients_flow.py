@@ -50,6 +50,8 @@ class Example(NamedTuple):
     """A piece of code of the page."""
 
     client: str
+    how: str
+    """Which of the client's ways, where it has several."""
     form: str
     language: str
     code: str
@@ -60,7 +62,8 @@ class Example(NamedTuple):
         return re.search(r"detections(\.[a-z-]+)?", self.code).group()  # type: ignore[union-attr]
 
 
-EXAMPLES = [Example(*found) for found in re.findall(r"^### ([\w-]+), form `(\w+)`\n.*?```(\w+)\n(.*?)```", TEXT, re.S | re.M)]
+HEADING = r"^### ([\w-]+)((?: \([\w -]+\))?), form `(\w+)`\n"
+EXAMPLES = [Example(*found) for found in re.findall(HEADING + r".*?```(\w+)\n(.*?)```", TEXT, re.S | re.M)]
 
 
 class Reading(NamedTuple):
@@ -139,10 +142,16 @@ def test_the_page_has_an_example_of_each_client_and_form() -> None:
     assert all(TABLE.get(e.topic, "confluent") == e.form for e in EXAMPLES), "an example reads a topic of another form"
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.client}-{e.form}")
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.client}{e.how}-{e.form}")
 def test_a_client_reads_every_detection_once_and_unchanged(example: Example, reading: Reading) -> None:
     rows = reading.rows[example]
-    assert Counter(row["detection_id"] for row in rows) == dict.fromkeys(reading.expected, 1), reading.said[example]
+    if example.how == " (rate-limited)":
+        objects = {d.object_id for d in reading.expected.values()}
+        assert Counter(row["object_id"] for row in rows) == dict.fromkeys(objects, 1), reading.said[example]
+        count = f"{len(rows)}: each of {len(objects)} objects once"
+    else:
+        assert Counter(row["detection_id"] for row in rows) == dict.fromkeys(reading.expected, 1), reading.said[example]
+        count = f"{len(rows)} of {PACKETS}"
     for row in rows:
         wanted = reading.expected[row["detection_id"]]
         if example.form == "json":
@@ -150,7 +159,8 @@ def test_a_client_reads_every_detection_once_and_unchanged(example: Example, rea
             assert codec.decode_detection(json.dumps(row).encode()) == wanted
         else:
             assert row == to_row(wanted)
-    conftest.clients_read.append((example.client, importlib.metadata.version(example.client), example.form, f"{len(rows)} of {PACKETS}"))
+    name, version = example.client + example.how, importlib.metadata.version(example.client)
+    conftest.clients_read.append((name, version, example.form, count))
 
 
 def test_the_page_has_the_table_of_what_was_read(reading: Reading) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 
@@ -129,6 +130,7 @@ async def test_a_broker_that_does_not_answer_for_a_while_is_waited_for(bench: Be
     assert sorted(set(found)) == expected(200)
 
 
+@pytest.mark.slow
 async def test_a_worker_with_work_ends_when_the_broker_answers_no_more(bench: Bench, kafka: LocalKafka) -> None:
     worker = bench.start(seconds_a_packet=0.02, PROTONOVA_STALL_S="6")
     await bench.ready()

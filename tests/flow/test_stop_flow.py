@@ -14,12 +14,13 @@ from tests.flow.test_faults_flow import feed
 
 RATE = 300.0
 SIZE = 60_000
-TIMES = 10
+OFTEN = 10
 
 
 @pytest.mark.timeout(900)
-async def test_ten_times_under_load(bench: Bench) -> None:
-    """Two workers; one is asked to end and started again, ten times. The exit's time is printed, the outputs are counted."""
+@pytest.mark.parametrize("times", [2, pytest.param(OFTEN, marks=pytest.mark.slow)])
+async def test_again_and_again_under_load(bench: Bench, times: int) -> None:
+    """Two workers; one is asked to end and started again, in turn. The exit's time is printed, the outputs are counted."""
     stop = asyncio.Event()
     for slot in (0, 1):
         bench.start(slot)
@@ -27,7 +28,7 @@ async def test_ten_times_under_load(bench: Bench) -> None:
         await bench.ready(slot)
     feeding = asyncio.create_task(feed(bench, 0, 1_000_000, RATE, stop))
     exits: list[float] = []
-    for turn in range(TIMES):
+    for turn in range(times):
         await asyncio.sleep(3)
         slot = turn % 2
         began = time.monotonic()

@@ -33,6 +33,7 @@ async def detections(bench: Bench, since: float) -> float:
     raise AssertionError("no detection came again")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(500)
 async def test_detections_come_again_soon_after_every_end_of_a_worker(kafka: LocalKafka, tmp_path: Path) -> None:
     bench = await fresh(kafka, tmp_path)

@@ -215,3 +215,4 @@ def test_the_json_schema_is_served(base: str) -> None:
     found = httpx.get(f"{base}/json-schemas/detection-2.schema.json")
     assert found.headers["content-type"] == "application/schema+json"
     assert found.json() == json_form.json_schema()
+    assert httpx.get(f"{base}/json-schemas/detection-99.schema.json").status_code == 404
