@@ -38,7 +38,7 @@ lint: $(VENV)/test.stamp   ## ruff
 types: $(VENV)/test.stamp  ## mypy, strict
 	@$(BIN)/mypy
 
-contracts: $(VENV)/test.stamp  ## imports go downward only and in no circle, names stand once, files stay short
+contracts: $(VENV)/test.stamp  ## imports go downward only and in no circle, names stand once, files stay short, arguments past the second by keyword
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tools.check_structure
 	@$(BIN)/python -m tools.check_words

@@ -65,7 +65,7 @@ class Bench:
     """
 
     def __init__(
-        self, packets: Packets, plan: Plan, state: Path, bundle: Path | None, say: Callable[[str], None], *, against: Path | None = None
+        self, packets: Packets, plan: Plan, *, state: Path, bundle: Path | None, say: Callable[[str], None], against: Path | None = None
     ) -> None:
         self.packets, self.plan, self.state, self.bundle, self.say, self.against = packets, plan, state, bundle, say, against
         self._published = 0
@@ -95,7 +95,7 @@ class Bench:
         command = [sys.executable, "-m", "benchmarks.naive_worker", self.broker, source, sink]
         if self.bundle is not None:
             command.append(str(self.bundle))
-        service = Service(NAIVE, Child(command, self.state / "naive.log", THREADS), source, partitions_of(sink, PARTITIONS))
+        service = Service(NAIVE, Child(command, self.state / "naive.log", environment=THREADS), source, partitions_of(sink, PARTITIONS))
         try:
             return await self._saturate(service, self.plan.naive_packets)
         finally:
@@ -152,7 +152,7 @@ class Bench:
             command[1:3] = ["-c", IN_CHECKOUT, str(checkout.resolve())]
         sinks = (*partitions_of(DETECTIONS, PARTITIONS), *partitions_of(PRIVATE), *partitions_of(REJECTED))
         log = self.state / f"{name}-{slot}.log"
-        return Service(name, Child(command, log, environment), ALERTS, sinks, f"http://127.0.0.1:{port}/metrics")
+        return Service(name, Child(command, log, environment=environment), ALERTS, sinks, f"http://127.0.0.1:{port}/metrics")
 
     async def _pass(self, service: Service) -> dict[str, Any]:
         try:
@@ -238,11 +238,11 @@ class Bench:
             raise BenchError(f"the topics could not be made: {said.decode(errors='replace').strip().splitlines()[-1]}")
 
     def _take(self, n: int) -> list[tuple[int, bytes]]:
-        taken = distinct(self.packets.values, n, self._published)
+        taken = distinct(self.packets.values, n, start=self._published)
         self._published += n
         return taken
 
-    async def _publish(self, topic: str, packets: Sequence[tuple[int, bytes]], rate: float = 0.0) -> dict[int, int]:
+    async def _publish(self, topic: str, packets: Sequence[tuple[int, bytes]], *, rate: float = 0.0) -> dict[int, int]:
         """Send packets over the partitions in turn, at a rate if one is given; candid → append time [ms]."""
         sent = []
         begin = time.monotonic()
@@ -305,8 +305,8 @@ class Bench:
         self.say(f"{service.name}: {plan.rate:g} packets a second for {plan.warm_s:g} s of warm-up and {plan.paced_s:g} s")
         begin = await self._ends(service.sinks)
         packets = self._take(warm + counted)
-        appended = await self._publish(service.source, packets, plan.rate)
-        latency = await self._latencies(service, begin, appended)
+        appended = await self._publish(service.source, packets, rate=plan.rate)
+        latency = await self._latencies(service, begin, appended=appended)
         late = sorted(latency[candid] for candid, _ in packets[warm:] if candid in latency)
         return {
             "rate": plan.rate,
@@ -326,10 +326,10 @@ class Bench:
             await asyncio.sleep(self.plan.quiet_s)
             begin = await self._ends(service.sinks)
             appended = await self._publish(service.source, self._take(1))
-            found += (await self._latencies(service, begin, appended)).values()
+            found += (await self._latencies(service, begin, appended=appended)).values()
         return {"quiet_s": self.plan.quiet_s, "first_ms": found, "worst_ms": max(found) if found else None}
 
-    async def _latencies(self, service: Service, begin: Mapping[TopicPartition, int], appended: Mapping[int, int]) -> dict[int, int]:
+    async def _latencies(self, service: Service, begin: Mapping[TopicPartition, int], *, appended: Mapping[int, int]) -> dict[int, int]:
         """candid → output's append time minus the input's [ms], for those that became a detection."""
         wanted, rejected = set(appended), 0
         seen: dict[int, int] = {}

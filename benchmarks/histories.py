@@ -84,7 +84,7 @@ class Code:
         self.child.kill()
 
 
-def measure(packets: Packets, repeats: int = 7, against: Path | None = None) -> dict[str, Any]:
+def measure(packets: Packets, repeats: int = 7, *, against: Path | None = None) -> dict[str, Any]:
     """Costs by length of history.
 
     Parameters

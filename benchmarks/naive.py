@@ -214,7 +214,7 @@ class Naive:
         embedded = self.session.run(tokens[None], stamps[None], context[None])
         return embedded.embedding[0], embedded.logits[0]
 
-    def head(self, embedding: F32, logits: F32, named: F32) -> dict[str, Any]:
+    def head(self, embedding: F32, logits: F32, *, named: F32) -> dict[str, Any]:
         """Prototypes, zero-shot logits and the ridge → probabilities, novelty, conformal set."""
         head = self.weights
         shifted = embedding - head.centre
@@ -241,7 +241,7 @@ class Naive:
             "distance": distance,
         }
 
-    def record(self, alert: dict[str, Any], curve: Curve, context: dict[str, float], judged: dict[str, Any], named: F32) -> bytes:
+    def record(self, alert: dict[str, Any], curve: Curve, *, context: dict[str, float], judged: dict[str, Any], named: F32) -> bytes:
         """A Detection in Confluent framing, as fastavro writes it."""
         order, probability, prior = judged["order"], judged["probability"], judged["prior"]
         candidate = alert["candidate"]
@@ -290,7 +290,7 @@ class Naive:
         alert = decode(packet)
         curve, context, read, seen, around = self.inputs(alert)
         named = features(curve)
-        return self.record(alert, curve, context, self.head(*self.network(read, seen, around), named), named)
+        return self.record(alert, curve, context=context, judged=self.head(*self.network(read, seen, around), named=named), named=named)
 
 
 def log_softmax(x: F32) -> F32:
@@ -310,29 +310,29 @@ def surroundings(context: dict[str, float]) -> F32:
     return out
 
 
-def _clip(x: float, low: float, high: float) -> float:
+def _clip(x: float, low: float, *, high: float) -> float:
     return min(max(x, low), high)
 
 
 SCALED: dict[str, Callable[[float], float]] = {
     "real_bogus": lambda x: 2 * x - 1,
     "star_galaxy": lambda x: 2 * x - 1,
-    "source_distance": lambda x: math.log1p(_clip(x, 0, 1e3)) / 2 - 0.5,
-    "source_flux": lambda x: math.log10(_clip(x, 1e-2, 1e8)) / 3 - 0.7,
-    "reference_distance": lambda x: math.log1p(_clip(x, 0, 1e3)) / 2 - 0.5,
-    "reference_flux": lambda x: math.log10(_clip(x, 1e-2, 1e8)) / 3 - 0.7,
-    "solar_system_distance": lambda x: math.log1p(_clip(x, 0, 1e3)) / 2 - 0.5,
-    "solar_system_flux": lambda x: math.log10(_clip(x, 1e-2, 1e8)) / 3 - 0.7,
+    "source_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
+    "source_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
+    "reference_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
+    "reference_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
+    "solar_system_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
+    "solar_system_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
     "positive": lambda x: 2 * x - 1,
-    "n_detections": lambda x: math.log1p(_clip(x, 0, 1e5)) / 3 - 1,
-    "n_visits": lambda x: math.log1p(_clip(x, 0, 1e5)) / 3 - 1,
-    "history": lambda x: math.log1p(_clip(x, 0, 1e4)) / 4 - 0.7,
+    "n_detections": lambda x: math.log1p(_clip(x, 0, high=1e5)) / 3 - 1,
+    "n_visits": lambda x: math.log1p(_clip(x, 0, high=1e5)) / 3 - 1,
+    "history": lambda x: math.log1p(_clip(x, 0, high=1e4)) / 4 - 0.7,
     "galactic_latitude": lambda x: x / 45 - 1,
     "ecliptic_latitude": lambda x: x / 45 - 1,
-    "fwhm": lambda x: _clip(x, 0, 15) / 3 - 1,
-    "elongation": lambda x: math.log(_clip(x, 1, 100)),
+    "fwhm": lambda x: _clip(x, 0, high=15) / 3 - 1,
+    "elongation": lambda x: math.log(_clip(x, 1, high=100)),
     "flux": lambda x: math.asinh(x / 5) / 5,
-    "signal_to_noise": lambda x: math.asinh(_clip(x, -1e4, 1e4)) / 4 - 0.5,
-    "redshift": lambda x: math.log10(_clip(x, 1e-4, 10)) / 2 + 0.5,
+    "signal_to_noise": lambda x: math.asinh(_clip(x, -1e4, high=1e4)) / 4 - 0.5,
+    "redshift": lambda x: math.log10(_clip(x, 1e-4, high=10)) / 2 + 0.5,
 }
 """The transforms of `operators.context`, for plain numbers."""

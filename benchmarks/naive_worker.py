@@ -17,7 +17,7 @@ from pipeline.state import load
 from registry.bundle import load as load_bundle
 
 
-async def serve(broker: str, source: str, sink: str, bundle: Path | None) -> None:
+async def serve(broker: str, source: str, *, sink: str, bundle: Path | None) -> None:
     """Score every packet of a topic until killed; aiokafka as its documentation shows it, checksums included."""
     stack = Naive(load_bundle(bundle), load(bundle, engine="onnxruntime"))
     consumer = AIOKafkaConsumer(
@@ -47,4 +47,4 @@ async def serve(broker: str, source: str, sink: str, bundle: Path | None) -> Non
 if __name__ == "__main__":
     torch.set_num_threads(1)
     _, _broker, _source, _sink, *_bundle = sys.argv
-    asyncio.run(serve(_broker, _source, _sink, Path(_bundle[0]) if _bundle else None))
+    asyncio.run(serve(_broker, _source, sink=_sink, bundle=Path(_bundle[0]) if _bundle else None))

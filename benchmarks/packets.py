@@ -73,7 +73,7 @@ def _spread(packets: Sequence[bytes], n: int) -> list[bytes]:
     return [packets[i * len(packets) // n] for i in range(n)]
 
 
-def distinct(packets: Sequence[bytes], n: int, start: int = 0) -> list[tuple[int, bytes]]:
+def distinct(packets: Sequence[bytes], n: int, *, start: int = 0) -> list[tuple[int, bytes]]:
     """n packets out of fewer: the same bytes round and round, each with a candid of its own, so that none counts as a duplicate.
 
     Parameters

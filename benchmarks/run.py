@@ -55,7 +55,7 @@ def bench(options: argparse.Namespace) -> int:
     screen = Console()
     if options.against is not None and not (options.against / "streams" / "worker.py").is_file():
         raise UserError(f"{options.against} is not a checkout: it has no streams/worker.py", 2)
-    report = measure(options.quick, options.only, options.bundle, screen, against=options.against)
+    report = measure(options.quick, options.only, bundle_folder=options.bundle, screen=screen, against=options.against)
     show(report, screen)
     name = "-".join(filter(None, ("quick" if options.quick else "", options.only, options.name))) or "full"
     path = RESULTS / f"{report['date'][:10]}-{name}.json"
@@ -65,7 +65,7 @@ def bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: Console, *, against: Path | None = None) -> dict[str, Any]:
+def measure(quick: bool, only: str | None, *, bundle_folder: Path | None, screen: Console, against: Path | None = None) -> dict[str, Any]:
     """Run all parts (or one) and put the report together."""
     from pipeline.state import load
     from registry.bundle import load as load_bundle
@@ -98,7 +98,7 @@ def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: C
         from benchmarks.stages import measure as measure_stages
 
         with screen.status("stage by stage"):
-            report["stages"] = [row.figures() for row in measure_stages(packets, bundle, state, repeats=3 if quick else 7)]
+            report["stages"] = [row.figures() for row in measure_stages(packets, bundle, state=state, repeats=3 if quick else 7)]
         report["detections"] = len(packets.values)
     if only in (None, "histories"):
         from benchmarks.histories import measure as measure_histories
@@ -106,7 +106,7 @@ def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: C
         with screen.status("histories"):
             report["histories"] = measure_histories(packets, repeats=3 if quick else 7, against=against)
     if only in (None, "broker"):
-        report["broker"] = through_kafka(packets, quick, bundle_folder, screen, against=against)
+        report["broker"] = through_kafka(packets, quick, bundle=bundle_folder, screen=screen, against=against)
         report["against"] = None if against is None else commit(against)
         ours = report["broker"]["ours"]
         report["packets"], report["rejected"] = ours["packets"], {"all": ours["rejected"]} if ours["rejected"] else {}
@@ -116,7 +116,7 @@ def measure(quick: bool, only: str | None, bundle_folder: Path | None, screen: C
     return report
 
 
-def through_kafka(packets: Packets, quick: bool, bundle: Path | None, screen: Console, *, against: Path | None = None) -> dict[str, Any]:
+def through_kafka(packets: Packets, quick: bool, *, bundle: Path | None, screen: Console, against: Path | None = None) -> dict[str, Any]:
     """The half that needs a broker."""
     from benchmarks.bench_service import Plan
     from benchmarks.broker import Bench
@@ -127,7 +127,7 @@ def through_kafka(packets: Packets, quick: bool, bundle: Path | None, screen: Co
         kafka.start(Path(folder))
         try:
             plan = Plan.quick() if quick else Plan()
-            return asyncio.run(Bench(packets, plan, Path(folder), bundle, status.update, against=against).run(kafka))
+            return asyncio.run(Bench(packets, plan, state=Path(folder), bundle=bundle, say=status.update, against=against).run(kafka))
         finally:
             kafka.stop()
 
@@ -156,7 +156,7 @@ def judge(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "broker" in report:
         rows += _of_broker(report["broker"])
     return [
-        {"target": name, "reached": value, "limit": limit, "unit": unit, "sense": sense, "passed": passes(value, sense, limit)}
+        {"target": name, "reached": value, "limit": limit, "unit": unit, "sense": sense, "passed": passes(value, sense, limit=limit)}
         for name, value, sense, limit, unit in rows
     ]
 
@@ -176,7 +176,7 @@ def _of_broker(broker: Mapping[str, Any]) -> list[tuple[str, float | None, str, 
     return rows
 
 
-def passes(value: float | None, sense: str, limit: float) -> bool:
+def passes(value: float | None, sense: str, *, limit: float) -> bool:
     """Whether a figure keeps its target; one that was not measured does not."""
     if value is None or math.isnan(value):
         return False
@@ -217,15 +217,15 @@ def history_table(report: Mapping[str, Any]) -> Table:
     for name in ("points", "", *((against, "ours", "ratio") if against else ("ours",))):
         table.add_column(name, justify="left" if not name else "right")
 
-    def add(points: str, what: str, new: float | None, old: float | None) -> None:
+    def add(points: str, what: str, *, new: float | None, old: float | None) -> None:
         beside = [number(old), number(new), number(new / old if new and old else None, "×")]
         table.add_row(points, what, *(beside if against else [number(new)]))
 
     for row in report["rows"]:
         new, old = row["new"], row.get("old", {})
         for what, name in (("whole packet", "whole_us"), ("decode", "decode_us"), ("period search of one that is folded", "fold_us")):
-            add(f"{row['points']:,}", what, new[name], old.get(name))
-    add("", "decode a point more", report["per_point_us"]["new"], report["per_point_us"].get("old"))
+            add(f"{row['points']:,}", what, new=new[name], old=old.get(name))
+    add("", "decode a point more", new=report["per_point_us"]["new"], old=report["per_point_us"].get("old"))
     return table
 
 

@@ -62,10 +62,10 @@ class Row:
 class Unread(Cutouts):
     """Leaves cut-outs alone: the decoder reads them in the same go, and they are measured beside it."""
 
-    def read(self, data: bytes, stamp: F32, right: bool | None = None, top: bool | None = None) -> float | None:
+    def read(self, data: bytes, stamp: F32, *, right: bool | None = None, top: bool | None = None) -> float | None:
         return None
 
-    def read_windows(self, data: bytes, place: Any, stamps: F32) -> float | None:
+    def read_windows(self, data: bytes, place: Any, *, stamps: F32) -> float | None:
         return 1.01
 
 
@@ -75,7 +75,7 @@ class Timer:
     def __init__(self) -> None:
         self.passes: dict[str, list[float]] = {}
 
-    def run(self, name: str, work: Callable[[], Any], alerts: int) -> Any:
+    def run(self, name: str, work: Callable[[], Any], *, alerts: int) -> Any:
         """Do the work once and note its CPU time [µs an alert]."""
         start = time.process_time_ns()
         result = work()
@@ -88,7 +88,7 @@ class Timer:
         return statistics.median(taken[1:] or taken) if taken else None
 
 
-def measure(packets: Packets, bundle: Bundle, state: ScoringState, repeats: int = 7) -> list[Row]:
+def measure(packets: Packets, bundle: Bundle, *, state: ScoringState, repeats: int = 7) -> list[Row]:
     """Take both stacks apart.
 
     Parameters
@@ -106,8 +106,8 @@ def measure(packets: Packets, bundle: Bundle, state: ScoringState, repeats: int 
     blind = Decoder(cutouts=Unread)
     many = _head_of_many(packets.values, state)
     for _ in range(repeats + 1):
-        _naive_pass(stack, packets.values, theirs)
-        _our_pass(state, blind, many, packets.values, timer=ours)
+        _naive_pass(stack, packets.values, timer=theirs)
+        _our_pass(state, blind, many=many, packets=packets.values, timer=ours)
     both = [
         ("decode: Avro", "naive: fastavro's reader; ours: wanted fields into columns"),
         ("light curve, context columns", "ours: within decode"),
@@ -126,11 +126,11 @@ def measure(packets: Packets, bundle: Bundle, state: ScoringState, repeats: int 
     return [row for row in rows if row.naive_us is not None or row.ours_us is not None]
 
 
-def _naive_pass(stack: naive.Naive, packets: Sequence[bytes], timer: Timer) -> None:
+def _naive_pass(stack: naive.Naive, packets: Sequence[bytes], *, timer: Timer) -> None:
     n = len(packets)
 
     def each(name: str, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
-        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], n)
+        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], alerts=n)
         return results
 
     alerts = each("decode: Avro", naive.decode, packets)
@@ -141,8 +141,12 @@ def _naive_pass(stack: naive.Naive, packets: Sequence[bytes], timer: Timer) -> N
     around = each("context", naive.surroundings, contexts)
     named = each("features", naive.features, curves)
     embedded = each("network", stack.network, read, seen, around)
-    judged = each("head", lambda pair, f: stack.head(pair[0], pair[1], f), embedded, named)
-    each("record out", stack.record, alerts, curves, contexts, judged, named)
+    judged = each("head", lambda pair, f: stack.head(pair[0], pair[1], named=f), embedded, named)
+    each(
+        "record out",
+        lambda alert, curve, known, found, f: stack.record(alert, curve, context=known, judged=found, named=f),
+        *(alerts, curves, contexts, judged, named),
+    )
     each(WHOLE, stack.score, packets)
 
 
@@ -158,26 +162,26 @@ def _head_of_many(packets: Sequence[bytes], state: ScoringState) -> Head:
     views = Views(*(np.asarray(column, np.float32) for column in seen.views))
     label = np.repeat(np.eye(CLASSES, dtype=np.float32), SHOTS, axis=0)
     kinds = np.resize(known.zero_shot.T, (CLASSES, views.logits.shape[1])).T
-    solved = solve(Support(see(views, known.centre, known.kind_scale), label, SHOTS, zero_shot=kinds))
+    solved = solve(Support(see(views, known.centre, kind_scale=known.kind_scale), label, SHOTS, zero_shot=kinds))
     weights: dict[str, Any] = {f.name: np.asarray(getattr(solved, f.name), np.float32) for f in fields(solved)}
     weights["cosine_weight"] = np.asarray(SHARPNESS, np.float32)
     even = np.full(CLASSES + 1, 1 / (CLASSES + 1), np.float32)
     return replace(known, **weights, prior=even, thresholds=even[1:])
 
 
-def _our_pass(state: ScoringState, blind: Decoder, many: Head, packets: Sequence[bytes], *, timer: Timer) -> None:
+def _our_pass(state: ScoringState, blind: Decoder, *, many: Head, packets: Sequence[bytes], timer: Timer) -> None:
     n = len(packets)
     batches = [packets[i : i + BATCH] for i in range(0, n, BATCH)]
 
     def each(name: str, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
-        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], n)
+        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], alerts=n)
         return results
 
     reader, stamp = Cutouts(), np.empty((3, RAW_STAMP, RAW_STAMP), np.float32)
     gzipped = [_stamp_bytes(packet) for packet in packets]
     each("decode: Avro", blind.decode, batches)
     decoded = [d.batch for d in map(state.decoder.decode, batches)]
-    each("cut-outs: inflate, FITS", lambda joined, place: reader.read_windows(joined, place, stamp), *_joined(gzipped))
+    each("cut-outs: inflate, FITS", lambda joined, place: reader.read_windows(joined, place, stamps=stamp), *_joined(gzipped))
     each("packet's digest (part of: Avro)", lambda batch: [packet_digest(packet) for packet in batch], batches)
     read = each("tokens", tokens, decoded)
     seen = each("stamps", stamps, decoded)
@@ -186,7 +190,7 @@ def _our_pass(state: ScoringState, blind: Decoder, many: Head, packets: Sequence
     embedded = each("network", state.session.run, read, seen, around)
     judged = each("head", lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), state.head.weights), embedded, named)
     each(MANY, lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), many), embedded, named)
-    each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, f, state)], decoded, judged, named)
+    each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, named=f, state=state)], decoded, judged, named)
     each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, Detection)], batches)
 
 

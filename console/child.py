@@ -36,7 +36,7 @@ class Child:
         Variables on top of ours.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, command: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None) -> None:
         private_folder(log.parent)
         with open(private_file(log, append=True), "ab") as out:
             self._process = subprocess.Popen(
@@ -98,7 +98,7 @@ class Child:
         return status
 
 
-def end_stray(pid: int, mark: str, timeout: float = 15.0) -> bool:
+def end_stray(pid: int, mark: str, *, timeout: float = 15.0) -> bool:
     """End a process that an earlier run left behind.
 
     Parameters

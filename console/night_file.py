@@ -40,7 +40,7 @@ class Made:
     n_detections: int
 
 
-def make(path: Path, packets: int, seed: int) -> None:
+def make(path: Path, packets: int, *, seed: int) -> None:
     """Write a night; reports on standard output how many packets are made."""
     from data.simulate.night import night
 
@@ -62,4 +62,4 @@ def read(path: Path) -> Iterator[Made]:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    make(Path(sys.argv[1]), int(sys.argv[2]), seed=int(sys.argv[3]))

@@ -122,7 +122,7 @@ class Listener:
                 for message in messages:
                     self.counts.add(message)
 
-    async def until(self, total: int, patience: float, count: Callable[[OutcomeCounts], int] = lambda counts: counts.total) -> bool:
+    async def until(self, total: int, patience: float, *, count: Callable[[OutcomeCounts], int] = lambda counts: counts.total) -> bool:
         """Wait until so many outcomes are in; False: nothing more came for `patience` [s]."""
         loop = asyncio.get_running_loop()
         seen, since = -1, loop.time()

@@ -55,7 +55,7 @@ def protocol_of(answer: bytes) -> WireProtocol:
     return "other"
 
 
-async def ask(host: str, port: int, question: bytes, context: ssl.SSLContext | None = None) -> bytes:
+async def ask(host: str, port: int, *, question: bytes, context: ssl.SSLContext | None = None) -> bytes:
     """The first bytes that come back for a question; none: the connection was closed.
 
     Raises
@@ -76,9 +76,11 @@ async def ask(host: str, port: int, question: bytes, context: ssl.SSLContext | N
         writer.close()
 
 
-async def listen(host: str, port: int, context: ssl.SSLContext | None = None) -> tuple[WireProtocol, bytes]:
+async def listen(host: str, port: int, *, context: ssl.SSLContext | None = None) -> tuple[WireProtocol, bytes]:
     """The protocol at an address (within TLS, where a context is given), and the first bytes of the answer."""
-    asked: dict[asyncio.Task[bytes], WireProtocol] = {asyncio.create_task(ask(host, port, kafka_question(), context)): "kafka"}
+    asked: dict[asyncio.Task[bytes], WireProtocol] = {
+        asyncio.create_task(ask(host, port, question=kafka_question(), context=context)): "kafka"
+    }
     try:
         done, _ = await asyncio.wait(asked, timeout=FIRST_WORD)
         for task in done:
@@ -88,7 +90,7 @@ async def listen(host: str, port: int, context: ssl.SSLContext | None = None) ->
             {"http": HTTP_QUESTION} if context is not None else {"http": HTTP_QUESTION, "tls": tls_question(host)}
         )
         for name, question in questions.items():
-            asked[asyncio.create_task(ask(host, port, question, context))] = name
+            asked[asyncio.create_task(ask(host, port, question=question, context=context))] = name
         waiting = {task for task in asked if not task.done()}
         while waiting:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -126,8 +128,8 @@ async def unusable(settings: Settings, server: str) -> str | None:
             writer.close()
             connected = True
             secure = settings.kafka_security_protocol.endswith("SSL")
-            wrong = await (_not_tls if secure else _not_plain)(settings, host, int(number))
-            return wrong or await _login(settings, host, int(number))
+            wrong = await (_not_tls if secure else _not_plain)(settings, host, port=int(number))
+            return wrong or await _login(settings, host, port=int(number))
     except TimeoutError:
         if not connected:
             return f"does not answer (no connection within {loop.time() - began:.0f} s): correct PROTONOVA_KAFKA=host:port, or the network"
@@ -138,22 +140,22 @@ async def unusable(settings: Settings, server: str) -> str | None:
         return f"does not answer ({one_line(error.strerror or error, 160)}): start it, or correct PROTONOVA_KAFKA=host:port"
 
 
-async def _not_plain(settings: Settings, host: str, port: int) -> str | None:
+async def _not_plain(settings: Settings, host: str, *, port: int) -> str | None:
     """Why an address that shall work without TLS is not Kafka's; None: it is."""
     found, answer = await listen(host, port)
     if found == "tls":
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if protocol_of(await within_a_moment(ask(host, port, HTTP_QUESTION, context))) == "http":
+        if protocol_of(await within_a_moment(ask(host, port, question=HTTP_QUESTION, context=context))) == "http":
             return WEB_SERVER.format("HTTPS")
         wanted = "SASL_SSL" if settings.kafka_security_protocol.startswith("SASL") else "SSL (or SASL_SSL, with a login)"
         return f"uses TLS: set PROTONOVA_KAFKA_SECURITY_PROTOCOL={wanted}, or name its port without TLS"
     return _other(found, answer)
 
 
-async def _not_tls(settings: Settings, host: str, port: int) -> str | None:
+async def _not_tls(settings: Settings, host: str, *, port: int) -> str | None:
     """Why an address that shall use TLS is not Kafka's; None: it is."""
-    if protocol_of(await within_a_moment(ask(host, port, tls_question(host)))) != "tls":
+    if protocol_of(await within_a_moment(ask(host, port, question=tls_question(host)))) != "tls":
         found, answer = await listen(host, port)
         if found == "kafka":
             wanted = "SASL_PLAINTEXT" if settings.kafka_security_protocol.startswith("SASL") else "PLAINTEXT"
@@ -161,7 +163,7 @@ async def _not_tls(settings: Settings, host: str, port: int) -> str | None:
         if found != "tls":
             return _other(found, answer)
     try:
-        found, answer = await listen(host, port, settings.ssl_context())
+        found, answer = await listen(host, port, context=settings.ssl_context())
     except ssl.SSLCertVerificationError as error:
         return f"shows a certificate that is not trusted ({error.verify_message}): set PROTONOVA_KAFKA_SSL_CAFILE, or the name it is for"
     except ssl.SSLError as error:
@@ -186,7 +188,7 @@ def _other(found: WireProtocol, answer: bytes) -> str | None:
             return f"uses another protocol, not Kafka's (it sends {one_line(answer[:40].decode('latin-1'), 40)!r})"
 
 
-async def _login(settings: Settings, host: str, port: int) -> str | None:
+async def _login(settings: Settings, host: str, *, port: int) -> str | None:
     """Why the broker refuses the client library's own connection, with the login that is configured; None: it accepts it."""
     from aiokafka import errors as kafka
     from aiokafka.conn import create_conn

@@ -34,7 +34,7 @@ class Bar:
 
 
 @contextmanager
-def progress(what: str, unit: str, total: int | None = None) -> Iterator[Bar]:
+def progress(what: str, unit: str, *, total: int | None = None) -> Iterator[Bar]:
     """Show progress while the block runs.
 
     Parameters

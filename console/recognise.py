@@ -53,7 +53,7 @@ class Recogniser:
             known = (packet[:at], codec, layout)
             self._headers = [known, *self._headers[: _REMEMBERED - 1]]
         prefix, codec, layout = known
-        return layout.topic, _key(packet, len(prefix) + 16, layout) if codec == "null" else None
+        return layout.topic, _key(packet, len(prefix) + 16, layout=layout) if codec == "null" else None
 
     def _framed(self, schema_id: int) -> str:
         if schema_id not in self._ids:
@@ -83,7 +83,7 @@ def _layout(schema: Any) -> Layout:
     return Layout(_topic(schema) or UNKNOWN_CONTAINER, None)
 
 
-def _key(packet: bytes, at: int, layout: Layout) -> bytes | None:
+def _key(packet: bytes, at: int, *, layout: Layout) -> bytes | None:
     if layout.before is None:
         return None
     try:

@@ -192,7 +192,7 @@ def output() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=140)
 
 
-def cell(value: object, style: str = "", limit: int = 200) -> Text:
+def cell(value: object, style: str = "", *, limit: int = 200) -> Text:
     """A table's cell of text from a packet, a record or a file: nothing in it drives the terminal or is read as markup."""
     return Text(one_line(value, limit), style)
 
@@ -240,7 +240,7 @@ def class_table(matrix: Confusion) -> Table:
     return shown
 
 
-def show_confusion(console: Console, matrix: Confusion, title: str) -> None:
+def show_confusion(console: Console, matrix: Confusion, *, title: str) -> None:
     """Rows: truth; columns: the prediction, by their first four letters. Never narrower than it is: numbers must not be cut off."""
     columns = [*matrix.classes, *sorted({p for _, p in matrix.counts}.difference(matrix.classes))]
     shown = table()
@@ -263,7 +263,7 @@ def _short(name: str) -> str:
     return name.removeprefix("sn-").replace("-", "")[:4]
 
 
-def count_table(rows: Mapping[str, int], first: str = "reason", second: str = "packets") -> Table:
+def count_table(rows: Mapping[str, int], first: str = "reason", *, second: str = "packets") -> Table:
     """What and how many, largest first."""
     shown = table()
     shown.add_column(first)

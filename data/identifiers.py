@@ -19,7 +19,7 @@ class InexactIdError(ValueError):
     """An id that is another one than the survey's, or none. One line that names the column."""
 
 
-def whole(value: Any, column: str, bits: int = 64) -> int | None:
+def whole(value: Any, column: str, *, bits: int = 64) -> int | None:
     """A whole number of a table, exactly.
 
     Parameters

@@ -188,7 +188,7 @@ class Curves:
             ra=np.zeros(n),
             dec=np.zeros(n),
             mjd=last,
-            first_detection=_first_detection(time, column("flux", np.float32), detected, last),
+            first_detection=_first_detection(time, column("flux", np.float32), detected=detected, last=last),
             truncated=np.zeros(n, dtype=bool),
             time=time,
             wavelength=column("wavelength", np.float32),
@@ -203,7 +203,7 @@ class Curves:
         )
 
 
-def _first_detection(time: F64, flux: F32, detected: Bools, last: F64) -> F64:
+def _first_detection(time: F64, flux: F32, *, detected: Bools, last: F64) -> F64:
     """(n,) start of the outburst that holds the brightest detection; the last point where nothing was detected."""
     first = last.copy()
     for i in np.flatnonzero(detected.any(axis=1)):

@@ -72,7 +72,7 @@ def usage(message: str) -> UserError:
     return UserError(message, USAGE)
 
 
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.0) -> str | None:
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.0) -> str | None:
     """The known word that is most like another, whatever the case of its letters; None: none is like it.
 
     Parameters

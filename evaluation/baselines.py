@@ -45,12 +45,12 @@ MOST_PERIODIC = 20_000
 """Curves of the control where each needs a period search."""
 
 
-def k_shot_forest(x: F64, e: Episodes, progress: Progress = lambda _: None, trees: int = TREES) -> F64:
+def k_shot_forest(x: F64, e: Episodes, *, progress: Progress = lambda _: None, trees: int = TREES) -> F64:
     """A forest of the support's features, an episode; (E, Q, k)."""
     out = np.empty((*e.query.shape, len(e.classes)))
     for i in range(len(e)):
         a, b = impute(x[e.support[i]], x[e.query[i]])
-        out[i] = forest.votes(a, e.support_class, b, len(e.classes), trees, i)
+        out[i] = forest.votes(a, e.support_class, query=b, classes=len(e.classes), trees=trees, seed=i)
         progress(1)
     return out
 
@@ -102,6 +102,7 @@ class Control:
 def control(
     x: F64,
     looks: Looks,
+    *,
     names: tuple[str, ...],
     shots: tuple[int, ...],
     curves: int,
@@ -134,21 +135,31 @@ def control(
         return None
     many = x.shape[1] > PLAIN_FEATURES
     curves = min(curves, MOST_PERIODIC) if many else curves
-    made, label = simulate(groups, max(curves // len(names), 20), looks, seed + 50, "train", mode, processes)
-    apart, apart_label = simulate(groups, 80, looks, seed + 51, "demo", mode)
+    made, label = simulate(
+        groups, max(curves // len(names), 20), looks=looks, seed=seed + 50, population="train", mode=mode, processes=processes
+    )
+    apart, apart_label = simulate(groups, 80, looks=looks, seed=seed + 51, population="demo", mode=mode)
     held = sorted(set(label.tolist()))
     if len(held) < 2:
         return None
     label, seconds["curves"] = np.searchsorted(held, label), round(time.perf_counter() - clock, 1)
     clock = time.perf_counter()
-    train, real = impute(hand_made(made, many, processes), x)
+    train, real = impute(hand_made(made, many, processes=processes), x)
     other = impute(train, hand_made(apart, many))[1]
     seconds["features"], clock = round(time.perf_counter() - clock, 1), time.perf_counter()
     edges = forest.bins(train)
     rows, real_rows, other_rows = (forest.binned(a, edges) for a in (train, real, other))
-    depth, leaf = _shape(rows, label, len(held), seed)
+    depth, leaf = _shape(rows, label, classes=len(held), seed=seed)
     found = forest.many_votes(
-        rows, label, np.concatenate([real_rows, other_rows], axis=1), len(held), CONTROL_TREES, seed, depth, leaf, processes
+        rows,
+        label,
+        query=np.concatenate([real_rows, other_rows], axis=1),
+        classes=len(held),
+        trees=CONTROL_TREES,
+        seed=seed,
+        depth=depth,
+        leaf=leaf,
+        threads=processes,
     )
     seconds["forest"] = round(time.perf_counter() - clock, 1)
     probability, zero_shot_log = found[: len(real)], found[len(real) :]
@@ -157,7 +168,7 @@ def control(
     called = np.array([names[j] for j in apart_label], dtype=str)
     for k in shots:
         usable = np.isin(called, known)
-        e = make(called[usable], k, WEIGHT_EPISODES, seed + 7)
+        e = make(called[usable], k, episodes=WEIGHT_EPISODES, seed=seed + 7)
         if e is None:
             weight[k] = 1.0
             continue
@@ -168,7 +179,7 @@ def control(
     return Control(probability, known, weight, depth, leaf, len(made), seconds)
 
 
-def _shape(rows: npt.NDArray[np.uint8], label: I64, classes: int, seed: int) -> tuple[int, int]:
+def _shape(rows: npt.NDArray[np.uint8], label: I64, *, classes: int, seed: int) -> tuple[int, int]:
     """Depth and fewest rows of a leaf, by three-fold cross-validation."""
     few = np.random.default_rng(seed).permutation(rows.shape[1])[:TUNED_ON]
     fold = np.arange(len(few)) % 3
@@ -178,7 +189,9 @@ def _shape(rows: npt.NDArray[np.uint8], label: I64, classes: int, seed: int) -> 
             found = 0.0
             for i in range(3):
                 train, test = few[fold != i], few[fold == i]
-                votes = forest.many_votes(rows[:, train], label[train], rows[:, test], classes, 60, seed, depth, leaf)
+                votes = forest.many_votes(
+                    rows[:, train], label[train], query=rows[:, test], classes=classes, trees=60, seed=seed, depth=depth, leaf=leaf
+                )
                 found += hits(votes, label[test]).sum()
             right[depth, leaf] = found
     return max(right, key=lambda shape: right[shape])

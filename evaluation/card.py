@@ -57,7 +57,7 @@ def percent(share: float | None, digits: int = 0) -> str:
     return "–" if share is None or share != share else f"{100 * share:.{digits}f}"
 
 
-def with_interval(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
+def with_interval(value: float | None, interval: Sequence[float] | None, *, signed: bool = False) -> str:
     """Value and interval, as in "75 [71, 79]"."""
     if value is None:
         return "–"
@@ -73,7 +73,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [line, rule, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
-def card(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Report], pictures: Mapping[str, str]) -> str:
+def card(bundle: Bundle, tasks: Mapping[str, Report], *, studies: Mapping[str, Report], pictures: Mapping[str, str]) -> str:
     """The page.
 
     Parameters
@@ -81,7 +81,7 @@ def card(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Repo
     pictures : dict
         Name → path relative to the page, of those that were drawn.
     """
-    out = _begin(bundle, tasks, studies)
+    out = _begin(bundle, tasks, studies=studies)
     out += _accuracy(tasks)
     out += _before(tasks, studies)
     out += _heads(studies)
@@ -99,7 +99,7 @@ def card(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Repo
     return "\n".join(out).rstrip() + "\n"
 
 
-def _begin(bundle: Bundle, tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list[str]:
+def _begin(bundle: Bundle, tasks: Mapping[str, Report], *, studies: Mapping[str, Report]) -> list[str]:
     m = bundle.manifest
     kinds = getattr(m, "kinds", None) or m.classes
     first = next(iter(tasks.values()))
@@ -296,7 +296,7 @@ def _studies(studies: Mapping[str, Report]) -> list[str]:
             out += table(
                 [task, "no example", *(f"K = {k}" for k in keys)],
                 [
-                    [name, percent(row["zero_shot"]), *(with_interval(row[k]["difference"], row[k]["interval"], True) for k in keys)]
+                    [name, percent(row["zero_shot"]), *(with_interval(row[k]["difference"], row[k]["interval"], signed=True) for k in keys)]
                     for name, row in rows.items()
                     if "note" not in row
                 ],

@@ -44,7 +44,7 @@ def draw(tasks: Mapping[str, Report], folder: Path) -> dict[str, Path]:
     return out
 
 
-def _panels(plt: Any, n: int, width: float = 3.0, height: float = 2.7) -> tuple[Any, list[Any]]:
+def _panels(plt: Any, n: int, *, width: float = 3.0, height: float = 2.7) -> tuple[Any, list[Any]]:
     columns = min(n, 3)
     rows = -(-n // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False)
@@ -74,7 +74,7 @@ def _confusions(plt: Any, tasks: Mapping[str, Report]) -> Any:
 
 
 def _reliability(plt: Any, tasks: Mapping[str, Report]) -> Any:
-    figure, axes = _panels(plt, len(tasks), 2.4, 2.2)
+    figure, axes = _panels(plt, len(tasks), width=2.4, height=2.2)
     for axis, (name, r) in zip(axes, tasks.items(), strict=True):
         axis.plot([0, 1], [0, 1], color=GRID)
         for colour, (k, bins) in zip(COLOURS, r["reliability"].items(), strict=False):

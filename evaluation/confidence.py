@@ -71,6 +71,7 @@ def worse(curves: Curves, rng: np.random.Generator) -> Curves:
 def calibrate(
     shots: int,
     knowledge: task_head.Knowledge | None,
+    *,
     kinds: tuple[str, ...],
     rule: Rule,
     seed: int,
@@ -81,13 +82,13 @@ def calibrate(
     """Temperature and conformal scores from simulated episodes of the task's classes, under the weights that the task's head has."""
     if knowledge is None:
         return NOTHING
-    e = make(knowledge.label, shots, EPISODES, seed + 9)
+    e = make(knowledge.label, shots, episodes=EPISODES, seed=seed + 9)
     if e is None:
         return NOTHING
-    made_of, known = task_head.zero_shot_map(e.classes, kinds, rule)
-    read = task_head.examples(knowledge.views, e, centre)
-    anchor = task_head.physics(e.classes, knowledge, centre)
-    support = task_head.support_of(read, shots, anchor, made_of if known.any() else None, unseen, head)
+    made_of, known = task_head.zero_shot_map(e.classes, kinds, rule=rule)
+    read = task_head.examples(knowledge.views, e, centre=centre)
+    anchor = task_head.physics(e.classes, knowledge, centre=centre)
+    support = task_head.support_of(read, shots, anchor=anchor, made_of=made_of if known.any() else None, unseen=unseen, parts=head)
     score = task_head.score(read, support)
     temperature = _best(score, e.query_class)
     correction = 1.0
@@ -96,7 +97,7 @@ def calibrate(
     own = measures.own_scores(np.asarray(softmax(score, np.asarray(temperature))), e.query_class)
     half = len(e) // 2
     quantile = measures.conformal_quantile(own[:half].ravel())
-    inside, size = measures.conformal(np.asarray(softmax(score[half:], np.asarray(temperature))), e.query_class, quantile)
+    inside, size = measures.conformal(np.asarray(softmax(score[half:], np.asarray(temperature))), e.query_class, quantile=quantile)
     return Calibration(temperature, correction, own[:half].ravel(), len(e.classes), float(inside.mean()), float(size.mean()))
 
 
@@ -105,17 +106,17 @@ def uses_left_out(shots: int, anchor: Physics | None) -> bool:
     return shots > 1 or (anchor is not None and bool(np.asarray(anchor.known).all()))
 
 
-def temperatures(own: F64 | None, truth: I64, calibration: Calibration, episodes: int) -> F64:
+def temperatures(own: F64 | None, truth: I64, *, calibration: Calibration, episodes: int) -> F64:
     """One temperature an episode, (E,): the most probable one, given the left-out scores of its K examples and what simulations say."""
     if own is None:
         return np.full(episodes, calibration.temperature)
     believed = calibration.temperature / calibration.correction
     belief = -0.5 * (np.log(TEMPERATURES / believed) / BELIEF) ** 2
-    likely = np.stack([-loss(own, truth, t, axis=1) * own.shape[1] for t in TEMPERATURES])
+    likely = np.stack([-loss(own, truth, temperature=t, axis=1) * own.shape[1] for t in TEMPERATURES])
     return np.asarray(TEMPERATURES[np.argmax(likely + belief[:, None], axis=0)] * calibration.correction, dtype=np.float64)
 
 
-def quantile(own: F64 | None, calibration: Calibration, ways: int) -> tuple[F64, str] | None:
+def quantile(own: F64 | None, calibration: Calibration, *, ways: int) -> tuple[F64, str] | None:
     """The conformal quantile of each episode, (E,) or (), and what it was made of; None where there is nothing to make it of.
 
     Parameters
@@ -148,7 +149,7 @@ def _pooled(own: F64, simulated: F64) -> F64:
     return out
 
 
-def loss(score: F64, truth: I64, temperature: float, axis: int | None = None) -> F64:
+def loss(score: F64, truth: I64, *, temperature: float, axis: int | None = None) -> F64:
     """Mean negative log-probability of the truth."""
     scaled = score / temperature
     top = scaled.max(axis=-1, keepdims=True)
@@ -158,4 +159,4 @@ def loss(score: F64, truth: I64, temperature: float, axis: int | None = None) ->
 
 
 def _best(score: F64, truth: I64) -> float:
-    return float(TEMPERATURES[np.argmin([loss(score, truth, t) for t in TEMPERATURES])])
+    return float(TEMPERATURES[np.argmin([loss(score, truth, temperature=t) for t in TEMPERATURES])])

@@ -27,11 +27,11 @@ class Curves(Protocol):
     Dictionaries of time [d], wavelength [Å], flux, flux_err, detected, and `persistent`; the flux of a persistent source is its total.
     """
 
-    def __call__(self, kind: str, number: int, seed: int, population: PopulationName) -> Iterator[dict[str, Any]]:
+    def __call__(self, kind: str, number: int, *, seed: int, population: PopulationName) -> Iterator[dict[str, Any]]:
         """Yield `number` curves of a kind."""
 
 
-def draw(kind: str, rng: np.random.Generator, population: PopulationName, deeper: float = 0.0) -> Source:
+def draw(kind: str, rng: np.random.Generator, *, population: PopulationName, deeper: float = 0.0) -> Source:
     """A source of a kind.
 
     Parameters
@@ -39,17 +39,17 @@ def draw(kind: str, rng: np.random.Generator, population: PopulationName, deeper
     deeper : float
         How much fainter than ZTF's [mag].
     """
-    return draw_kind(kind, rng, population, deeper=deeper)
+    return draw_kind(kind, rng, population=population, deeper=deeper)
 
 
-def star(kind: str, rng: np.random.Generator, population: PopulationName) -> dict[str, Any] | None:
+def star(kind: str, rng: np.random.Generator, *, population: PopulationName) -> dict[str, Any] | None:
     """A star's curve as an archive holds it (time, wavelength, total flux, flux_err); None for what is not a star."""
-    return star_curve(kind, rng, population) if kind in STARS else None
+    return star_curve(kind, rng, population=population) if kind in STARS else None
 
 
-def streamed(kind: str, number: int, seed: int, population: PopulationName) -> Iterator[dict[str, Any]]:
+def streamed(kind: str, number: int, *, seed: int, population: PopulationName) -> Iterator[dict[str, Any]]:
     """Anybody's view of a kind: `data.simulate.curves`."""
-    for _, seen in curves.stream((kind,), number, seed, population):
+    for _, seen in curves.stream((kind,), number, seed=seed, population=population):
         level = float(seen.reference) if np.isfinite(seen.reference) else 0.0
         yield {
             "time": seen.time, "wavelength": seen.wavelength, "flux": seen.flux + level, "flux_err": seen.flux_err,
@@ -57,6 +57,6 @@ def streamed(kind: str, number: int, seed: int, population: PopulationName) -> I
         }  # fmt: skip
 
 
-def rng_of(kind: str, number: int, seed: int, population: PopulationName, purpose: int) -> np.random.Generator:
+def rng_of(kind: str, number: int, *, seed: int, population: PopulationName, purpose: int) -> np.random.Generator:
     """The random stream of one simulated curve: the same whichever caller draws it, in whatever process."""
     return generator(population, seed, number, purpose, *(ord(c) for c in kind))

@@ -31,7 +31,7 @@ class Episodes:
         return len(self.support)
 
 
-def make(labels: npt.NDArray[np.str_], shots: int, episodes: int, seed: int = 0, queries: int = QUERIES) -> Episodes | None:
+def make(labels: npt.NDArray[np.str_], shots: int, *, episodes: int, seed: int = 0, queries: int = QUERIES) -> Episodes | None:
     """Draw episodes; None if fewer than two classes are large enough.
 
     Parameters

@@ -23,7 +23,7 @@ BINS = 255
 TREES_A_JOB = 10
 
 
-def votes(x: F, y: npt.NDArray[np.int64], query: F, classes: int, trees: int, seed: int) -> F:
+def votes(x: F, y: npt.NDArray[np.int64], *, query: F, classes: int, trees: int, seed: int) -> F:
     """Grow a forest on (n, d) and return its probabilities for (q, d): (q, classes). Features are finite."""
     balanced = len(y) / (classes * np.bincount(y, minlength=classes).clip(min=1))
     return _votes(  # type: ignore[no-any-return]
@@ -45,6 +45,7 @@ def binned(x: F, edges: F) -> npt.NDArray[np.uint8]:
 def many_votes(
     x: npt.NDArray[np.uint8],
     y: npt.NDArray[np.int64],
+    *,
     query: npt.NDArray[np.uint8],
     classes: int,
     trees: int,

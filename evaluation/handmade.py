@@ -55,7 +55,7 @@ def _extractors() -> tuple[Any, Any]:
     return shapes, periods
 
 
-def hand_made(curves: Curves, many: bool | None = None, processes: int = 1) -> F64:
+def hand_made(curves: Curves, many: bool | None = None, *, processes: int = 1) -> F64:
     """(n, d): statistics of a blue and a red band, their shape around the peak, colours, and periods where points suffice.
 
     Of each group of bands the one with the most detections serves. Limits play no part.
@@ -77,10 +77,10 @@ def hand_made(curves: Curves, many: bool | None = None, processes: int = 1) -> F
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NaN of an empty band
         for i in range(len(curves)):
-            views = [_view(curves, i, blue) for blue in (True, False)]
-            row = [_statistics(shapes, *v) for v in views] + [_shape(v[0], v[1]) for v in views] + [_colours(*views)]
+            views = [_view(curves, i, blue=blue) for blue in (True, False)]
+            row = [_statistics(shapes, v) for v in views] + [_shape(v[0], v[1]) for v in views] + [_colours(*views)]
             if many:
-                row.append(_statistics(periods, *max(views, key=lambda v: len(v[0]))))
+                row.append(_statistics(periods, max(views, key=lambda v: len(v[0]))))
             rows.append(np.concatenate(row))
     return np.array(rows, dtype=np.float64)
 
@@ -128,7 +128,7 @@ def scale(support: F64, query: F64) -> tuple[F64, F64]:
     return np.clip((a - mean) / spread, -5, 5), np.clip((b - mean) / spread, -5, 5)
 
 
-def _view(curves: Curves, i: int, blue: bool) -> tuple[F64, F64, F64]:
+def _view(curves: Curves, i: int, *, blue: bool) -> tuple[F64, F64, F64]:
     part = slice(curves.start[i], curves.start[i + 1])
     wavelength, flux, error = curves.wavelength[part], curves.flux[part], curves.flux_err[part]
     group = np.isfinite(flux) & ((wavelength < SPLIT) == blue)
@@ -141,8 +141,9 @@ def _view(curves: Curves, i: int, blue: bool) -> tuple[F64, F64, F64]:
     return curves.time[part][use], flux[use].astype(np.float64), error[use].astype(np.float64)
 
 
-def _statistics(extractor: Any, time: F64, flux: F64, error: F64) -> F64:
+def _statistics(extractor: Any, view: tuple[F64, F64, F64]) -> F64:
     blank = np.full(len(extractor.names), np.nan)
+    time, flux, error = view
     time, first = np.unique(time, return_index=True)
     if len(time) < 2:
         return blank
@@ -190,7 +191,7 @@ def _colours(blue: tuple[F64, F64, F64], red: tuple[F64, F64, F64]) -> F64:
     return np.array([*values, values[1] - values[0]])
 
 
-def _near(when: float, view: tuple[F64, F64, F64], most: float = 8.0) -> float:
+def _near(when: float, view: tuple[F64, F64, F64], *, most: float = 8.0) -> float:
     time, flux = view[0], view[1]
     if when < time[0] or when > time[-1]:
         j = int(np.argmin(np.abs(time - when)))

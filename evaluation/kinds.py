@@ -125,7 +125,7 @@ def share(kinds: Sequence[str]) -> F64:
     return np.asarray(weight / weight.sum())
 
 
-def weights(names: Sequence[str], kinds: Sequence[str], rule: Rule) -> F64:
+def weights(names: Sequence[str], kinds: Sequence[str], *, rule: Rule) -> F64:
     """How much each kind's probability counts for each class, (k, K); a row of zeros: the class is not simulated.
 
     ``share``: with equally many examples of every kind in training, p(class | x) ∝ Σ share · p(kind | x): a parent of three kinds is as

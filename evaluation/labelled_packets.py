@@ -57,7 +57,7 @@ def _batches(folder: Path) -> Iterator[AlertBatch]:
         yield decoder.decode(group).batch
 
 
-def score(folder: Path, bundle: Bundle, session: Session) -> dict[str, Any]:
+def score(folder: Path, bundle: Bundle, *, session: Session) -> dict[str, Any]:
     """Every labelled object once, from its latest packet.
 
     Returns
@@ -78,7 +78,7 @@ def score(folder: Path, bundle: Bundle, session: Session) -> dict[str, Any]:
         judged = judge(gather([embed(batch, session)]).views, bundle.head)
         number = (batch.detected & batch.valid).sum(axis=1)
         for i in rows:
-            row = _row(batch.object_id[i], known[batch.object_id[i]], int(number[i]), judged, i, classes)
+            row = _row(batch.object_id[i], known[batch.object_id[i]], detections=int(number[i]), judged=judged, i=i, classes=classes)
             if row["class"] is not None:
                 counted, right = counted + 1, right + row["right"]
             if batch.object_id[i] not in latest or float(batch.mjd[i]) >= latest[batch.object_id[i]][0]:
@@ -95,7 +95,7 @@ def score(folder: Path, bundle: Bundle, session: Session) -> dict[str, Any]:
     }
 
 
-def _row(name: str, label: str, detections: int, judged: Any, i: int, classes: tuple[str, ...]) -> dict[str, Any]:
+def _row(name: str, label: str, *, detections: int, judged: Any, i: int, classes: tuple[str, ...]) -> dict[str, Any]:
     slug = REAL_LABELS.get(label)
     slug = slug if slug in classes else None
     probability = judged.probability[i]

@@ -42,7 +42,7 @@ class Resampling:
     count: tuple[F, ...]  # per class: rows of each object
 
     @classmethod
-    def of(cls, e: Episodes, draws: int = DRAWS, seed: int = 1) -> Resampling:
+    def of(cls, e: Episodes, draws: int = DRAWS, *, seed: int = 1) -> Resampling:
         """Draw the weights of the query objects, class by class."""
         rng = np.random.default_rng(seed)
         flat, truth = e.query.ravel(), np.tile(e.query_class, len(e))
@@ -82,14 +82,14 @@ def episode_error(value: F, e: Episodes) -> float:
     return float(1.96 * by_episode.std(ddof=1) / np.sqrt(len(by_episode))) if len(by_episode) > 1 else float("nan")
 
 
-def calibration_error(confidence: F, correct: npt.NDArray[Any], bins: int = BINS) -> float:
+def calibration_error(confidence: F, correct: npt.NDArray[Any], *, bins: int = BINS) -> float:
     """Expected calibration error with bins of equal mass: Σ share · |mean confidence - share correct|."""
     order = np.argsort(confidence.ravel(), kind="stable")
     parts = zip(np.array_split(confidence.ravel()[order], bins), np.array_split(correct.ravel()[order], bins), strict=True)
     return float(sum(len(c) * abs(c.mean() - h.mean()) for c, h in parts if len(c)) / max(len(order), 1))
 
 
-def calibration_null(confidence: F, query: I64, draws: int = 200, seed: int = 2) -> F:
+def calibration_null(confidence: F, query: I64, *, draws: int = 200, seed: int = 2) -> F:
     """What the error would be were our probabilities true, with these objects and episodes; (draws,).
 
     Labels are redrawn from our own probabilities: an object has one luck, the same in every episode it comes back in, so a perfect
@@ -124,7 +124,7 @@ def own_scores(probability: npt.NDArray[Any], truth: I64) -> F:
     return np.asarray(np.take_along_axis(flat, index, axis=-1)[..., 0], dtype=np.float64)
 
 
-def conformal(probability: npt.NDArray[Any], truth: I64, quantile: F) -> tuple[F, F]:
+def conformal(probability: npt.NDArray[Any], truth: I64, *, quantile: F) -> tuple[F, F]:
     """Whether the set holds the truth, and its size; (E, Q, k), quantile (E,) or () → (E, Q) twice. The most probable class belongs."""
     k = probability.shape[-1]
     scores = np.reshape(conformal_scores(probability.reshape(-1, k)), probability.shape)
@@ -142,13 +142,13 @@ def auroc(new: F, known: F) -> float:
     return float((rank[place[: len(new)]].sum() - len(new) * (len(new) + 1) / 2) / (len(new) * len(known)))
 
 
-def false_positives(new: F, known: F, rate: float = 0.95) -> float:
+def false_positives(new: F, known: F, *, rate: float = 0.95) -> float:
     """Share of the known that is called new where `rate` of the new is."""
     threshold = np.sort(new)[int(np.floor((1 - rate) * len(new)))]
     return float((known >= threshold).mean())
 
 
-def purity(probability: npt.NDArray[Any], truth: I64, c: int) -> dict[str, dict[str, float]]:
+def purity(probability: npt.NDArray[Any], truth: I64, *, c: int) -> dict[str, dict[str, float]]:
     """Purity of the alerts called class c, the class being rare: completeness → prior → purity.
 
     All rows together; the other classes share the rest evenly. A false-positive rate below one row's worth cannot be seen, so one more

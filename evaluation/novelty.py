@@ -39,7 +39,7 @@ class Known:
 
     def unseen(self, names: tuple[str, ...]) -> bool:
         """Whether the network does not cover every one of the classes."""
-        return not weights(names, self.kinds, self.rule).any(axis=1).all()
+        return not weights(names, self.kinds, rule=self.rule).any(axis=1).all()
 
     def without(self, name: str, moved: bool) -> Known:
         """As if a class of the task had never been simulated. `moved`: the centre is the simulated classes' own."""
@@ -62,21 +62,21 @@ class Rating:
         return np.asarray(((values - self.mean) / self.spread) @ self.weight)
 
 
-def numbers(views: task_head.Views, e: Episodes, known: Known, unseen: bool) -> F64:
+def numbers(views: task_head.Views, e: Episodes, *, known: Known, unseen: bool) -> F64:
     """(E, Q, len(NUMBERS)), under the head's weights for a task with a class that is not simulated, or without."""
-    read = task_head.examples(views, e, known.centre)
-    anchor = task_head.physics(e.classes, known.knowledge, known.centre)
-    made_of, covered = task_head.zero_shot_map(e.classes, known.kinds, known.rule)
-    head = solve(task_head.support_of(read, e.shots, anchor, made_of if covered.any() else None, unseen))
+    read = task_head.examples(views, e, centre=known.centre)
+    anchor = task_head.physics(e.classes, known.knowledge, centre=known.centre)
+    made_of, covered = task_head.zero_shot_map(e.classes, known.kinds, rule=known.rule)
+    head = solve(task_head.support_of(read, e.shots, anchor=anchor, made_of=made_of if covered.any() else None, unseen=unseen))
     cosine = product(read.query.unit, head.prototypes)
-    p = softmax(scores(read.query, head, cosine), np.asarray(TEMPERATURE))
+    p = softmax(scores(read.query, head, cosine=cosine), np.asarray(TEMPERATURE))
     entropy = -(p * np.log(np.clip(p, 1e-9, None))).sum(axis=-1)
-    inside = np.exp(views.log_probability)[:, weights(e.classes, known.kinds, "sum").any(axis=0)].sum(axis=1)
+    inside = np.exp(views.log_probability)[:, weights(e.classes, known.kinds, rule="sum").any(axis=0)].sum(axis=1)
     unknown = np.log(np.clip(1 - inside, 1e-4, 1.0))
     return np.stack([energy(cosine), 1 - np.max(cosine, axis=-1), unknown[e.query], entropy], axis=-1)
 
 
-def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: int, unseen: bool) -> Rating | None:
+def learned(names: tuple[str, ...], new: str, *, shots: int, known: Known, seed: int, unseen: bool) -> Rating | None:
     """A rule for tasks of these classes; None where too little of it is simulated.
 
     Parameters
@@ -95,20 +95,20 @@ def learned(names: tuple[str, ...], new: str, shots: int, known: Known, seed: in
     others = k.others.take(np.flatnonzero(apart))
     inside = k.views.take(np.flatnonzero(is_known))
     joined = inside.join(others)
-    e = make(k.label[is_known], shots, EPISODES, seed + 21)
+    e = make(k.label[is_known], shots, episodes=EPISODES, seed=seed + 21)
     if e is None:
         return None
     q = e.query.shape[1]
     negatives = np.random.default_rng(seed).integers(len(inside.embedding), len(joined.embedding), (len(e), q))
     both = Episodes(e.shots, e.classes, (), e.support, e.support_class, np.concatenate([e.query, negatives], axis=1), np.zeros(0, np.int64))
-    values = numbers(joined, both, known, unseen)
+    values = numbers(joined, both, known=known, unseen=unseen)
     x = values.reshape(-1, len(NUMBERS))
     y = np.tile(np.repeat([0.0, 1.0], q), len(e))
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
     return Rating(mean, spread, logistic((x - mean) / spread, y))
 
 
-def logistic(x: F64, y: F64, steps: int = 30) -> F64:
+def logistic(x: F64, y: F64, *, steps: int = 30) -> F64:
     """Weights of a logistic regression with a weak ridge, by Newton's method; the intercept plays no part in a ranking and is dropped."""
     a = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     w = np.zeros(a.shape[1])

@@ -96,7 +96,7 @@ def _evenly(span: F64) -> F64:
     return np.asarray(chance / chance.sum())
 
 
-def look(source: Source, patterns: Patterns, rng: np.random.Generator, at: int | None = None) -> dict[str, F64] | None:
+def look(source: Source, patterns: Patterns, *, rng: np.random.Generator, at: int | None = None) -> dict[str, F64] | None:
     """Observe a source as one of the task's objects was.
 
     Parameters
@@ -112,13 +112,13 @@ def look(source: Source, patterns: Patterns, rng: np.random.Generator, at: int |
     if source.single or not patterns.every:
         return None
     for _ in range(TRIES):
-        found = _lasting(source, patterns, rng, at) if source.persistent else _event(source, patterns, rng, at)
+        found = _lasting(source, patterns, rng=rng, at=at) if source.persistent else _event(source, patterns, rng=rng, at=at)
         if found is not None:
             return found
     return None
 
 
-def _lasting(source: Source, patterns: Patterns, rng: np.random.Generator, at: int | None) -> dict[str, F64] | None:
+def _lasting(source: Source, patterns: Patterns, *, rng: np.random.Generator, at: int | None) -> dict[str, F64] | None:
     p = patterns.every[int(rng.integers(len(patterns.every))) if at is None else at]
     low, high = source.active
     clock = p.time + rng.uniform(low, max(high - p.time[-1], low + 1.0))
@@ -127,11 +127,11 @@ def _lasting(source: Source, patterns: Patterns, rng: np.random.Generator, at: i
         if source.star is None:
             return None
         light = light + source.star.reference(p.wavelength)
-        return _measured(p, light, float(np.median(light)), patterns, rng, signed=True)
-    return _measured(p, light, float(np.abs(light).max()), patterns, rng, signed=True)
+        return _measured(p, light, scale=float(np.median(light)), patterns=patterns, rng=rng, signed=True)
+    return _measured(p, light, scale=float(np.abs(light).max()), patterns=patterns, rng=rng, signed=True)
 
 
-def _event(source: Source, patterns: Patterns, rng: np.random.Generator, at: int | None) -> dict[str, F64] | None:
+def _event(source: Source, patterns: Patterns, *, rng: np.random.Generator, at: int | None) -> dict[str, F64] | None:
     """A transient: its first point soon after it could be seen, through a pattern about as long as it is seen."""
     low, high = source.active
     brief = high - low < 20
@@ -165,7 +165,7 @@ def _event(source: Source, patterns: Patterns, rng: np.random.Generator, at: int
         delay = rng.exponential(min(1.0 + 0.05 * (last - first), 5.0))
     when = first + delay + p.time - p.time[_first_measured(p)]
     light = np.where((when >= low) & (when <= high), np.nan_to_num(source.flux(when, p.wavelength)), 0.0)
-    return _measured(p, light, float(light.max()), patterns, rng, signed=False)
+    return _measured(p, light, scale=float(light.max()), patterns=patterns, rng=rng, signed=False)
 
 
 def _first_measured(p: Pattern) -> int:
@@ -173,7 +173,7 @@ def _first_measured(p: Pattern) -> int:
     return int(measured[0]) if len(measured) else 0
 
 
-def _measured(p: Pattern, light: F64, scale: float, patterns: Patterns, rng: np.random.Generator, signed: bool) -> dict[str, F64] | None:
+def _measured(p: Pattern, light: F64, *, scale: float, patterns: Patterns, rng: np.random.Generator, signed: bool) -> dict[str, F64] | None:
     if not scale > 0:
         return None
     dust = dimming(p.wavelength, float(min(rng.exponential(0.1), 1.0)))
@@ -206,7 +206,7 @@ def _measured(p: Pattern, light: F64, scale: float, patterns: Patterns, rng: np.
     return out | {"time": out["time"] - out["time"][0]}
 
 
-def thin(columns: dict[str, npt.NDArray[np.float64]], patterns: Patterns, rng: np.random.Generator) -> dict[str, F64] | None:
+def thin(columns: dict[str, npt.NDArray[np.float64]], patterns: Patterns, *, rng: np.random.Generator) -> dict[str, F64] | None:
     """Observed curve of a lasting source with as many points, as good, as one of the task's objects has; its own times and band.
 
     Parameters

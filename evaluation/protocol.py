@@ -74,12 +74,12 @@ class Task:
 
     def made_of(self, names: tuple[str, ...]) -> F64 | None:
         """(K, k) which kinds make which of some classes; None where the network has no kind for any of them."""
-        made_of, known = task_head.zero_shot_map(names, self.known.kinds, self.known.rule)
+        made_of, known = task_head.zero_shot_map(names, self.known.kinds, rule=self.known.rule)
         return made_of if known.any() else None
 
 
 def evaluate(
-    curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options, progress: Progress = lambda _, __: None
+    curves: Curves, labels: Labels, *, bundle: Bundle, session: Session, options: Options, progress: Progress = lambda _, __: None
 ) -> dict[str, Any]:
     """Evaluate a bundle on a task.
 
@@ -98,33 +98,39 @@ def evaluate(
         No K leaves two classes with enough objects.
     """
     clock = Clock()
-    planned = {k: make(labels, k, options.episodes, options.seed) for k in options.shots}
+    planned = {k: make(labels, k, episodes=options.episodes, seed=options.seed) for k in options.shots}
     plans = {k: e for k, e in planned.items() if e is not None}
     if not plans:
         raise TableError(f"no two classes have {min(options.shots)} + 5 objects: give more labels or fewer --shots")
     progress("embedding", 0)
-    task = see(curves, labels, bundle, session, options, clock)
+    task = see(curves, labels, bundle=bundle, session=session, options=options, clock=clock)
     progress("embedding", 1)
-    inputs = _BaselineInputs.of(task, bundle, plans, options, progress, clock)
-    report = _head(task, bundle, session, options, plans) | {"missing_baselines": dict(inputs.missing)}
+    inputs = _BaselineInputs.of(task, bundle, plans=plans, options=options, progress=progress, clock=clock)
+    report = _head(task, bundle, session=session, options=options, plans=plans) | {"missing_baselines": dict(inputs.missing)}
     if inputs.control is not None:
         report["control"] = inputs.control.chosen()
     for k, e in plans.items():
         progress(f"K = {k}", 0)
-        _one_k(report, str(k), e, task, bundle, inputs, options, progress, clock)
+        _one_k(report, str(k), e=e, task=task, bundle=bundle, inputs=inputs, options=options, progress=progress, clock=clock)
         progress(f"K = {k}", 1)
     k = 5 if 5 in plans else max(plans)
     progress("novelty and time", 0)
     with clock("novelty"):
-        report["open_set"] = {str(n): stages.open_set(task.views, labels, n, task.known, options) for n in plans if n <= 5}
+        report["open_set"] = {
+            str(n): stages.open_set(task.views, labels, shots=n, known=task.known, options=options) for n in plans if n <= 5
+        }
     with clock("over time"):
         lasting = task.looks.persistent
-        report["over_time"] = None if lasting else stages.over_time(task.curves, plans[k], task.made, task.known, bundle, session, options)
+        report["over_time"] = (
+            None
+            if lasting
+            else stages.over_time(task.curves, plans[k], made=task.made, known=task.known, bundle=bundle, session=session, options=options)
+        )
     progress("novelty and time", 1)
     held = task.knowledge
     report["map"] = report_pictures.embedding_map(
-        task.views, labels, stages.centre_of(bundle, held, options), None if held is None else held.anchors,
-        None if held is None else held.anchors_label, options.seed,
+        task.views, labels, middle=stages.centre_of(bundle, held, options=options), anchors=None if held is None else held.anchors,
+        anchors_label=None if held is None else held.anchors_label, seed=options.seed,
     )  # fmt: skip
     report["seconds"] = clock.seconds | {"all": clock.all()}
     return report
@@ -133,6 +139,7 @@ def evaluate(
 def see(
     curves: Curves,
     labels: Labels,
+    *,
     bundle: Bundle,
     session: Session,
     options: Options,
@@ -157,16 +164,18 @@ def see(
     knowledge = None
     if made is None and names and options.each:
         with clock("simulation"):
-            made = task_head.Simulations.of(looks, names, options.each, options.seed, options.looks, options.processes, every)
+            made = task_head.Simulations.of(
+                looks, names, each=options.each, seed=options.seed, mode=options.looks, processes=options.processes, every=every
+            )
         if not len(made.anchors):
             made = None
     if made is not None:
         with clock("embedding of simulations"):
             knowledge = task_head.learn(
-                replace(made, aside=confidence.worse(made.aside, np.random.default_rng(options.seed))), session, options.blind
+                replace(made, aside=confidence.worse(made.aside, np.random.default_rng(options.seed))), session, blind=options.blind
             )
     rule: Rule = task_head.rule_of(knowledge, kinds)
-    return Task(curves, labels, looks, views, made, Known(knowledge, kinds, rule, stages.centre_of(bundle, knowledge, options)))
+    return Task(curves, labels, looks, views, made, Known(knowledge, kinds, rule, stages.centre_of(bundle, knowledge, options=options)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +190,7 @@ class _BaselineInputs:
 
     @classmethod
     def of(
-        cls, task: Task, bundle: Bundle, plans: Mapping[int, Episodes], options: Options, progress: Progress, clock: Clock
+        cls, task: Task, bundle: Bundle, *, plans: Mapping[int, Episodes], options: Options, progress: Progress, clock: Clock
     ) -> _BaselineInputs:
         if options.baselines == "none":
             return cls(None, None, None, None, {"all": "not asked for"})
@@ -200,15 +209,15 @@ class _BaselineInputs:
             progress("forest with simulations", 0)
             with clock("forest with simulations"):
                 control = baselines.control(
-                    x, task.looks, task.names, tuple(plans), options.simulations, options.seed, options.looks, options.processes,
-                    lambda n: progress("forest with simulations", n),
+                    x, task.looks, names=task.names, shots=tuple(plans), curves=options.simulations, seed=options.seed,
+                    mode=options.looks, processes=options.processes, progress=lambda n: progress("forest with simulations", n),
                 )  # fmt: skip
             if control is None:
                 missing["forest_with_simulations"] = "fewer than two of the task's classes are simulated"
         return cls(x, bookkeeping(task.curves), random, control, missing)
 
 
-def _head(task: Task, bundle: Bundle, session: Session, options: Options, plans: Mapping[int, Episodes]) -> dict[str, Any]:
+def _head(task: Task, bundle: Bundle, *, session: Session, options: Options, plans: Mapping[int, Episodes]) -> dict[str, Any]:
     """What the report says before any figure."""
     names, number = np.unique(task.labels, return_counts=True)
     every = tuple(KINDS)
@@ -251,7 +260,7 @@ def _head(task: Task, bundle: Bundle, session: Session, options: Options, plans:
 def zero_shot(task: Task) -> dict[str, Any] | None:
     """Without any example, all objects once; None where no class is simulated."""
     names = task.names
-    zero_shot_log, known = task_head.zero_shot_log_probability(task.views, names, task.known.kinds, task.known.rule)
+    zero_shot_log, known = task_head.zero_shot_log_probability(task.views, names, kinds=task.known.kinds, rule=task.known.rule)
     if not known.any():
         return None
     right = measures.hits(zero_shot_log[:, None, :].swapaxes(0, 1), np.searchsorted(names, task.labels))[0]
@@ -263,6 +272,7 @@ def zero_shot(task: Task) -> dict[str, Any] | None:
 def _one_k(
     report: dict[str, Any],
     key: str,
+    *,
     e: Episodes,
     task: Task,
     bundle: Bundle,
@@ -273,14 +283,16 @@ def _one_k(
 ) -> None:
     """Every figure at one K."""
     with clock("head"):
-        score, probability, temperature, calibration, aside = judge(e, task, options)
+        score, probability, temperature, calibration, aside = judge(e, task, options=options)
         resampling = Resampling.of(e)
         right = measures.hits(score, e.query_class)
         known = np.array([task.simulated(c) for c in e.classes])
-        _figures(report, key, e, right, known, resampling)
-        _sureness(report, key, e, right, score, probability, temperature, calibration)
-        report["conformal"][key] = _conformal(probability, aside, temperature, calibration, e, resampling)
-    scores = _baseline_scores(e, task, bundle, inputs, options, progress, clock)
+        _figures(report, key, e=e, right=right, known=known, resampling=resampling)
+        _sureness(report, key, e=e, right=right, score=score, probability=probability, temperature=temperature, calibration=calibration)
+        report["conformal"][key] = _conformal(
+            probability, aside, temperature=temperature, calibration=calibration, e=e, resampling=resampling
+        )
+    scores = _baseline_scores(e, task, bundle=bundle, inputs=inputs, options=options, progress=progress, clock=clock)
     values = {name: measures.hits(s, e.query_class) for name, s in scores.items()}
     report["baselines"][key] = {name: float(measures.per_class(h, e).mean()) for name, h in values.items()}
     report["baseline_intervals"][key] = {name: resampling.interval(h) for name, h in values.items()}
@@ -290,20 +302,22 @@ def _one_k(
     }
 
 
-def judge(e: Episodes, task: Task, options: Options) -> tuple[F64, F64, F64, confidence.Calibration, F64 | None]:
+def judge(e: Episodes, task: Task, *, options: Options) -> tuple[F64, F64, F64, confidence.Calibration, F64 | None]:
     """Scores and probabilities (E, Q, k) of the queries, temperatures (E,), what simulations say, left-out scores of the examples."""
     made_of, centre, shots, unseen = task.made_of(e.classes), task.known.centre, e.shots, task.known.unseen(e.classes)
-    anchor = task_head.physics(e.classes, task.knowledge, centre)
-    read = task_head.examples(task.views, e, centre)
-    support = task_head.support_of(read, shots, anchor, made_of, unseen, options.head)
+    anchor = task_head.physics(e.classes, task.knowledge, centre=centre)
+    read = task_head.examples(task.views, e, centre=centre)
+    support = task_head.support_of(read, shots, anchor=anchor, made_of=made_of, unseen=unseen, parts=options.head)
     score = task_head.score(read, support)
     # Confidence: what simulations say, moved by the K examples' own left-out scores.
     known = task.known
-    calibration = confidence.calibrate(shots, known.knowledge, known.kinds, known.rule, options.seed, centre, options.head, unseen)
+    calibration = confidence.calibrate(
+        shots, known.knowledge, kinds=known.kinds, rule=known.rule, seed=options.seed, centre=centre, head=options.head, unseen=unseen
+    )
     aside = None
     if confidence.uses_left_out(shots, anchor):
         aside = np.asarray(left_out(support))
-    temperature = confidence.temperatures(aside, e.support_class, calibration, len(e))
+    temperature = confidence.temperatures(aside, e.support_class, calibration=calibration, episodes=len(e))
     if aside is not None and options.head.offsets and shots >= LEAST_FOR_OFFSETS:
         by = temperature[:, None, None]
         offset = np.asarray(balance(aside / by, np.eye(len(e.classes))[e.support_class])) * by
@@ -312,7 +326,7 @@ def judge(e: Episodes, task: Task, options: Options) -> tuple[F64, F64, F64, con
     return score, probability, temperature, calibration, aside
 
 
-def _figures(report: dict[str, Any], key: str, e: Episodes, right: F64, known: npt.NDArray[np.bool_], resampling: Resampling) -> None:
+def _figures(report: dict[str, Any], key: str, *, e: Episodes, right: F64, known: npt.NDArray[np.bool_], resampling: Resampling) -> None:
     recall = measures.per_class(right, e)
     report["accuracy"][key] = float(recall.mean())
     report["interval"][key] = resampling.interval(right)
@@ -324,7 +338,7 @@ def _figures(report: dict[str, Any], key: str, e: Episodes, right: F64, known: n
 
 
 def _sureness(
-    report: dict[str, Any], key: str, e: Episodes, right: F64, score: F64, probability: F64, temperature: F64,
+    report: dict[str, Any], key: str, *, e: Episodes, right: F64, score: F64, probability: F64, temperature: F64,
     calibration: confidence.Calibration,
 ) -> None:  # fmt: skip
     truth, sure = e.query_class, probability.max(axis=-1)
@@ -335,23 +349,23 @@ def _sureness(
     report["ece_above_null"][key] = error - float(null.mean())
     report["brier"][key] = float(measures.per_class(measures.brier(probability, truth), e).mean())
     report["temperature"][key] = {"simulations": calibration.temperature, "median": float(np.median(temperature))}
-    report["purity"][key] = {c: measures.purity(probability, truth, j) for j, c in enumerate(e.classes)}
+    report["purity"][key] = {c: measures.purity(probability, truth, c=j) for j, c in enumerate(e.classes)}
     report["confusion"][key] = report_pictures.confusion(score, e)
     report["reliability"][key] = report_pictures.reliability(sure, right)
 
 
 def _conformal(
-    probability: F64, aside: F64 | None, temperature: F64, calibration: confidence.Calibration, e: Episodes, resampling: Resampling
+    probability: F64, aside: F64 | None, *, temperature: F64, calibration: confidence.Calibration, e: Episodes, resampling: Resampling
 ) -> dict[str, Any] | None:
     """Coverage and size of the 90 % set; None at K = 1 where not every class is simulated."""
     own = None
     if aside is not None:
         own = measures.own_scores(np.asarray(softmax(aside, temperature[:, None, None])), e.support_class)
-    found = confidence.quantile(own, calibration, len(e.classes))
+    found = confidence.quantile(own, calibration, ways=len(e.classes))
     if found is None:
         return None
     quantile, how = found
-    inside, size = measures.conformal(probability, e.query_class, quantile)
+    inside, size = measures.conformal(probability, e.query_class, quantile=quantile)
     finite = {"coverage": calibration.coverage, "size": calibration.size} if np.isfinite(calibration.coverage) else None
     return {
         "calibrated_on": how,
@@ -363,31 +377,33 @@ def _conformal(
 
 
 def _baseline_scores(
-    e: Episodes, task: Task, bundle: Bundle, inputs: _BaselineInputs, options: Options, progress: Progress, clock: Clock
+    e: Episodes, task: Task, *, bundle: Bundle, inputs: _BaselineInputs, options: Options, progress: Progress, clock: Clock
 ) -> dict[str, F64]:
     """Scores of everything that is not the head, in the same episodes; (E, Q, k) by name."""
     shots, made_of, unseen = e.shots, task.made_of(e.classes), task.known.unseen(e.classes)
 
-    def scored(read: task_head.Read, anchor: Physics | None, made_of: F64 | None, unseen: bool) -> F64:
-        return task_head.score(read, task_head.support_of(read, shots, anchor, made_of, unseen, options.head))
+    def scored(read: task_head.Read, anchor: Physics | None, *, made_of: F64 | None, unseen: bool) -> F64:
+        return task_head.score(read, task_head.support_of(read, shots, anchor=anchor, made_of=made_of, unseen=unseen, parts=options.head))
 
-    read = task_head.examples(task.views, e, task.known.centre)
+    read = task_head.examples(task.views, e, centre=task.known.centre)
     bare = Support(read.support, read.label, shots)
     out: dict[str, F64] = {"prototypes": np.asarray(plain(bare, read.query.unit)), "no_simulation": task_head.score(read, bare)}
     if made_of is not None:
-        out["zero_shot"] = task_head.zero_shot_log_probability(task.views, e.classes, task.known.kinds, task.known.rule)[0][e.query]
+        out["zero_shot"] = task_head.zero_shot_log_probability(task.views, e.classes, kinds=task.known.kinds, rule=task.known.rule)[0][
+            e.query
+        ]
     for other in CENTRES:
         if other != options.centre:
-            centre = stages.centre_of(bundle, task.knowledge, replace(options, centre=other))
-            anchor = task_head.physics(e.classes, task.knowledge, centre)
-            out[f"{other}_centre"] = scored(task_head.examples(task.views, e, centre), anchor, made_of, unseen)
+            centre = stages.centre_of(bundle, task.knowledge, options=replace(options, centre=other))
+            anchor = task_head.physics(e.classes, task.knowledge, centre=centre)
+            out[f"{other}_centre"] = scored(task_head.examples(task.views, e, centre=centre), anchor, made_of=made_of, unseen=unseen)
     if inputs.random is not None:
-        out["random_encoder"] = scored(task_head.examples(inputs.random, e, None), None, None, True)
+        out["random_encoder"] = scored(task_head.examples(inputs.random, e, centre=None), None, made_of=None, unseen=True)
     if inputs.features is not None and inputs.bookkeeping is not None:
         with clock("forests of the examples"):
-            forest = baselines.k_shot_forest(inputs.features, e, lambda n: progress(f"K = {shots}: forest", n))
+            forest = baselines.k_shot_forest(inputs.features, e, progress=lambda n: progress(f"K = {shots}: forest", n))
             out["forest"] = forest
-            out["bookkeeping"] = baselines.k_shot_forest(inputs.bookkeeping, e, lambda n: progress(f"K = {shots}: bookkeeping", n))
+            out["bookkeeping"] = baselines.k_shot_forest(inputs.bookkeeping, e, progress=lambda n: progress(f"K = {shots}: bookkeeping", n))
         with clock("ridge and centroids of features"):
             out["ridge"], out["nearest_centroid"] = baselines.linear(inputs.features, e)
         if inputs.control is not None:

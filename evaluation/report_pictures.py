@@ -30,7 +30,7 @@ def reliability(confidence: F64, right: F64) -> list[dict[str, float]]:
     return [{"confidence": round(float(c.mean()), 4), "correct": round(float(h.mean()), 4)} for c, h in parts if len(c)]
 
 
-def embedding_map(views: Views, labels: Any, middle: F64 | None, anchors: Views | None, anchors_label: Any, seed: int) -> dict[str, Any]:
+def embedding_map(views: Views, labels: Any, *, middle: F64 | None, anchors: Views | None, anchors_label: Any, seed: int) -> dict[str, Any]:
     """The first two principal directions of the classes' means: where objects and simulated prototypes lie.
 
     Directions are those in which the classes' means differ (each class counting the same), so nothing is fitted to single objects.

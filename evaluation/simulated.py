@@ -105,6 +105,7 @@ class Looks:
 def simulate(
     groups: Sequence[Sequence[str]],
     each: int,
+    *,
     looks: Looks,
     seed: int,
     population: PopulationName,
@@ -157,14 +158,14 @@ def _patterned(
     """Curves of one kind under the task's patterns."""
     out = []
     for number in numbers:
-        rng = drawn.rng_of(kind, number, seed, population, 11)
+        rng = drawn.rng_of(kind, number, seed=seed, population=population, purpose=11)
         for _attempt in range(TRIES):
-            columns = drawn.star(kind, rng, population) if looks.persistent and rng.random() < ARCHIVE else None
+            columns = drawn.star(kind, rng, population=population) if looks.persistent and rng.random() < ARCHIVE else None
             if columns is not None:
-                found = pattern.thin(columns, looks.patterns, rng)
+                found = pattern.thin(columns, looks.patterns, rng=rng)
             else:
-                source = drawn.draw(kind, rng, population, float(rng.uniform(*DEEPER)))
-                found = pattern.look(source, looks.patterns, rng)
+                source = drawn.draw(kind, rng, population=population, deeper=float(rng.uniform(*DEEPER)))
+                found = pattern.look(source, looks.patterns, rng=rng)
             if found is not None:
                 out.append(found)
                 break
@@ -179,9 +180,9 @@ def _cut(
 ) -> list[dict[str, npt.NDArray[Any]]]:
     """Observed curves of one kind, cut as the task is."""
     out: list[dict[str, npt.NDArray[Any]]] = []
-    rng = drawn.rng_of(kind, number, seed, population, 12)
-    for tried, columns in enumerate(curves(kind, number * TRIES, seed, population)):
-        found = _one(columns, looks, rng)
+    rng = drawn.rng_of(kind, number, seed=seed, population=population, purpose=12)
+    for tried, columns in enumerate(curves(kind, number * TRIES, seed=seed, population=population)):
+        found = _one(columns, looks, rng=rng)
         if found is not None:
             out.append(found)
         if len(out) == number or (tried >= 8 * TRIES and not out):
@@ -189,7 +190,7 @@ def _cut(
     return out
 
 
-def _one(columns: dict[str, Any], looks: Looks, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]] | None:
+def _one(columns: dict[str, Any], looks: Looks, *, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]] | None:
     """One curve, cut; None if too little is left."""
     cut, persistent = looks.cut, bool(columns["persistent"])
     time, wavelength, flux, error = (np.asarray(columns[n], dtype=np.float64) for n in ("time", "wavelength", "flux", "flux_err"))
@@ -201,7 +202,7 @@ def _one(columns: dict[str, Any], looks: Looks, rng: np.random.Generator) -> dic
     bands, counts = np.unique(wavelength, return_counts=True)
     held = bands[np.argsort(-counts)][: 1 if rng.random() < cut.one_band else 2]
     keep = np.isin(wavelength, held)
-    keep &= _spaced(time, wavelength, keep, cut.spacing)
+    keep &= _spaced(time, wavelength, among=keep, spacing=cut.spacing)
     time, wavelength, flux, error = time[keep], wavelength[keep], flux[keep], error[keep]
     if len(time) < cut.least:
         return None
@@ -218,7 +219,7 @@ def _one(columns: dict[str, Any], looks: Looks, rng: np.random.Generator) -> dic
     if len(rows) > cut.most:
         rows = np.sort(rng.choice(rows, cut.most, replace=False))
     time, wavelength, flux, error = time[rows], wavelength[rows], flux[rows], error[rows]
-    extra = _noise(flux, error, cut.best) if not persistent else 0.0
+    extra = _noise(flux, error, best=cut.best) if not persistent else 0.0
     flux, error = flux + extra * rng.standard_normal(len(flux)), np.hypot(error, extra)
     good = (np.abs(flux) if persistent else flux) >= cut.faintest * error
     time, wavelength, flux, error = time[good], wavelength[good], flux[good], error[good]
@@ -232,7 +233,7 @@ def _one(columns: dict[str, Any], looks: Looks, rng: np.random.Generator) -> dic
     return {"time": time - time[0], "wavelength": wavelength, "flux": flux * factor, "flux_err": error * factor, "limit": missing}
 
 
-def _spaced(time: F64, wavelength: F64, among: npt.NDArray[np.bool_], spacing: float) -> npt.NDArray[np.bool_]:
+def _spaced(time: F64, wavelength: F64, *, among: npt.NDArray[np.bool_], spacing: float) -> npt.NDArray[np.bool_]:
     """Points at least so many days after the one kept before in their band."""
     keep = np.zeros(len(time), dtype=bool)
     for band in np.unique(wavelength[among]):
@@ -243,7 +244,7 @@ def _spaced(time: F64, wavelength: F64, among: npt.NDArray[np.bool_], spacing: f
     return keep
 
 
-def _noise(flux: F64, error: F64, best: float) -> float:
+def _noise(flux: F64, error: F64, *, best: float) -> float:
     """Error to add in quadrature so that the median S/N is at most `best`."""
     if np.median(flux / error) <= best:
         return 0.0

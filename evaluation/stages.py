@@ -20,7 +20,7 @@ DAYS = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 80.0, 150.0)
 DETECTIONS = (1, 2, 3, 5, 8, 12, 20)
 
 
-def centre_of(bundle: Bundle, knowledge: task_head.Knowledge | None, options: Options) -> F64 | None:
+def centre_of(bundle: Bundle, knowledge: task_head.Knowledge | None, *, options: Options) -> F64 | None:
     """The centre asked for; None: the table's own unlabelled objects. Without two simulated classes the bundle's stands in for theirs."""
     if options.centre == "table":
         return None
@@ -29,21 +29,21 @@ def centre_of(bundle: Bundle, knowledge: task_head.Knowledge | None, options: Op
     return np.asarray(bundle.head.centre, dtype=np.float64)
 
 
-def open_set(views: task_head.Views, labels: Labels, shots: int, known: Known, options: Options) -> dict[str, Any] | None:
+def open_set(views: task_head.Views, labels: Labels, *, shots: int, known: Known, options: Options) -> dict[str, Any] | None:
     """Leave each class out of the support in turn and measure how well it is distinguished from the others' queries.
 
     ``distance`` needs nothing but the examples; ``learned`` adds the network's own view and indecision, with weights learned on simulated
     tasks in which the left-out class has no part. The encoder itself saw the class where it is simulated: `studies.leave_out` is that test.
     """
-    e = make(labels, shots, options.episodes, options.seed)
+    e = make(labels, shots, episodes=options.episodes, seed=options.seed)
     if e is None or len(e.classes) < 3:
         return None
     by_class: dict[str, dict[str, float]] = {}
     for c, name in enumerate(e.classes):
         inside, rest = without(e, c), known.without(name, options.centre == "simulated")
         unseen = rest.unseen(inside.classes)
-        values = novelty.numbers(views, inside, rest, unseen)
-        rule = novelty.learned(inside.classes, name, shots, rest, options.seed, unseen)
+        values = novelty.numbers(views, inside, known=rest, unseen=unseen)
+        rule = novelty.learned(inside.classes, name, shots=shots, known=rest, seed=options.seed, unseen=unseen)
         figures: dict[str, float] = {}
         for way, value in (("distance", values[..., 0]), ("learned", rule(values) if rule is not None else None)):
             if value is None:
@@ -71,7 +71,7 @@ def without(e: Episodes, c: int) -> Episodes:
 
 
 def over_time(
-    curves: Curves, e: Episodes, made: task_head.Simulations | None, known: Known, bundle: Bundle, session: Session, options: Options
+    curves: Curves, e: Episodes, *, made: task_head.Simulations | None, known: Known, bundle: Bundle, session: Session, options: Options
 ) -> dict[str, Any]:
     """Accuracy of the head when support, query and simulated prototypes are all cut at the same stage; strictly causal.
 
@@ -81,15 +81,15 @@ def over_time(
     def figure(**cut: Any) -> dict[str, float]:
         part = curves.upto(**cut)
         views = task_head.embed(part, session)
-        made_of, covered = task_head.zero_shot_map(e.classes, known.kinds, known.rule)
+        made_of, covered = task_head.zero_shot_map(e.classes, known.kinds, rule=known.rule)
         held = None
         if made is not None:
             early, none = task_head.embed(made.anchors.upto(**cut), session), np.zeros(0, dtype=str)
             held = task_head.Knowledge(early, made.anchors_label, early.take(NO_ROWS), none, early.take(NO_ROWS), none)
-        centre = centre_of(bundle, held, options)
-        anchor = task_head.physics(e.classes, held, centre)
-        read = task_head.examples(views, e, centre)
-        support = task_head.support_of(read, e.shots, anchor, made_of if covered.any() else None, not covered.all())
+        centre = centre_of(bundle, held, options=options)
+        anchor = task_head.physics(e.classes, held, centre=centre)
+        read = task_head.examples(views, e, centre=centre)
+        support = task_head.support_of(read, e.shots, anchor=anchor, made_of=made_of if covered.any() else None, unseen=not covered.all())
         score = task_head.score(read, support)
         return {
             "accuracy": float(measures.per_class(measures.hits(score, e.query_class), e).mean()),

@@ -95,7 +95,7 @@ class Blind:
 SEEING = Blind()
 
 
-def embed(curves: Curves, session: Session, chunk: int = 512, blind: Blind = SEEING) -> Views:
+def embed(curves: Curves, session: Session, *, chunk: int = 512, blind: Blind = SEEING) -> Views:
     """Run curves through the operators and the engine of the stream; no stamps, of the surroundings only a star's own flux."""
     if not len(curves):
         return Views(np.zeros((0, 1)), np.zeros((0, 1)), np.zeros((0, COMPARABLE)))
@@ -103,7 +103,7 @@ def embed(curves: Curves, session: Session, chunk: int = 512, blind: Blind = SEE
     return blind.views(gather(embed_batch(batch, session, inputs=blind.inputs(batch)) for batch in batches))
 
 
-def zero_shot_log_probability(views: Views, names: tuple[str, ...], kinds: tuple[str, ...], rule: Rule = "share") -> tuple[F64, F64]:
+def zero_shot_log_probability(views: Views, names: tuple[str, ...], *, kinds: tuple[str, ...], rule: Rule = "share") -> tuple[F64, F64]:
     """Zero-shot log-probability over a task's classes, and which of them the network covers; (n, k), (k,).
 
     Two classes that mean the same kinds are equally likely; what the network gives to none of the task's classes is shared by those it
@@ -114,17 +114,17 @@ def zero_shot_log_probability(views: Views, names: tuple[str, ...], kinds: tuple
     kinds : K names
         What `Views.log_probability` is over.
     """
-    made_of, known = zero_shot_map(names, kinds, rule)
+    made_of, known = zero_shot_map(names, kinds, rule=rule)
     log: F64 = np.log(np.clip(np.exp(views.log_probability) @ made_of, LEAST, None))
     return np.asarray(log - _logsumexp(log)), known
 
 
-def zero_shot_map(names: tuple[str, ...], kinds: tuple[str, ...], rule: Rule = "share") -> tuple[F64, F64]:
+def zero_shot_map(names: tuple[str, ...], kinds: tuple[str, ...], *, rule: Rule = "share") -> tuple[F64, F64]:
     """Which kinds make which class of a task, and which classes have any; (K, k), (k,).
 
     What the network gives to none of the task's classes is shared by those that it has no kind for.
     """
-    weight = weights(names, kinds, rule)
+    weight = weights(names, kinds, rule=rule)
     known = np.array([bool(row.any()) for row in weight])
     made_of = np.asarray(weight.T, dtype=np.float64).copy()
     if not known.all():
@@ -140,7 +140,7 @@ class Read(NamedTuple):
     query: Seen  # (E, Q, ·)
 
 
-def examples(views: Views, e: Episodes, centre: F32 | F64 | None) -> Read:
+def examples(views: Views, e: Episodes, *, centre: F32 | F64 | None) -> Read:
     """What the head reads.
 
     Parameters
@@ -158,7 +158,7 @@ def examples(views: Views, e: Episodes, centre: F32 | F64 | None) -> Read:
         middle = z[e.support].mean(axis=1, keepdims=True)
     scale = kind_scale(views.log_probability)
     support, query = (
-        see(head.Views(z[i], views.log_probability[i], views.named[i]), middle, np.asarray(scale)) for i in (e.support, e.query)
+        see(head.Views(z[i], views.log_probability[i], views.named[i]), middle, kind_scale=np.asarray(scale)) for i in (e.support, e.query)
     )
     return Read(support, np.eye(len(e.classes))[e.support_class], query)
 
@@ -179,7 +179,7 @@ class Simulations:
 
     @classmethod
     def of(
-        cls, looks: Looks, names: tuple[str, ...], each: int, seed: int, mode: Mode = "pattern", processes: int = 1,
+        cls, looks: Looks, names: tuple[str, ...], *, each: int, seed: int, mode: Mode = "pattern", processes: int = 1,
         every: tuple[str, ...] = tuple(KINDS),
     ) -> Simulations:  # fmt: skip
         """Simulate `each` curves a class, half as many of the other population, and a few of every kind that is in none of them."""
@@ -193,7 +193,7 @@ class Simulations:
         )
         made: list[object] = []
         for k, (labels, kinds, number, population) in enumerate(wanted):
-            curves, label = simulate(kinds, number, looks, seed + k, population, mode, processes)  # type: ignore[arg-type]
+            curves, label = simulate(kinds, number, looks=looks, seed=seed + k, population=population, mode=mode, processes=processes)  # type: ignore[arg-type]
             if looks.persistent:
                 curves = curves.difference()
             made += [curves, np.array([labels[j] for j in label], dtype=str)]
@@ -230,7 +230,7 @@ class Knowledge:
         )
 
 
-def learn(made: Simulations, session: Session, blind: Blind = SEEING) -> Knowledge:
+def learn(made: Simulations, session: Session, *, blind: Blind = SEEING) -> Knowledge:
     """Embed what was simulated."""
     return Knowledge(
         anchors=embed(made.anchors, session, blind=blind),
@@ -242,7 +242,7 @@ def learn(made: Simulations, session: Session, blind: Blind = SEEING) -> Knowled
     )
 
 
-def physics(names: tuple[str, ...], knowledge: Knowledge | None, centre: F32 | F64 | None) -> Physics | None:
+def physics(names: tuple[str, ...], knowledge: Knowledge | None, *, centre: F32 | F64 | None) -> Physics | None:
     """Simulated prototypes of a task's classes; None where there is not one.
 
     Parameters
@@ -268,7 +268,7 @@ def rule_of(knowledge: Knowledge | None, kinds: tuple[str, ...]) -> Rule:
     balance = 1 / np.bincount(truth)[truth]
     loss = {}
     for rule in RULES:
-        zero_shot_log, _ = zero_shot_log_probability(knowledge.views, tuple(names.tolist()), kinds, rule)
+        zero_shot_log, _ = zero_shot_log_probability(knowledge.views, tuple(names.tolist()), kinds=kinds, rule=rule)
         loss[rule] = min(float((balance * _surprise(zero_shot_log / t, truth)).sum()) for t in TEMPERATURES)
     return min(RULES, key=lambda r: loss[r])
 
@@ -286,7 +286,7 @@ class Parts:
 WHOLE = Parts()
 
 
-def support_of(read: Read, shots: int, anchor: Physics | None, made_of: F64 | None, unseen: bool, parts: Parts = WHOLE) -> Support:
+def support_of(read: Read, shots: int, *, anchor: Physics | None, made_of: F64 | None, unseen: bool, parts: Parts = WHOLE) -> Support:
     """The examples of episodes and what else is known of their classes, for `operators.support`.
 
     Parameters

@@ -50,7 +50,7 @@ class PriorError(UserError):
     """The file is not a prototype, or one of another model. One line."""
 
 
-def alerts(description: Description, session: Session, n: int, seed: int, survey: Survey = "ztf") -> tuple[F64, Sampled]:
+def alerts(description: Description, session: Session, *, n: int, seed: int, survey: Survey = "ztf") -> tuple[F64, Sampled]:
     """Embed `n` simulated alerts as the stream would.
 
     Returns
@@ -63,7 +63,7 @@ def alerts(description: Description, session: Session, n: int, seed: int, survey
     NeverSeenError
         It detects none.
     """
-    found = sample(description, n, seed, survey=survey)
+    found = sample(description, n, seed=seed, survey=survey)
     parts = []
     for start in range(0, len(found.objects), _CHUNK):
         batch = arrays.to_batch(arrays.columns(choose(o) for o in found.objects[start : start + _CHUNK]))
@@ -71,7 +71,7 @@ def alerts(description: Description, session: Session, n: int, seed: int, survey
     return np.asarray(gather(parts).embedding, dtype=np.float64), found
 
 
-def curves(description: Description, patterns: Patterns, n: int, seed: int, population: PopulationName = "train") -> tuple[Curves, int]:
+def curves(description: Description, patterns: Patterns, *, n: int, seed: int, population: PopulationName = "train") -> tuple[Curves, int]:
     """Simulate light curves of a description, each looked at as an object of a task's table was.
 
     Returns
@@ -89,7 +89,9 @@ def curves(description: Description, patterns: Patterns, n: int, seed: int, popu
     while len(parts) < n and tried < TRIES * n and (parts or tried < 20 * TRIES):
         rng = generator(population, seed, tried, 33)
         tried += 1
-        part = look(source(description, Draw(rng, population, description.name, float(rng.uniform(-1.0, 2.0)))), patterns, rng)
+        part = look(
+            source(description, Draw(rng, population, scope=description.name, deeper=float(rng.uniform(-1.0, 2.0)))), patterns, rng=rng
+        )
         if part is not None:
             parts.append(part)
     if not parts:
@@ -100,10 +102,10 @@ def curves(description: Description, patterns: Patterns, n: int, seed: int, popu
 def prototype(
     description: Description,
     session: Session,
+    *,
     centre: F32 | F64,
     n: int = 300,
     seed: int = 0,
-    *,
     patterns: Patterns | None = None,
     survey: Survey = "ztf",
 ) -> F64:
@@ -121,9 +123,9 @@ def prototype(
     (E,) of length 1
     """
     z = (
-        alerts(description, session, n, seed, survey)[0]
+        alerts(description, session, n=n, seed=seed, survey=survey)[0]
         if patterns is None
-        else task_head.embed(curves(description, patterns, n, seed)[0], session).embedding
+        else task_head.embed(curves(description, patterns, n=n, seed=seed)[0], session).embedding
     )
     return np.asarray(heads.prototype(z, np.asarray(centre, dtype=np.float64)))
 
@@ -148,7 +150,7 @@ def update(prior: F64, examples: F64) -> F64:
     return np.asarray(total / max(float(np.linalg.norm(total)), 1e-6))
 
 
-def under(draw: Drawn, scope: str, pattern: Curves, n: int, seed: int, population: PopulationName = "train") -> Curves:
+def under(draw: Drawn, scope: str, *, pattern: Curves, n: int, seed: int, population: PopulationName = "train") -> Curves:
     """Objects of a class as if they had been looked at when, how and how well one real object was.
 
     Parameters
@@ -174,7 +176,7 @@ def under(draw: Drawn, scope: str, pattern: Curves, n: int, seed: int, populatio
     parts: list[dict[str, Any]] = []
     for k in range(4 * n):
         rng = generator(population, seed, k, 31)
-        source = draw(Draw(rng, population, scope))
+        source = draw(Draw(rng, population, scope=scope))
         t = time + _begin(source, rng)
         flux = source.flux(t, wavelength)
         top = float(np.abs(flux).max())
@@ -214,7 +216,7 @@ class Ranked:
     """Classes of which the pattern catches nothing."""
 
 
-def ranked(query: Curves, inputs: Mapping[str, Drawn], session: Session, each: int = 100, seed: int = 0) -> Ranked:
+def ranked(query: Curves, inputs: Mapping[str, Drawn], *, session: Session, each: int = 100, seed: int = 0) -> Ranked:
     """Which of some classes one object is nearest to, all simulated under the object's own pattern.
 
     The centre is the mean of the classes' means: nothing real but the object itself is looked at.
@@ -230,7 +232,7 @@ def ranked(query: Curves, inputs: Mapping[str, Drawn], session: Session, each: i
     query = query.keep(good)
     seen, missing = {}, []
     for name, draw in inputs.items():
-        z = task_head.embed(under(draw, name, query, each, seed), session).embedding
+        z = task_head.embed(under(draw, name, pattern=query, n=each, seed=seed), session).embedding
         if len(z) < max(each // 10, 2):
             missing.append(name)
         else:

@@ -30,7 +30,7 @@ class EagerSession:
     device : str
     """
 
-    def __init__(self, module: torch.nn.Module, buckets: Sequence[int] = BUCKETS, device: str = "cpu") -> None:
+    def __init__(self, module: torch.nn.Module, buckets: Sequence[int] = BUCKETS, *, device: str = "cpu") -> None:
         try:
             self._module = module.eval().to(device)
         except RuntimeError as error:

@@ -44,7 +44,7 @@ class OrtSession:
         The file cannot be loaded.
     """
 
-    def __init__(self, model: bytes, buckets: Sequence[int] = BUCKETS, threads: int = 1) -> None:
+    def __init__(self, model: bytes, buckets: Sequence[int] = BUCKETS, *, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -96,12 +96,14 @@ class OrtSession:
         logits = np.empty((n, self._widths[1]), dtype=np.float32)
         length = lengths(tokens)
         order = np.argsort(length, kind="stable")
-        for piece in cheapest_pieces(length[order].tolist(), self._buckets, self._longest, self._step):
+        for piece in cheapest_pieces(length[order].tolist(), self._buckets, longest=self._longest, step=self._step):
             index = order[piece.part]
-            embedding[index], logits[index] = self._run(tokens[index, : piece.tokens], stamps[index], context[index], piece.rows)
+            embedding[index], logits[index] = self._run(
+                tokens[index, : piece.tokens], stamps[index], context=context[index], rows=piece.rows
+            )
         return Embedded(embedding, logits)
 
-    def _run(self, tokens: Array, stamps: Array, context: Array, rows: int) -> tuple[Array, Array]:
+    def _run(self, tokens: Array, stamps: Array, *, context: Array, rows: int) -> tuple[Array, Array]:
         inputs = {"tokens": pad(tokens, rows), "stamps": pad(stamps, rows), "context": pad(context, rows)}
         try:
             embedding, logits = self._session.run(None, inputs)
@@ -120,8 +122,8 @@ class OrtSession:
             tokens[:, length:] = 0.0
             tokens[..., -1] = np.arange(self._longest) < random.integers(0, length + 1, rows)[:, None]
             for n in (self._buckets[0], rows):
-                whole = self._run(tokens[:n], stamps[:n], context[:n], n)
-                cut = self._run(tokens[:n, :length], stamps[:n], context[:n], n)
+                whole = self._run(tokens[:n], stamps[:n], context=context[:n], rows=n)
+                cut = self._run(tokens[:n, :length], stamps[:n], context=context[:n], rows=n)
                 if not all(np.array_equal(a, b) for a, b in zip(whole, cut, strict=True)):
                     return False
             tokens[..., :-1] = random.normal(size=(rows, self._longest, shapes[0][1] - 1))

@@ -82,7 +82,7 @@ class TrtSession:
         No TensorRT, no GPU, or the engine cannot be built.
     """
 
-    def __init__(self, model: bytes, buckets: Sequence[int] = BUCKETS, cache: Path | None = None) -> None:
+    def __init__(self, model: bytes, buckets: Sequence[int] = BUCKETS, *, cache: Path | None = None) -> None:
         self._trt, self._cupy = find()
         self._buckets = tuple(sorted(buckets))
         self._lock = threading.Lock()
@@ -90,7 +90,8 @@ class TrtSession:
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
         capability = str(self._cupy.cuda.Device().compute_capability)
-        path = (cache or cache_folder()) / f"{cache_key(model, trt.__version__, capability, self._buckets)}.engine"
+        key = cache_key(model, trt.__version__, capability=capability, buckets=self._buckets)
+        path = (cache or cache_folder()) / f"{key}.engine"
         try:
             self._engine = self._load(path)
             if self._engine is None:
@@ -200,7 +201,7 @@ class TrtSession:
         return execution
 
 
-def cache_key(model: bytes, version: str, capability: str, buckets: Sequence[int]) -> str:
+def cache_key(model: bytes, version: str, *, capability: str, buckets: Sequence[int]) -> str:
     """Name of a built engine: everything that it is specific to."""
     return f"{hashlib.sha256(model).hexdigest()[:32]}-trt{version}-sm{capability}-{PRECISION}-{'_'.join(map(str, buckets))}"
 

@@ -46,13 +46,13 @@ REAL_LABELS: dict[str, str] = {
 """Labels of the shared real packets that are one of our classes."""
 
 
-def judge_alerts(alerts: Alerts, session: Session, head: Head) -> tuple[Judged, F32]:
+def judge_alerts(alerts: Alerts, session: Session, *, head: Head) -> tuple[Judged, F32]:
     """Run encoder and head; returns what they say and the embeddings."""
     seen = embed_alerts(alerts, session)
     return judge(seen.views, head), np.asarray(seen.embedding)
 
 
-def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str], least: int = 10) -> dict[str, Any]:
+def figures(judged: Judged, label: I64, *, number: I64, classes: Sequence[str], least: int = 10) -> dict[str, Any]:
     """All figures of one labelled set.
 
     Parameters
@@ -91,14 +91,14 @@ def figures(judged: Judged, label: I64, number: I64, classes: Sequence[str], lea
     }
 
 
-def calibration_error(confidence: F32, right: Bools, bins: int = 15) -> float:
+def calibration_error(confidence: F32, right: Bools, *, bins: int = 15) -> float:
     """Expected calibration error over bins of equal mass (Naeini et al. 2015; Nixon et al. 2019)."""
     order = np.argsort(confidence, kind="stable")
     parts = [p for p in np.array_split(order, bins) if len(p)]
     return float(sum(len(p) * abs(float(confidence[p].mean()) - float(right[p].mean())) for p in parts) / max(len(right), 1))
 
 
-def real_packets(folder: Path, session: Session, head: Head, classes: Sequence[str]) -> dict[str, Any]:
+def real_packets(folder: Path, session: Session, *, head: Head, classes: Sequence[str]) -> dict[str, Any]:
     """Figures on labelled real ZTF packets.
 
     Parameters
@@ -114,7 +114,7 @@ def real_packets(folder: Path, session: Session, head: Head, classes: Sequence[s
     if not judged:
         return {}
     together = Judged(*(np.concatenate(columns) for columns in zip(*judged, strict=True)))
-    return figures(together, np.concatenate(label), np.concatenate(number), classes, least=1)
+    return figures(together, np.concatenate(label), number=np.concatenate(number), classes=classes, least=1)
 
 
 def _labelled(folder: Path, classes: Sequence[str]) -> Iterator[tuple[AlertBatch, I64]]:

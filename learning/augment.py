@@ -81,15 +81,15 @@ class Strength:
     """Value of the context → chance that it is missing, in place of `no_value`."""
 
 
-def augment(alerts: Alerts, rng: np.random.Generator, strength: Strength = Strength()) -> Alerts:
+def augment(alerts: Alerts, rng: np.random.Generator, *, strength: Strength = Strength()) -> Alerts:
     """Change a batch in place and return it."""
-    _light_curve(alerts, rng, strength)
-    _images(alerts, rng, strength)
-    _context(alerts, rng, strength)
+    _light_curve(alerts, rng, s=strength)
+    _images(alerts, rng, s=strength)
+    _context(alerts, rng, s=strength)
     return alerts
 
 
-def _light_curve(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
+def _light_curve(a: Alerts, rng: np.random.Generator, *, s: Strength) -> None:
     n, points = a.time.shape
 
     def some(chance: float) -> Bools:
@@ -126,7 +126,7 @@ def _light_curve(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
     a.wavelength = (a.wavelength * np.exp(s.wavelength * rng.standard_normal((n, 1)))).astype(np.float32)
 
 
-def _images(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
+def _images(a: Alerts, rng: np.random.Generator, *, s: Strength) -> None:
     n = len(a)
     # The eight symmetries of a square, by group: a flip of the sky changes no class.
     images = a.stamps
@@ -141,19 +141,19 @@ def _images(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
     images[rng.random(n) < s.no_stamps] = 0
 
 
-def _context(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
+def _context(a: Alerts, rng: np.random.Generator, *, s: Strength) -> None:
     n, values = a.context.shape
     context = a.context * np.exp(FACTORS * rng.standard_normal((n, values))).astype(np.float32)
     sigma = s.scatter * np.exp(rng.uniform(np.log(0.05), 0.0, n))
     for column in DISTANCES:
         context[:, column] = np.hypot(context[:, column] + sigma * rng.standard_normal(n), sigma * rng.standard_normal(n))
-    _age(a, context, rng, s)
+    _age(a, context, rng=rng, s=s)
     chance = np.array([s.missing.get(name, s.no_value) for name in CONTEXT])
     gone = (rng.random((n, values)) < chance) | (rng.random((n, 1)) < s.no_context)
     a.context = np.where(gone, np.float32(np.nan), context).astype(np.float32)
 
 
-def _age(a: Alerts, context: F32, rng: np.random.Generator, s: Strength) -> None:
+def _age(a: Alerts, context: F32, *, rng: np.random.Generator, s: Strength) -> None:
     """Make long histories longer or shorter, with their count of detections, but not shorter than what the packet shows."""
     n = len(a)
     shown = -np.where(a.valid & a.detected, a.time, 0.0).min(axis=1)

@@ -44,7 +44,7 @@ class Strength:
     no_fold: float = 0.1
 
 
-def augment_curves(a: Alerts, rng: np.random.Generator, s: Strength = Strength()) -> Alerts:
+def augment_curves(a: Alerts, rng: np.random.Generator, *, s: Strength = Strength()) -> Alerts:
     """Change a batch in place and return it."""
     n, points = a.time.shape
 
@@ -72,7 +72,7 @@ def augment_curves(a: Alerts, rng: np.random.Generator, s: Strength = Strength()
     a.valid = keep
     a.wavelength = np.where(poor[:, None], a.wavelength, wavelength)
 
-    _noise(a, rng, s, some(s.noise))
+    _noise(a, rng, s=s, chosen=some(s.noise))
     weak = a.valid & ~a.detected & np.isfinite(a.flux)
     a.valid &= ~(some(s.no_limits) & weak)
     limited = some(s.limits_instead) & weak & a.valid
@@ -90,11 +90,11 @@ def augment_curves(a: Alerts, rng: np.random.Generator, s: Strength = Strength()
     a.wavelength = (a.wavelength * np.exp(s.wavelength * rng.standard_normal((n, 1)))).astype(np.float32)
     a.target[:, -1] = np.clip(a.target[:, -1] - last[:, 0] / 100, -5, 5)
     a.number = (a.valid & a.detected).sum(axis=1)
-    _values(a, rng, s)
+    _values(a, rng, s=s)
     return a
 
 
-def _noise(a: Alerts, rng: np.random.Generator, s: Strength, chosen: Bools) -> None:
+def _noise(a: Alerts, rng: np.random.Generator, *, s: Strength, chosen: Bools) -> None:
     """Add noise; what falls below 3 σ was not detected, unless too few detections would be left."""
     n, points = a.time.shape
     detected = a.valid & a.detected
@@ -112,7 +112,7 @@ def _noise(a: Alerts, rng: np.random.Generator, s: Strength, chosen: Bools) -> N
     a.valid &= ~(drop & ~poor)
 
 
-def _values(a: Alerts, rng: np.random.Generator, s: Strength) -> None:
+def _values(a: Alerts, rng: np.random.Generator, *, s: Strength) -> None:
     """Only the reference flux is known of the surroundings, in units of its own; the folded view gets noise."""
     n = len(a)
     reference = a.context[:, REFERENCE] * 10 ** rng.uniform(-2.0, 4.0, n)

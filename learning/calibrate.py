@@ -55,7 +55,7 @@ def prior(classes: Sequence[str]) -> F64:
     return np.asarray(weights / weights.sum())
 
 
-def calibrate(views: Views, label: I64, classes: Sequence[str], mix: Mapping[str, float], zero_shot: F32 | None = None) -> Head:
+def calibrate(views: Views, label: I64, *, classes: Sequence[str], mix: Mapping[str, float], zero_shot: F32 | None = None) -> Head:
     """Fit the head.
 
     Parameters
@@ -80,7 +80,7 @@ def calibrate(views: Views, label: I64, classes: Sequence[str], mix: Mapping[str
     made_of = np.eye(k, dtype=np.float32) if zero_shot is None else zero_shot
     f32 = partial(np.asarray, dtype=np.float32)
     scale = f32(kind_scale(log_softmax(views.logits[a])))
-    fitted, at_mean = _ridge(np.asarray(see(_rows(views, a), centre, scale).view), label[a], k)
+    fitted, at_mean = _ridge(np.asarray(see(_rows(views, a), centre, kind_scale=scale).view), label[a], k=k)
     size = fitted.shape[1]
     head = Head(
         prototypes=prototypes,
@@ -105,7 +105,7 @@ def calibrate(views: Views, label: I64, classes: Sequence[str], mix: Mapping[str
         taught_thresholds=np.zeros(0),
         taught_conformal=np.zeros(0),
     ).map(lambda x: np.asarray(x, dtype=np.float32))
-    cosine_weight, zero_shot_weight, answer = _weights(see(_rows(views, b), centre, scale), label[b], head)
+    cosine_weight, zero_shot_weight, answer = _weights(see(_rows(views, b), centre, kind_scale=scale), label[b], head=head)
     head = replace(
         head,
         cosine_weight=f32(cosine_weight / zero_shot_weight),
@@ -118,14 +118,14 @@ def calibrate(views: Views, label: I64, classes: Sequence[str], mix: Mapping[str
     head = replace(head, novelty_location=f32(location), novelty_scale=f32(spread))
     found = conformal_scores(judge(apart, head).probability)
     head = replace(head, conformal=f32(quantile(found[np.arange(len(truth)), truth])))
-    return replace(head, thresholds=thresholds(np.asarray(judge(apart, head).prior_probability), truth, prior(classes)))
+    return replace(head, thresholds=thresholds(np.asarray(judge(apart, head).prior_probability), truth, shares=prior(classes)))
 
 
 def _rows(views: Views, rows: Bools) -> Views:
     return Views(*(column[rows] for column in views))
 
 
-def _ridge(view: F32, label: I64, k: int) -> tuple[F64, F64]:
+def _ridge(view: F32, label: I64, *, k: int) -> tuple[F64, F64]:
     """Ridge on one-hot labels in its primal form, each class counting the same: weights (k, V), and their answers at the mean (k,)."""
     x = view.astype(np.float64)
     w = 1 / np.bincount(label, minlength=k)[label] / k
@@ -137,7 +137,7 @@ def _ridge(view: F32, label: I64, k: int) -> tuple[F64, F64]:
     return weight, weight @ mean
 
 
-def _weights(seen: Seen, label: I64, head: Head) -> tuple[float, float, float]:
+def _weights(seen: Seen, label: I64, *, head: Head) -> tuple[float, float, float]:
     """Weights of cosine, zero-shot log-probability and ridge that make the labels most likely (three numbers, convex)."""
     nothing = replace(
         head, cosine_weight=np.asarray(0.0, dtype=np.float32), zero_shot_weight=np.zeros_like(head.zero_shot_weight), ridge=0 * head.ridge
@@ -172,7 +172,7 @@ def _novelty(distance: F32) -> tuple[float, float]:
     return location, max((location - float(np.median(distance))) / float(np.log(99)), 1e-3)
 
 
-def thresholds(probability: F32, label: I64, shares: F64, alerts_a_night: float = ALERTS_A_NIGHT, budget: float = BUDGET) -> F32:
+def thresholds(probability: F32, label: I64, *, shares: F64, alerts_a_night: float = ALERTS_A_NIGHT, budget: float = BUDGET) -> F32:
     """Least prior probability each class's topic asks for (`operators.budget.least_probability`).
 
     Each alert of the sample stands for as many of a night's as the stated mix has of its class.
@@ -188,7 +188,7 @@ def thresholds(probability: F32, label: I64, shares: F64, alerts_a_night: float 
     (k,) float32
     """
     k = probability.shape[1] - 1
-    stands_for = night(label, shares[:k], alerts_a_night)
+    stands_for = night(label, shares[:k], alerts_a_night=alerts_a_night)
     return np.array(
         [least_probability(probability[label != i, i], stands_for[label != i], budget=budget) for i in range(k)], dtype=np.float32
     )

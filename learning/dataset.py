@@ -167,7 +167,7 @@ def join(parts: list[Alerts]) -> Alerts:
 
 
 def simulate(
-    n: int, seed: int, population: PopulationName = "train", processes: int = 2, surveys: Mapping[Survey, float] | None = None
+    n: int, seed: int, *, population: PopulationName = "train", processes: int = 2, surveys: Mapping[Survey, float] | None = None
 ) -> Alerts:
     """Draw n labelled alerts of all classes alike; the same n and seed give the same alerts.
 
@@ -178,7 +178,7 @@ def simulate(
     processes : to simulate in
     surveys : weights; the simulator's mix if None
     """
-    columns = arrays.make(n, seed, population, processes, surveys)
+    columns = arrays.make(n, seed, population=population, processes=processes, surveys=surveys)
     parts = []
     for start in range(0, n, _CHUNK):  # raw frames of all alerts at once would be gigabytes
         chunk = {name: values[start : start + _CHUNK] for name, values in columns.items()}
@@ -187,13 +187,13 @@ def simulate(
 
 
 def simulate_curves(
-    n: int, seed: int, population: PopulationName = "train", processes: int = 2, weights: Mapping[str, float] | None = None
+    n: int, seed: int, *, population: PopulationName = "train", processes: int = 2, weights: Mapping[str, float] | None = None
 ) -> Alerts:
     """Draw n labelled light curves of any cadence (`data.simulate.curves.make`), without images.
 
     The folded view is made of all their points, the tokens of at most `curves.POINTS` of them.
     """
-    columns = curves.make(n, seed, population, processes, weights)
+    columns = curves.make(n, seed, population=population, processes=processes, weights=weights)
     width = curves.STAR_POINTS
     context = np.full((n, len(CONTEXT)), np.nan, dtype=np.float32)
     known = np.isfinite(columns["reference"])
@@ -211,7 +211,7 @@ def simulate_curves(
         **{name: columns[name] for name in ("time", "wavelength", "flux", "flux_err", "detected", "valid")},
     )
     rng = np.random.default_rng([seed, n, 12])
-    return join([thinned(part, curves.POINTS, rng) for part in _folded(whole, processes)])
+    return join([thinned(part, curves.POINTS, rng=rng) for part in _folded(whole, processes)])
 
 
 def kept(path: Path | None, make: Callable[[], Alerts]) -> Alerts:
@@ -248,7 +248,7 @@ def _folded(whole: Alerts, processes: int) -> list[Alerts]:
     return parts
 
 
-def thinned(alerts: Alerts, most: int, rng: np.random.Generator) -> Alerts:
+def thinned(alerts: Alerts, most: int, *, rng: np.random.Generator) -> Alerts:
     """At most so many points an alert, any of them; they are moved to the front, in time order."""
     key = np.where(alerts.valid, rng.random(alerts.valid.shape), 2.0)
     rows = np.argsort(key, axis=1)[:, :most]

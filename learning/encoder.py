@@ -52,9 +52,9 @@ class Encoder(nn.Module):
 
     def forward(self, tokens: Tensor, stamps: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Embed a batch; the last token channel is 1 for a token and 0 for padding."""
-        return self.embed(tokens, self.image(stamps), context)
+        return self.embed(tokens, self.image(stamps), context=context)
 
-    def embed(self, tokens: Tensor, image: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def embed(self, tokens: Tensor, image: Tensor, *, context: Tensor) -> tuple[Tensor, Tensor]:
         """The same with the images already read, (n, `image`): training reads missing ones once."""
         valid = tokens[..., -1:]
         x = self.embed_token(tokens)

@@ -120,7 +120,7 @@ class Agreement:
     """Largest difference between the batch sizes of the session, ONNX Runtime against itself."""
 
 
-def compare(encoder: Encoder, model: bytes, tokens: Array, stamps: Array, context: Array) -> Agreement:
+def compare(encoder: Encoder, model: bytes, *, tokens: Array, stamps: Array, context: Array) -> Agreement:
     """Run both and compare; see `Agreement`."""
     session = OrtSession(model)
     ours = session.run(tokens, stamps, context)

@@ -75,6 +75,7 @@ class Checkpoint:
 def fit(
     alerts: Alerts,
     config: EncoderConfig,
+    *,
     hyper: Hyperparameters,
     checkpoint: Checkpoint | None = None,
     every: int = 250,
@@ -83,7 +84,6 @@ def fit(
     curves: Alerts | None = None,
     unlabelled: Alerts | None = None,
     apart: bool = True,
-    *,
     initial: Initial | None = None,
     trainable: Sequence[str] = (),
 ) -> Encoder:
@@ -119,9 +119,9 @@ def fit(
         "initial": initial.sha256 if initial is not None else None,
         "trainable": list(trainable),
     }
-    start = _resume(checkpoint, identity, trainee, optimiser, average) if checkpoint else 0
-    sets = Sets(alerts, curves, unlabelled, hyper, strength)
-    with Shards(trainee, config, make, sets, hyper, apart and device.type == "cpu" and start < hyper.steps) as shards:
+    start = _resume(checkpoint, identity, trainee=trainee, optimiser=optimiser, average=average) if checkpoint else 0
+    sets = Sets(alerts, curves, unlabelled=unlabelled, hyper=hyper, strength=strength)
+    with Shards(trainee, config, make=make, sets=sets, hyper=hyper, apart=apart and device.type == "cpu" and start < hyper.steps) as shards:
         for step in range(start, hyper.steps):
             for group in optimiser.param_groups:
                 group["lr"] = hyper.learning_rate * schedule(step, hyper)
@@ -137,7 +137,7 @@ def fit(
                 raise FloatingPointError(f"the loss is {loss} at step {step}")
             report(Step(step + 1, hyper.steps, loss, accuracy))
             if checkpoint and ((step + 1) % every == 0 or step + 1 == hyper.steps):
-                _keep(checkpoint, identity, step + 1, trainee, optimiser, average)
+                _keep(checkpoint, identity, step=step + 1, trainee=trainee, optimiser=optimiser, average=average)
     trainee.load_state_dict(average, strict=False)
     return trainee.encoder.eval().cpu()
 
@@ -160,6 +160,7 @@ def _trained(trainee: Trainee) -> Iterator[tuple[str, nn.Parameter]]:
 def _keep(
     checkpoint: Checkpoint,
     identity: dict[str, object],
+    *,
     step: int,
     trainee: Trainee,
     optimiser: torch.optim.Optimizer,
@@ -173,7 +174,7 @@ def _keep(
 
 
 def _resume(
-    checkpoint: Checkpoint, identity: dict[str, object], trainee: Trainee, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
+    checkpoint: Checkpoint, identity: dict[str, object], *, trainee: Trainee, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
 ) -> int:
     """Step to go on from; 0 where there is no checkpoint of the same run."""
     found = checkpoint.read()

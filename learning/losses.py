@@ -44,7 +44,7 @@ class Sets:
     """
 
     def __init__(
-        self, alerts: Alerts, curves: Alerts | None, unlabelled: Alerts | None, hyper: Hyperparameters, strength: Strength
+        self, alerts: Alerts, curves: Alerts | None, *, unlabelled: Alerts | None, hyper: Hyperparameters, strength: Strength
     ) -> None:
         self.alerts, self.curves, self.unlabelled, self.strength = alerts, curves, unlabelled, strength
         size = hyper.batch // hyper.shards
@@ -57,24 +57,24 @@ class Sets:
         """Alerts, then curves, both augmented."""
         parts = []
         if self.n_alerts:
-            parts.append(augment(self.alerts.take(balanced(self.members, self.n_alerts, rng)), rng, self.strength))
+            parts.append(augment(self.alerts.take(balanced(self.members, self.n_alerts, rng=rng)), rng, strength=self.strength))
         if self.curves is not None and self.n_curves:
             parts.append(augment_curves(self.curves.take(rng.integers(0, len(self.curves), self.n_curves)), rng))
         return parts
 
 
 def loss(
-    trainee: Trainee, sets: Sets, hyper: Hyperparameters, rng: np.random.Generator, device: torch.device
+    trainee: Trainee, sets: Sets, *, hyper: Hyperparameters, rng: np.random.Generator, device: torch.device
 ) -> tuple[float, float, Tensor]:
     """Cross-entropy and accuracy of a shard as numbers, and the loss to descend."""
-    embedding, logits, label, target = forward(trainee.encoder, sets.draw(rng), device, hyper.half)
+    embedding, logits, label, target = forward(trainee.encoder, sets.draw(rng), device=device, half=hyper.half)
     entropy = functional.cross_entropy(logits, label, label_smoothing=hyper.label_smoothing)
     total = entropy
     if hyper.coarse:
         groups = torch.from_numpy(GROUP_OF).to(device)
-        total = total + hyper.coarse * coarse(logits, label, groups, hyper.label_smoothing)
+        total = total + hyper.coarse * coarse(logits, label, groups=groups, smoothing=hyper.label_smoothing)
     if hyper.contrast:
-        total = total + hyper.contrast * contrast(embedding, label, hyper.contrast_temperature)
+        total = total + hyper.contrast * contrast(embedding, label, temperature=hyper.contrast_temperature)
     if hyper.clean:
         known = target.isfinite().all(dim=1, keepdim=True)
         off = functional.smooth_l1_loss(trainee.clean(embedding), target.nan_to_num(), beta=0.3, reduction="none")
@@ -83,8 +83,11 @@ def loss(
         total = total + hyper.episodic * episode(embedding, label)
     if hyper.views and sets.unlabelled is not None:
         rows = rng.integers(0, len(sets.unlabelled), 96)
-        both = [forward(trainee.encoder, [augment_curves(sets.unlabelled.take(rows), rng)], device, hyper.half, rows) for _ in range(2)]
-        total = total + hyper.views * contrast(torch.cat([b[0] for b in both]), torch.cat([b[2] for b in both]), 0.15)
+        both = [
+            forward(trainee.encoder, [augment_curves(sets.unlabelled.take(rows), rng)], device=device, half=hyper.half, label=rows)
+            for _ in range(2)
+        ]
+        total = total + hyper.views * contrast(torch.cat([b[0] for b in both]), torch.cat([b[2] for b in both]), temperature=0.15)
     return float(entropy.detach()), float((logits.argmax(1) == label).float().mean()), total
 
 
@@ -94,7 +97,7 @@ def has_bfloat16(kind: str) -> bool:
     return kind != "cpu" or bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def forward(encoder: Encoder, sets: list[Alerts], device: torch.device, half: bool, label: I64 | None = None) -> tuple[Tensor, ...]:
+def forward(encoder: Encoder, sets: list[Alerts], *, device: torch.device, half: bool, label: I64 | None = None) -> tuple[Tensor, ...]:
     """Embed alerts in parts of like length.
 
     Parameters
@@ -121,16 +124,16 @@ def forward(encoder: Encoder, sets: list[Alerts], device: torch.device, half: bo
             else:  # one image of nothing serves them all
                 images.append(encoder.image(torch.zeros(1, 4, STAMP, STAMP, device=device)).expand(len(part), -1))
         image = torch.cat(images)
-        for piece in equal_pieces(length[order].tolist(), PARTS, tokens.shape[1]):
+        for piece in equal_pieces(length[order].tolist(), PARTS, longest=tokens.shape[1]):
             rows = order[piece.part]
             curve, around = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (tokens[rows, : piece.tokens], context[rows]))
-            embedding, logits = encoder.embed(curve, image[torch.from_numpy(rows).to(device)], around)
+            embedding, logits = encoder.embed(curve, image[torch.from_numpy(rows).to(device)], context=around)
             rest = [torch.from_numpy(a[rows]).to(device) for a in (label, target)]
             answers.append((embedding.float(), logits.float(), *rest))
     return tuple(torch.cat(x) for x in zip(*answers, strict=True))
 
 
-def contrast(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
+def contrast(embedding: Tensor, label: Tensor, *, temperature: float) -> Tensor:
     """Supervised contrastive loss of a batch; 0 where no class has two members."""
     z = functional.normalize(embedding, dim=-1)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
@@ -142,7 +145,7 @@ def contrast(embedding: Tensor, label: Tensor, temperature: float) -> Tensor:
     return (each * (partners > 0)).sum() / (partners > 0).sum().clamp(min=1)
 
 
-def coarse(logits: Tensor, label: Tensor, groups: Tensor, smoothing: float) -> Tensor:
+def coarse(logits: Tensor, label: Tensor, *, groups: Tensor, smoothing: float) -> Tensor:
     """Cross-entropy over groups of kinds: a group is as probable as its members together."""
     member = functional.one_hot(groups).to(logits.dtype)
     share = (logits.softmax(dim=1) @ member).clamp(min=1e-9)
@@ -163,7 +166,7 @@ def episode(embedding: Tensor, label: Tensor) -> Tensor:
     return functional.cross_entropy(10 * z[queries] @ prototypes.T, index[queries])
 
 
-def balanced(members: list[I64], n: int, rng: np.random.Generator) -> I64:
+def balanced(members: list[I64], n: int, *, rng: np.random.Generator) -> I64:
     """Rows of n alerts, every class as likely as any other."""
     picks = [members[k] for k in rng.integers(0, len(members), n)]
     return np.array([rows[int(rng.integers(len(rows)))] for rows in picks], dtype=np.int64)

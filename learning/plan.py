@@ -119,7 +119,7 @@ class Plan:
     def numbers(self) -> Hyperparameters:
         """The hyperparameters in full."""
         different = {**(FINE_TUNING if self.start_from is not None else {}), **self.hyperparameters}
-        steps = steps_for(self.minutes, self.alerts, self.curves) if self.steps is None else self.steps
+        steps = steps_for(self.minutes, self.alerts, curves=self.curves) if self.steps is None else self.steps
         return Hyperparameters(**{"steps": steps, "seed": self.seed, **different})  # type: ignore[arg-type]
 
     def strength(self) -> Strength:
@@ -171,7 +171,7 @@ class Plan:
         return cls.from_record(record)
 
 
-def steps_for(minutes: float, alerts: int, curves: int = 0) -> int:
+def steps_for(minutes: float, alerts: int, *, curves: int = 0) -> int:
     """Steps that fit into the minutes beside the rest, by the fixed rates; two digits of them."""
     left = minutes - MINUTES_BESIDE - alerts / SIMULATED_A_MINUTE - curves / CURVES_A_MINUTE
     steps = max(FEWEST_STEPS, round(left * STEPS_A_MINUTE))
@@ -196,13 +196,13 @@ def _words(name: str, given: object) -> tuple[str, ...]:
 
 def _check_data(plan: Plan) -> None:
     least = LEAST_A_CLASS * len(SLUGS)
-    _whole("alerts", plan.alerts, least, f"{least} at least: {LEAST_A_CLASS} a class")
-    _whole("curves", plan.curves, 0, "0 or more")
+    _whole("alerts", plan.alerts, low=least, what=f"{least} at least: {LEAST_A_CLASS} a class")
+    _whole("curves", plan.curves, low=0, what="0 or more")
     if plan.steps is not None:
-        _whole("steps", plan.steps, 1, "above 0")
+        _whole("steps", plan.steps, low=1, what="above 0")
     if not _number(plan.minutes) or not 0 < plan.minutes < math.inf:
         raise PlanError("minutes", f"must be above 0, not {plan.minutes!r}")
-    _whole("seed", plan.seed, 0, "from 0 to 4,294,967,295", (1 << 32) - 1)
+    _whole("seed", plan.seed, low=0, what="from 0 to 4,294,967,295", high=(1 << 32) - 1)
     for name in plan.without:
         if name not in KINDS:
             raise PlanError("without", f"must name simulated kinds, not {name!r}: {', '.join(KINDS)}")
@@ -222,7 +222,7 @@ def _check_start(plan: Plan) -> None:
 
 def _hyperparameters(given: Numbers) -> dict[str, float]:
     defaults = {k: v for k, v in asdict(Hyperparameters(steps=1)).items() if k not in ("steps", "seed")}
-    found = _typed("hyperparameters", given, defaults)
+    found = _typed("hyperparameters", given, defaults=defaults)
     for name, value in found.items():
         if name in SHARES and not 0 <= value <= 1:
             raise PlanError("hyperparameters", f"{name} must be between 0 and 1, not {value:g}")
@@ -233,7 +233,7 @@ def _hyperparameters(given: Numbers) -> dict[str, float]:
 
 def _augmentation(given: Numbers) -> dict[str, float]:
     defaults = {f.name: f.default for f in fields(Strength) if f.name != "missing"}
-    found = _typed("augmentation", given, defaults)
+    found = _typed("augmentation", given, defaults=defaults)
     for name, value in found.items():
         if value < 0 or (name not in SIZES and value > 1):
             raise PlanError("augmentation", f"{name} must be {'0 or more' if name in SIZES else 'a chance between 0 and 1'}, not {value:g}")
@@ -241,7 +241,7 @@ def _augmentation(given: Numbers) -> dict[str, float]:
 
 
 def _missing(given: Numbers) -> dict[str, float]:
-    found = _typed("missing", given, dict.fromkeys(CONTEXT, 0.0))
+    found = _typed("missing", given, defaults=dict.fromkeys(CONTEXT, 0.0))
     for name, value in found.items():
         if not 0 <= value <= 1:
             raise PlanError("missing", f"{name} must be a chance between 0 and 1, not {value:g}")
@@ -251,7 +251,7 @@ def _missing(given: Numbers) -> dict[str, float]:
 def _encoder(given: Mapping[str, object]) -> dict[str, int | tuple[int, ...]]:
     known = [f.name for f in fields(EncoderConfig) if f.name not in BY_THE_INPUTS]
     found: dict[str, int | tuple[int, ...]] = {}
-    for name, value in _mapping("encoder", given, known).items():
+    for name, value in _mapping("encoder", given, known=known).items():
         several = name == "channels"
         sizes = tuple(value) if several and isinstance(value, list | tuple) else (value,)
         if not sizes or not all(_is_whole(size) and 1 <= size <= LARGEST_SIZE for size in sizes):
@@ -260,10 +260,10 @@ def _encoder(given: Mapping[str, object]) -> dict[str, int | tuple[int, ...]]:
     return found
 
 
-def _typed(name: str, given: object, defaults: Mapping[str, Any]) -> dict[str, float]:
+def _typed(name: str, given: object, *, defaults: Mapping[str, Any]) -> dict[str, float]:
     """Numbers by name, each of its default's type."""
     found: dict[str, float] = {}
-    for key, value in _mapping(name, given, list(defaults)).items():
+    for key, value in _mapping(name, given, known=list(defaults)).items():
         kind = type(defaults[key])
         if not _number(value) and not (kind is bool and isinstance(value, bool)):
             raise PlanError(name, f"{key} must be a number, not {value!r}")
@@ -275,7 +275,7 @@ def _typed(name: str, given: object, defaults: Mapping[str, Any]) -> dict[str, f
     return found
 
 
-def _mapping(name: str, given: object, known: Sequence[str]) -> Mapping[str, Any]:
+def _mapping(name: str, given: object, *, known: Sequence[str]) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         raise PlanError(name, f"must be numbers by name, not {one_line(repr(given), 60)}")
     for key in given:
@@ -292,6 +292,6 @@ def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _whole(name: str, value: object, low: int, what: str, high: float = math.inf) -> None:
+def _whole(name: str, value: object, *, low: int, what: str, high: float = math.inf) -> None:
     if not _is_whole(value) or not low <= value <= high:
         raise PlanError(name, f"must be {what}, not {value!r}")

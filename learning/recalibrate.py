@@ -45,7 +45,7 @@ def class_of_kinds() -> F32:
     return np.asarray(SLUG_OF[:, None] == np.arange(len(SLUGS)), dtype=np.float32)
 
 
-def fit_head(held_out: Alerts, curves: Alerts, session: Session) -> tuple[Head, Reference]:
+def fit_head(held_out: Alerts, curves: Alerts, *, session: Session) -> tuple[Head, Reference]:
     """Fit the head on alerts half of which are seen as badly as in training: the sky is not the simulation, and confidence should know.
 
     Parameters
@@ -60,12 +60,12 @@ def fit_head(held_out: Alerts, curves: Alerts, session: Session) -> tuple[Head, 
     label = SLUG_OF[held_out.label[np.concatenate([rows[::2], rows[1::2]])]]
     order = rng.permutation(len(label))
     views, label = Views(*(column[order] for column in seen)), label[order]
-    head = calibrate(views, label, SLUGS, STREAM_MIX, class_of_kinds())
+    head = calibrate(views, label, classes=SLUGS, mix=STREAM_MIX, zero_shot=class_of_kinds())
     apart = np.arange(len(label)) % 3 == 2  # what neither prototypes, ridge nor weights were made of
-    return head, _reference(Views(*(column[apart] for column in views)), label[apart], curves, session)
+    return head, _reference(Views(*(column[apart] for column in views)), label[apart], curves=curves, session=session)
 
 
-def _reference(views: Views, label: I64, curves: Alerts, session: Session) -> Reference:
+def _reference(views: Views, label: I64, *, curves: Alerts, session: Session) -> Reference:
     """As many alerts with images as without."""
     bare = curves.take(SLUG_OF[curves.label] >= 0)
     bare = bare.take(slice(0, EACH))
@@ -80,7 +80,7 @@ def _reference(views: Views, label: I64, curves: Alerts, session: Session) -> Re
     return Reference(halves, np.concatenate(labels), np.concatenate(images))
 
 
-def golden_of(held_out: Alerts, session: Session, head: Head) -> Golden:
+def golden_of(held_out: Alerts, session: Session, *, head: Head) -> Golden:
     """A few inputs and what encoder and head answer."""
     few = held_out.take(slice(0, GOLDEN))
     shown = Inputs(*few.inputs())
@@ -89,13 +89,13 @@ def golden_of(held_out: Alerts, session: Session, head: Head) -> Golden:
     return Golden(*(to_host(array) for array in (*shown, *answer)))
 
 
-def assess(demo: Alerts, session: Session, head: Head, real: Path | None, progress: Progress) -> dict[str, Any]:
+def assess(demo: Alerts, session: Session, *, head: Head, real: Path | None, progress: Progress) -> dict[str, Any]:
     """Figures for the manifest: simulated alerts of the demo's population, and labelled real packets where they are."""
-    judged, _ = assessment.judge_alerts(demo, session, head)
-    found = {"demo": assessment.figures(judged, SLUG_OF[demo.label], demo.number, SLUGS)}
+    judged, _ = assessment.judge_alerts(demo, session, head=head)
+    found = {"demo": assessment.figures(judged, SLUG_OF[demo.label], number=demo.number, classes=SLUGS)}
     progress.figures("simulated alerts of the demo's population", found["demo"])
     if real is not None and (real / "LABELS.csv").is_file():
-        found["real"] = assessment.real_packets(real, session, head, SLUGS)
+        found["real"] = assessment.real_packets(real, session, head=head, classes=SLUGS)
         progress.figures("labelled real ZTF packets", found["real"])
     return found
 
@@ -134,11 +134,11 @@ def demo_alerts(number: int, seed: int, *, workplace: Workplace) -> Alerts:
     """Alerts of the demo's population to report on, made or read."""
     return kept(
         workplace.file("demo", number, seed=seed),
-        lambda: simulate(number, EVALUATION.of(seed), "demo", workplace.processes, surveys={"ztf": 1.0}),
+        lambda: simulate(number, EVALUATION.of(seed), population="demo", processes=workplace.processes, surveys={"ztf": 1.0}),
     )
 
 
-def recalibrate(bundle: Bundle, workplace: Workplace, progress: Progress, *, command: str) -> Bundle:
+def recalibrate(bundle: Bundle, workplace: Workplace, *, progress: Progress, command: str) -> Bundle:
     """Make a bundle's head anew.
 
     Parameters
@@ -164,8 +164,8 @@ def recalibrate(bundle: Bundle, workplace: Workplace, progress: Progress, *, com
     demo = demo_alerts(DEMO, seed, workplace=workplace)
     session = OrtSession(bundle.encoder)
     progress.stage("fitting the head")
-    head, reference = fit_head(held_out, curves, session)
+    head, reference = fit_head(held_out, curves, session=session)
     manifest = bundle.manifest.model_dump(exclude={"format", "files"})
-    manifest["figures"] = {**manifest["figures"], **assess(demo, session, head, workplace.real, progress)}
+    manifest["figures"] = {**manifest["figures"], **assess(demo, session, head=head, real=workplace.real, progress=progress)}
     manifest["head_command"] = command
-    return save(workplace.out, Parts(manifest, bundle.encoder, head, reference, golden_of(held_out, session, head)))
+    return save(workplace.out, Parts(manifest, bundle.encoder, head, reference, golden_of(held_out, session, head=head)))

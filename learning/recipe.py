@@ -81,19 +81,19 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
     refuse(workplace.out)  # now, not after twenty minutes
     initial = _initial(plan)
     workplace.checkpoint.mkdir(parents=True, exist_ok=True)
-    data = _Sets.of(plan, workplace, progress)
-    encoder = _fit(plan, workplace, data, initial, progress)
+    data = _Sets.of(plan, workplace, progress=progress)
+    encoder = _fit(plan, workplace, data=data, initial=initial, progress=progress)
     progress.stage(f"{encoder.count():,} parameters; exporting")
     model = to_onnx(encoder)
-    inputs = data.held_out.take(slice(0, 1000)).inputs()
-    agreement = compare(encoder, model, *inputs)
+    tokens, stamps, context = data.held_out.take(slice(0, 1000)).inputs()
+    agreement = compare(encoder, model, tokens=tokens, stamps=stamps, context=context)
     if min(agreement.cosine, agreement.same_label) < LEAST_AGREEMENT:
         raise InternalError(f"the exported network is not the trained one: {agreement}")
     session = OrtSession(model)
-    head, reference = fit_head(data.held_out, data.held_curves, session)
+    head, reference = fit_head(data.held_out, data.held_curves, session=session)
     size = min(DEMO, held_out_size(plan))
     progress.stage(f"evaluating on {size:,} alerts of the demo's population")
-    found = assess(demo_alerts(size, plan.seed, workplace=workplace), session, head, workplace.real, progress)
+    found = assess(demo_alerts(size, plan.seed, workplace=workplace), session, head=head, real=workplace.real, progress=progress)
     kept_plan = plan.resolved(initial.sha256 if initial is not None else None)
     manifest = {
         "classes": SLUGS,
@@ -109,7 +109,7 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
         "figures": found | {"export": asdict(agreement), "recipe": asdict(plan.numbers())},
         "plan": kept_plan.record(),
     }
-    bundle = save(workplace.out, Parts(manifest, model, head, reference, golden_of(data.held_out, session, head)))
+    bundle = save(workplace.out, Parts(manifest, model, head, reference, golden_of(data.held_out, session, head=head)))
     progress.stage("done")
     return bundle
 
@@ -168,7 +168,7 @@ class _Sets:
     held_curves: Alerts
 
     @classmethod
-    def of(cls, plan: Plan, workplace: Workplace, progress: Progress) -> _Sets:
+    def of(cls, plan: Plan, workplace: Workplace, *, progress: Progress) -> _Sets:
         size, seed, processes = held_out_size(plan), plan.seed, workplace.processes
         progress.stage(f"simulating {plan.alerts:,} alerts to train on and {size:,} to calibrate with")
         first = TRAINING.of(seed)
@@ -187,7 +187,7 @@ def held_out_size(plan: Plan) -> int:
     return min(HELD_OUT, max(plan.alerts // 4, LEAST_HELD_OUT * len(SLUGS)))
 
 
-def _fit(plan: Plan, workplace: Workplace, data: _Sets, initial: Initial | None, progress: Progress) -> Encoder:
+def _fit(plan: Plan, workplace: Workplace, *, data: _Sets, initial: Initial | None, progress: Progress) -> Encoder:
     numbers = plan.numbers()
     config = plan.config() if initial is None else initial.encoder.config
     slow = numbers.half and not has_bfloat16("cpu")
@@ -202,8 +202,8 @@ def _fit(plan: Plan, workplace: Workplace, data: _Sets, initial: Initial | None,
     return fit(
         data.alerts,
         config,
-        numbers,
-        checkpoint,
+        hyper=numbers,
+        checkpoint=checkpoint,
         report=progress.step,
         strength=plan.strength(),
         curves=data.curves,

@@ -48,6 +48,7 @@ class Shards:
         self,
         trainee: Trainee,
         config: EncoderConfig,
+        *,
         make: Callable[[EncoderConfig], Trainee],
         sets: Sets,
         hyper: Hyperparameters,
@@ -119,7 +120,7 @@ class Shards:
         return results
 
     def _part(self, step: int, k: int) -> Result:
-        return _backward(self._trainee, self._sets, self._hyper, step, k, self._device)
+        return _backward(self._trainee, self._sets, hyper=self._hyper, step=step, k=k, device=self._device)
 
     def _tell(self, line: Connection, what: object) -> None:
         try:
@@ -137,9 +138,9 @@ class Shards:
         return heard
 
 
-def _backward(trainee: Trainee, sets: Sets, hyper: Hyperparameters, step: int, k: int, device: torch.device) -> Result:
+def _backward(trainee: Trainee, sets: Sets, *, hyper: Hyperparameters, step: int, k: int, device: torch.device) -> Result:
     trainee.zero_grad(set_to_none=True)
-    entropy, accuracy, total = loss(trainee, sets, hyper, np.random.default_rng([hyper.seed, step, k]), device)
+    entropy, accuracy, total = loss(trainee, sets, hyper=hyper, rng=np.random.default_rng([hyper.seed, step, k]), device=device)
     (total / hyper.shards).backward()  # type: ignore[no-untyped-call]
     return entropy, accuracy
 
@@ -162,7 +163,7 @@ def _work(
             step = line.recv()
             try:
                 _assign(trainee, weights)
-                result = _backward(trainee, sets, hyper, step, k, torch.device("cpu"))
+                result = _backward(trainee, sets, hyper=hyper, step=step, k=k, device=torch.device("cpu"))
                 gradient.copy_(_gathered(trainee))
             except Exception as error:  # whatever it is, it is reported where it can be read
                 line.send(f"a training process failed: {type(error).__name__}: {error}")

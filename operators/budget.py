@@ -51,7 +51,7 @@ def least_probability(
     return min(max(least, floor), ceiling)
 
 
-def night(label: npt.NDArray[np.int64], shares: Values, alerts_a_night: float = ALERTS_A_NIGHT) -> Values:
+def night(label: npt.NDArray[np.int64], shares: Values, *, alerts_a_night: float = ALERTS_A_NIGHT) -> Values:
     """How many alerts of a night each of a labelled sample stands for, (n,): as many as the stated mix has of its class.
 
     Parameters

@@ -100,11 +100,11 @@ def features_array(batch: AlertBatch) -> Array:
     xp = array_namespace(batch.flux)
     measured = batch.valid & xp.isfinite(batch.flux) & (batch.flux_err > 0)
     blue = batch.wavelength < SPLIT
-    views = [_view(xp, batch, measured & blue), _view(xp, batch, measured & ~blue)]
+    views = [_view(xp, batch, keep=measured & blue), _view(xp, batch, keep=measured & ~blue)]
     return xp.astype(xp.concat(views, axis=1), xp.float32)
 
 
-def _view(xp: Any, batch: AlertBatch, keep: Array) -> Array:
+def _view(xp: Any, batch: AlertBatch, *, keep: Array) -> Array:
     """(n, len(NAMES)) float64 of the points that `keep` marks."""
     # Kept points move to the front, in time order, so that neighbours are neighbours.
     order = stable_argsort(xp.astype(~keep, xp.int8))
@@ -156,7 +156,7 @@ def _view(xp: Any, batch: AlertBatch, keep: Array) -> Array:
         need(2, deviation),
         need(1, (largest - smallest) / 2),
         need(3, n * xp.sqrt(xp.clip(n - 1, 0.0, None)) / _safe(xp, n - 2) * third / _safe(xp, total(d**2) ** 1.5)),
-        need(4, _kurtosis(xp, n, fourth, total(d**2))),
+        need(4, _kurtosis(xp, n, fourth=fourth, second=total(d**2))),
         need(2, chi2 / _safe(xp, n - 1)),
         need(2, total(xp.astype(xp.abs(d) > deviation, xp.float64)) / some),
         need(2, span),
@@ -170,7 +170,7 @@ def _view(xp: Any, batch: AlertBatch, keep: Array) -> Array:
     return xp.concat(columns, axis=1)
 
 
-def _kurtosis(xp: Any, n: Array, fourth: Array, second: Array) -> Array:
+def _kurtosis(xp: Any, n: Array, *, fourth: Array, second: Array) -> Array:
     """Sample excess kurtosis G2, as `light-curve` has it."""
     ratio = fourth / _safe(xp, second**2)
     lead = n * (n + 1) * (n - 1) / _safe(xp, (n - 2) * (n - 3))

@@ -125,7 +125,7 @@ class Judged(NamedTuple):
     conformal: Array  # (n, k + t + 1) bool: the classes of the 90 % set
 
 
-def see(views: Views, centre: Array, kind_scale: Array) -> Seen:
+def see(views: Views, centre: Array, *, kind_scale: Array) -> Seen:
     """Bring views into the form that the formula reads."""
     xp = array_namespace(*views)
     unit, log_kinds = centred(views.embedding, centre), log_softmax(views.logits)
@@ -140,7 +140,7 @@ def kind_scale(log_kinds: Array) -> float:
     return float(xp.sqrt(xp.mean(xp.sum((fine - xp.mean(fine, axis=0)) ** 2, axis=-1)))) or 1.0
 
 
-def scores(seen: Seen, weights: Weights, cosine: Array | None = None) -> Array:
+def scores(seen: Seen, weights: Weights, *, cosine: Array | None = None) -> Array:
     """The formula: prototypes, zero-shot view and ridge together; (…, n, k), to be divided by a temperature and softmaxed.
 
     Parameters
@@ -178,16 +178,16 @@ def _columns(head: Head) -> Columns:
 def judge_array(views: Views, head: Head) -> Judged:
     """`judge` in any namespace, array by array: the oracle of its kernel."""
     xp = array_namespace(*views)
-    seen = see(views, head.centre, head.kind_scale)
+    seen = see(views, head.centre, kind_scale=head.kind_scale)
     known_cosine = product(seen.unit, head.prototypes)
-    score = scores(seen, head, known_cosine) / head.temperature
+    score = scores(seen, head, cosine=known_cosine) / head.temperature
     distance = 1 - xp.max(known_cosine, axis=1)
     novelty = 1 / (1 + xp.exp(-xp.clip((distance - head.novelty_location) / head.novelty_scale, -30.0, 30.0)))
     known = xp.exp(log_softmax(score))
     probability = xp.concat([known * (1 - novelty)[:, None], novelty[:, None]], axis=1)
     cosine = xp.concat([known_cosine, product(seen.unit, head.taught_prototypes)], axis=1)
     if head.taught:
-        probability = _with_taught(probability, product(seen.view, head.taught_weights), head)
+        probability = _with_taught(probability, product(seen.view, head.taught_weights), head=head)
         novelty, distance = probability[:, -1], 1 - xp.max(cosine, axis=1)
     weighted = probability * (whole_prior(head) * probability.shape[1])
     prior_probability = weighted / xp.sum(weighted, axis=1, keepdims=True)
@@ -209,7 +209,7 @@ def whole_thresholds(head: Head) -> Array:
     return array_namespace(head.thresholds).concat([head.thresholds, head.taught_thresholds])
 
 
-def _with_taught(probability: Array, answer: Array, head: Head) -> Array:
+def _with_taught(probability: Array, answer: Array, *, head: Head) -> Array:
     """Shares of the taught classes: each other one keeps its part of the rest; (n, k + 1), (n, t) → (n, k + t + 1).
 
     The odds are to the most probable of the others, so that a taught class comes first exactly where its answer is above its location: the

@@ -43,12 +43,12 @@ def lengths(tokens: Array) -> Array:
     return xp.where(xp.any(there, axis=1), last, 0)
 
 
-def cut(length: int, step: int, longest: int) -> int:
+def cut(length: int, step: int, *, longest: int) -> int:
     """Tokens that an alert of a length is run at: the least multiple of the step that holds it, `longest` at most."""
     return min(longest, max(step, -(-length // step) * step))
 
 
-def equal_pieces(ascending: Sequence[int], parts: int, longest: int, step: int = TRAINING_STEP) -> list[Piece]:
+def equal_pieces(ascending: Sequence[int], parts: int, *, longest: int, step: int = TRAINING_STEP) -> list[Piece]:
     """Split alerts into so many parts of equal size; fewer where there are fewer alerts.
 
     Parameters
@@ -62,10 +62,14 @@ def equal_pieces(ascending: Sequence[int], parts: int, longest: int, step: int =
     """
     n = len(ascending)
     ends = [i * (n // parts) + min(i, n % parts) for i in range(parts + 1)]
-    return [Piece(slice(start, end), end - start, cut(ascending[end - 1], step, longest)) for start, end in pairwise(ends) if end > start]
+    return [
+        Piece(slice(start, end), end - start, cut(ascending[end - 1], step, longest=longest))
+        for start, end in pairwise(ends)
+        if end > start
+    ]
 
 
-def cheapest_pieces(ascending: Sequence[int], buckets: Sequence[int], longest: int, step: int = STEP) -> list[Piece]:
+def cheapest_pieces(ascending: Sequence[int], buckets: Sequence[int], *, longest: int, step: int = STEP) -> list[Piece]:
     """Cover alerts by batches of an engine's sizes, at the least cost by `RUN`, `ROW` and `TOKEN`.
 
     Parameters
@@ -81,7 +85,7 @@ def cheapest_pieces(ascending: Sequence[int], buckets: Sequence[int], longest: i
     """
     # Cheapest way to cover the first i alerts: its cost, and the bucket that ends it. A piece is as long as its last alert.
     best: list[tuple[float, int]] = [(0.0, 0)]
-    tokens = [cut(length, step, longest) for length in ascending]
+    tokens = [cut(length, step, longest=longest) for length in ascending]
     for i, run in enumerate(tokens, 1):
         row = ROW + TOKEN * run
         best.append(min((best[max(i - b, 0)][0] + RUN + b * row, b) for b in buckets))

@@ -70,7 +70,7 @@ def left_out(support: Support) -> Array:
     own = unit_rows(label @ sums - unit)
     cosine = product(unit, unit_rows(sums)) * (1 - label) + xp.sum(unit * own, axis=-1, keepdims=True) * label
     fitted = ridge(support.seen.view, label) if support.ridge else None
-    score = scores(support.seen, _weights(support, fitted), cosine)
+    score = scores(support.seen, _weights(support, fitted), cosine=cosine)
     if fitted is None:
         return score
     _, answer = view_weights(support.shots, unseen=support.unseen)

@@ -68,9 +68,9 @@ class Reference(NamedTuple):
 def teach(
     head: Head,
     name: str,
+    *,
     examples: Views,
     reference: Reference,
-    *,
     window: Views | None = None,
     false_calls: float = FALSE_CALLS,
     window_calls: float = WINDOW_CALLS,
@@ -104,7 +104,7 @@ def teach(
     if not all(np.isfinite(column).all() for column in examples):
         raise TeachError(f"{name}: an example's view holds a number that is not finite")
     new, known = _view(examples, head), _view(reference.views, head)
-    weight, own, answer = _ridge(new, known, head.prototypes.shape[0])
+    weight, own, answer = _ridge(new, known, ways=head.prototypes.shape[0])
     location = max(quantile(answer[reference.images == value], 1 - false_calls) for value in np.unique(reference.images))
     if window is not None and window.embedding.shape[0]:
         location = max(location, quantile(_view(window, head) @ weight, 1 - window_calls))
@@ -144,10 +144,10 @@ def forget(head: Head, name: str) -> Head:
 
 def _view(views: Views, head: Head) -> F64:
     f32 = Views(*(np.asarray(column, dtype=np.float32) for column in views))
-    return np.asarray(see(f32, head.centre, head.kind_scale).view, dtype=np.float64)
+    return np.asarray(see(f32, head.centre, kind_scale=head.kind_scale).view, dtype=np.float64)
 
 
-def _ridge(new: F64, known: F64, ways: int) -> tuple[F64, F64, F64]:
+def _ridge(new: F64, known: F64, *, ways: int) -> tuple[F64, F64, F64]:
     """Weights (V,), answers of the K examples from the others (K,), answers of the known (n,); the constant is left out of all."""
     k, n = len(new), len(known)
     x = np.concatenate([known, new])

@@ -67,7 +67,7 @@ def tokens(batch: AlertBatch, n_tokens: int = N_TOKENS) -> Array:
     xp = array_namespace(batch.time, batch.flux)
     if xp is np:
         weighted = _weighted(xp, batch)
-        scale, peak = np.asarray(_scale(xp, batch, weighted)), np.asarray(_peak_time(xp, batch, weighted))
+        scale, peak = np.asarray(_scale(xp, batch, weighted=weighted)), np.asarray(_peak_time(xp, batch, weighted=weighted))
         return fill_tokens(batch, scale, peak, n_tokens, N_FEATURES, PERIODS, BAND_CENTRES, BAND_WIDTH)
     return tokens_array(batch, n_tokens)
 
@@ -76,7 +76,7 @@ def tokens_array(batch: AlertBatch, n_tokens: int = N_TOKENS) -> Array:
     """The same for any namespace: the oracle of the kernel."""
     xp = array_namespace(batch.time, batch.flux)
     f32 = xp.float32
-    pick = _choose(xp, batch, n_tokens)
+    pick = _choose(xp, batch, n_tokens=n_tokens)
 
     def take(column: Array) -> Array:
         return xp.take_along_axis(column, pick, axis=1)
@@ -88,13 +88,13 @@ def tokens_array(batch: AlertBatch, n_tokens: int = N_TOKENS) -> Array:
     zero = xp.asarray(0.0, dtype=f32)
     one = xp.asarray(1.0, dtype=f32)
     weighted = _weighted(xp, batch)
-    scale = _scale(xp, batch, weighted)[:, None]
+    scale = _scale(xp, batch, weighted=weighted)[:, None]
     measured = valid & xp.isfinite(flux) & xp.isfinite(flux_err)
     limited = valid & xp.isfinite(limit)
 
-    since = _days(xp, time - batch.first_detection[:, None], valid)
-    before = _days(xp, time - batch.mjd[:, None], valid)
-    peak = _days(xp, time - _peak_time(xp, batch, weighted)[:, None], valid)
+    since = _days(xp, time - batch.first_detection[:, None], valid=valid)
+    before = _days(xp, time - batch.mjd[:, None], valid=valid)
+    peak = _days(xp, time - _peak_time(xp, batch, weighted=weighted)[:, None], valid=valid)
     gap = xp.concat([xp.zeros_like(before[:, :1]), before[:, 1:] - before[:, :-1]], axis=1)
     log_wavelength = xp.log(xp.where(valid, wavelength, xp.asarray(5500.0, dtype=f32)))
 
@@ -139,10 +139,10 @@ def flux_scale(batch: AlertBatch) -> Array:
     (n,) float32 [µJy], > 0
     """
     xp = array_namespace(batch.flux)
-    return _scale(xp, batch, _weighted(xp, batch))
+    return _scale(xp, batch, weighted=_weighted(xp, batch))
 
 
-def _scale(xp: Any, batch: AlertBatch, weighted: Array) -> Array:
+def _scale(xp: Any, batch: AlertBatch, *, weighted: Array) -> Array:
     """`flux_scale` from what `_weighted` gives."""
     brightest = xp.max(weighted, axis=1)
     limited = batch.valid & xp.isfinite(batch.limit)
@@ -160,7 +160,7 @@ def _weighted(xp: Any, batch: AlertBatch) -> Array:
     return flux * ratio / (ratio + 9)
 
 
-def _peak_time(xp: Any, batch: AlertBatch, weighted: Array) -> Array:
+def _peak_time(xp: Any, batch: AlertBatch, *, weighted: Array) -> Array:
     """When the brightest detection so far was, each one weighted as in `flux_scale`; the alert's own time without any.
 
     Shapes are best compared around their maximum; this is the maximum that was known when the alert was sent.
@@ -175,7 +175,7 @@ def _peak_time(xp: Any, batch: AlertBatch, weighted: Array) -> Array:
     return xp.where(found, at, batch.mjd)
 
 
-def _choose(xp: Any, batch: AlertBatch, n_tokens: int) -> Array:
+def _choose(xp: Any, batch: AlertBatch, *, n_tokens: int) -> Array:
     """(n, L) indices of the points kept, in time order, padding last."""
     # Days before the alert are far fewer than a rank is worth, so one sort orders by rank, then by time.
     measured, detected = batch.valid & xp.isfinite(batch.flux), batch.valid & batch.detected
@@ -186,7 +186,7 @@ def _choose(xp: Any, batch: AlertBatch, n_tokens: int) -> Array:
     return xp.take_along_axis(best, stable_argsort(xp.take_along_axis(time, best, axis=1)), axis=1)
 
 
-def _days(xp: Any, difference: Array, valid: Array) -> Array:
+def _days(xp: Any, difference: Array, *, valid: Array) -> Array:
     """Time differences leave float64 here: [d] as float32, 0 at padding, bounded to a lifetime of surveys."""
     return xp.astype(xp.clip(xp.where(valid & xp.isfinite(difference), difference, 0.0), -2e4, 2e4), xp.float32)
 

@@ -31,7 +31,7 @@ PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance", "redshif
 """What the survey itself says that a subscriber filters by; None where the packet has nothing."""
 
 
-def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState, *, embedding: Array | None = None) -> list[Detection]:
+def assemble(batch: AlertBatch, judged: Judged, *, named: F32, state: ScoringState, embedding: Array | None = None) -> list[Detection]:
     """Turn arrays into records, one an alert, in order.
 
     Parameters
@@ -83,7 +83,7 @@ def assemble(batch: AlertBatch, judged: Judged, named: F32, state: ScoringState,
 
     detections = []
     for i in range(len(batch)):
-        packet = packet_id(batch.survey[i], batch.candid[i], batch.digest[i])
+        packet = packet_id(batch.survey[i], batch.candid[i], record_digest=batch.digest[i])
         own = [column[i] if math.isfinite(column[i]) else None for column in passed]
         real_bogus, star_galaxy, solar_system_distance, redshift, flux, flux_err = own
         detections.append(

@@ -44,7 +44,7 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
     if decoded.index:
         seen = embed(decoded.batch, state.session)  # 2. → tokens, stamps, context → embeddings, logits; named features
         judged = judge(seen.views, state.head.weights)  # 3. → probabilities, novelty, conformal set
-        detections = assemble(decoded.batch, judged, to_host(seen.named), state, embedding=seen.embedding)  # 4. → records
+        detections = assemble(decoded.batch, judged, named=to_host(seen.named), state=state, embedding=seen.embedding)  # 4. → records
         for position, detection in zip(decoded.index, detections, strict=True):
             results[position] = detection
     missing = results.count(None)

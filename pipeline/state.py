@@ -182,10 +182,10 @@ def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | 
     loaded = load_bundle(bundle)
     session, why = choose(loaded.encoder, engine)
     verify(loaded, session)
-    return make_state(loaded, session, why, Decoder(store or SchemaStore()))
+    return make_state(loaded, session, why=why, decoder=Decoder(store or SchemaStore()))
 
 
-def make_state(bundle: Bundle, session: Session, why: str, decoder: Decoder) -> ScoringState:
+def make_state(bundle: Bundle, session: Session, *, why: str, decoder: Decoder) -> ScoringState:
     """Put a bundle and a session together."""
     # What the network is shown is as much a part of an embedding as the network.
     encoder_id = id_of((hashlib.sha256(bundle.encoder).hexdigest(), SCORING_RULES))

@@ -163,9 +163,9 @@ def load(path: Path | None = None) -> Bundle:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "its text"
         raise BundleError(f"{folder / MANIFEST} is not a bundle's manifest: {where}: {first['msg']}") from None
-    blobs = {name: _verified(folder, name, manifest) for name in LIMITS if name != MANIFEST}
-    arrays = _arrays(folder, "arrays.safetensors", blobs)
-    golden = _arrays(folder, "golden.safetensors", blobs)
+    blobs = {name: _verified(folder, name, manifest=manifest) for name in LIMITS if name != MANIFEST}
+    arrays = _arrays(folder, "arrays.safetensors", blobs=blobs)
+    golden = _arrays(folder, "golden.safetensors", blobs=blobs)
     try:
         head = head_of(arrays)
         bundle = Bundle(
@@ -174,7 +174,7 @@ def load(path: Path | None = None) -> Bundle:
             manifest=manifest,
             encoder=blobs["encoder.onnx"],
             head=head,
-            reference=_reference(_arrays(folder, "reference.safetensors", blobs, REFERENCE)),
+            reference=_reference(_arrays(folder, "reference.safetensors", blobs=blobs, kinds=REFERENCE)),
             golden=Golden(**{name: golden[name] for name in Golden.__dataclass_fields__}),
         )
     except KeyError as error:
@@ -258,7 +258,7 @@ def _read(folder: Path, name: str) -> bytes:
     return blob
 
 
-def _verified(folder: Path, name: str, manifest: Manifest) -> bytes:
+def _verified(folder: Path, name: str, *, manifest: Manifest) -> bytes:
     record = manifest.files.get(name)
     if record is None:
         raise BundleError(f"{folder / MANIFEST} does not list {name}")
@@ -278,7 +278,7 @@ def _reference_arrays(reference: Reference) -> Arrays:
     return {name: np.asarray(columns[name], dtype=kind) for name, kind in REFERENCE.items()}
 
 
-def _arrays(folder: Path, name: str, blobs: dict[str, bytes], kinds: Mapping[str, str] | None = None) -> Arrays:
+def _arrays(folder: Path, name: str, *, blobs: dict[str, bytes], kinds: Mapping[str, str] | None = None) -> Arrays:
     try:
         arrays: Arrays = safetensors.numpy.load(blobs[name])
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:

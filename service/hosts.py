@@ -58,7 +58,7 @@ class AllowedHosts:
         More names, such as a proxy's.
     """
 
-    def __init__(self, app: ASGIApp, bound_to: str, further: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, bound_to: str, *, further: Iterable[str] = ()) -> None:
         self.app = app
         self._names = own_names(bound_to) | {name.strip().lower().removesuffix(".") for name in further if name.strip()}
         self._loopback = bound_to in LOOPBACK

@@ -123,7 +123,7 @@ def _refuse_unknown(environment: Iterable[str], fields: Iterable[str]) -> None:
     for name, variable in sorted(upper.items()):
         linked = any(name.startswith((f"{service}_SERVICE_", f"{service}_PORT")) for service in services)
         if name not in names and name not in NOT_OURS and not name.startswith(TESTS) and not linked:
-            close = nearest(name, names, 0.85)
+            close = nearest(name, names, cutoff=0.85)
             guess = f"did you mean {close}?" if close else f"the nearest is {nearest(name, names)} ({PAGE} lists all)"
             raise SettingsError(f"{variable} is not a setting; {guess}")
 
@@ -136,7 +136,7 @@ def _explain(error: ValidationError, flags: dict[str, Any]) -> str:
     name = str(fault["loc"][0])
     variable = PREFIX + name.upper()
     if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
-        close = nearest(name, Settings.model_fields, 0.6)
+        close = nearest(name, Settings.model_fields, cutoff=0.6)
         guess = f"did you mean {close}?" if close else f"the nearest is {nearest(name, Settings.model_fields)} ({PAGE} lists all)"
         return f"{name} in {FILE} is not a setting; {guess}"
     given = next((v for v in os.environ if v.upper() == variable), None)

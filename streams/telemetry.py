@@ -44,7 +44,7 @@ class TelemetryCounts:
         Seconds since 1970.
     """
 
-    def __init__(self, worker: str, states: StateHolder, now: float) -> None:
+    def __init__(self, worker: str, states: StateHolder, *, now: float) -> None:
         galactic_latitude(0.0, 0.0)  # it is compiled at its first call, which must not be in the middle of the stream
         self._worker, self._states, self._since = worker, states, now
         self._open: dict[str, Window] = {}
@@ -53,7 +53,7 @@ class TelemetryCounts:
         """Open or find the counts of what a state has scored."""
         window = self._open.get(scorer.scoring_id)
         if window is None:
-            window = self._open[scorer.scoring_id] = Window(self._worker, scorer, self._since)
+            window = self._open[scorer.scoring_id] = Window(self._worker, scorer, since=self._since)
         return window
 
     def take(self, now: float) -> tuple[list[WorkerSummary], list[ScoreSummary]]:
@@ -73,7 +73,7 @@ class TelemetryCounts:
 class Window:
     """What one state scored between two summaries."""
 
-    def __init__(self, worker: str, scorer: Scorer, since: float) -> None:
+    def __init__(self, worker: str, scorer: Scorer, *, since: float) -> None:
         self.summary = WorkerSummary(worker, int(since * 1000), 0, scorer.scoring_id, scorer.model, scorer.engine)
         self.detections: list[Detection] = []
 
@@ -83,7 +83,7 @@ class Window:
         self.summary.packets += packets
         self.summary.compute_ms += 1000 * compute_s
 
-    def packet(self, survey: str, result: Detection | Rejected | None, latency_ms: float, *, count: int = 1) -> None:
+    def packet(self, survey: str, result: Detection | Rejected | None, *, latency_ms: float, count: int = 1) -> None:
         """Count a packet whose outcome is delivered; None is a duplicate. A rejection may be that of several packets."""
         outcomes = self.summary.surveys.setdefault(survey, Outcomes())
         where = latency_bin(latency_ms)
@@ -105,10 +105,10 @@ def score_summaries(worker: str, detections: Iterable[Detection]) -> list[ScoreS
     for d in detections:
         region = "plane" if abs(galactic_latitude(d.ra, d.dec)) < PLANE else "sky"
         strata.setdefault((d.survey, d.band, region), []).append(d)
-    return [_score_summary(worker, stratum, members) for stratum, members in strata.items()]
+    return [_score_summary(worker, stratum, detections=members) for stratum, members in strata.items()]
 
 
-def _score_summary(worker: str, stratum: tuple[str, str, str], detections: list[Detection]) -> ScoreSummary:
+def _score_summary(worker: str, stratum: tuple[str, str, str], *, detections: list[Detection]) -> ScoreSummary:
     """Sums and histograms as `score_summary.avsc` documents them."""
     survey, band, region = stratum
     novelty = [d.novelty for d in detections]

@@ -76,15 +76,15 @@ class Flow:
         Called with the exit status and why, when the process has to end.
     """
 
-    def __init__(self, settings: Settings, scorer: Scorer, worker: str, on_fatal: Callable[[int, str], None]) -> None:
+    def __init__(self, settings: Settings, scorer: Scorer, *, worker: str, on_fatal: Callable[[int, str], None]) -> None:
         self._settings, self.worker, self._on_fatal = settings, worker, on_fatal
         self._halting: asyncio.Future[None] | None = None
         self.states = StateHolder(scorer)
-        self.counts = TelemetryCounts(worker, self.states, time.time())
+        self.counts = TelemetryCounts(worker, self.states, now=time.time())
         self._swapping = asyncio.Lock()
         # One thread: batches are scored in their order, and the network's own threads are its engine's affair.
         self._executor = ThreadPoolExecutor(1, "score")
-        limits = RejectLimits(settings.reject_consecutive, settings.reject_ratio, settings.reject_window)
+        limits = RejectLimits(settings.reject_consecutive, settings.reject_ratio, window=settings.reject_window)
         self._detector = Detector(self.states, Duplicates(settings.remembered), self._executor, limits)
         self.producer: AIOKafkaProducer | None = None
         self.alarms: list[DriftAlarm] = []
@@ -102,10 +102,10 @@ class Flow:
             self._batcher = Batcher(
                 self._settings.batch_size,
                 self._settings.batch_wait_ms / 1000,
-                self._detector.compute,
-                deliverer.send,
-                self._acknowledge,
-                self._failed,
+                compute=self._detector.compute,
+                send=deliverer.send,
+                acknowledge=self._acknowledge,
+                on_failure=self._failed,
                 weigh=lambda packet: len(packet.value),
             )
 
@@ -183,8 +183,8 @@ class Flow:
             latency_ms = max(0.0, now_ms - packet.appended_ms)
             if isinstance(packet.value, Unreadable):
                 count = packet.value.records
-                self._alarm(packet, packet.value, scored.scorer.scoring_id)
-            counts.packet(survey, outcome.result, latency_ms, count=count)
+                self._alarm(packet, packet.value, scoring_id=scored.scorer.scoring_id)
+            counts.packet(survey, outcome.result, latency_ms=latency_ms, count=count)
             metrics.LATENCY.observe(latency_ms / 1000)
             if isinstance(outcome.result, Rejected):
                 packet.event.ack("rejected", count)
@@ -202,7 +202,7 @@ class Flow:
         for labels, n in rejected.items():
             metrics.REJECTED.labels(*labels).inc(n)
 
-    def _alarm(self, packet: Incoming, found: Unreadable, scoring_id: str) -> None:
+    def _alarm(self, packet: Incoming, found: Unreadable, *, scoring_id: str) -> None:
         """Ask for attention: a disk, a wire or a producer damages what is read. Once a minute of each partition and kind."""
         key, now_ms = f"{found.error_class}:{packet.topic}/{packet.partition}", int(time.time() * 1000)
         if now_ms - self._alarmed.get(key, 0) < ALARM_EVERY_MS:
@@ -238,7 +238,7 @@ class Flow:
             self._on_fatal(HALTED, str(error))
 
 
-def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callable[[int, str], None] | None = None) -> tuple[App, Flow]:
+def make_app(settings: Settings, scorer: Scorer, *, slot: int = 0, on_fatal: Callable[[int, str], None] | None = None) -> tuple[App, Flow]:
     """The application of a worker.
 
     Parameters
@@ -264,7 +264,7 @@ def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callab
         log.error("worker ends", status=status, why=why)
 
     fatal = on_fatal or end
-    flow = Flow(settings, scorer, name, fatal)
+    flow = Flow(settings, scorer, worker=name, on_fatal=fatal)
     app = App(
         settings.app_id,
         settle=flow.settle,
@@ -299,7 +299,9 @@ def make_app(settings: Settings, scorer: Scorer, slot: int = 0, on_fatal: Callab
     app.agent(app.topic(*topics.ALERTS, key_serializer="raw", value_serializer="raw"), name="detect", concurrency=1)(detect)
     app.timer(1.0, name="telemetry")(lambda: publish_telemetry(flow))
     app.timer(1.0, name="marks")(lambda: cast(Any, app.consumer).read_over())
-    app.timer(LOOK_EVERY, name="liveness")(Liveness(app, settings.stall_s, lambda why: fatal(FLOW_FAILED, why), flow.waiting).look)
+    app.timer(LOOK_EVERY, name="liveness")(
+        Liveness(app, settings.stall_s, on_stall=lambda why: fatal(FLOW_FAILED, why), waiting=flow.waiting).look
+    )
     return app, flow
 
 

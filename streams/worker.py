@@ -82,7 +82,7 @@ def keep_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
 
 
-def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], Scorer] | None = None) -> int:
+def run_worker(settings: Settings, slot: int, *, make_scorer: Callable[[Settings], Scorer] | None = None) -> int:
     """Run a worker in this process.
 
     Parameters
@@ -115,7 +115,7 @@ def run_worker(settings: Settings, slot: int, make_scorer: Callable[[Settings], 
         where = f"{settings.metrics_host}:{port}"
         raise SettingsError(f"the metrics cannot have {where} ({error.strerror or error}): set PROTONOVA_METRICS_PORT (0: any)") from None
     with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(_live(settings, scorer, slot, server.server_port))
+        return runner.run(_live(settings, scorer, slot=slot, metrics_port=server.server_port))
 
 
 def published(settings: Settings) -> Scorer:
@@ -132,7 +132,7 @@ def published(settings: Settings) -> Scorer:
     return Pipeline(state)
 
 
-async def _live(settings: Settings, scorer: Scorer, slot: int, metrics_port: int) -> int:
+async def _live(settings: Settings, scorer: Scorer, *, slot: int, metrics_port: int) -> int:
     from streams.wiring import FLOW_FAILED, make_app
 
     loop = asyncio.get_running_loop()
@@ -146,9 +146,12 @@ async def _live(settings: Settings, scorer: Scorer, slot: int, metrics_port: int
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0, "asked to")
-    app, flow = make_app(settings, scorer, slot, end)
+    app, flow = make_app(settings, scorer, slot=slot, on_fatal=end)
     late = loop.call_later(STARTED_WITHIN, end, FLOW_FAILED, f"it had no place in the group after {STARTED_WITHIN:.0f} s")
-    tasks = [asyncio.create_task(_start(app, end)), asyncio.create_task(_say_ready(settings, app, slot, metrics_port, late))]
+    tasks = [
+        asyncio.create_task(_start(app, end)),
+        asyncio.create_task(_say_ready(settings, app, slot=slot, metrics_port=metrics_port, late=late)),
+    ]
     status = await ended
     late.cancel()
     for task in tasks:
@@ -173,7 +176,7 @@ async def _start(app: faust.App, end: Callable[[int, str], None]) -> None:
     end(FLOW_FAILED, repr(app.crash_reason) if app.crash_reason else "the application stopped by itself")
 
 
-async def _say_ready(settings: Settings, app: faust.App, slot: int, metrics_port: int, late: asyncio.TimerHandle) -> None:
+async def _say_ready(settings: Settings, app: faust.App, *, slot: int, metrics_port: int, late: asyncio.TimerHandle) -> None:
     """Write down that this worker has taken its place in the group; `protonova run` waits for it."""
     path = settings.state / "run" / f"worker-{slot}.json"
     # An idle member of a group with more members than partitions holds none and is ready all the same.

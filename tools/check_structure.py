@@ -1,10 +1,21 @@
-"""How the files hang together: import circles, module names that stand twice, files too long, packages that do not say "in → out".
+"""How the files hang together, and what functions take by position.
+
+Finds import circles, module names that stand twice, files too long, packages that do not say "in → out", and functions that take more than
+two arguments by position.
 
     python -m tools.check_structure [ROOT]
 
 An import counts where it stands at a module's top level, also inside `if`, `try` and `with` and under `TYPE_CHECKING`; what a function
 imports when it runs is not a circle. Names may be shared with a kernel (`operators/kernels/` bears its operator's names), a test or a
-benchmark. Exit status 1 where something is found.
+benchmark.
+
+A function takes two arguments by position, `self` and `cls` not counted; the others are keyword-only. This holds in the packages and in
+`benchmarks/`, for private functions and for functions inside functions too. Exempt are what is compiled by numba (all of
+`operators/kernels/`, and what bears a decorator of `COMPILED`): it takes no keywords, or slowly; a function with ``*args``, whose
+arguments before these cannot be named; ``__exit__`` and ``__aexit__``; arguments that always go together (`TOGETHER`), which count as one;
+and the functions of `BY_POSITION`, each with the reason why its callers pass by position.
+
+Exit status 1 where something is found.
 """
 
 from __future__ import annotations
@@ -22,6 +33,30 @@ APART = ("tests", "benchmarks", "deploy", "artifacts", "build")
 """Top-level folders that are not packages of the application."""
 SHARED_NAMES = ("__init__", "__main__")
 FLOW = ("in →", "out →")
+POSITIONAL = 2
+"""Arguments that a function takes by position."""
+COMPILED = ("compiled", "njit", "jit", "vectorize", "guvectorize")
+TOGETHER = (
+    ("tokens", "stamps", "context"),  # a network's inputs, as torch, an exported model and every session take them
+    ("scope", "receive", "send"),  # ASGI
+    ("logger", "method", "event"),  # structlog's processors
+    ("message", "done", "total"),  # what a callback of progress is called with
+)
+"""Last arguments that count as one: others call them by position, or they are passed on as a row."""
+_POOL = "processes hand on arguments by position"
+_CASES = "the programs of tests/cases, which are not ours to change, pass three"
+BY_POSITION = {
+    "data.simulate.arrays._chunk": _POOL,
+    "data.simulate.curves._chunk": _POOL,
+    "evaluation.simulated._cut": _POOL,
+    "evaluation.simulated._patterned": _POOL,
+    "learning.shards._work": _POOL,
+    "pipeline.state.load": _CASES,
+    "schemas.avro.container.encode_rubin": _CASES,
+    "settings.model.Settings.settings_customise_sources": "pydantic-settings calls it",
+    "streams.kafka.consumer.SafeFetcher._proc_fetch_request": "overrides aiokafka's",
+}
+"""Functions that keep more arguments by position, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +71,24 @@ class Findings:
     long_files: dict[str, int]
     silent_packages: list[str]
     """Packages whose ``__init__`` lacks a line of `FLOW`."""
+    positional: dict[str, int]
+    """Function → arguments it takes by position, where these are more than `POSITIONAL`."""
 
     @property
     def clean(self) -> bool:
         """Whether nothing was found."""
-        return not (self.circles or self.names_twice or self.long_files or self.silent_packages)
+        return not (self.circles or self.names_twice or self.long_files or self.silent_packages or self.positional)
 
 
-def modules(root: Path) -> dict[str, Path]:
+def modules(root: Path, apart: Sequence[str] = APART) -> dict[str, Path]:
     """Find the application's modules.
 
     Parameters
     ----------
     root : Path
         Folder of the packages; only folders with an ``__init__.py`` count.
+    apart : sequence of str
+        Folders that are left out.
 
     Returns
     -------
@@ -58,7 +97,7 @@ def modules(root: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for init in sorted(root.glob("*/__init__.py")):
-        if init.parent.name in APART or init.parent.name.startswith("."):
+        if init.parent.name in apart or init.parent.name.startswith("."):
             continue
         for path in sorted(init.parent.rglob("*.py")):
             name = ".".join(path.relative_to(root).with_suffix("").parts)
@@ -66,14 +105,14 @@ def modules(root: Path) -> dict[str, Path]:
     return found
 
 
-def imports(name: str, tree: ast.Module, known: Mapping[str, Path]) -> set[str]:
+def imports(name: str, tree: ast.Module, *, known: Mapping[str, Path]) -> set[str]:
     """Modules of the application that a module imports at its top level."""
     found: set[str] = set()
     for node in _top_level(tree.body):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         else:
-            base = _absolute(name, node, known)
+            base = _absolute(name, node, known=known)
             # `from package import module` needs the module; only a name of the package itself needs the package's own code
             targets = [f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in node.names]
         found |= {t for t in targets if t in known}
@@ -89,7 +128,7 @@ def _top_level(body: Sequence[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]
             yield from _top_level(list(ast.iter_child_nodes(node)))
 
 
-def _absolute(name: str, node: ast.ImportFrom, known: Mapping[str, Path]) -> str:
+def _absolute(name: str, node: ast.ImportFrom, *, known: Mapping[str, Path]) -> str:
     if not node.level:
         return node.module or ""
     parts = name.split(".")
@@ -130,23 +169,57 @@ def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
     return sorted(found)
 
 
+def positional(name: str, tree: ast.Module) -> dict[str, int]:
+    """Functions of a module that take more than `POSITIONAL` arguments by position, and how many; none that is exempt (see the module)."""
+    if "kernels" in name.split("."):
+        return {}
+    return {function: count for function, count in _counts(tree, name, bound=False) if count > POSITIONAL and function not in BY_POSITION}
+
+
+def _counts(parent: ast.AST, name: str, *, bound: bool) -> Iterator[tuple[str, int]]:
+    """Every function below `parent` with its number of arguments by position; `bound`: the first one is the object or the class."""
+    for node in ast.iter_child_nodes(parent):
+        if isinstance(node, ast.ClassDef):
+            yield from _counts(node, f"{name}.{node.name}", bound=True)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = f"{name}.{node.name}"
+            decorators = {d.attr if isinstance(d, ast.Attribute) else d.id for d in map(_called, node.decorator_list) if d is not None}
+            if not (decorators & set(COMPILED) or node.args.vararg or node.name in ("__exit__", "__aexit__")):
+                names = tuple(a.arg for a in node.args.posonlyargs + node.args.args)[
+                    1 if bound and "staticmethod" not in decorators else 0 :
+                ]
+                yield inner, next((len(names) - len(row) + 1 for row in TOGETHER if names[-len(row) :] == row), len(names))
+            yield from _counts(node, inner, bound=False)
+        else:
+            yield from _counts(node, name, bound=bound and not isinstance(node, ast.Lambda))
+
+
+def _called(decorator: ast.expr) -> ast.Attribute | ast.Name | None:
+    """The name of a decorator, with or without arguments."""
+    found = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return found if isinstance(found, ast.Attribute | ast.Name) else None
+
+
 def check(root: Path) -> Findings:
     """Check the packages under a folder."""
     known = modules(root)
     texts = {name: path.read_text(encoding="utf-8") for name, path in known.items()}
     trees = {name: ast.parse(text, str(known[name])) for name, text in texts.items()}
+    beside = modules(root, [folder for folder in APART if folder != "benchmarks"])
+    measured = {name: ast.parse(path.read_text(encoding="utf-8"), str(path)) for name, path in beside.items() if name not in known}
     bearers: dict[str, list[str]] = defaultdict(list)
     for name, path in known.items():
         if path.stem not in SHARED_NAMES and "kernels" not in path.parts:
             bearers[path.stem].append(name)
     return Findings(
         files=len(known),
-        circles=circles({name: imports(name, tree, known) for name, tree in trees.items()}),
+        circles=circles({name: imports(name, tree, known=known) for name, tree in trees.items()}),
         names_twice={stem: names for stem, names in sorted(bearers.items()) if len(names) > 1},
         long_files={str(known[n].relative_to(root)): k for n, t in texts.items() if (k := len(t.splitlines())) > LONGEST},
         silent_packages=[
             n for n, p in known.items() if p.name == "__init__.py" and not all(w in (ast.get_docstring(trees[n]) or "") for w in FLOW)
         ],
+        positional={f: count for name, tree in {**trees, **measured}.items() for f, count in positional(name, tree).items()},
     )
 
 
@@ -156,9 +229,11 @@ def show(found: Findings) -> str:
     lines += [f"name twice: {stem}: {', '.join(names)}" for stem, names in found.names_twice.items()]
     lines += [f"too long: {path}: {n} lines" for path, n in found.long_files.items()]
     lines += [f'package without "{FLOW[0]}" and "{FLOW[1]}": {name}' for name in found.silent_packages]
+    lines += [f"more than {POSITIONAL} arguments by position: {function}: {n}" for function, n in found.positional.items()]
     lines.append(
         f"{found.files} files; circles: {len(found.circles)}; names twice: {len(found.names_twice)}; "
-        f"files over {LONGEST} lines: {len(found.long_files)}; packages that do not say in and out: {len(found.silent_packages)}"
+        f"files over {LONGEST} lines: {len(found.long_files)}; packages that do not say in and out: {len(found.silent_packages)}; "
+        f"functions with more than {POSITIONAL} arguments by position: {len(found.positional)}"
     )
     return "\n".join(lines)
 

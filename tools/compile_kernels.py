@@ -57,7 +57,7 @@ def operators() -> None:
         (columns.truncated, False),
     ):
         column[...] = value
-    columns.identify("ztf", 1, "ZTF20aaaaaaa", 1, "r")
+    columns.identify("ztf", 1, object_id="ZTF20aaaaaaa", programid=1, band="r")
     batch = columns.batch()
     for operator in (tokens, stamps, context, features):
         operator(batch)

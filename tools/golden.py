@@ -39,7 +39,7 @@ class Column:
     """Largest absolute difference of numbers; None where none could be subtracted."""
     examples: list[str] = field(default_factory=list)
 
-    def add(self, label: str, old: object, new: object) -> None:
+    def add(self, label: str, old: object, *, new: object) -> None:
         """Compare the values of one row."""
         self.rows += 1
         if same(old, new):
@@ -108,7 +108,7 @@ def compare(old: pa.Table, new: pa.Table, *, ignore: Iterable[str] = (), rename:
     for i, j in pairs:
         label = _label(rows_old[i])
         for column in columns:
-            column.add(label, rows_old[i][column.name], rows_new[j][column.name])
+            column.add(label, rows_old[i][column.name], new=rows_new[j][column.name])
     return Comparison(
         len(pairs),
         [_label(rows_old[i]) for i in alone_old],
@@ -130,12 +130,14 @@ def match(old: Sequence[Row], new: Sequence[Row]) -> tuple[list[tuple[int, int]]
     -------
     pairs of positions, positions without a partner in the old file, and in the new one
     """
-    pairs, left_old, left_new = _paired(list(_numbered(old, range(len(old)), _alert)), list(_numbered(new, range(len(new)), _alert)))
-    more, left_old, left_new = _paired(list(_numbered(old, left_old, _origin)), list(_numbered(new, left_new, _origin)))
+    pairs, left_old, left_new = _paired(
+        list(_numbered(old, range(len(old)), key=_alert)), list(_numbered(new, range(len(new)), key=_alert))
+    )
+    more, left_old, left_new = _paired(list(_numbered(old, left_old, key=_origin)), list(_numbered(new, left_new, key=_origin)))
     return sorted(pairs + more), left_old, left_new
 
 
-def _numbered(rows: Sequence[Row], positions: Iterable[int], key: Any) -> Iterator[tuple[object, int]]:
+def _numbered(rows: Sequence[Row], positions: Iterable[int], *, key: Any) -> Iterator[tuple[object, int]]:
     seen: Counter[object] = Counter()
     for i in positions:
         name = key(rows[i])

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     beside = {name: Path(os.path.relpath(path, options.out.parent)).as_posix() for name, path in drawn.items()}
-    options.out.write_text(card(bundle, tasks, studies, beside), encoding="utf-8")
+    options.out.write_text(card(bundle, tasks, studies=studies, pictures=beside), encoding="utf-8")
     return 0
 
 

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     workplace = Workplace(out=options.out, created_on=today, processes=options.processes, sets=options.sets, real=options.real)
     try:
         with Followed(console, 1) as followed:
-            made = recalibrate(load(options.bundle), workplace, followed, command="python -m tools.remake_head")
+            made = recalibrate(load(options.bundle), workplace, progress=followed, command="python -m tools.remake_head")
     except (UserError, OSError) as error:
         print(f"protonova: {error}", file=sys.stderr)
         return 1

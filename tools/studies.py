@@ -53,7 +53,15 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
 
         others = {name: _open(Path(path), o.engine) for name, _, path in (text.partition("=") for text in o.other)}
         tables = {task.stem: read_task(task, task.with_suffix(".csv")) for task in o.task}
-        return head | ablation(tables, (bundle, session), others, shots, o.episodes, o.each, lambda text: print(text, file=sys.stderr))
+        return head | ablation(
+            tables,
+            (bundle, session),
+            others=others,
+            shots=shots,
+            episodes=o.episodes,
+            each=o.each,
+            progress=lambda text: print(text, file=sys.stderr),
+        )
     if o.study == "leave_out":
         from evaluation.studies.leave_out import leave_out
 
@@ -61,7 +69,10 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
             raise TableError("leave_out needs --class NAME and --without BUNDLE, an encoder that never saw it")
         unseen = _open(o.without, o.engine)
         tables = {task.stem: read_task(task, task.with_suffix(".csv")) for task in o.task}
-        found = {name: leave_out(*table, o.of, (bundle, session), unseen, shots, settings) for name, table in tables.items()}
+        found = {
+            name: leave_out(*table, name=o.of, seen=(bundle, session), unseen=unseen, shots=shots, options=settings)
+            for name, table in tables.items()
+        }
         return head | {"without": unseen[0].sha256, "without_trained_by": unseen[0].manifest.command, "tasks": found}
     if o.study == "novelty":
         from evaluation.studies.novel import LEFT_OUT, novel
@@ -75,7 +86,17 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
         forbidden = ("kilonova", "afterglow")
         label = np.array([known.get(i, "") for i in curves.object_id])
         label = np.where(np.isin(label, forbidden), "", label)
-        return head | novel(bundle, session, curves, label, tuple(o.real), tuple(o.left_out or LEFT_OUT), o.each, o.unseen, o.seed)
+        return head | novel(
+            bundle,
+            session,
+            objects=curves,
+            labels=label,
+            real=tuple(o.real),
+            left_out=tuple(o.left_out or LEFT_OUT),
+            each=o.each,
+            unseen=o.unseen,
+            seed=o.seed,
+        )
     if o.study == "heads":
         from evaluation.studies.heads import earlier, heads
         from learning.assessment import REAL_LABELS
@@ -84,15 +105,20 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
             raise TableError("heads needs --before with an earlier arrays.safetensors, --packets, --table and --labels")
         slugs = {name: REAL_LABELS[label] for name, label in read_labels(o.labels).items() if label in REAL_LABELS}
         curves = read(o.table, sorted(slugs))
-        return head | heads(bundle, earlier(o.before, bundle.head), session, o.packets, curves, slugs)
+        return head | heads(bundle, earlier(o.before, bundle.head), session=session, packets=o.packets, curves=curves, labels=slugs)
     if o.study == "rare":
         from evaluation.studies.rare import rare
 
-        return head | rare(bundle, session, max(shots), o.alerts, o.episodes, o.seed)
+        return head | rare(bundle, session, shots=max(shots), alerts=o.alerts, episodes=o.episodes, seed=o.seed)
     from evaluation.studies.coverage import coverage
 
     tables = {task.stem: read_task(task, task.with_suffix(".csv")) for task in o.task}
-    return head | {"tasks": {name: coverage(*table, bundle, session, shots, o.objects, settings) for name, table in tables.items()}}
+    return head | {
+        "tasks": {
+            name: coverage(*table, bundle=bundle, session=session, shots=shots, objects=o.objects, options=settings)
+            for name, table in tables.items()
+        }
+    }
 
 
 def _command(o: argparse.Namespace) -> str:

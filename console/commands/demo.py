@@ -81,42 +81,42 @@ def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, ke
         shutil.rmtree(folder, ignore_errors=True)
     private_folder(folder)
     try:
-        counts, made = _run(own, packets, seed, console, clock)
-        balanced = report_night(console, own, counts, made, clock, report)
+        counts, made = _run(own, packets, seed=seed, console=console, clock=clock)
+        balanced = report_night(console, own, counts=counts, made=made, clock=clock, report=report)
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
     return 0 if balanced else 1
 
 
-def _run(settings: Settings, packets: int, seed: int, console: Console, clock: Clock) -> tuple[OutcomeCounts, list[Made]]:
+def _run(settings: Settings, packets: int, *, seed: int, console: Console, clock: Clock) -> tuple[OutcomeCounts, list[Made]]:
     """Start everything, publish the night, collect what comes out."""
     path = settings.state / "night.parquet"
     supervisor = Supervisor(settings, fresh=True, report=lambda line: console.print(line, style="yellow", highlight=False, soft_wrap=True))
-    with making(path, packets, seed) as maker:
+    with making(path, packets, seed=seed) as maker:
         try:
             with clock.phase("Apache Kafka, topics, a worker, drift and the status page are up", console):
                 supervisor.start()
             console.print(f"          status page: {supervisor.status_page}", highlight=False, soft_wrap=True)
             with clock.phase(f"a simulated night is made: {packets:,} packets, seed {seed}", console):
                 made = finished(maker, path)
-            counts = asyncio.run(_flow(supervisor.settings, made, console, clock))
+            counts = asyncio.run(_flow(supervisor.settings, made, console=console, clock=clock))
         finally:
             with clock.phase("everything is ended", console):
                 supervisor.stop()
     return counts, made
 
 
-async def _flow(settings: Settings, made: Sequence[Made], console: Console, clock: Clock) -> OutcomeCounts:
+async def _flow(settings: Settings, made: Sequence[Made], *, console: Console, clock: Clock) -> OutcomeCounts:
     async with Listener(settings) as listener:
         with showing(listener.counts, console):
-            await publish(settings, made, listener, console, clock)
+            await publish(settings, made, listener=listener, console=console, clock=clock)
         # The workers' summaries come once a second: the last one may still be on its way when its detections are here.
-        await listener.until(len(made), 5.0, lambda counts: counts.reported)
+        await listener.until(len(made), 5.0, count=lambda counts: counts.reported)
         return listener.counts
 
 
-async def publish(settings: Settings, made: Sequence[Made], listener: Listener, console: Console, clock: Clock) -> None:
+async def publish(settings: Settings, made: Sequence[Made], *, listener: Listener, console: Console, clock: Clock) -> None:
     """First at a pace, then as fast as it goes; each part until all of it came out."""
     paced = min(int(len(made) * PACED_SHARE), PACED_MOST)
     for part, pace, what in (
@@ -125,15 +125,15 @@ async def publish(settings: Settings, made: Sequence[Made], listener: Listener, 
     ):
         before = listener.counts.total
         with clock.phase(f"{what}: published and scored", console):
-            async with Publisher(settings, pace, [("_test", b"true"), ("alert_tense", b"demo")]) as publisher:
+            async with Publisher(settings, pace, headers=[("_test", b"true"), ("alert_tense", b"demo")]) as publisher:
                 for n, item in enumerate(part):
-                    await publisher.send(f"night#{before + n}", item.packet, TOPIC, item.object_id.encode() or None)
+                    await publisher.send(f"night#{before + n}", item.packet, topic=TOPIC, key=item.object_id.encode() or None)
             if not await listener.until(before + len(part), PATIENCE):
                 return
 
 
 @contextmanager
-def making(path: Path, packets: int, seed: int) -> Iterator[subprocess.Popen[bytes]]:
+def making(path: Path, packets: int, *, seed: int) -> Iterator[subprocess.Popen[bytes]]:
     """The process that makes the night; ended if we end before it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "console.night_file", str(path), str(packets), str(seed)],
@@ -168,14 +168,14 @@ def showing(counts: OutcomeCounts, console: Console) -> Iterator[None]:
 
     def now() -> Any:
         rows = [(a.appended_ms / 1000, a.detection) for a in list(counts.recent)[-12:]]
-        return live_table("detections", rows, len(counts.arrivals), since, console.width)
+        return live_table("detections", rows, total=len(counts.arrivals), since=since, width=console.width)
 
     with Live(get_renderable=now, console=console, refresh_per_second=6, transient=True):
         yield
 
 
 def report_night(
-    console: Console, settings: Settings, counts: OutcomeCounts, made: Sequence[Made], clock: Clock, report: Path | None
+    console: Console, settings: Settings, *, counts: OutcomeCounts, made: Sequence[Made], clock: Clock, report: Path | None
 ) -> bool:
     """Print the tables and write the report; True if every packet is accounted for."""
     published = len(made)
@@ -208,7 +208,7 @@ def report_night(
     reports.show(console, "Classes found against the simulated truth, by the number of detections", reports.strata_table(compared.strata()))
     many = compared.strata()["≥ 5"]
     reports.show(console, "Alerts with 5 detections or more, by class", reports.class_table(many))
-    reports.show_confusion(console, many, "Their confusion: rows the truth, columns the prediction")
+    reports.show_confusion(console, many, title="Their confusion: rows the truth, columns the prediction")
     flow = reports.table()
     flow.show_header = False
     flow.add_column()
@@ -274,7 +274,7 @@ def real_packets(console: Console, settings: Settings) -> dict[str, Any] | None:
     scorer = published(settings)
     packets = ((item.origin, item.packet) for item in packets_of([folder]) if isinstance(item, Packet))
     n = 0
-    for _, results in outcomes(packets, scorer, settings.batch_size, settings.remembered):
+    for _, results in outcomes(packets, scorer, batch_size=settings.batch_size, remembered=settings.remembered):
         n += len(results)
         for result in results:
             if isinstance(result, Detection):

@@ -72,19 +72,19 @@ def describe(
     loaded = load_bundle(bundle)
     session, why = choose(loaded.encoder, engine)
     centre = np.asarray(loaded.head.centre, dtype=np.float64)
-    with progress("describe", "steps", 2 + len(against)) as bar:
+    with progress("describe", "steps", total=2 + len(against)) as bar:
         bar.describe("looks")
-        looks = summary(description, 200, seed)
+        looks = summary(description, 200, seed=seed)
         bar.advance()
         bar.describe("alerts")
-        z, sampled = zeroshot.alerts(description, session, count, seed)
+        z, sampled = zeroshot.alerts(description, session, n=count, seed=seed)
         bar.advance()
         own = prototype(z, centre)
         cosine = {name: float(own @ row) for name, row in zip(loaded.classes, np.asarray(loaded.head.prototypes), strict=True)}
         tables = {}
         for path in against:
             bar.describe(path.name)
-            tables[str(path)] = _against(path, description, session, count, seed)
+            tables[str(path)] = _against(path, description, session=session, count=count, seed=seed)
             bar.advance()
     if out is not None:
         prior = zeroshot.Prior(description.name, loaded.sha256, len(z), sampled.tried, seed, "ztf", np.asarray(own, dtype=np.float32))
@@ -103,12 +103,12 @@ def describe(
         "bundle": loaded.sha256,
         "out": str(out) if out is not None else None,
     }
-    show(description, looks, figures, Console() if sys.stdout.isatty() else Console(width=WIDTH))
+    show(description, looks, figures=figures, console=Console() if sys.stdout.isatty() else Console(width=WIDTH))
     write(report, figures)
     return 0
 
 
-def _against(path: Path, description: Description, session: Any, count: int, seed: int) -> dict[str, Any]:
+def _against(path: Path, description: Description, *, session: Any, count: int, seed: int) -> dict[str, Any]:
     """The objects of a table that are most like the description, cut as the table is; the centre is the table's own mean."""
     from data.tables import TableError, read
     from evaluation import task_head, zeroshot
@@ -121,7 +121,7 @@ def _against(path: Path, description: Description, session: Any, count: int, see
         raise TableError(f"{path} has {len(held)} objects: at least {LEAST_UNLABELLED} are needed to know what is usual in it")
     z = task_head.embed(held, session).embedding
     centre = z.mean(axis=0)
-    own = zeroshot.prototype(description, session, centre, count, seed, patterns=Patterns.of(held, persistent=False))
+    own = zeroshot.prototype(description, session, centre=centre, n=count, seed=seed, patterns=Patterns.of(held, persistent=False))
     cosine = centred(z, centre) @ own
     order = np.argsort(-cosine, kind="stable")[:NEAREST]
     return {"objects": len(held), "nearest": {held.object_id[i]: float(cosine[i]) for i in order}}
@@ -143,7 +143,7 @@ def _mag(x: float) -> str:
     return f"{x:+.2f}"
 
 
-def show(description: Description, looks: Summary, figures: Mapping[str, Any], console: Console) -> None:
+def show(description: Description, looks: Summary, *, figures: Mapping[str, Any], console: Console) -> None:
     """Print what was found."""
     matched = figures["matched"]
     console.print(f"[bold]{description.name}[/bold]" + (f"  (fits {matched:.2f})" if matched is not None else ""), highlight=False)

@@ -89,13 +89,13 @@ def evaluate(
             bar.describe(what)
             bar.advance(by)
 
-        figures = run(curves, classes, loaded, session, options, advance)
+        figures = run(curves, classes, bundle=loaded, session=session, options=options, progress=advance)
         if table is not None:
             advance("uncut curves", 0)
-            figures["uncut"] = _uncut(run, read(table, curves.object_id), classes, loaded, session, options)
+            figures["uncut"] = _uncut(run, read(table, curves.object_id), classes=classes, bundle=loaded, session=session, options=options)
         if packets is not None:
             advance("packets", 0)
-            figures["packets"] = score(packets, loaded, session)
+            figures["packets"] = score(packets, loaded, session=session)
     figures = {
         "command": "evaluate",
         "task_file": task.name,
@@ -108,14 +108,15 @@ def evaluate(
     return 0
 
 
-def _uncut(run: Any, curves: Any, classes: Any, bundle: Any, session: Any, options: Any) -> dict[str, Any]:
+def _uncut(run: Any, curves: Any, *, classes: Any, bundle: Any, session: Any, options: Any) -> dict[str, Any]:
     """The same objects with every row there is: bookkeeping alone separates classes there, so these figures are not to be quoted."""
     import dataclasses
 
     import numpy as np
 
     rows = np.flatnonzero(np.diff(curves.start) > 0)
-    whole = run(curves.take(rows), classes[rows], bundle, session, dataclasses.replace(options, baselines="none"))
+    plain = dataclasses.replace(options, baselines="none")
+    whole = run(curves.take(rows), classes[rows], bundle=bundle, session=session, options=plain)
     return {"note": "raw curves: bookkeeping alone separates the classes; not to be quoted"} | {
         name: whole[name] for name in ("accuracy", "interval", "per_class", "over_time")
     }

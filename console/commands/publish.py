@@ -52,10 +52,10 @@ class Pace:
         UserError
             Neither a rate nor a speed.
         """
-        return cls(_positive("--rate", rate, r"/s"), _positive("--speed", speed, r"[x×]"))
+        return cls(_positive("--rate", rate, unit=r"/s"), _positive("--speed", speed, unit=r"[x×]"))
 
 
-def _positive(flag: str, text: str | None, unit: str) -> float | None:
+def _positive(flag: str, text: str | None, *, unit: str) -> float | None:
     if text is None:
         return None
     match = re.fullmatch(rf"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*(?:{unit})?\s*", text)
@@ -108,7 +108,7 @@ class Publisher:
         Put on every packet, beside its origin.
     """
 
-    def __init__(self, settings: Settings, pace: Pace, headers: Sequence[tuple[str, bytes]] = ()) -> None:
+    def __init__(self, settings: Settings, pace: Pace, *, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         self.sent = Sent()
         self._settings = settings
         self._headers = tuple(headers)
@@ -138,7 +138,7 @@ class Publisher:
         async with admin_client(self._settings) as admin:
             return set(await admin.list_topics())
 
-    async def send(self, origin: str, packet: bytes, topic: str, key: bytes | None) -> None:
+    async def send(self, origin: str, packet: bytes, *, topic: str, key: bytes | None) -> None:
         """Publish one packet when its time has come."""
         await self._schedule.wait(packet)
         headers = [("origin", one_line(origin, 300).encode()), *self._headers]
@@ -210,28 +210,30 @@ class Schedule:
 
 
 def publish(
-    settings: Settings, paths: Sequence[str], pace: Pace, *, topic: str | None = None, test: bool = False, report: Path | None = None
+    settings: Settings, paths: Sequence[str], *, pace: Pace, topic: str | None = None, test: bool = False, report: Path | None = None
 ) -> int:
     """Run the command; returns the exit status."""
     reports.check_writable(report)
     headers = [("_test", b"true"), ("alert_tense", b"test")] if test else []
-    sent = asyncio.run(_publish(settings, paths, pace, topic, headers))
+    sent = asyncio.run(_publish(settings, paths, pace=pace, topic=topic, headers=headers))
     _print(reports.output(), sent)
     reports.write(report, {"command": "publish", **sent.figures(), "detections": None, "duplicates": None, "rejected": None})
     return 0 if sent.packets and not sent.failed else 1
 
 
-async def _publish(settings: Settings, paths: Sequence[str], pace: Pace, topic: str | None, headers: Sequence[tuple[str, bytes]]) -> Sent:
+async def _publish(
+    settings: Settings, paths: Sequence[str], *, pace: Pace, topic: str | None, headers: Sequence[tuple[str, bytes]]
+) -> Sent:
     from data.connectors.archives import packets_of
 
-    async with Publisher(settings, pace, headers) as publisher:
+    async with Publisher(settings, pace, headers=headers) as publisher:
         known = await publisher.known_topics()
         with progress("publish", unit="packets") as bar:
-            await send_all(publisher, packets_of(paths), known, topic, bar)
+            await send_all(publisher, packets_of(paths), known=known, topic=topic, bar=bar)
     return publisher.sent
 
 
-async def send_all(publisher: Publisher, items: Iterable[Packet | Skipped], known: set[str], topic: str | None, bar: Bar) -> None:
+async def send_all(publisher: Publisher, items: Iterable[Packet | Skipped], *, known: set[str], topic: str | None, bar: Bar) -> None:
     """Publish everything that is a packet; count the rest.
 
     Raises
@@ -252,7 +254,7 @@ async def send_all(publisher: Publisher, items: Iterable[Packet | Skipped], know
         to = topic or own
         if to not in known:
             raise UserError(f"the broker has no topic {to}: start `protonova run`, or make ours with `protonova topics --repair`")
-        await publisher.send(item.origin, item.packet, to, key)
+        await publisher.send(item.origin, item.packet, topic=to, key=key)
         bar.advance()
     await publisher.settle()
     publisher.sent.seconds = time.monotonic() - started

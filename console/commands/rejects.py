@@ -66,7 +66,7 @@ def reasons(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(given)
 
 
-def ls(settings: Settings, wanted: Sequence[str], since: int | None, *, as_json: bool, limit: int) -> int:
+def ls(settings: Settings, wanted: Sequence[str], *, since: int | None, as_json: bool, limit: int) -> int:
     """List rejected packets: counts by reason, then the newest."""
 
     async def collect() -> tuple[list[dead_letters.RejectedPacket], set[str]]:
@@ -123,7 +123,7 @@ def show(settings: Settings, wanted: str) -> int:
     return 0
 
 
-def redrive(settings: Settings, wanted: Sequence[str], since: int | None, only: Sequence[str], *, dry_run: bool, most_attempts: int) -> int:
+def redrive(settings: Settings, wanted: Sequence[str], *, since: int | None, only: Sequence[str], dry_run: bool, most_attempts: int) -> int:
     """Send rejected packets to their topics again, each once."""
     done = asyncio.run(
         dead_letters.redrive(settings, since_ms=since, reasons=wanted, only=only, dry_run=dry_run, most_attempts=most_attempts)

@@ -149,7 +149,7 @@ class Writer:
 
 
 def outcomes(
-    packets: Iterable[Named], scorer: Scorer, batch_size: int, remembered: int
+    packets: Iterable[Named], scorer: Scorer, *, batch_size: int, remembered: int
 ) -> Iterator[tuple[list[str], list[Detection | Rejected | None]]]:
     """Score packets batch by batch, by the code that a worker runs.
 
@@ -264,13 +264,13 @@ class Judge:
             return
         reports.show(console, f"{title}: by the number of detections", reports.strata_table(self.compared.strata()))
         reports.show(console, f"{title}: by class", reports.class_table(self.compared.matrix()))
-        reports.show_confusion(console, self.compared.matrix(), f"{title}: confusion")
+        reports.show_confusion(console, self.compared.matrix(), title=f"{title}: confusion")
         if self.unmapped:
             some = ", ".join(f"{name} ({n})" for name, n in self.unmapped.most_common(5))
             console.print(f"{self.unmapped.total():,} alerts have a label outside our classes, such as {some}", soft_wrap=True)
 
 
-def sources(settings: Settings, archives: Sequence[str], counts: ReplayCounts) -> Iterator[Named]:
+def sources(settings: Settings, archives: Sequence[str], *, counts: ReplayCounts) -> Iterator[Named]:
     """Packets of archives and of ranges of topics, in order; what is none is said and counted."""
     from console.broker import with_broker
     from console.inputs import topic_range
@@ -288,7 +288,7 @@ def sources(settings: Settings, archives: Sequence[str], counts: ReplayCounts) -
                 yield item.origin, item.packet
 
 
-def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_file: Path | None = None, report: Path | None = None) -> int:
+def replay(settings: Settings, archives: Sequence[str], *, out: Path, labels_file: Path | None = None, report: Path | None = None) -> int:
     """Run the command; returns the exit status."""
     from console.progress import progress
     from streams.worker import COLLECT_AFTER, configure_logging, published
@@ -308,7 +308,9 @@ def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_fil
     gc.set_threshold(COLLECT_AFTER)
     try:
         with progress("replay", unit="packets") as bar:
-            for origins, results in outcomes(sources(settings, archives, counts), scorer, settings.batch_size, settings.remembered):
+            for origins, results in outcomes(
+                sources(settings, archives, counts=counts), scorer, batch_size=settings.batch_size, remembered=settings.remembered
+            ):
                 writer.add(map(row, origins, results))
                 for outcome in results:
                     counts.packets += 1
@@ -340,7 +342,7 @@ def replay(settings: Settings, archives: Sequence[str], out: Path, *, labels_fil
     if counts.rejected:
         reports.show(console, "Rejected by reason", reports.count_table(counts.rejected))
     if counts.skipped:
-        reports.show(console, "Skipped: no packets", reports.count_table(counts.skipped, "kind", "things"))
+        reports.show(console, "Skipped: no packets", reports.count_table(counts.skipped, "kind", second="things"))
     if labels:
         judge.show(console, "Against the labels")
     reports.write(

@@ -83,7 +83,7 @@ class Supervisor:
         Why it gave up; empty: it has not.
     """
 
-    def __init__(self, settings: Settings, fresh: bool = False, report: Callable[[str], None] = say) -> None:
+    def __init__(self, settings: Settings, fresh: bool = False, *, report: Callable[[str], None] = say) -> None:
         self.settings = settings
         self.failed = ""
         self._fresh, self._report = fresh, report
@@ -166,7 +166,7 @@ class Supervisor:
         if self.settings.kafka is None:
             self._kafka = LocalKafka()
             with fetching() as progress:
-                self._kafka.start(self.settings.state, self._fresh, progress)
+                self._kafka.start(self.settings.state, self._fresh, progress=progress)
             self.settings = self.settings.model_copy(update={"kafka": self._kafka.bootstrap, **ONE_NODE})
         for line in asyncio.run(declare(self.settings, classes)):
             if not line.startswith("made "):
@@ -199,7 +199,7 @@ class Supervisor:
     def _launch(self, place: Place) -> None:
         # One thread a process: scale is processes, and two that share a core's threads get in each other's way.
         environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "PYTHONUNBUFFERED": "1", **self.settings.environment()}
-        place.child = Child(place.command, place.log, environment)
+        place.child = Child(place.command, place.log, environment=environment)
         place.started = time.monotonic()
 
     def _watch(self) -> None:

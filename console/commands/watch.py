@@ -107,7 +107,7 @@ def _certainty(d: Detection) -> str:
 
 # What matters most comes first: a narrow terminal shows the first columns only.
 COLUMNS = (
-    Column("class", 16, "left", lambda at, d: cell(d.shown_class[0], _certainty(d), 16)),
+    Column("class", 16, "left", lambda at, d: cell(d.shown_class[0], _certainty(d), limit=16)),
     Column("prob.", 5, "right", lambda at, d: cell(f"{d.shown_class[1]:.2f}", _certainty(d))),
     Column("object", 20, "left", lambda at, d: cell(d.object_id, limit=20)),
     Column("UTC", 8, "left", lambda at, d: cell(time.strftime("%H:%M:%S", time.gmtime(at)))),
@@ -131,7 +131,7 @@ def columns_that_fit(width: int) -> list[Column]:
     return fitting
 
 
-def table(topic: str, rows: Sequence[Seen], total: int, since: float, width: int) -> Group:
+def table(topic: str, rows: Sequence[Seen], *, total: int, since: float, width: int) -> Group:
     """The live table, no wider than `width` characters: the newest detection first."""
     if not rows:
         return Group(Text(f"listening on {topic}; nothing yet. Ctrl-C ends.", "dim"))
@@ -164,7 +164,11 @@ async def _watch(settings: Settings, klass: str | None, *, json: bool, from_begi
     if not drawn:
         say(f"listening on {topic}; Ctrl-C ends it")
     live = (
-        Live(get_renderable=lambda: table(topic, tuple(rows), total, since, console.width), console=console, refresh_per_second=8)
+        Live(
+            get_renderable=lambda: table(topic, tuple(rows), total=total, since=since, width=console.width),
+            console=console,
+            refresh_per_second=8,
+        )
         if drawn
         else nullcontext()
     )

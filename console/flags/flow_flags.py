@@ -15,6 +15,7 @@ from console.flags.shared import Bundle, Engine, Kafka, Report, State, settings_
 def run(
     workers: Annotated[int | None, typer.Option("--workers", min=0, max=256, help="Worker processes.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Clear the broker's data first.")] = False,
+    *,
     kafka: Kafka = None,
     state: State = None,
     bundle: Bundle = None,
@@ -29,6 +30,7 @@ def run(
 def demo(
     packets: Annotated[int, typer.Option("--packets", min=20, max=200_000, help="Packets of the simulated night.")] = 2000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the night.")] = 20_261_123,
+    *,
     report: Report = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the state folder (state/demo).")] = False,
     bundle: Bundle = None,
@@ -43,6 +45,7 @@ def demo(
 def topics(
     repair: Annotated[bool, typer.Option("--repair", help="Make what is missing and correct what differs.")] = False,
     kafka: Kafka = None,
+    *,
     state: State = None,
 ) -> None:
     """Show the topics beside the wiring table, and repair them."""
@@ -54,6 +57,7 @@ def topics(
 def status(
     serve: Annotated[bool, typer.Option("--serve", help="Serve the page instead of printing its figures.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    *,
     seconds: Annotated[float, typer.Option("--seconds", min=0.5, max=600, help="Listen for so long where no page is served.")] = 6.0,
     host: Annotated[str | None, typer.Option("--host", help="Address to serve on (default: loopback).")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to serve on; 0: any free one.")] = None,
@@ -71,7 +75,7 @@ def status(
     raise typer.Exit(show(with_broker(found), as_json=json, seconds=seconds))
 
 
-def doctor(kafka: Kafka = None, state: State = None, bundle: Bundle = None, engine: Engine = None) -> None:
+def doctor(kafka: Kafka = None, state: State = None, *, bundle: Bundle = None, engine: Engine = None) -> None:
     """What is installed, which engine and broker would be used, and why."""
     from console.commands.doctor import doctor as examine
 
@@ -81,6 +85,7 @@ def doctor(kafka: Kafka = None, state: State = None, bundle: Bundle = None, engi
 def worker(
     slot: Annotated[int, typer.Option("--slot", min=0, help="Number of this worker on this machine.")] = 0,
     kafka: Kafka = None,
+    *,
     state: State = None,
     bundle: Bundle = None,
     engine: Engine = None,
@@ -102,7 +107,7 @@ def mirror(kafka: Kafka = None, state: State = None) -> None:
 
 
 def sources(
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, kafka: Kafka = None, state: State = None
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, kafka: Kafka = None, *, state: State = None
 ) -> None:
     """The other clusters that are mirrored, and how far."""
     from console.commands.list_sources import show

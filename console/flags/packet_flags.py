@@ -17,6 +17,7 @@ from errors import usage
 def publish(
     paths: Paths,
     rate: Annotated[str | None, typer.Option("--rate", metavar="N/s", help="Packets a second.")] = None,
+    *,
     speed: Annotated[str | None, typer.Option("--speed", metavar="10x", help="Pace by the alerts' own times, so much faster.")] = None,
     maximum: Annotated[bool, typer.Option("--max", help="As fast as it goes (the default).")] = False,
     topic: Annotated[str | None, typer.Option("--topic", help="Send everything here instead of the survey's topic.")] = None,
@@ -33,12 +34,13 @@ def publish(
     from console.commands.publish import publish as send
 
     pace = Pace.parse(rate, speed)
-    raise typer.Exit(send(with_broker(settings_of(kafka=kafka, state=state)), paths, pace, topic=topic, test=test, report=report))
+    raise typer.Exit(send(with_broker(settings_of(kafka=kafka, state=state)), paths, pace=pace, topic=topic, test=test, report=report))
 
 
 def watch(
     klass: Annotated[str | None, typer.Option("--class", metavar="CLASS", help="Only this class's topic: tde, 'SN Ia', 2243 …")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
+    *,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Every detection kept, not only new ones.")] = False,
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many.")] = None,
     kafka: Kafka = None,
@@ -60,6 +62,7 @@ def replay(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet to write: one row an outcome.")],
+    *,
     labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="CSV of labels: objectId or candid, and klass.")] = None,
     report: Report = None,
     kafka: Kafka = None,
@@ -79,7 +82,7 @@ def replay(
     ranges = [Range.parse(archive) for archive in archives if archive.startswith(TOPIC_URL)]
     if ranges:  # the model is not loaded for a broker that is not there
         with_broker(found)
-    raise typer.Exit(score(found, archives, out, labels_file=labels, report=report))
+    raise typer.Exit(score(found, archives, out=out, labels_file=labels, report=report))
 
 
 rejects = typer.Typer(help="Rejected packets: list them, look at one, send them to their topics again.", rich_markup_mode=None)
@@ -92,6 +95,7 @@ Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="Only
 def rejects_ls(
     reason: Reasons = None,
     since: Since = None,
+    *,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many of the newest are listed.")] = 20,
     kafka: Kafka = None,
@@ -101,13 +105,14 @@ def rejects_ls(
     from console.commands import rejects as command
 
     wanted, begin = command.reasons(reason or []), command.since_ms(since, time.time())
-    raise typer.Exit(command.ls(with_broker(settings_of(kafka=kafka, state=state)), wanted, begin, as_json=json, limit=limit))
+    raise typer.Exit(command.ls(with_broker(settings_of(kafka=kafka, state=state)), wanted, since=begin, as_json=json, limit=limit))
 
 
 @rejects.command("show")
 def rejects_show(
     packet: Annotated[str, typer.Argument(metavar="ID", help="As `protonova rejects ls` lists it, such as 0/17.")],
     kafka: Kafka = None,
+    *,
     state: State = None,
 ) -> None:
     """One rejected packet: where it came from, why it was rejected, what can be decoded of it."""
@@ -120,6 +125,7 @@ def rejects_show(
 def rejects_redrive(
     packets: Annotated[list[str] | None, typer.Argument(metavar="[ID…]", help="Only these; default: all that match.")] = None,
     reason: Reasons = None,
+    *,
     since: Since = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
     most_attempts: Annotated[int, typer.Option("--most-attempts", min=1, help="Leave packets that were rejected so often.")] = 5,
@@ -131,4 +137,4 @@ def rejects_redrive(
 
     wanted, begin = command.reasons(reason or []), command.since_ms(since, time.time())
     found = with_broker(settings_of(kafka=kafka, state=state))
-    raise typer.Exit(command.redrive(found, wanted, begin, packets or [], dry_run=dry_run, most_attempts=most_attempts))
+    raise typer.Exit(command.redrive(found, wanted, since=begin, only=packets or [], dry_run=dry_run, most_attempts=most_attempts))

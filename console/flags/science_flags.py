@@ -16,6 +16,7 @@ def evaluate(
         Path, typer.Option("--task", metavar="FILE.parquet", help="Light curves: object_id, mjd, band, flux, flux_err, upper_limit.")
     ],
     labels: Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="Their classes: object_id, coarse.")],
+    *,
     shots: Annotated[str, typer.Option("--shots", metavar="K,K,…", help="Examples a class.")] = "1,5,10,20",
     episodes: Annotated[int, typer.Option("--episodes", help="Draws of support and query.")] = 500,
     baselines: Annotated[
@@ -67,6 +68,7 @@ def describe(
     against: Annotated[
         list[Path] | None, typer.Option("--against", metavar="TASK.parquet", help="Light curves: which objects are most like it.")
     ] = None,
+    *,
     count: Annotated[int, typer.Option("--alerts", min=20, max=20_000, help="Alerts to simulate.")] = 300,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the simulation.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the prototype (.json or .safetensors).")] = None,

@@ -13,6 +13,7 @@ def train(
         Path | None, typer.Option("--plan", metavar="FILE", help="JSON of a plan, or a bundle's manifest; flags go on top.")
     ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", help="On two cores, all in all (default 60).")] = None,
+    *,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps of the optimiser, instead of --minutes.")] = None,
     alerts: Annotated[int | None, typer.Option("--alerts", help="Alerts with images to train on (default 60,000).")] = None,
     curves: Annotated[int | None, typer.Option("--curves", help="Light curves without images (default 240,000; 0: none).")] = None,

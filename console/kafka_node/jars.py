@@ -52,7 +52,7 @@ def locked(lock: Path = LOCK) -> list[Jar]:
         raise UserError(f"{lock} cannot be read ({one_line(error, 120)}): run from a checkout, or set PROTONOVA_KAFKA=host:port") from None
 
 
-def fetch(cache: Path, progress: Progress, lock: Path = LOCK) -> list[Path]:
+def fetch(cache: Path, progress: Progress, *, lock: Path = LOCK) -> list[Path]:
     """The jars' paths, fetched where they are not there yet.
 
     Parameters
@@ -74,7 +74,7 @@ def fetch(cache: Path, progress: Progress, lock: Path = LOCK) -> list[Path]:
         fcntl.flock(guard, fcntl.LOCK_EX)
         missing = [jar for jar in jars if not _sound(_path(cache, jar), jar)]
         if missing:
-            _fetch_all(missing, cache, progress)
+            _fetch_all(missing, cache, progress=progress)
     return [_path(cache, jar) for jar in jars]
 
 
@@ -91,7 +91,7 @@ def _sound(path: Path, jar: Jar) -> bool:
         return False
 
 
-def _fetch_all(jars: list[Jar], cache: Path, progress: Progress) -> None:
+def _fetch_all(jars: list[Jar], cache: Path, *, progress: Progress) -> None:
     from jgo.config import GlobalSettings
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext

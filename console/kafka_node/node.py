@@ -104,7 +104,7 @@ class LocalKafka:
         """The exit status; None: it runs."""
         return None if self._child is None else self._child.poll()
 
-    def start(self, state: Path, fresh: bool = False, progress: Progress = silent) -> None:
+    def start(self, state: Path, fresh: bool = False, *, progress: Progress = silent) -> None:
         """Start the node and wait until the broker answers.
 
         Parameters
@@ -264,7 +264,7 @@ def last_line(text: str) -> str:
     return one_line(lines[-1], 200) if lines else "its log is empty"
 
 
-def _tail(path: Path, start: int = 0, size: int = 16_384) -> str:
+def _tail(path: Path, start: int = 0, *, size: int = 16_384) -> str:
     """The end of a log, nothing of what lies before `start`."""
     with path.open("rb") as file:
         file.seek(0, 2)

@@ -80,7 +80,7 @@ def _path(path: Path) -> Iterator[Item]:
             return
         else:
             with path.open("rb") as file:
-                yield from _stream(str(path), file, path)
+                yield from _stream(str(path), file, path=path)
             return
     except OSError as error:
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
@@ -94,7 +94,7 @@ def _path(path: Path) -> Iterator[Item]:
             yield from _path(below)
 
 
-def _stream(origin: str, file: IO[bytes], path: Path | None = None, layers: int = 0) -> Iterator[Item]:
+def _stream(origin: str, file: IO[bytes], *, path: Path | None = None, layers: int = 0) -> Iterator[Item]:
     """One open file, a member of an archive or stdin (`path` None: it cannot be read twice)."""
     try:
         head = _read(file, _HEAD)
@@ -104,11 +104,11 @@ def _stream(origin: str, file: IO[bytes], path: Path | None = None, layers: int 
         if (tar or zipped or kind) and layers == MAX_LAYERS:
             yield Skipped(origin, "nested archive", f"more than {MAX_LAYERS} archives and compressions one in another: unpack it first")
         elif tar:
-            yield from _tar(origin, rest, layers + 1)
+            yield from _tar(origin, rest, layers=layers + 1)
         elif zipped:
-            yield from _zip(origin, path if path is not None else _whole(rest), layers + 1)
+            yield from _zip(origin, path if path is not None else _whole(rest), layers=layers + 1)
         elif kind:
-            yield from _compressed(origin, kind, rest, layers + 1)
+            yield from _compressed(origin, kind, file=rest, layers=layers + 1)
         elif head[:4] == b"PAR1":
             yield from _table(origin, path if path is not None else _whole(rest))
         else:
@@ -145,7 +145,7 @@ def _several(origin: str, file: IO[bytes]) -> Iterator[Item]:
         yield Skipped(origin, kind, f"a container that cannot be split further, after {k:,} records: {error.reason}")
 
 
-def _compressed(origin: str, kind: str, file: IO[bytes], layers: int) -> Iterator[Item]:
+def _compressed(origin: str, kind: str, *, file: IO[bytes], layers: int) -> Iterator[Item]:
     """What is in a compressed file. A thing in it that is not a packet is reported as the compressed file that it is."""
     inner = origin
     for suffix in (".gz", ".bz2", ".xz", ".zst", ".lz4"):
@@ -160,7 +160,7 @@ def _compressed(origin: str, kind: str, file: IO[bytes], layers: int) -> Iterato
                 yield Skipped(origin + item.origin[len(inner) :], item.kind, item.reason)
 
 
-def _tar(origin: str, file: IO[bytes], layers: int) -> Iterator[Item]:
+def _tar(origin: str, file: IO[bytes], *, layers: int) -> Iterator[Item]:
     """Members of an archive, one at a time; of a member no more is read than can be used."""
     try:
         with tarfile.open(fileobj=file, mode="r|") as archive:
@@ -175,7 +175,7 @@ def _tar(origin: str, file: IO[bytes], layers: int) -> Iterator[Item]:
         yield Skipped(origin, "damaged archive", f"it ends early or is damaged: {error}")
 
 
-def _zip(origin: str, source: Any, layers: int) -> Iterator[Item]:
+def _zip(origin: str, source: Any, *, layers: int) -> Iterator[Item]:
     """The same of a zip archive, which is read from its end."""
     try:
         with zipfile.ZipFile(source) as archive:
@@ -206,7 +206,7 @@ def _table(origin: str, source: Any) -> Iterator[Item]:
         table = pq.ParquetFile(source)
         binary = [f.name for f in table.schema_arrow if pa.types.is_binary(f.type) or pa.types.is_large_binary(f.type)]
         narrow = {path: bits for field in table.schema_arrow for path, bits in _floating(field.name, field.type)}
-        encode = encoder_of(table.schema_arrow.names, binary, narrow)
+        encode = encoder_of(table.schema_arrow.names, binary, narrow=narrow)
         if encode is None:
             columns = ", ".join(table.schema_arrow.names[:4])
             yield Skipped(origin, "parquet table", f"its rows ({columns}, …) are not packets")

@@ -30,7 +30,7 @@ Narrow: TypeAlias = Mapping[str, int]
 
 
 def encoder_of(
-    names: Sequence[str], binary: Sequence[str], narrow: Narrow = MappingProxyType({})
+    names: Sequence[str], binary: Sequence[str], *, narrow: Narrow = MappingProxyType({})
 ) -> Callable[[Mapping[str, Any]], bytes] | None:
     """How rows with these columns become packets, or None: they do not."""
     have = set(names)
@@ -141,15 +141,15 @@ class _Conform:
             elif isinstance(value, int):
                 self._exact.setdefault(name, set()).add(value)
 
-    def __call__(self, value: Any, schema: Any, path: str = "", optional: bool = False) -> Any:
+    def __call__(self, value: Any, schema: Any, *, path: str = "", optional: bool = False) -> Any:
         """The value in the schema's type."""
         if isinstance(schema, list):
             branch = next(branch for branch in schema if branch != "null")
-            return None if value is None else self(value, branch, path, "null" in schema)
+            return None if value is None else self(value, branch, path=path, optional="null" in schema)
         if isinstance(schema, str):
             if schema in self._named:
-                return self(value, self._named[schema], path, optional)
-            return self._whole(value, path, optional) if schema in ("int", "long") else value
+                return self(value, self._named[schema], path=path, optional=optional)
+            return self._whole(value, path, optional=optional) if schema in ("int", "long") else value
         kind = schema["type"]
         if kind == "record":
             space = schema.get("namespace")
@@ -157,15 +157,15 @@ class _Conform:
             if space:
                 self._named[f"{space}.{schema['name']}"] = schema
             inner = f"{path}." if path else ""
-            return {f["name"]: self(value.get(f["name"], f.get("default")), f["type"], inner + f["name"]) for f in schema["fields"]}
+            return {f["name"]: self(value.get(f["name"], f.get("default")), f["type"], path=inner + f["name"]) for f in schema["fields"]}
         if kind == "array":
-            return [self(item, schema["items"], f"{path}[]") for item in value or []]
-        return self(value, kind, path, optional)
+            return [self(item, schema["items"], path=f"{path}[]") for item in value or []]
+        return self(value, kind, path=path, optional=optional)
 
-    def _whole(self, value: Any, path: str, optional: bool) -> int | None:
+    def _whole(self, value: Any, path: str, *, optional: bool) -> int | None:
         bits = self._narrow.get(path, 64)
         try:
-            return whole(value, path, bits)
+            return whole(value, path, bits=bits)
         except InexactIdError:
             kind = {16: np.float16, 32: np.float32}.get(bits, np.float64)
             same = [n for n in self._exact.get(path.rpartition(".")[2], ()) if isinstance(value, float) and kind(n) == value]

@@ -34,6 +34,7 @@ _CROP = slice(RAW_STAMP // 2 - STAMP // 2, RAW_STAMP // 2 - STAMP // 2 + STAMP)
 def make(
     n: int,
     seed: int,
+    *,
     population: PopulationName = "train",
     processes: int = 2,
     surveys: Mapping[Survey, float] | None = None,
@@ -98,7 +99,7 @@ def to_batch(columns: Mapping[str, Any]) -> AlertBatch:
     )
 
 
-def pick(seed: int, index: int, population: PopulationName, surveys: Mapping[Survey, float], classes: Mapping[str, float]) -> Alert:
+def pick(seed: int, index: int, *, population: PopulationName, surveys: Mapping[Survey, float], classes: Mapping[str, float]) -> Alert:
     """Alert `index` of a seed: class, survey, then objects until one is detected.
 
     Raises
@@ -111,7 +112,7 @@ def pick(seed: int, index: int, population: PopulationName, surveys: Mapping[Sur
     if survey == "tess" and slug not in _TESS_CLASSES and "ztf" in surveys:
         survey = "ztf"
     for attempt in range(_TRIES):
-        o = observe(seed, index * _TRIES + attempt, slug, population, survey)
+        o = observe(seed, index * _TRIES + attempt, slug=slug, population=population, survey=survey)
         if o is not None:
             return choose(o)
     raise RuntimeError(f"no {slug} was detected by {survey} in {_TRIES} tries")
@@ -120,7 +121,7 @@ def pick(seed: int, index: int, population: PopulationName, surveys: Mapping[Sur
 def _chunk(
     indices: Sequence[int], seed: int, population: PopulationName, surveys: Mapping[Survey, float], classes: Mapping[str, float]
 ) -> dict[str, Any]:
-    return columns(pick(seed, index, population, surveys, classes) for index in indices)
+    return columns(pick(seed, index, population=population, surveys=surveys, classes=classes) for index in indices)
 
 
 def columns(alerts: Iterable[Alert]) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def columns(alerts: Iterable[Alert]) -> dict[str, Any]:
     held = list(alerts)
     out = _empty(len(held))
     for row, alert in enumerate(held):
-        fill(out, row, alert, scene(alert.observed))
+        fill(out, row, alert=alert, surroundings=scene(alert.observed))
     return out
 
 
@@ -181,7 +182,7 @@ def label_of(slug: str) -> int:
     return SLUGS.index(slug) if slug in SLUGS else -1
 
 
-def fill(out: dict[str, Any], row: int, alert: Alert, surroundings: Scene) -> None:
+def fill(out: dict[str, Any], row: int, *, alert: Alert, surroundings: Scene) -> None:
     """Write one alert into the columns."""
     o, v, now = alert.observed, alert.observed.visits, alert.now
     facts = context(alert, surroundings)
@@ -209,15 +210,15 @@ def fill(out: dict[str, Any], row: int, alert: Alert, surroundings: Scene) -> No
     survey_first = min(float(facts["mjdstarthist"]), float(alerted[0]))
     out["first_detection"][row] = survey_first + to_middle
     out["truncated"][row] = float(out["time"][row, 0]) > survey_first + to_middle + REACH
-    out["context"][row] = _context(alert, facts, survey_first)
+    out["context"][row] = _context(alert, facts, survey_first=survey_first)
     if o.survey != "tess":
-        images, _ = stamps(alert, surroundings, facts)
+        images, _ = stamps(alert, surroundings, context=facts)
         with np.errstate(over="ignore"):
             out["stamps"][row] = np.clip(images[:, _CROP, _CROP], -60000, 60000)
         out["pixel_scale"][row] = PIXEL if o.survey == "ztf" else 1.0
 
 
-def _context(alert: Alert, facts: Mapping[str, Any], survey_first: float) -> Any:
+def _context(alert: Alert, facts: Mapping[str, Any], *, survey_first: float) -> Any:
     o, now = alert.observed, alert.now
     signal = float(o.flux[now] / o.error[now])
     values: dict[str, float] = {

@@ -41,7 +41,7 @@ class Visits:
         return len(self.mjd)
 
 
-def _nights(rng: np.random.Generator, start: float, end: float) -> F64:
+def _nights(rng: np.random.Generator, start: float, *, end: float) -> F64:
     """Clear nights in season: weather comes in spells, the sun takes four to five months a year."""
     nights = np.arange(np.floor(start), np.ceil(end) + 1)
     spell = np.repeat(rng.random(len(nights) // 3 + 1) < 0.72, 3)[: len(nights)]
@@ -62,6 +62,7 @@ PROGRAMMES: dict[str, dict[Programme, float]] = {
 def visits(
     rng: np.random.Generator,
     survey: Survey,
+    *,
     population: PopulationName,
     start: float,
     end: float,
@@ -75,7 +76,7 @@ def visits(
         mjd = mjd[np.abs(mjd - (start + 13.5)) > 0.6]
         band = np.zeros(len(mjd), np.int64)
     elif survey == "lsst":
-        nights = _nights(rng, start, end)
+        nights = _nights(rng, start, end=end)
         nights = nights[rng.random(len(nights)) < rng.uniform(0.25, 0.45)]
         first = rng.choice(6, len(nights), p=[0.07, 0.1, 0.24, 0.24, 0.19, 0.16])
         second = np.clip(first + rng.choice([-1, 1], len(nights)), 0, 5)
@@ -83,7 +84,7 @@ def visits(
         mjd = np.concatenate([at, at + rng.uniform(0.015, 0.03, len(nights))])
         band = np.concatenate([first, second]).astype(np.int64)
     else:
-        nights = _nights(rng, start, end)
+        nights = _nights(rng, start, end=end)
         interval = rng.uniform(1.2, 3.2) if population == "train" else rng.uniform(1.5, 2.8)
         night_of = nights[rng.random(len(nights)) < 1 / interval]
         chances = PROGRAMMES.get(slug, PROGRAMMES[""])

@@ -99,7 +99,9 @@ KINDS: dict[str, str | None] = {kind: name if name in CLASSES else None for name
 _HOME: dict[str, str] = {kind: name for name, members in MEMBERS.items() for kind in members}
 
 
-def draw(slug: str, rng: np.random.Generator, population: PopulationName = "train", deeper: float = 0.0, kind: str | None = None) -> Source:
+def draw(
+    slug: str, rng: np.random.Generator, *, population: PopulationName = "train", deeper: float = 0.0, kind: str | None = None
+) -> Source:
     """One object of a class, for a survey that sees `deeper` [mag] than ZTF; with `kind`, of that fine class alone.
 
     Raises
@@ -109,10 +111,10 @@ def draw(slug: str, rng: np.random.Generator, population: PopulationName = "trai
     """
     if kind is not None and kind not in MEMBERS[slug]:
         raise ValueError(f"{slug} has no kind {kind}, only {', '.join(MEMBERS[slug])}")
-    return CLASSES[slug](Draw(rng, population, slug, deeper, kind))
+    return CLASSES[slug](Draw(rng, population, scope=slug, deeper=deeper, kind=kind))
 
 
-def draw_kind(kind: str, rng: np.random.Generator, population: PopulationName = "train", deeper: float = 0.0) -> Source:
+def draw_kind(kind: str, rng: np.random.Generator, *, population: PopulationName = "train", deeper: float = 0.0) -> Source:
     """One object of a fine class of `KINDS`, whether the stream has a class for it or not.
 
     Raises
@@ -121,4 +123,4 @@ def draw_kind(kind: str, rng: np.random.Generator, population: PopulationName = 
     """
     name = _HOME[kind]
     function = CLASSES[name] if name in CLASSES else GROUPS[name]
-    return function(Draw(rng, population, name, deeper, kind))
+    return function(Draw(rng, population, scope=name, deeper=deeper, kind=kind))

@@ -93,7 +93,7 @@ def kinds() -> tuple[str, ...]:
 
 
 def make(
-    n: int, seed: int, population: PopulationName = "train", processes: int = 2, weights: Mapping[str, float] | None = None
+    n: int, seed: int, *, population: PopulationName = "train", processes: int = 2, weights: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
     """Simulate n labelled light curves; the same arguments give the same curves in any number of processes.
 
@@ -120,25 +120,25 @@ def make(
     return {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0]}
 
 
-def stream(wanted: Sequence[str], each: int, seed: int, population: PopulationName = "train") -> Iterator[tuple[str, Seen]]:
+def stream(wanted: Sequence[str], each: int, *, seed: int, population: PopulationName = "train") -> Iterator[tuple[str, Seen]]:
     """`each` curves of every kind, one by one."""
     for kind in wanted:
         for number in range(each):
-            seen = one(kind, seed, list(KINDS).index(kind) * 1_000_003 + number, population)
+            seen = one(kind, seed, index=list(KINDS).index(kind) * 1_000_003 + number, population=population)
             if seen is not None:
                 yield kind, seen[0]
 
 
-def one(kind: str, seed: int, index: int, population: PopulationName = "train") -> tuple[Seen, Source | None] | None:
+def one(kind: str, seed: int, *, index: int, population: PopulationName = "train") -> tuple[Seen, Source | None] | None:
     """Curve `index` of a seed; None if not enough of it was observed. The source is None for a star of `photometry`."""
     rng = generator(population, seed, index, 9)
     for _ in range(TRIES):
         if kind in STARS and rng.random() < 0.75:
-            columns = star_curve(kind, rng, population)
+            columns = star_curve(kind, rng, population=population)
             seen: Seen | None = _star(columns, rng)
             source = None
         else:
-            source = draw_kind(kind, rng, population, deeper=depth(rng))
+            source = draw_kind(kind, rng, population=population, deeper=depth(rng))
             seen = look(source, rng)
         if seen is not None:
             return seen, source
@@ -164,12 +164,12 @@ def look(source: Source, rng: np.random.Generator) -> Seen | None:
     flux = np.nan_to_num(source.flux(time, wavelength) * dimming(wavelength, dust))
     reference = np.nan
     if source.persistent and source.star is not None:
-        flux, reference = _lasting(source, time, wavelength, flux, rng)
+        flux, reference = _lasting(source, time, wavelength=wavelength, flux=flux, rng=rng)
     peak = float(np.abs(flux).max())
     if not peak > 0:
         return None
     flux, reference = flux / peak, reference / peak
-    return _measure(time, wavelength, flux, reference, rng, signed=source.persistent)
+    return _measure(time, wavelength, flux=flux, reference=reference, rng=rng, signed=source.persistent)
 
 
 def target(source: Source) -> F64:
@@ -242,7 +242,7 @@ def _bands(rng: np.random.Generator) -> list[float]:
     return [BANDS[b] for b in names]
 
 
-def _lasting(source: Source, time: F64, wavelength: F64, flux: F64, rng: np.random.Generator) -> tuple[F64, float]:
+def _lasting(source: Source, time: F64, *, wavelength: F64, flux: F64, rng: np.random.Generator) -> tuple[F64, float]:
     """A lasting source as an archive has it: total fluxes whose median was taken off, or the survey's own difference; its level beside."""
     assert source.star is not None
     bands, counts = np.unique(wavelength, return_counts=True)
@@ -259,7 +259,7 @@ def _lasting(source: Source, time: F64, wavelength: F64, flux: F64, rng: np.rand
     return flux, (level if level > 0 and rng.random() < 0.7 else np.nan)
 
 
-def _measure(time: F64, wavelength: F64, flux: F64, reference: float, rng: np.random.Generator, signed: bool) -> Seen | None:
+def _measure(time: F64, wavelength: F64, *, flux: F64, reference: float, rng: np.random.Generator, signed: bool) -> Seen | None:
     """Noise, zero points, outliers; what is detected and what of the rest is kept."""
     n = len(time)
     quality = float(np.exp(rng.uniform(np.log(6.0), np.log(120.0))))
@@ -324,7 +324,7 @@ def _chunk(seed: int, indices: Sequence[int], names: Sequence[str], population: 
     }
     with np.errstate(all="ignore"):
         for row, (index, kind) in enumerate(zip(indices, names, strict=True)):
-            found = one(kind, seed, index, population)
+            found = one(kind, seed, index=index, population=population)
             if found is None:
                 raise RuntimeError(f"no {kind} was detected in {TRIES} tries")
             seen, source = found

@@ -49,14 +49,16 @@ class Spread:
 
     def draw(self, d: Draw, name: str) -> float:
         """One object's number."""
+        if self.spread is not None and self.logarithmic:
+            return d.lognormal(name, self.median, sigma=self.spread, low=self.low, high=self.high)
         if self.spread is not None:
-            return (d.lognormal if self.logarithmic else d.normal)(name, self.median, self.spread, self.low, self.high)
+            return d.normal(name, self.median, sd=self.spread, low=self.low, high=self.high)
         if self.low == self.high:
             return self.low
-        return (d.loguniform if self.logarithmic else d.uniform)(name, self.low, self.high)
+        return (d.loguniform if self.logarithmic else d.uniform)(name, self.low, high=self.high)
 
 
-def _number(value: Any, low: float, high: float, unit: str) -> float:
+def _number(value: Any, low: float, *, high: float, unit: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"must be a number {unit}, a range [low, high] or {{median, spread}}, not {value!r}")
     if not low <= value <= high:
@@ -64,7 +66,7 @@ def _number(value: Any, low: float, high: float, unit: str) -> float:
     return float(value)
 
 
-def _quantity(low: float, high: float, unit: str, logarithmic: bool = False) -> pydantic.BeforeValidator:
+def _quantity(low: float, high: float, *, unit: str, logarithmic: bool = False) -> pydantic.BeforeValidator:
     """How to read a number between two limits."""
 
     def read(value: Any) -> Spread:
@@ -73,7 +75,7 @@ def _quantity(low: float, high: float, unit: str, logarithmic: bool = False) -> 
         if isinstance(value, list):
             if len(value) != 2:
                 raise ValueError(f"a range has two numbers {unit}, not {len(value)}")
-            first, last = (_number(v, low, high, unit) for v in value)
+            first, last = (_number(v, low, high=high, unit=unit) for v in value)
             if first > last:
                 raise ValueError(f"a range begins with its lower end {unit}: [{last:g}, {first:g}]")
             return Spread(first, last, math.sqrt(first * last) if logarithmic else (first + last) / 2, None, logarithmic)
@@ -81,27 +83,27 @@ def _quantity(low: float, high: float, unit: str, logarithmic: bool = False) -> 
             if set(value) != {"median", "spread"}:
                 raise ValueError("must have the keys median and spread, and no other")
             limit = 2.0 if logarithmic else (high - low) / 2
-            spread = _number(value["spread"], 0.0, limit, "e-folds of spread" if logarithmic else unit)
-            return Spread(low, high, _number(value["median"], low, high, unit), spread, logarithmic)
-        fixed = _number(value, low, high, unit)
+            spread = _number(value["spread"], 0.0, high=limit, unit="e-folds of spread" if logarithmic else unit)
+            return Spread(low, high, _number(value["median"], low, high=high, unit=unit), spread, logarithmic)
+        fixed = _number(value, low, high=high, unit=unit)
         return Spread(fixed, fixed, fixed, None, logarithmic)
 
     return pydantic.BeforeValidator(read)
 
 
 NOTHING = Spread(0.0, 0.0, 0.0, None, False)
-Days: TypeAlias = Annotated[Spread, _quantity(1e-4, 3000.0, "d", True)]
-Offset: TypeAlias = Annotated[Spread, _quantity(-1000.0, 1000.0, "d")]
-Kelvin: TypeAlias = Annotated[Spread, _quantity(1000.0, 60000.0, "K", True)]
-Rate: TypeAlias = Annotated[Spread, _quantity(0.0, 200.0, "mag/d")]
-Trend: TypeAlias = Annotated[Spread, _quantity(-10.0, 10.0, "mag/d")]
-Index: TypeAlias = Annotated[Spread, _quantity(0.1, 10.0, "(power of time)")]
-Shade: TypeAlias = Annotated[Spread, _quantity(-1.5, 4.0, "mag")]
-Absolute: TypeAlias = Annotated[Spread, _quantity(-28.0, -5.0, "mag")]
-Amplitude: TypeAlias = Annotated[Spread, _quantity(0.02, 20.0, "mag")]
-Fall: TypeAlias = Annotated[Spread, _quantity(0.0, 10.0, "mag")]
-Share: TypeAlias = Annotated[Spread, _quantity(0.0, 10.0, "(share of the peak)")]
-Fraction: TypeAlias = Annotated[Spread, _quantity(0.02, 0.98, "(share of the period)")]
+Days: TypeAlias = Annotated[Spread, _quantity(1e-4, 3000.0, unit="d", logarithmic=True)]
+Offset: TypeAlias = Annotated[Spread, _quantity(-1000.0, 1000.0, unit="d")]
+Kelvin: TypeAlias = Annotated[Spread, _quantity(1000.0, 60000.0, unit="K", logarithmic=True)]
+Rate: TypeAlias = Annotated[Spread, _quantity(0.0, 200.0, unit="mag/d")]
+Trend: TypeAlias = Annotated[Spread, _quantity(-10.0, 10.0, unit="mag/d")]
+Index: TypeAlias = Annotated[Spread, _quantity(0.1, 10.0, unit="(power of time)")]
+Shade: TypeAlias = Annotated[Spread, _quantity(-1.5, 4.0, unit="mag")]
+Absolute: TypeAlias = Annotated[Spread, _quantity(-28.0, -5.0, unit="mag")]
+Amplitude: TypeAlias = Annotated[Spread, _quantity(0.02, 20.0, unit="mag")]
+Fall: TypeAlias = Annotated[Spread, _quantity(0.0, 10.0, unit="mag")]
+Share: TypeAlias = Annotated[Spread, _quantity(0.0, 10.0, unit="(share of the peak)")]
+Fraction: TypeAlias = Annotated[Spread, _quantity(0.02, 0.98, unit="(share of the period)")]
 
 
 class _Part(pydantic.BaseModel):

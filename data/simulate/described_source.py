@@ -57,14 +57,14 @@ def source(description: Description, d: Draw) -> Source:
     if description.colour is None:
         raise ValueError("a pulse has a colour")
     rise, light, second, end = _pulse(description, d)
-    tint = _tint(description.colour, d, rise)
+    tint = _tint(description.colour, d, rise=rise)
 
     def shape(t: F64, wavelength: F64) -> F64:
         return (light(t) + second(t, wavelength)) * tint(t - rise, wavelength)
 
     if description.sky == "extragalactic":
-        return _event(description, d, shape, rise, end)
-    return _outburst(description, d, shape, end)
+        return _event(description, d, shape=shape, rise=rise, end=end)
+    return _outburst(description, d, shape=shape, end=end)
 
 
 def _pulse(description: Description, d: Draw) -> tuple[float, Light, Tint, float]:
@@ -72,7 +72,7 @@ def _pulse(description: Description, d: Draw) -> tuple[float, Light, Tint, float
     if description.rise is None or description.decline is None:
         raise ValueError("a pulse has a rise and a decline")
     rise = description.rise.draw(d, "rise")
-    fade = _decline(description.decline, d, rise)
+    fade = _decline(description.decline, d, rise=rise)
     plateau = description.plateau
     length, slope, drop = (
         (plateau.days.draw(d, "plateau"), plateau.slope.draw(d, "slope"), plateau.drop.draw(d, "drop")) if plateau else (0.0,) * 3
@@ -99,7 +99,7 @@ def _pulse(description: Description, d: Draw) -> tuple[float, Light, Tint, float
     return rise, light, second, description.duration
 
 
-def _decline(decline: Decline, d: Draw, rise: float) -> Light:
+def _decline(decline: Decline, d: Draw, *, rise: float) -> Light:
     """Light some time after the peak or the plateau, 1 at its beginning, where it is level."""
     late = decline.late
     if decline.index is not None:
@@ -118,7 +118,7 @@ def _decline(decline: Decline, d: Draw, rise: float) -> Light:
     return fade
 
 
-def _tint(colour: Colour, d: Draw, rise: float) -> Tint:
+def _tint(colour: Colour, d: Draw, *, rise: float) -> Tint:
     """Colour at x [d] from the peak, relative to g."""
     ultraviolet, blanketing = colour.ultraviolet.draw(d, "ultraviolet"), colour.blanketing.draw(d, "blanketing")
     soon = max(rise, 1e-3)
@@ -153,7 +153,7 @@ def _tint(colour: Colour, d: Draw, rise: float) -> Tint:
     return red
 
 
-def _event(description: Description, d: Draw, shape: Tint, rise: float, end: float) -> Source:
+def _event(description: Description, d: Draw, *, shape: Tint, rise: float, end: float) -> Source:
     """Place it as `transient` does: the counts by magnitude down to the survey's limit, within the redshifts if any are stated."""
     if description.peak.absolute is None:
         raise ValueError("an extragalactic event has an absolute magnitude")
@@ -176,7 +176,7 @@ def _event(description: Description, d: Draw, shape: Tint, rise: float, end: flo
     return found
 
 
-def _star(description: Description, d: Draw, peak: float) -> tuple[Star, float]:
+def _star(description: Description, d: Draw, *, peak: float) -> tuple[Star, float]:
     """The star that brightens to `peak` [mag], and by how much."""
     if description.peak.amplitude is None:
         raise ValueError("a star has an amplitude")
@@ -184,17 +184,17 @@ def _star(description: Description, d: Draw, peak: float) -> tuple[Star, float]:
     return Star(peak + amplitude, description.peak.star_g_r.draw(d, "star_g_r")), amplitude
 
 
-def _outburst(description: Description, d: Draw, shape: Tint, end: float) -> Source:
+def _outburst(description: Description, d: Draw, *, shape: Tint, end: float) -> Source:
     """Light that a star adds to itself, once or again and again."""
-    peak = d.magnitude("apparent", BRIGHTEST - 1.0, FAINTEST - 0.8)
-    star, _ = _star(description, d, peak)
+    peak = d.magnitude("apparent", BRIGHTEST - 1.0, faint=FAINTEST - 0.8)
+    star, _ = _star(description, d, peak=peak)
     pivot = np.linspace(0, end, 400)
     top = float(np.max(shape(pivot, np.full_like(pivot, PIVOT))))
     starts = [(0.0, 1.0)]
     if description.recurrence is not None:
         every, t = description.recurrence.draw(d, "recurrence"), 0.0
         for _ in range(200):
-            t -= every * d.lognormal("irregular", 1.0, 0.25)
+            t -= every * d.lognormal("irregular", 1.0, sigma=0.25)
             if t < -HISTORY - 100:
                 break
             starts.append((t, 10 ** (-0.4 * 0.2 * float(d.rng.standard_normal()))))
@@ -222,8 +222,8 @@ def _lens(description: Description, d: Draw) -> Source:
     if description.rise is None:
         raise ValueError("a lens has an Einstein time")
     einstein = description.rise.draw(d, "rise")
-    peak = d.magnitude("apparent", BRIGHTEST, FAINTEST - 0.5)
-    star, amplitude = _star(description, d, peak)
+    peak = d.magnitude("apparent", BRIGHTEST, faint=FAINTEST - 0.5)
+    star, amplitude = _star(description, d, peak=peak)
     magnified = 10 ** (0.4 * amplitude)
     closest = 2 * (magnified / np.sqrt(magnified**2 - 1) - 1)  # u₀²
 
@@ -240,13 +240,13 @@ def _periodic(description: Description, d: Draw) -> Source:
     if period is None:
         raise ValueError("no period")
     days, up, phase = period.days.draw(d, "period"), period.rise.draw(d, "rise_share"), float(d.rng.random())
-    star, amplitude = _star(description, d, 0.0)
-    star.mag_r = d.magnitude("apparent", *PERIODIC)
+    star, amplitude = _star(description, d, peak=0.0)
+    star.mag_r = d.magnitude("apparent", PERIODIC[0], faint=PERIODIC[1])
 
     def magnitudes(t: F64, wavelength: F64) -> F64:
         x = (t / days + phase) % 1
         y = np.where(x < up, np.cos(np.pi * x / up), -np.cos(np.pi * (x - up) / (1 - up)))
         return 0.5 * amplitude * y * (wavelength / PIVOT) ** -period.bluer
 
-    light = difference(star, magnitudes, reference_times(d))
+    light = difference(star, magnitudes, reference=reference_times(d))
     return Source(description.name, description.name[:16], light, (0.0, description.duration), description.sky, star=star, persistent=True)

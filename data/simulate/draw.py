@@ -53,7 +53,7 @@ class Draw:
     """
 
     def __init__(
-        self, rng: np.random.Generator, population: PopulationName, scope: str, deeper: float = 0.0, kind: str | None = None
+        self, rng: np.random.Generator, population: PopulationName, *, scope: str, deeper: float = 0.0, kind: str | None = None
     ) -> None:
         self.rng = rng
         self.population = POPULATIONS[population]
@@ -66,29 +66,29 @@ class Draw:
             return 0.0
         return self.population.shift * (zlib.crc32(f"{self.scope}/{name}".encode()) / 2**31 - 1)
 
-    def normal(self, name: str, mean: float, sd: float, low: float = -np.inf, high: float = np.inf) -> float:
+    def normal(self, name: str, mean: float, *, sd: float, low: float = -np.inf, high: float = np.inf) -> float:
         """A value around `mean`, clipped to `low` … `high`."""
         value = mean + sd * (self._shift(name) + self.population.width * self.rng.standard_normal())
         return float(min(max(value, low), high))
 
-    def lognormal(self, name: str, median: float, sigma: float, low: float = 0.0, high: float = np.inf) -> float:
+    def lognormal(self, name: str, median: float, *, sigma: float, low: float = 0.0, high: float = np.inf) -> float:
         """A value around the median, `sigma` in e-folds, clipped to `low` … `high`."""
         value = median * np.exp(sigma * (self._shift(name) + self.population.width * self.rng.standard_normal()))
         return float(min(max(value, low), high))
 
-    def uniform(self, name: str, low: float, high: float) -> float:
+    def uniform(self, name: str, low: float, *, high: float) -> float:
         """Demo: a narrower interval inside the same one, moved toward one of its ends."""
         width = (high - low) * self.population.width
         middle = (low + high) / 2 + (high - low - width) / 2 * float(np.sign(self._shift(name)))
         return middle + width * (float(self.rng.random()) - 0.5)
 
-    def magnitude(self, name: str, bright: float, faint: float) -> float:
+    def magnitude(self, name: str, bright: float, *, faint: float) -> float:
         """An apparent magnitude between two limits of ZTF, or as much fainter as the survey sees deeper."""
-        return self.uniform(name, bright, faint) + self.deeper
+        return self.uniform(name, bright, high=faint) + self.deeper
 
-    def loguniform(self, name: str, low: float, high: float) -> float:
+    def loguniform(self, name: str, low: float, *, high: float) -> float:
         """A value uniform in its logarithm."""
-        return float(np.exp(self.uniform(name, np.log(low), np.log(high))))
+        return float(np.exp(self.uniform(name, np.log(low), high=np.log(high))))
 
     def chance(self, probability: float) -> bool:
         """True with a probability."""

@@ -27,16 +27,16 @@ def kilonova(d: Draw) -> Source:
     parts = []
     for name, mass, speed, opacity, floor in (
         ("blue", 0.016 if not red else 0.004, 0.3 if not red else 0.2, 0.5 if not red else 3.0, 3900.0 if not red else 2700.0),
-        ("red", 0.035, 0.15, d.loguniform("opacity", 3, 10) if not red else d.loguniform("opacity_red", 8, 30), 1800.0),
+        ("red", 0.035, 0.15, d.loguniform("opacity", 3, high=10) if not red else d.loguniform("opacity_red", 8, high=30), 1800.0),
     ):
         m, v = (
-            d.lognormal(f"mass_{name}", mass, 0.5, 0.002 if not red else 1e-4, 0.1) * 2e33,
-            d.lognormal(f"speed_{name}", speed, 0.2, 0.05, 0.35) * 3e10,
+            d.lognormal(f"mass_{name}", mass, sigma=0.5, low=0.002 if not red else 1e-4, high=0.1) * 2e33,
+            d.lognormal(f"speed_{name}", speed, sigma=0.2, low=0.05, high=0.35) * 3e10,
         )
         timescale = float(np.sqrt(2 * opacity * m / (13.4 * v * 3e10))) / 86400
-        luminosity = diffusion(t, timescale, m * heat * efficiency)
+        luminosity = diffusion(t, timescale, power=m * heat * efficiency)
         luminosity[0] = luminosity[1]
-        cold = d.normal(f"floor_{name}", floor, 0.08 * floor)
+        cold = d.normal(f"floor_{name}", floor, sd=0.08 * floor)
         temperature = np.maximum((luminosity / (4 * np.pi * 5.67e-5 * (v * t * 86400) ** 2)) ** 0.25, cold)
         parts.append((luminosity, temperature))
 
@@ -45,7 +45,7 @@ def kilonova(d: Draw) -> Source:
             -0.5 * np.clip((4500 - wavelength) / 1000, 0, 2) * np.clip(time / 2, 0, 2)
         )
 
-    absolute = d.normal("peak", -15.8, 0.6) if not red else d.normal("peak_red", -14.2, 0.6)
+    absolute = d.normal("peak", -15.8, sd=0.6) if not red else d.normal("peak_red", -14.2, sd=0.6)
     event = Event("kilonova", kind, shape, t[:60], absolute, 12.0, float(d.rng.exponential(0.15)), hostless=0.05)
     return transient(d, event, faintest=19.9, brightest=16.5)
 
@@ -57,12 +57,12 @@ def afterglow(d: Draw) -> Source:
     Kann et al. 2010: α 0.65–1.4 then + 0.5–1.2, β 0.5–1.1); one in six off axis, with a rise of a day or two (Granot et al. 2002).
     """
     off_axis = d.pick({"orphan": 0.17, "GRB": 0.83}) == "orphan"
-    before, beta = d.uniform("alpha", 0.65, 1.4), d.uniform("beta", 0.5, 1.1)
-    after, jet = before + d.uniform("steepening", 0.5, 1.2), d.lognormal("jet", 1.8, 0.9, 0.1, 20)
-    onset = d.lognormal("onset_off", 1.0, 0.5) if off_axis else d.lognormal("onset", 0.005, 0.8)
-    z = d.lognormal("z", 1.1, 0.5, 0.05, 4.0)
+    before, beta = d.uniform("alpha", 0.65, high=1.4), d.uniform("beta", 0.5, high=1.1)
+    after, jet = before + d.uniform("steepening", 0.5, high=1.2), d.lognormal("jet", 1.8, sigma=0.9, low=0.1, high=20)
+    onset = d.lognormal("onset_off", 1.0, sigma=0.5) if off_axis else d.lognormal("onset", 0.005, sigma=0.8)
+    z = d.lognormal("z", 1.1, sigma=0.5, low=0.05, high=4.0)
     # the peak is rarely seen: quoted is the magnitude at one tenth of a day, where wide-field surveys catch them
-    mag = d.magnitude("mag", 16.2, 20.3)
+    mag = d.magnitude("mag", 16.2, faint=20.3)
 
     def shape(t: F64, wavelength: F64) -> F64:
         tt = np.maximum(t, 1e-4)
@@ -97,11 +97,11 @@ def microlensing(d: Draw) -> Source:
     t_E log-normal around 22 d (Mróz et al. 2019), u₀ uniform; toward disc and bulge. One in ten lenses is a binary, drawn as a second,
     narrower magnification peak (a wide binary, Gould & Loeb 1992).
     """
-    einstein, impact = d.lognormal("t_e", 24, 0.6, 4, 200), d.uniform("u0", 0.02, 0.9)
-    star = Star(d.magnitude("mag", 15.5, 20.2), d.normal("colour", 1.0, 0.35, 0.0, 2.0))
-    fraction = d.uniform("blend", 0.4, 1.0)
+    einstein, impact = d.lognormal("t_e", 24, sigma=0.6, low=4, high=200), d.uniform("u0", 0.02, high=0.9)
+    star = Star(d.magnitude("mag", 15.5, faint=20.2), d.normal("colour", 1.0, sd=0.35, low=0.0, high=2.0))
+    fraction = d.uniform("blend", 0.4, high=1.0)
     second = (
-        (d.uniform("second_at", -1.5, 1.5), d.loguniform("second_te", 0.1, 0.4), d.uniform("second_u0", 0.05, 0.6))
+        (d.uniform("second_at", -1.5, high=1.5), d.loguniform("second_te", 0.1, high=0.4), d.uniform("second_u0", 0.05, high=0.6))
         if d.pick({"uLens-binary": 0.1, "uLens": 0.9}) == "uLens-binary"
         else None
     )
@@ -129,14 +129,18 @@ def m_dwarf_flare(d: Draw) -> Source:
     The template of Davenport et al. 2014 (polynomial rise, two exponential declines in units of the half-width), 9,000–14,000 K (Kowalski
     et al. 2013), half-widths of minutes to an hour; half of them with a sympathetic second flare.
     """
-    star = Star(d.magnitude("mag", 16.0, 21.5), d.normal("colour", 1.5, 0.1))
-    hot = d.lognormal("t", 10500, 0.15)
-    half = d.lognormal("half_width", 0.011, 0.8, 0.001, 0.1)
-    amplitude = 10 ** (0.4 * (23.9 - d.magnitude("peak", 16.0, 19.7)))
+    star = Star(d.magnitude("mag", 16.0, faint=21.5), d.normal("colour", 1.5, sd=0.1))
+    hot = d.lognormal("t", 10500, sigma=0.15)
+    half = d.lognormal("half_width", 0.011, sigma=0.8, low=0.001, high=0.1)
+    amplitude = 10 ** (0.4 * (23.9 - d.magnitude("peak", 16.0, faint=19.7)))
     flares = [(0.0, half, amplitude)]
     if d.chance(0.5):
         flares.append(
-            (half * d.uniform("second_at", 2, 15), half * d.loguniform("second_w", 0.4, 3), amplitude * d.uniform("second_a", 0.1, 0.7))
+            (
+                half * d.uniform("second_at", 2, high=15),
+                half * d.loguniform("second_w", 0.4, high=3),
+                amplitude * d.uniform("second_a", 0.1, high=0.7),
+            )
         )
 
     def template(x: F64) -> F64:

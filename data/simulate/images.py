@@ -85,7 +85,7 @@ def _paint(
 
 
 def _sources(
-    image: F32, scene: Scene, flux: npt.NDArray[np.float64], at: tuple[float, float], fwhm: float, floor: float, pixel: float
+    image: F32, scene: Scene, *, flux: npt.NDArray[np.float64], at: tuple[float, float], fwhm: float, floor: float, pixel: float
 ) -> None:
     x, y = at[0] + scene.dx / pixel, at[1] + scene.dy / pixel
     radius = np.where(scene.galaxy, scene.radius / pixel, 0.0)
@@ -94,7 +94,7 @@ def _sources(
 
 
 def _points(
-    image: F32, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], flux: npt.NDArray[np.float64], sigma: float, floor: float
+    image: F32, x: npt.NDArray[np.float64], *, y: npt.NDArray[np.float64], flux: npt.NDArray[np.float64], sigma: float, floor: float
 ) -> None:
     zero = np.zeros(len(x))
     _paint(image, x, y, flux, zero, zero + 1, zero, zero > 1, sigma, floor, _EXPONENTIAL, _DE_VAUCOULEURS)
@@ -107,7 +107,7 @@ def zero_point(alert: Alert) -> float:
     return ZERO_POINT[band] + 0.03 * float(np.sin(o.index * 12.9898 + alert.now * 78.233)) if o.survey == "ztf" else 31.4
 
 
-def stamps(alert: Alert, scene: Scene, context: dict[str, object]) -> tuple[F32, tuple[int, int, int, int]]:
+def stamps(alert: Alert, scene: Scene, *, context: dict[str, object]) -> tuple[F32, tuple[int, int, int, int]]:
     """The three images of one alert.
 
     Returns
@@ -135,18 +135,26 @@ def stamps(alert: Alert, scene: Scene, context: dict[str, object]) -> tuple[F32,
     near = (np.abs(scene.dx) < 36) & (np.abs(scene.dy) < 36) | (scene.mag_r < 14)
     part = Scene(*(getattr(scene, name)[near] for name in Scene.__slots__))
     static, template = np.zeros((RAW_STAMP, RAW_STAMP), np.float32), np.zeros((RAW_STAMP, RAW_STAMP), np.float32)
-    _sources(static, part, flux[near], at, fwhm, floor, pixel)
-    _sources(template, part, flux[near], at, (2.05 if not rubin else 0.85) * float(rng.lognormal(0, 0.06)), 0.2 * floor, pixel)
+    _sources(static, part, flux=flux[near], at=at, fwhm=fwhm, floor=floor, pixel=pixel)
+    _sources(
+        template,
+        part,
+        flux=flux[near],
+        at=at,
+        fwhm=(2.05 if not rubin else 0.85) * float(rng.lognormal(0, 0.06)),
+        floor=0.2 * floor,
+        pixel=pixel,
+    )
 
     change = np.zeros((RAW_STAMP, RAW_STAMP), np.float32)
     sign = 1.0 if o.flux[now] >= 0 else -1.0
-    _target(change, rng, alert, float(o.flux[now]) * counts, at, fwhm / pixel / 2.3548, floor)
+    _target(change, rng, alert=alert, flux=float(o.flux[now]) * counts, at=at, sigma=fwhm / pixel / 2.3548, floor=floor)
     noise = rng.standard_normal((2, RAW_STAMP, RAW_STAMP), dtype=np.float32)
     gain = 6.2 if not rubin else 0.01
     noise[0] *= np.sqrt(sigma_sky**2 + np.maximum(static + change, 0) / gain)
     noise[1] *= np.sqrt((0.2 * sigma_sky) ** 2 + template / gain / 15)
-    residual = _residual(rng, alert, static, sigma_sky)
-    artefact = _artefact(rng, alert, at, sigma_sky, counts)
+    residual = _residual(rng, alert, static=static, sigma=sigma_sky)
+    artefact = _artefact(rng, alert, at=at, sigma=sigma_sky, counts=counts)
     science = background + static + change + noise[0] + artefact
     reference = background + template + noise[1]
     difference = sign * (change + noise[0] - noise[1] + residual + artefact)
@@ -156,27 +164,36 @@ def stamps(alert: Alert, scene: Scene, context: dict[str, object]) -> tuple[F32,
         difference[saturated] = rng.normal(0, 300, int(saturated.sum()))
     images = np.stack([science, reference, difference]).astype(np.float32)
     if not rubin:
-        _mask_cores(images, rng, part, flux[near], at)
-    return images, _cut(rng, images, context, rubin)
+        _mask_cores(images, rng, scene=part, flux=flux[near], at=at)
+    return images, _cut(rng, images, context=context, rubin=rubin)
 
 
-def _target(image: F32, rng: np.random.Generator, alert: Alert, flux: float, at: tuple[float, float], sigma: float, floor: float) -> None:
+def _target(
+    image: F32, rng: np.random.Generator, *, alert: Alert, flux: float, at: tuple[float, float], sigma: float, floor: float
+) -> None:
     """The alert's own light: a point, an asteroid's trail, or, for an artefact, nothing."""
     o = alert.observed
     if o.label == "bogus":
         if o.source.kind == "noise":
-            _points(image, np.array([at[0]]), np.array([at[1]]), np.array([0.8 * flux]), 0.75 * sigma, floor)
+            _points(image, np.array([at[0]]), y=np.array([at[1]]), flux=np.array([0.8 * flux]), sigma=0.75 * sigma, floor=floor)
         return
     length = o.source.motion * 30 / 3600 / PIXEL
     if length < 0.2:
-        _points(image, np.array([at[0]]), np.array([at[1]]), np.array([flux]), sigma, floor)
+        _points(image, np.array([at[0]]), y=np.array([at[1]]), flux=np.array([flux]), sigma=sigma, floor=floor)
         return
     angle = rng.uniform(0, np.pi)
     steps = np.linspace(-0.5, 0.5, max(3, int(length) + 2)) * length
-    _points(image, at[0] + steps * np.cos(angle), at[1] + steps * np.sin(angle), np.full(len(steps), flux / len(steps)), sigma, floor)
+    _points(
+        image,
+        at[0] + steps * np.cos(angle),
+        y=at[1] + steps * np.sin(angle),
+        flux=np.full(len(steps), flux / len(steps)),
+        sigma=sigma,
+        floor=floor,
+    )
 
 
-def _residual(rng: np.random.Generator, alert: Alert, static: F32, sigma: float) -> F32:
+def _residual(rng: np.random.Generator, alert: Alert, *, static: F32, sigma: float) -> F32:
     """What subtraction leaves of static sources: the gradient times a registration error, and a mismatch of the seeing in bright cores."""
     o = alert.observed
     dipole = o.label == "bogus" and o.source.kind == "dipole"
@@ -192,7 +209,7 @@ def _residual(rng: np.random.Generator, alert: Alert, static: F32, sigma: float)
     return out.astype(np.float32)
 
 
-def _artefact(rng: np.random.Generator, alert: Alert, at: tuple[float, float], sigma: float, counts: float) -> F32:
+def _artefact(rng: np.random.Generator, alert: Alert, *, at: tuple[float, float], sigma: float, counts: float) -> F32:
     """Cosmic rays, hot pixels and bad columns: sharper than any star."""
     o = alert.observed
     image = np.zeros((RAW_STAMP, RAW_STAMP), np.float32)
@@ -217,7 +234,7 @@ def _artefact(rng: np.random.Generator, alert: Alert, at: tuple[float, float], s
     return image
 
 
-def _mask_cores(images: F32, rng: np.random.Generator, scene: Scene, flux: npt.NDArray[np.float64], at: tuple[float, float]) -> None:
+def _mask_cores(images: F32, rng: np.random.Generator, *, scene: Scene, flux: npt.NDArray[np.float64], at: tuple[float, float]) -> None:
     """Very bright stars are masked by squares, in all three images."""
     for k in np.flatnonzero((flux > MASKED) & ~scene.galaxy):
         half = int(3 + 3 * np.log2(flux[k] / MASKED) + rng.integers(0, 3))
@@ -226,7 +243,7 @@ def _mask_cores(images: F32, rng: np.random.Generator, scene: Scene, flux: npt.N
             images[:, max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1] = np.nan
 
 
-def _cut(rng: np.random.Generator, images: F32, context: dict[str, object], rubin: bool) -> tuple[int, int, int, int]:
+def _cut(rng: np.random.Generator, images: F32, *, context: dict[str, object], rubin: bool) -> tuple[int, int, int, int]:
     """Bad pixels become NaN; near the chip's edge (2 % of packets) the cut-out is smaller, and its position on the chip says so."""
     if rubin:
         mask = np.ones((RAW_STAMP, RAW_STAMP), bool)

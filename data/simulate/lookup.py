@@ -127,12 +127,12 @@ class _View:
         n = len({name for name, _, _ in texts})
         rarity = {term: math.log((1 + n) / (1 + len(names))) + 0.3 for term, names in owners.items()}
         unknown = math.log(1 + n) + 0.3
-        vectors = tuple(_vector(terms, rarity, unknown) for _, _, terms in texts)
+        vectors = tuple(_vector(terms, rarity, unknown=unknown) for _, _, terms in texts)
         return cls(tuple(t[0] for t in texts), tuple(t[1] for t in texts), vectors, rarity, unknown)
 
     def scores(self, terms: list[str]) -> dict[str, float]:
         """The best cosine of each description."""
-        query = _vector(terms, self.rarity, self.unknown)
+        query = _vector(terms, self.rarity, unknown=self.unknown)
         best: dict[str, float] = {}
         for name, weight, vector in zip(self.owner, self.weight, self.vectors, strict=True):
             score = weight * sum(value * vector.get(term, 0.0) for term, value in query.items())
@@ -140,7 +140,7 @@ class _View:
         return best
 
 
-def _vector(terms: Iterable[str], rarity: Mapping[str, float], unknown: float) -> Vector:
+def _vector(terms: Iterable[str], rarity: Mapping[str, float], *, unknown: float) -> Vector:
     raw = {term: (1 + math.log(n)) * rarity.get(term, unknown) for term, n in Counter(terms).items()}
     length = math.sqrt(sum(v * v for v in raw.values())) or 1.0
     return {term: v / length for term, v in raw.items()}

@@ -36,11 +36,11 @@ class Truth:
 def night(
     seed: int,
     n: int,
+    *,
     population: PopulationName = "demo",
     duplicates: int | None = None,
     broken: int | None = None,
     mix: Mapping[str, float] | None = None,
-    *,
     doubles: int | None = None,  # former name of `duplicates`
 ) -> Iterator[tuple[bytes, Truth]]:
     """A stream of n packets.
@@ -78,22 +78,22 @@ def night(
         elif last is not None and place in spoilt:
             yield _broken(last[0], place)
         else:
-            alert = alert_at(seed, index, population, mix)
+            alert = alert_at(seed, index, population=population, mix=mix)
             index += 1
             last = packet(alert), truth(alert)
             yield last
 
 
-def alert_at(seed: int, index: int, population: PopulationName = "demo", mix: Mapping[str, float] | None = None) -> Alert:
+def alert_at(seed: int, index: int, *, population: PopulationName = "demo", mix: Mapping[str, float] | None = None) -> Alert:
     """Alert `index` of a night: a new object, or, one in five where it can be, the next alert of the one `_AGAIN` alerts ago."""
     mix = dict(mix or STREAM_MIX)
     coin = generator(population, seed, index, 8).random
     before = index - _AGAIN
     if before >= 0 and coin() < 0.2 and generator(population, seed, before, 8).random() >= 0.2:
-        again = later(pick(seed, before, population, {"ztf": 1.0}, mix))
+        again = later(pick(seed, before, population=population, surveys={"ztf": 1.0}, classes=mix))
         if again is not None:
             return again
-    return pick(seed, index, population, {"ztf": 1.0}, mix)
+    return pick(seed, index, population=population, surveys={"ztf": 1.0}, classes=mix)
 
 
 def truth(alert: Alert) -> Truth:

@@ -18,13 +18,13 @@ def asteroid(d: Draw) -> Source:
     near = d.chance(0.08)
     low, high = 10 ** (0.35 * 15.0), 10 ** (0.35 * (20.2 + d.deeper))
     mag = float(np.log10(low + d.rng.random() * (high - low)) / 0.35)
-    colour = d.normal("colour", 0.55, 0.12)
+    colour = d.normal("colour", 0.55, sd=0.12)
     star = Star(mag, colour)
 
     def observed(t: F64, wavelength: F64) -> F64:
         return np.where(np.abs(t) < 0.004, star.reference(wavelength), 0.0)
 
-    motion = d.loguniform("motion_near", 60, 600) if near else d.lognormal("motion", 33, 0.35, 5, 90)
+    motion = d.loguniform("motion_near", 60, high=600) if near else d.lognormal("motion", 33, sigma=0.35, low=5, high=90)
     known = 0.0 if d.chance(0.25 if near else 0.07) else 1.0
     return Source("asteroid", "asteroid", observed, (0.0, 0.0), "ecliptic", motion=motion, single=True, extra={"known": known})
 
@@ -42,13 +42,13 @@ def bogus(d: Draw) -> Source:
     returns = kind in ("dipole", "bright-star") and d.chance(0.6)
     star = None
     if kind == "bright-star":
-        star = Star(d.uniform("bright", 11.5, 15.2), d.normal("colour", 0.8, 0.4))
+        star = Star(d.uniform("bright", 11.5, high=15.2), d.normal("colour", 0.8, sd=0.4))
     elif kind == "dipole":
-        star = Star(d.uniform("dipole", 14.5, 19.0), d.normal("colour", 0.7, 0.4))
+        star = Star(d.uniform("dipole", 14.5, high=19.0), d.normal("colour", 0.7, sd=0.4))
     elif d.chance(0.25):
-        star = Star(d.uniform("chance_star", 16.0, 22.0), d.normal("colour", 0.7, 0.4))
-    mag = d.deeper + (d.normal("mag", 19.2, 0.9, 16.0, 20.4) if kind != "noise" else d.uniform("noise_mag", 19.5, 20.6))
-    rate, sign = d.uniform("rate", 0.05, 0.5), -1.0 if d.chance(0.35) else 1.0
+        star = Star(d.uniform("chance_star", 16.0, high=22.0), d.normal("colour", 0.7, sd=0.4))
+    mag = d.deeper + (d.normal("mag", 19.2, sd=0.9, low=16.0, high=20.4) if kind != "noise" else d.uniform("noise_mag", 19.5, high=20.6))
+    rate, sign = d.uniform("rate", 0.05, high=0.5), -1.0 if d.chance(0.35) else 1.0
     scatter = d.rng.lognormal(0.0, 0.5, 997) * np.where(d.rng.random(997) < rate, 1.0, 0.0) * np.where(d.rng.random(997) < 0.15, -1, 1)
 
     def observed(t: F64, wavelength: F64) -> F64:

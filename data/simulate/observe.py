@@ -62,7 +62,7 @@ class Alert:
     first: int  # first visit inside the packet
 
 
-def position(rng: np.random.Generator, kind: SkyKind, south: bool = False) -> tuple[float, float]:
+def position(rng: np.random.Generator, kind: SkyKind, *, south: bool = False) -> tuple[float, float]:
     """(ra, dec) [deg] where such sources live and the survey looks."""
     while True:
         if kind in ("disc", "star-forming", "bulge"):
@@ -80,7 +80,7 @@ def position(rng: np.random.Generator, kind: SkyKind, south: bool = False) -> tu
             return ra, dec
 
 
-def _window(rng: np.random.Generator, source: Source, survey: Survey) -> tuple[float, float]:
+def _window(rng: np.random.Generator, source: Source, *, survey: Survey) -> tuple[float, float]:
     """Days on the source's clock that must be observed."""
     low, high = source.active
     if survey == "tess":
@@ -90,7 +90,7 @@ def _window(rng: np.random.Generator, source: Source, survey: Survey) -> tuple[f
 
 
 def observe(
-    seed: int, index: int, slug: str, population: PopulationName, survey: Survey = "ztf", described: Description | None = None
+    seed: int, index: int, *, slug: str, population: PopulationName, survey: Survey = "ztf", described: Description | None = None
 ) -> Observed | None:
     """Draw object `index` of a seed, place it on the sky and in time, and measure it. None: the survey never detected it.
 
@@ -98,17 +98,25 @@ def observe(
     """
     rng = generator(population, seed, index, 1)
     if described is not None:
-        source = described_source.source(described, Draw(rng, population, slug, DEEPER[survey]))
+        source = described_source.source(described, Draw(rng, population, scope=slug, deeper=DEEPER[survey]))
     else:
-        source = classes.draw(slug, rng, population, DEEPER[survey])
-    ra, dec = (round(x, 7) for x in position(rng, source.sky, survey == "lsst"))
+        source = classes.draw(slug, rng, population=population, deeper=DEEPER[survey])
+    ra, dec = (round(x, 7) for x in position(rng, source.sky, south=survey == "lsst"))
     a_v = 0.0
     if source.sky == "extragalactic":
         b = max(abs(float(sky.galactic_latitude(ra, dec))), 5.0)
         a_v = float(min(0.09 / np.sin(np.radians(b)) * rng.lognormal(0, 0.5), 2.0))
-    low, high = _window(rng, source, survey)
+    low, high = _window(rng, source, survey=survey)
     zero = float(rng.uniform(*EPOCH[population]))
-    v = visits(rng, survey, population, zero + low, zero + high, slug if described is None else described.programme, zero)
+    v = visits(
+        rng,
+        survey,
+        population=population,
+        start=zero + low,
+        end=zero + high,
+        slug=slug if described is None else described.programme,
+        centre=zero,
+    )
     if len(v) < 2:
         return None
     if source.active[1] - source.active[0] < 20:  # brief: start it between two visits, soon before the second

@@ -37,7 +37,9 @@ CONSTANT = "constant"
 """The kind of a star that does not vary."""
 
 
-def star_curve(kind: str, rng: np.random.Generator, population: PopulationName = "train", cadence: Cadence | None = None) -> dict[str, Any]:
+def star_curve(
+    kind: str, rng: np.random.Generator, *, population: PopulationName = "train", cadence: Cadence | None = None
+) -> dict[str, Any]:
     """The light curve of one star.
 
     Parameters
@@ -63,7 +65,7 @@ def star_curve(kind: str, rng: np.random.Generator, population: PopulationName =
     if kind == CONSTANT:
         share = np.ones(len(t))
     else:
-        source = STARS[kind](Draw(rng, population, kind, 0.0, kind))
+        source = STARS[kind](Draw(rng, population, scope=kind, deeper=0.0, kind=kind))
         if source.star is None:
             raise KeyError(kind)
         base = source.star.reference(wavelength)
@@ -73,10 +75,10 @@ def star_curve(kind: str, rng: np.random.Generator, population: PopulationName =
     scatter = 1.5 * float(np.std(np.log(share))) if kind not in (CONSTANT, "transit") else np.inf
     bright, faint = MAGNITUDES[cadence]
     magnitude = float(rng.uniform(bright, faint))
-    error = _error(rng, cadence, share, magnitude)
+    error = _error(rng, cadence, share=share, magnitude=magnitude)
     while np.median(error) > scatter and magnitude > bright:  # it is in a catalogue of variables because it was seen to vary
         magnitude -= 0.5
-        error = _error(rng, cadence, share, magnitude)
+        error = _error(rng, cadence, share=share, magnitude=magnitude)
     level = 10 ** (0.4 * (23.9 - magnitude - 0.3 * float(rng.standard_normal()) * (5500 / wavelength - 1)))
     noise = rng.standard_normal(len(t))
     # Clouds, neighbours and bad pixels: mostly light is lost, in the real ASAS curves by one point in a hundred.
@@ -98,7 +100,7 @@ MAGNITUDES: dict[Cadence, tuple[float, float]] = {"camera": (8.0, 14.0), "ztf": 
 """Mean magnitudes that each sees well."""
 
 
-def _error(rng: np.random.Generator, cadence: Cadence, share: F64, magnitude: float) -> F64:
+def _error(rng: np.random.Generator, cadence: Cadence, *, share: F64, magnitude: float) -> F64:
     """True scatter of each point [mag]: a floor of calibration, and the sky's noise where the star is faint."""
     if cadence == "space":
         return np.full(len(share), float(np.exp(rng.uniform(np.log(2e-4), np.log(5e-3)))))
@@ -114,7 +116,7 @@ def _error(rng: np.random.Generator, cadence: Cadence, share: F64, magnitude: fl
     return limited
 
 
-def _season(rng: np.random.Generator, nights: F64, least: float, most: float) -> F64:
+def _season(rng: np.random.Generator, nights: F64, *, least: float, most: float) -> F64:
     """The nights of a year on which the star is up."""
     year = (nights / 365.25 + rng.random()) % 1
     return nights[year < rng.uniform(least, most)]
@@ -123,7 +125,7 @@ def _season(rng: np.random.Generator, nights: F64, least: float, most: float) ->
 def _camera(rng: np.random.Generator, longest: float) -> tuple[F64, F64]:
     """One point a night, some nights two or three, when the field crosses the meridian: earlier by four minutes each night."""
     span = min(float(rng.uniform(1000, 3500)) if rng.random() < 0.5 else float(rng.uniform(2400, 2750)), longest)
-    nights = _season(rng, np.arange(span), 0.5, 0.85)
+    nights = _season(rng, np.arange(span), least=0.5, most=0.85)
     number = int(rng.integers(110, 620))
     # Clouds come in runs of days; some seasons had fewer visits.
     clear = np.interp(nights, np.arange(0, span + 12, 6), rng.random(int((span + 12) // 6) + 1)[: len(np.arange(0, span + 12, 6))])
@@ -139,7 +141,7 @@ def _camera(rng: np.random.Generator, longest: float) -> tuple[F64, F64]:
 def _nights(rng: np.random.Generator, longest: float) -> tuple[F64, F64]:
     """ZTF: g and r on one night in three, at random hours."""
     span = min(float(rng.uniform(400, 2200)), longest)
-    nights = _season(rng, np.arange(span), 0.4, 0.75)
+    nights = _season(rng, np.arange(span), least=0.4, most=0.75)
     times, waves = [], []
     for band, share in (("g", rng.uniform(0.15, 0.4)), ("r", rng.uniform(0.2, 0.5))):
         own = nights[rng.random(len(nights)) < share]
@@ -151,7 +153,7 @@ def _nights(rng: np.random.Generator, longest: float) -> tuple[F64, F64]:
 def _visits(rng: np.random.Generator, longest: float) -> tuple[F64, F64]:
     """Rubin: some 800 visits in ten years over six bands; here two to five years of them."""
     span = min(float(rng.uniform(700, 1900)), longest)
-    nights = _season(rng, np.arange(span), 0.5, 0.75)
+    nights = _season(rng, np.arange(span), least=0.5, most=0.75)
     times, waves = [], []
     for band, share in {"u": 0.05, "g": 0.08, "r": 0.22, "i": 0.22, "z": 0.2, "y": 0.18}.items():
         own = rng.choice(nights, size=max(int(share * span * rng.uniform(0.15, 0.28)), 3))

@@ -30,31 +30,31 @@ def rr_lyrae(d: Draw) -> Source:
     """
     kind = d.pick({"RRab": 0.75, "RRc": 0.25})
     if kind == "RRab":
-        period = d.normal("p_ab", 0.57, 0.075, 0.38, 0.95)
-        amplitude = d.normal("a_ab", 0.95 - 2.6 * (period - 0.55), 0.2, 0.25, 1.4)
+        period = d.normal("p_ab", 0.57, sd=0.075, low=0.38, high=0.95)
+        amplitude = d.normal("a_ab", 0.95 - 2.6 * (period - 0.55), sd=0.2, low=0.25, high=1.4)
         # Steeper stars have more overtones; phases lag behind a sawtooth's, less for longer periods (φ31: Jurcsik & Kovács 1996).
         steep = 0.75 + 0.25 * amplitude + 0.07 * d.rng.standard_normal()
         ratios = np.array([0.48, 0.35, 0.235, 0.15, 0.1, 0.06]) * steep
-        lag = d.normal("lag", 0.40 - 0.6 * (period - 0.55), 0.05)
+        lag = d.normal("lag", 0.40 - 0.6 * (period - 0.55), sd=0.05)
         phases = [_SAWTOOTH[k - 1] - lag * (k + 0.1) * 0.95 + (k - 1) * np.pi / 2 for k in range(2, 8)]
         phases = [p + 0.07 * float(d.rng.standard_normal()) * k / 2 for k, p in enumerate(phases, start=2)]
         modulated = 0.4
     else:
-        period = d.normal("p_c", 0.32, 0.04, 0.2, 0.45)
-        amplitude = d.normal("a_c", 0.42, 0.09, 0.15, 0.65)
-        ratios = np.array([d.normal("r21_c", 0.17, 0.06, 0.02), d.normal("r31_c", 0.07, 0.03, 0.0), 0.04])
-        phases = [d.normal("phi21_c", 4.75, 0.3), d.normal("phi31_c", 3.3, 0.7), float(d.rng.uniform(0, 6.3))]
+        period = d.normal("p_c", 0.32, sd=0.04, low=0.2, high=0.45)
+        amplitude = d.normal("a_c", 0.42, sd=0.09, low=0.15, high=0.65)
+        ratios = np.array([d.normal("r21_c", 0.17, sd=0.06, low=0.02), d.normal("r31_c", 0.07, sd=0.03, low=0.0), 0.04])
+        phases = [d.normal("phi21_c", 4.75, sd=0.3), d.normal("phi31_c", 3.3, sd=0.7), float(d.rng.uniform(0, 6.3))]
         modulated = 0.1
     profile = fourier(list(ratios), phases)
-    phase, blazhko = float(d.rng.random()), (d.uniform("blazhko", 0.05, 0.3) if d.chance(modulated) else 0.0)
-    beat = d.loguniform("beat", 20, 120)
-    star = Star(d.magnitude("mag", 14.3, 19.6), d.normal("colour", 0.25, 0.1))
+    phase, blazhko = float(d.rng.random()), (d.uniform("blazhko", 0.05, high=0.3) if d.chance(modulated) else 0.0)
+    beat = d.loguniform("beat", 20, high=120)
+    star = Star(d.magnitude("mag", 14.3, faint=19.6), d.normal("colour", 0.25, sd=0.1))
 
     def magnitudes(t: F64) -> F64:
         wave = np.sin(2 * np.pi * t / beat)
         return amplitude * (1 + blazhko * wave) * at(profile, t / period + phase + 0.06 * blazhko * np.cos(2 * np.pi * t / beat))
 
-    return _source(d, "rr-lyrae", kind, magnitudes, star, "halo", PULSATION_SLOPE, 90.0)
+    return _source(d, "rr-lyrae", kind=kind, magnitudes=magnitudes, star=star, sky="halo", slope=PULSATION_SLOPE, active=90.0)
 
 
 def pulsator(d: Draw) -> Source:
@@ -69,8 +69,10 @@ def pulsator(d: Draw) -> Source:
     make = {"DCEP": _cepheid, "T2CEP": _type_two, "dSct": _delta_scuti}[kind]
     colour = {"DCEP": 0.75, "T2CEP": 0.7, "dSct": 0.1}[kind]
     magnitudes = make(d)
-    star = Star(d.magnitude("mag", 13.3, 19.3), d.normal(f"colour_{kind}", colour, 0.2, -0.3, 1.8))
-    return _source(d, "", kind, magnitudes, star, "disc" if kind != "T2CEP" else "halo", PULSATION_SLOPE, 120.0)
+    star = Star(d.magnitude("mag", 13.3, faint=19.3), d.normal(f"colour_{kind}", colour, sd=0.2, low=-0.3, high=1.8))
+    return _source(
+        d, "", kind=kind, magnitudes=magnitudes, star=star, sky="disc" if kind != "T2CEP" else "halo", slope=PULSATION_SLOPE, active=120.0
+    )
 
 
 _LOG_P = (0.0, 0.3, 0.5, 0.7, 0.85, 0.95, 1.0, 1.1, 1.25, 1.5, 1.8)
@@ -85,13 +87,13 @@ _PROGRESSION = {
 
 def _cepheid(d: Draw) -> Magnitudes:
     if d.chance(0.25):  # first overtone
-        period = d.lognormal("p_1o", 2.4, 0.5, 0.5, 6.5)
-        amplitude = d.uniform("a_1o", 0.15, 0.5)
-        ratios = [d.normal("r21_1o", 0.17, 0.06, 0.02), 0.05, 0.02]
-        phases = [d.normal("phi21_1o", 4.5, 0.4), float(d.rng.uniform(0, 6.3)), float(d.rng.uniform(0, 6.3))]
+        period = d.lognormal("p_1o", 2.4, sigma=0.5, low=0.5, high=6.5)
+        amplitude = d.uniform("a_1o", 0.15, high=0.5)
+        ratios = [d.normal("r21_1o", 0.17, sd=0.06, low=0.02), 0.05, 0.02]
+        phases = [d.normal("phi21_1o", 4.5, sd=0.4), float(d.rng.uniform(0, 6.3)), float(d.rng.uniform(0, 6.3))]
     else:
-        period = d.lognormal("p_dcep", 6.0, 0.75, 1.0, 70.0)
-        amplitude = d.normal("a_dcep", 0.75, 0.2, 0.25, 1.4) * (0.8 if 8 < period < 11 else 1.0)
+        period = d.lognormal("p_dcep", 6.0, sigma=0.75, low=1.0, high=70.0)
+        amplitude = d.normal("a_dcep", 0.75, sd=0.2, low=0.25, high=1.4) * (0.8 if 8 < period < 11 else 1.0)
         x = float(np.log10(period))
         r21, r31, phi21, phi31 = (float(np.interp(x, _LOG_P, _PROGRESSION[name])) for name in ("r21", "r31", "phi21", "phi31"))
         n = d.rng.standard_normal(5)
@@ -102,15 +104,15 @@ def _cepheid(d: Draw) -> Magnitudes:
 
 
 def _type_two(d: Draw) -> Magnitudes:
-    period = d.loguniform("p_t2", 1.0, 60.0)
-    amplitude = d.normal("a_t2", 0.75, 0.22, 0.25, 1.4)
+    period = d.loguniform("p_t2", 1.0, high=60.0)
+    amplitude = d.normal("a_t2", 0.75, sd=0.22, low=0.25, high=1.4)
     n = d.rng.standard_normal(4)
     if period < 4:  # BL Her: bumps wander with the period, as in classical ones below 10 d
         ratios, phases = [0.33 + 0.08 * n[0], 0.15 + 0.06 * n[1], 0.06], [4.2 + 1.6 * np.log10(period) * 1.5 + 0.5 * n[2], 2.5 + n[3], 0.5]
     else:  # W Vir: broad maxima
         ratios, phases = [0.2 + 0.07 * n[0], 0.08 + 0.04 * n[1], 0.03], [5.6 + 0.5 * n[2], 5.0 + 1.2 * n[3], 3.0]
     profile, phase = fourier(ratios, phases), float(d.rng.random())
-    alternate = d.uniform("alternate", 0.2, 0.7) if period > 20 else 0.0
+    alternate = d.uniform("alternate", 0.2, high=0.7) if period > 20 else 0.0
     size, drift = Wander(d, 0.15 if period > 20 else 0.02), Wander(d, 0.04 if period > 20 else 0.004)
 
     def magnitudes(t: F64) -> F64:
@@ -124,21 +126,23 @@ def _type_two(d: Draw) -> Magnitudes:
 def _delta_scuti(d: Draw) -> Magnitudes:
     phase = float(d.rng.random())
     if d.chance(0.5):
-        period = d.lognormal("p_hads", 0.11, 0.5, 0.04, 0.28)
-        amplitude = d.lognormal("a_hads", 0.33, 0.4, 0.1, 0.9)
+        period = d.lognormal("p_hads", 0.11, sigma=0.5, low=0.04, high=0.28)
+        amplitude = d.lognormal("a_hads", 0.33, sigma=0.4, low=0.1, high=0.9)
         steep = min(amplitude / 0.4, 1.2)
-        ratios = [d.normal("r21_hads", 0.3, 0.07, 0.05) * steep, 0.11 * steep, 0.05 * steep]
-        profile = fourier(ratios, [d.normal("phi21_hads", 4.0, 0.25), d.normal("phi31_hads", 1.9, 0.5), d.normal("phi41_hads", 5.8, 0.8)])
-        second = d.uniform("second", 0.1, 0.5) * amplitude if d.chance(0.25) else 0.0
+        ratios = [d.normal("r21_hads", 0.3, sd=0.07, low=0.05) * steep, 0.11 * steep, 0.05 * steep]
+        profile = fourier(
+            ratios, [d.normal("phi21_hads", 4.0, sd=0.25), d.normal("phi31_hads", 1.9, sd=0.5), d.normal("phi41_hads", 5.8, sd=0.8)]
+        )
+        second = d.uniform("second", 0.1, high=0.5) * amplitude if d.chance(0.25) else 0.0
         other = float(d.rng.random())
         return lambda t: amplitude * at(profile, t / period + phase) + 0.5 * second * np.cos(2 * np.pi * (t / (0.773 * period) + other))
     modes = int(d.rng.integers(1, 6))
-    period = d.lognormal("p_dsct", 0.12, 0.5, 0.035, 0.3)
-    amplitude = d.lognormal("a_dsct", 0.09, 0.6, 0.015, 0.35)
+    period = d.lognormal("p_dsct", 0.12, sigma=0.5, low=0.035, high=0.3)
+    amplitude = d.lognormal("a_dsct", 0.09, sigma=0.6, low=0.015, high=0.35)
     sizes = amplitude * np.concatenate([[1.0], d.rng.uniform(0.1, 0.7, modes - 1)])
     frequencies = np.concatenate([[1.0], d.rng.uniform(0.7, 1.7, modes - 1)]) / period
     turns = d.rng.random(modes)
-    profile = fourier([d.uniform("r21_dsct", 0.0, 0.15)], [4.0])
+    profile = fourier([d.uniform("r21_dsct", 0.0, high=0.15)], [4.0])
 
     def magnitudes(t: F64) -> F64:
         total = np.zeros_like(t)
@@ -159,17 +163,19 @@ def lpv(d: Draw) -> Source:
     kind = d.pick({"Mira": 0.45, "SR": 0.55})
     phase = float(d.rng.random())
     if kind == "Mira":
-        period = d.lognormal("p_mira", 280, 0.33, 95, 700)
-        amplitude = d.normal("a_mira", 3.9, 1.0, 2.2, 7.5)
-        rise = d.normal("rise", 0.45 - 0.0001 * (period - 250), 0.045, 0.28, 0.56)
-        hump = d.uniform("hump", 0.0, 0.2) if period > 270 and d.chance(0.5) else 0.0
+        period = d.lognormal("p_mira", 280, sigma=0.33, low=95, high=700)
+        amplitude = d.normal("a_mira", 3.9, sd=1.0, low=2.2, high=7.5)
+        rise = d.normal("rise", 0.45 - 0.0001 * (period - 250), sd=0.045, low=0.28, high=0.56)
+        hump = d.uniform("hump", 0.0, high=0.2) if period > 270 and d.chance(0.5) else 0.0
         x = PHASES
         profile = 0.5 * np.where(x < rise, np.cos(np.pi * x / rise), -np.cos(np.pi * (x - rise) / (1 - rise)))
-        profile = profile - hump * np.exp(-0.5 * ((x - 0.45 * rise) / 0.06) ** 2) + d.uniform("flat", -0.06, 0.06) * np.cos(4 * np.pi * x)
+        profile = (
+            profile - hump * np.exp(-0.5 * ((x - 0.45 * rise) / 0.06) ** 2) + d.uniform("flat", -0.06, high=0.06) * np.cos(4 * np.pi * x)
+        )
         bright, faint, drift = (
-            Wander(d, d.uniform("bright", 0.1, 0.6)),
-            Wander(d, d.uniform("faint", 0.05, 0.35)),
-            Wander(d, d.uniform("drift", 0.01, 0.05)),
+            Wander(d, d.uniform("bright", 0.1, high=0.6)),
+            Wander(d, d.uniform("faint", 0.05, high=0.35)),
+            Wander(d, d.uniform("drift", 0.01, high=0.05)),
         )
 
         def magnitudes(t: F64) -> F64:
@@ -179,12 +185,12 @@ def lpv(d: Draw) -> Source:
             value: F64 = amplitude * y + np.where(y < 0, bright(x), faint(x)) * np.abs(2 * y)
             return value
     else:
-        period = d.lognormal("p_sr", 90, 0.6, 20, 450)
-        amplitude = d.lognormal("a_sr", 0.4, 0.65, 0.06, 1.6)
-        second, ratio = d.uniform("second", 0.1, 0.9), d.uniform("ratio", 0.45, 0.9)
-        long = d.uniform("long", 0.3, 1.2) if d.chance(0.35) else d.uniform("irregular", 0.0, 0.35)
-        other = period * d.uniform("other", 4, 12)
-        sizes, drift, slow = Wander(d, 0.4), Wander(d, d.uniform("drift_sr", 0.02, 0.12)), Wander(d, 0.25)
+        period = d.lognormal("p_sr", 90, sigma=0.6, low=20, high=450)
+        amplitude = d.lognormal("a_sr", 0.4, sigma=0.65, low=0.06, high=1.6)
+        second, ratio = d.uniform("second", 0.1, high=0.9), d.uniform("ratio", 0.45, high=0.9)
+        long = d.uniform("long", 0.3, high=1.2) if d.chance(0.35) else d.uniform("irregular", 0.0, high=0.35)
+        other = period * d.uniform("other", 4, high=12)
+        sizes, drift, slow = Wander(d, 0.4), Wander(d, d.uniform("drift_sr", 0.02, high=0.12)), Wander(d, 0.25)
         turn = d.rng.random(2)
 
         def magnitudes(t: F64) -> F64:
@@ -195,15 +201,17 @@ def lpv(d: Draw) -> Source:
             total: F64 = 0.5 * amplitude * y
             return total
 
-    star = Star(d.magnitude("mag", 12.6, 18.5), d.normal("colour", 1.85, 0.4, 1.0, 3.2))
+    star = Star(d.magnitude("mag", 12.6, faint=18.5), d.normal("colour", 1.85, sd=0.4, low=1.0, high=3.2))
     sky: SkyKind = "disc" if d.chance(0.8) else "halo"
-    return _source(d, "lpv", kind, magnitudes, star, sky, -d.uniform("blue", 0.7, 1.2), 200.0)
+    return _source(d, "lpv", kind=kind, magnitudes=magnitudes, star=star, sky=sky, slope=-d.uniform("blue", 0.7, high=1.2), active=200.0)
 
 
-def _source(d: Draw, label: str, kind: str, magnitudes: Magnitudes, star: Star, sky: SkyKind, slope: float, active: float) -> Source:
+def _source(d: Draw, label: str, *, kind: str, magnitudes: Magnitudes, star: Star, sky: SkyKind, slope: float, active: float) -> Source:
     """A star whose magnitudes are those in V; other bands have amplitudes ∝ λ^slope."""
 
     def light(t: F64, wavelength: F64) -> F64:
         return magnitudes(t) * (wavelength / 5500.0) ** slope
 
-    return Source(label, kind, difference(star, light, reference_times(d), mean=True), (0.0, active), sky, star=star, persistent=True)
+    return Source(
+        label, kind, difference(star, light, reference=reference_times(d), mean=True), (0.0, active), sky, star=star, persistent=True
+    )

@@ -41,16 +41,16 @@ class Sampled:
 
 
 def observed(
-    description: Description, seed: int, population: PopulationName = "train", survey: Survey = "ztf"
+    description: Description, seed: int, *, population: PopulationName = "train", survey: Survey = "ztf"
 ) -> Iterator[Observed | None]:
     """Objects 0, 1, 2… of a seed, for ever; None: not detected."""
     index = 0
     while True:
-        yield observe(seed, index, description.name, population, survey, description)
+        yield observe(seed, index, slug=description.name, population=population, survey=survey, described=description)
         index += 1
 
 
-def sample(description: Description, n: int, seed: int, population: PopulationName = "train", survey: Survey = "ztf") -> Sampled:
+def sample(description: Description, n: int, *, seed: int, population: PopulationName = "train", survey: Survey = "ztf") -> Sampled:
     """Simulate until `n` objects are detected; fewer, if most of them never are.
 
     Raises
@@ -60,7 +60,7 @@ def sample(description: Description, n: int, seed: int, population: PopulationNa
     """
     found: list[Observed] = []
     tried = 0
-    for o in observed(description, seed, population, survey):
+    for o in observed(description, seed, population=population, survey=survey):
         tried += 1
         if o is not None:
             found.append(o)
@@ -90,9 +90,9 @@ class Summary:
     redshift: tuple[float, float, float] | None
 
 
-def summary(description: Description, n: int = 200, seed: int = 0, population: PopulationName = "train") -> Summary:
+def summary(description: Description, n: int = 200, *, seed: int = 0, population: PopulationName = "train") -> Summary:
     """How the objects look before any survey does."""
-    rows = [_look(source(description, Draw(generator(population, seed, k, 21), population, description.name))) for k in range(n)]
+    rows = [_look(source(description, Draw(generator(population, seed, k, 21), population, scope=description.name))) for k in range(n)]
     columns = [_percentiles(np.array(column)) for column in zip(*rows, strict=True)]
     redshift = columns[5] if description.sky == "extragalactic" else None
     return Summary(columns[0], columns[1], columns[2], columns[3], columns[4], redshift)

@@ -84,7 +84,9 @@ def time_of_peak(times: F64, light: F64) -> float:
     return float(times[k] + np.clip((low - bend * before) / (-2 * bend), before, after))
 
 
-def host(d: Draw, redshift: float, nuclear: bool = False, hostless: float = 0.07, dwarf: float = 0.0, remote: float = 1.0) -> Host | None:
+def host(
+    d: Draw, redshift: float, *, nuclear: bool = False, hostless: float = 0.07, dwarf: float = 0.0, remote: float = 1.0
+) -> Host | None:
     """A host galaxy, or None for one too faint to be seen.
 
     Luminosities: a Schechter-like spread around M_r = -20.3 for core-collapse and Ia hosts, `dwarf` mag fainter for SLSNe and long GRBs
@@ -93,14 +95,14 @@ def host(d: Draw, redshift: float, nuclear: bool = False, hostless: float = 0.07
     """
     if d.chance(hostless):
         return None
-    absolute = d.normal("host_mag", -20.3 + dwarf, 1.2, -23.5, -14.5)
-    radius_kpc = 3.6 * 10 ** (-0.12 * (absolute + 20.3)) * d.lognormal("host_radius", 1.0, 0.35)
+    absolute = d.normal("host_mag", -20.3 + dwarf, sd=1.2, low=-23.5, high=-14.5)
+    radius_kpc = 3.6 * 10 ** (-0.12 * (absolute + 20.3)) * d.lognormal("host_radius", 1.0, sigma=0.35)
     scale = arcsec_per_kpc(redshift)
     radius = float(np.clip(radius_kpc * scale, 0.25, 25.0))
-    offset = abs(d.normal("nuclear", 0.0, 0.12)) if nuclear else remote * radius * float(d.rng.gamma(1.7, 0.65))
+    offset = abs(d.normal("nuclear", 0.0, sd=0.12)) if nuclear else remote * radius * float(d.rng.gamma(1.7, 0.65))
     return Host(
         mag_r=absolute + modulus(redshift) + 2.5 * np.log10(1 + redshift),
-        g_r=d.normal("host_colour", 0.55 + 0.8 * min(redshift, 0.6), 0.18),
+        g_r=d.normal("host_colour", 0.55 + 0.8 * min(redshift, 0.6), sd=0.18),
         radius=radius,
         offset=min(offset, 28.0),
         angle=float(d.rng.uniform(0, 2 * np.pi)),
@@ -127,7 +129,7 @@ class Event:
     remote: float = 1.0
 
 
-def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, slope: float = 0.2) -> Source:
+def transient(d: Draw, event: Event, *, faintest: float, brightest: float = 14.5, slope: float = 0.2) -> Source:
     """Place an event: apparent peak from N(m) ∝ 10^(slope·m) between two limits, the redshift that follows, dust and host.
 
     The counts are much flatter than Euclid's 0.6: an event is drawn as often as it sends alerts, and a bright one sends them for months,
@@ -155,6 +157,6 @@ def transient(d: Draw, event: Event, faintest: float, brightest: float = 14.5, s
         active=(0.0, event.duration * (1 + z)),
         sky="extragalactic",
         redshift=z,
-        host=host(d, z, event.nuclear, event.hostless, event.dwarf, event.remote),
+        host=host(d, z, nuclear=event.nuclear, hostless=event.hostless, dwarf=event.dwarf, remote=event.remote),
         peak_time=time_of_peak(event.grid, np.nan_to_num(curves[n:])) * (1 + z),
     )

@@ -12,7 +12,7 @@ HISTORY = 500.0
 """Days of its own past a persistent object carries: the survey's detection counts come from them."""
 
 
-def difference(star: Star, magnitudes: Flux, reference: F64, mean: bool = False) -> Flux:
+def difference(star: Star, magnitudes: Flux, *, reference: F64, mean: bool = False) -> Flux:
     """From Δm(t, λ) to a difference flux; `reference`: the times the reference image was made of, whose mean light is subtracted.
 
     `mean`: the star's magnitude is that of the reference image, not that of Δm = 0; difference + `star.reference` is then its whole
@@ -39,7 +39,7 @@ def reference_times(d: Draw, frames: int = 20) -> F64:
     return -HISTORY - np.sort(d.rng.uniform(0, d.rng.uniform(10, 250), frames))
 
 
-def random_walk(d: Draw, grid: F64, timescale: float) -> F64:
+def random_walk(d: Draw, grid: F64, *, timescale: float) -> F64:
     """A damped random walk of unit variance on an even grid (Kelly et al. 2009)."""
     a = float(np.exp(-(grid[1] - grid[0]) / timescale))
     steps = d.rng.standard_normal(len(grid))

@@ -16,7 +16,7 @@ def nickel(t: F64) -> F64:
     return 3.9e10 * np.exp(-t / 8.8) + 6.78e9 * (np.exp(-t / 111.3) - np.exp(-t / 8.8))
 
 
-def diffusion(t: F64, timescale: float, power: F64) -> F64:
+def diffusion(t: F64, timescale: float, *, power: F64) -> F64:
     """Luminosity of a homologous envelope heated by `power` (Arnett 1982): dL/dt = (2t/τ²)(P - L), solved step by step."""
     decay = np.exp(-(t[1:] ** 2 - t[:-1] ** 2) / timescale**2)
     middle = 0.5 * (power[1:] + power[:-1])
@@ -26,7 +26,7 @@ def diffusion(t: F64, timescale: float, power: F64) -> F64:
     return out
 
 
-def ramp(x: F64, low: float, high: float) -> F64:
+def ramp(x: F64, low: float, *, high: float) -> F64:
     """0 below `low`, 1 above `high`, linear in between."""
     return np.clip((x - low) / (high - low), 0.0, 1.0)
 
@@ -45,27 +45,29 @@ def sn_ia(d: Draw) -> Source:
     """
     kind = d.pick(IA)
     stretch = {
-        "Ia": d.normal("stretch", 0.98, 0.09, 0.7, 1.3),
-        "Ia-91T": d.normal("stretch_91T", 1.1, 0.06, 0.9, 1.3),
-        "Ia-91bg": d.normal("stretch_91bg", 0.68, 0.06, 0.5, 0.8),
-        "Iax": d.uniform("stretch_iax", 0.55, 1.0),
-        "Ia-CSM": d.normal("stretch_csm", 1.1, 0.08, 0.8, 1.3),
-        "Ia-03fg": d.normal("stretch_03fg", 1.28, 0.1, 1.05, 1.6),
+        "Ia": d.normal("stretch", 0.98, sd=0.09, low=0.7, high=1.3),
+        "Ia-91T": d.normal("stretch_91T", 1.1, sd=0.06, low=0.9, high=1.3),
+        "Ia-91bg": d.normal("stretch_91bg", 0.68, sd=0.06, low=0.5, high=0.8),
+        "Iax": d.uniform("stretch_iax", 0.55, high=1.0),
+        "Ia-CSM": d.normal("stretch_csm", 1.1, sd=0.08, low=0.8, high=1.3),
+        "Ia-03fg": d.normal("stretch_03fg", 1.28, sd=0.1, low=1.05, high=1.6),
     }[kind]
-    hot = {"Ia": 12800, "Ia-91T": 14500, "Ia-91bg": 6900, "Iax": 9000, "Ia-CSM": 12500, "Ia-03fg": 14000}[kind] + d.normal("t_hot", 0, 900)
-    cold = d.normal("t_cold", 5250, 200) - {"Ia-91bg": 500, "Iax": 300}.get(kind, 0)
+    hot = {"Ia": 12800, "Ia-91T": 14500, "Ia-91bg": 6900, "Iax": 9000, "Ia-CSM": 12500, "Ia-03fg": 14000}[kind] + d.normal(
+        "t_hot", 0, sd=900
+    )
+    cold = d.normal("t_cold", 5250, sd=200) - {"Ia-91bg": 500, "Iax": 300}.get(kind, 0)
     second = {
-        "Ia-91bg": d.uniform("no_second", 0.0, 0.06),
-        "Iax": d.uniform("no_second", 0.0, 0.06),
-        "Ia-03fg": d.uniform("weak_second", 0.0, 0.2),
-    }.get(kind, d.uniform("second_peak", 0.22, 0.45))
-    cooling, blanket = d.uniform("cooling", 15, 19), d.uniform("blanketing", 0.4, 0.8)
-    uv, uv_edge = d.uniform("uv", 1.5, 3.5) * (0.5 if kind == "Ia-03fg" else 1.0), d.uniform("uv_edge", 3300, 3900)
-    csm = d.lognormal("csm", 0.3, 0.5) if kind == "Ia-CSM" else 0.0
-    csm_t, csm_decay = d.uniform("csm_t", 6500, 9000), d.uniform("csm_decay", 60, 250)
-    rise, second_at = d.normal("rise", 18.0, 0.9) * stretch, 25.5 + d.normal("second_at", 0, 1.0)
-    bolometric = diffusion(GRID, d.normal("diffusion", 11.5, 0.4) * stretch, nickel(GRID))
-    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 35, 0.1) * stretch / np.maximum(GRID, 1)) ** 2))  # γ-rays escape
+        "Ia-91bg": d.uniform("no_second", 0.0, high=0.06),
+        "Iax": d.uniform("no_second", 0.0, high=0.06),
+        "Ia-03fg": d.uniform("weak_second", 0.0, high=0.2),
+    }.get(kind, d.uniform("second_peak", 0.22, high=0.45))
+    cooling, blanket = d.uniform("cooling", 15, high=19), d.uniform("blanketing", 0.4, high=0.8)
+    uv, uv_edge = d.uniform("uv", 1.5, high=3.5) * (0.5 if kind == "Ia-03fg" else 1.0), d.uniform("uv_edge", 3300, high=3900)
+    csm = d.lognormal("csm", 0.3, sigma=0.5) if kind == "Ia-CSM" else 0.0
+    csm_t, csm_decay = d.uniform("csm_t", 6500, high=9000), d.uniform("csm_decay", 60, high=250)
+    rise, second_at = d.normal("rise", 18.0, sd=0.9) * stretch, 25.5 + d.normal("second_at", 0, sd=1.0)
+    bolometric = diffusion(GRID, d.normal("diffusion", 11.5, sd=0.4) * stretch, power=nickel(GRID))
+    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 35, sigma=0.1) * stretch / np.maximum(GRID, 1)) ** 2))  # γ-rays escape
     bolometric /= bolometric.max()
     early = float(GRID[np.argmax(bolometric)])  # mixed nickel and a photosphere that recedes put the peak later than one zone does
 
@@ -78,17 +80,19 @@ def sn_ia(d: Draw) -> Source:
         metals = blanket * np.interp(phase, (0.0, 12.0, 30.0, 60.0, 110.0), (0.0, 0.2, 1.0, 0.2, 0.1))
         f = f * np.exp(-metals * np.clip((5400 - wavelength) / 1000, 0, 1.6))
         if second > 0.1:
-            red, yellow = ramp(wavelength, 6600, 7800), ramp(wavelength, 5500, 6200)
+            red, yellow = ramp(wavelength, 6600, high=7800), ramp(wavelength, 5500, high=6200)
             bump, dip = np.exp(-(((phase - second_at) / 9) ** 2)), np.exp(-(((phase - 15.5) / 6.5) ** 2))
-            f = f * (1 + second * ((0.8 * red + 0.3 * yellow) * bump - (0.4 * red + 0.8 * yellow) * dip) - 0.25 * red * ramp(phase, 0, 12))
+            f = f * (
+                1 + second * ((0.8 * red + 0.3 * yellow) * bump - (0.4 * red + 0.8 * yellow) * dip) - 0.25 * red * ramp(phase, 0, high=12)
+            )
         if csm:
             f = f + csm * (1 - np.exp(-t / 12)) * np.exp(-t / csm_decay) * black_body(wavelength, csm_t) * (csm_t / 8000)
         return f
 
     centre = {"Ia": -19.2, "Ia-91T": -19.5, "Ia-91bg": -17.6, "Ia-CSM": -19.8, "Ia-03fg": -19.8}.get(
-        kind, d.normal("iax", -16.8, 0.9, -18.8, -14)
+        kind, d.normal("iax", -16.8, sd=0.9, low=-18.8, high=-14)
     )
-    absolute = centre + d.normal("peak", 0.0, 0.15)
+    absolute = centre + d.normal("peak", 0.0, sd=0.15)
     if kind == "Ia":
         absolute -= 0.7 * (stretch - 0.98)
     a_v = float(d.rng.exponential(0.18))
@@ -105,28 +109,31 @@ def sn_ii(d: Draw) -> Source:
     kind = d.pick({"IIP": 0.66, "IIL": 0.3, "II-87A": 0.04})
     a_v = float(d.rng.exponential(0.3))
     if kind == "II-87A":
-        bolometric = diffusion(GRID, d.lognormal("tau_87a", 75, 0.15), nickel(GRID))
+        bolometric = diffusion(GRID, d.lognormal("tau_87a", 75, sigma=0.15), power=nickel(GRID))
         bolometric = bolometric / bolometric.max() + 0.3 * np.exp(-GRID / 8)
-        final = d.normal("t_87a", 4900, 300)
+        final = d.normal("t_87a", 4900, sd=300)
 
         def slow(t: F64, wavelength: F64) -> F64:
             f: F64 = np.interp(t, GRID, bolometric) * black_body(wavelength, np.maximum(final, 12000 * np.exp(-t / 4)))
             return f * np.exp(-0.8 * np.clip((4700 - wavelength) / 1000, 0, 1.3) * np.clip(t / 30, 0, 1))
 
-        return transient(d, Event("sn-ii", kind, slow, GRID[:60], d.normal("peak_87a", -15.8, 0.6), 300.0, a_v), faintest=20.2)
+        return transient(d, Event("sn-ii", kind, slow, GRID[:60], d.normal("peak_87a", -15.8, sd=0.6), 300.0, a_v), faintest=20.2)
     plateau_like = kind == "IIP"
-    rise = d.lognormal("rise", 5.5, 0.5)
-    length = d.normal("plateau", 105, 22, 45, 170) if plateau_like else d.normal("length", 85, 18, 40, 140)
-    early, late = abs(d.normal("s1", 0.018, 0.012)), d.uniform("s2p", -0.003, 0.013) if plateau_like else d.uniform("s2l", 0.012, 0.036)
-    drop = d.uniform("drop_p", 0.8, 2.6) if plateau_like else d.uniform("drop_l", 0.1, 1.6)
-    width, bend = d.uniform("width", 3, 8), d.uniform("bend", 15, 35)
-    tail = 0.0098 + d.uniform("tail", 0, 0.004)
+    rise = d.lognormal("rise", 5.5, sigma=0.5)
+    length = d.normal("plateau", 105, sd=22, low=45, high=170) if plateau_like else d.normal("length", 85, sd=18, low=40, high=140)
+    early, late = (
+        abs(d.normal("s1", 0.018, sd=0.012)),
+        d.uniform("s2p", -0.003, high=0.013) if plateau_like else d.uniform("s2l", 0.012, high=0.036),
+    )
+    drop = d.uniform("drop_p", 0.8, high=2.6) if plateau_like else d.uniform("drop_l", 0.1, high=1.6)
+    width, bend = d.uniform("width", 3, high=8), d.uniform("bend", 15, high=35)
+    tail = 0.0098 + d.uniform("tail", 0, high=0.004)
     m = np.where(bend > GRID, early * GRID, early * bend + late * (GRID - bend))
     m = m + drop / (1 + np.exp(-np.clip((GRID - length) / width, -50, 50))) + np.where(length < GRID, (tail - late) * (GRID - length), 0.0)
     visual = 10 ** (-0.4 * m) * (1 - np.exp(-((GRID / rise) ** 1.3)))
-    hot, cold, cooling = d.lognormal("t_hot", 14000, 0.25), d.normal("t_cold", 5700, 500), d.lognormal("cooling", 15, 0.4)
-    blanket, uv = d.uniform("blanketing", 0.2, 1.4), d.uniform("uv", 1.0, 2.5)
-    csm, csm_decay = (d.uniform("csm", 0.2, 1.0) if d.chance(0.4) else 0.0), d.uniform("csm_decay", 5, 15)
+    hot, cold, cooling = d.lognormal("t_hot", 14000, sigma=0.25), d.normal("t_cold", 5700, sd=500), d.lognormal("cooling", 15, sigma=0.4)
+    blanket, uv = d.uniform("blanketing", 0.2, high=1.4), d.uniform("uv", 1.0, high=2.5)
+    csm, csm_decay = (d.uniform("csm", 0.2, high=1.0) if d.chance(0.4) else 0.0), d.uniform("csm_decay", 5, high=15)
 
     def shape(t: F64, wavelength: F64) -> F64:
         temperature = cold + (hot - cold) * np.exp(-t / cooling)
@@ -137,7 +144,15 @@ def sn_ii(d: Draw) -> Source:
 
     return transient(
         d,
-        Event("sn-ii", kind, shape, GRID[:40], d.normal("peak", -16.9 if plateau_like else -17.6, 0.85, -18.8, -14.5), length + 200, a_v),
+        Event(
+            "sn-ii",
+            kind,
+            shape,
+            GRID[:40],
+            d.normal("peak", -16.9 if plateau_like else -17.6, sd=0.85, low=-18.8, high=-14.5),
+            length + 200,
+            a_v,
+        ),
         faintest=20.3,
     )
 
@@ -164,22 +179,22 @@ def sn_ibc(d: Draw) -> Source:
         "IIb": (12.0, 0.1, 5900, 8.5e8),
         "CaRT": (7.5, 0.02, 5500, 9e8),
     }[kind]
-    power = d.lognormal("ni_mass", ni_mass, 0.45) * 2e33 * nickel(GRID)
-    bolometric = diffusion(GRID, d.lognormal("tau", tau, 0.35 if kind != "CaRT" else 0.2), power)
-    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 70, 0.3) / np.maximum(GRID, 1)) ** 2))
-    radius = d.lognormal("speed", speed, 0.2) * np.maximum(GRID, 0.3) * 86400 * 0.8
+    power = d.lognormal("ni_mass", ni_mass, sigma=0.45) * 2e33 * nickel(GRID)
+    bolometric = diffusion(GRID, d.lognormal("tau", tau, sigma=0.35 if kind != "CaRT" else 0.2), power=power)
+    bolometric *= 1 - np.exp(-((d.lognormal("gamma", 70, sigma=0.3) / np.maximum(GRID, 1)) ** 2))
+    radius = d.lognormal("speed", speed, sigma=0.2) * np.maximum(GRID, 0.3) * 86400 * 0.8
     photosphere = (np.maximum(bolometric, 1e36) / (4 * np.pi * 5.67e-5 * radius**2)) ** 0.25
     peak_at = float(GRID[np.argmax(bolometric)])
-    cool = d.normal("t_floor", floor, 450, 4000)
+    cool = d.normal("t_floor", floor, sd=450, low=4000)
     if kind == "IIb" and d.chance(0.6):
-        shock = d.uniform("shock", 0.3, 1.6) * bolometric.max() * np.exp(-GRID / d.uniform("shock_decay", 1.5, 4))
+        shock = d.uniform("shock", 0.3, high=1.6) * bolometric.max() * np.exp(-GRID / d.uniform("shock_decay", 1.5, high=4))
         photosphere = np.where(
-            GRID < 6, np.maximum(photosphere, d.uniform("shock_t", 12000, 20000) * np.maximum(GRID, 0.5) ** -0.45), photosphere
+            GRID < 6, np.maximum(photosphere, d.uniform("shock_t", 12000, high=20000) * np.maximum(GRID, 0.5) ** -0.45), photosphere
         )
         bolometric = bolometric + shock
     temperature = np.clip(np.maximum(photosphere, cool), 2500, 9500 if kind != "IIb" else 25000)
-    blanket, uv = d.uniform("blanketing", 0.0, 0.6), d.uniform("uv", 1.0, 2.5)
-    infrared, warming = d.uniform("infrared", 0.0, 0.4), d.uniform("warming", 0.0, 25.0)
+    blanket, uv = d.uniform("blanketing", 0.0, high=0.6), d.uniform("uv", 1.0, high=2.5)
+    infrared, warming = d.uniform("infrared", 0.0, high=0.4), d.uniform("warming", 0.0, high=25.0)
 
     def shape(t: F64, wavelength: F64) -> F64:
         kelvin = np.interp(t, GRID, temperature) + warming * np.clip(t - peak_at - 25, 0, 60)
@@ -188,7 +203,7 @@ def sn_ibc(d: Draw) -> Source:
         f = f * np.exp(-blanket * np.clip((5400 - wavelength) / 1000, 0, 1.6) * np.clip((t - peak_at + 12) / 25, 0, 1.4))
         return f * (1 + infrared * np.clip((wavelength - 7500) / 1500, 0, 1) * np.clip((t - peak_at) / 40, 0, 1))
 
-    absolute = {"Ib": -17.3, "Ic": -17.5, "Ic-BL": -18.4, "IIb": -17.2, "CaRT": -15.9}[kind] + d.normal("peak", 0.0, 0.6)
+    absolute = {"Ib": -17.3, "Ic": -17.5, "Ic-BL": -18.4, "IIb": -17.2, "CaRT": -15.9}[kind] + d.normal("peak", 0.0, sd=0.6)
     hostless, remote = (0.3, 4.0) if kind == "CaRT" else (0.07, 1.0)
     return transient(
         d,
@@ -213,18 +228,22 @@ def _ibn(d: Draw) -> Source:
     Up within ten days, then 0.10 ± 0.03 mag/d for a month, half of them slower later; blue, 7–9 kK with a forest of iron lines in
     fluorescence below 5,500 Å; M_R -19.5 ± 0.8 (Hosseinzadeh et al. 2017, Pastorello et al. 2016).
     """
-    rise, decline = d.lognormal("rise_ibn", 5.0, 0.35), d.normal("decline_ibn", 0.1, 0.03, 0.03, 0.2)
-    slower = decline * (d.uniform("later_ibn", 0.15, 0.6) if d.chance(0.5) else 1.0)
+    rise, decline = d.lognormal("rise_ibn", 5.0, sigma=0.35), d.normal("decline_ibn", 0.1, sd=0.03, low=0.03, high=0.2)
+    slower = decline * (d.uniform("later_ibn", 0.15, high=0.6) if d.chance(0.5) else 1.0)
     x = GRID - 2 * rise
     m = np.where(x < 0, 0.75 * (x / rise) ** 2, decline * np.clip(x, 0, 25) + slower * np.maximum(x - 25, 0))
-    luminosity = 10 ** (-0.4 * m) * ramp(GRID, 0.0, 0.3 * rise)
-    hot, cold, cooling = d.lognormal("hot_ibn", 14000, 0.2), d.normal("cold_ibn", 7800, 900), d.lognormal("cooling_ibn", 15, 0.4)
-    forest = d.uniform("forest", 0.0, 0.35)
+    luminosity = 10 ** (-0.4 * m) * ramp(GRID, 0.0, high=0.3 * rise)
+    hot, cold, cooling = (
+        d.lognormal("hot_ibn", 14000, sigma=0.2),
+        d.normal("cold_ibn", 7800, sd=900),
+        d.lognormal("cooling_ibn", 15, sigma=0.4),
+    )
+    forest = d.uniform("forest", 0.0, high=0.35)
 
     def shape(t: F64, wavelength: F64) -> F64:
         temperature = cold + (hot - cold) * np.exp(-t / cooling)
         f = np.interp(t, GRID, luminosity) * black_body(wavelength, temperature) / black_body(5500.0, temperature)
-        return f * (1 + forest * ramp(-wavelength, -5500, -4900) * ramp(t, 5, 25))
+        return f * (1 + forest * ramp(-wavelength, -5500, high=-4900) * ramp(t, 5, high=25))
 
-    absolute = d.normal("peak_ibn", -19.3, 0.7, -21, -17)
+    absolute = d.normal("peak_ibn", -19.3, sd=0.7, low=-21, high=-17)
     return transient(d, Event("sn-ibc", "Ibn", shape, GRID[:40], absolute, 120.0, float(d.rng.exponential(0.25))), faintest=20.3)

@@ -25,16 +25,16 @@ def context(alert: Alert, scene: Scene) -> dict[str, Any]:
     signal = float(abs(o.flux[now]) / o.error[now])
     blur = float(np.hypot(0.1, 0.8 / np.sqrt(signal)))  # astrometric noise [arcsec]
     shift = rng.normal(0, blur, 2)
-    _catalogue(out, rng, scene, shift)
-    _reference(out, rng, scene, shift, float(v.wavelength[now]))
-    _solar_system(out, rng, alert)
-    _scores(out, rng, alert, signal)
-    _shape(out, rng, alert, signal)
-    _history(out, rng, alert)
+    _catalogue(out, rng, scene=scene, shift=shift)
+    _reference(out, rng, scene=scene, shift=shift, wavelength=float(v.wavelength[now]))
+    _solar_system(out, rng, alert=alert)
+    _scores(out, rng, alert=alert, signal=signal)
+    _shape(out, rng, alert=alert, signal=signal)
+    _history(out, rng, alert=alert)
     return out
 
 
-def _catalogue(out: dict[str, Any], rng: np.random.Generator, scene: Scene, shift: Any) -> None:
+def _catalogue(out: dict[str, Any], rng: np.random.Generator, *, scene: Scene, shift: Any) -> None:
     """The three nearest Pan-STARRS sources within 30 arcsec, their magnitudes and star/galaxy scores (Tachibana & Miller 2018)."""
     seen = scene.mag_r + rng.normal(0, 0.15, len(scene.mag_r)) < 22.2
     index = np.flatnonzero(seen)
@@ -68,7 +68,7 @@ def _catalogue(out: dict[str, Any], rng: np.random.Generator, scene: Scene, shif
         out[f"objectidps{slot}"] = int(rng.integers(10**17, 2 * 10**17))
 
 
-def _reference(out: dict[str, Any], rng: np.random.Generator, scene: Scene, shift: Any, wavelength: float) -> None:
+def _reference(out: dict[str, Any], rng: np.random.Generator, *, scene: Scene, shift: Any, wavelength: float) -> None:
     """The nearest source of ZTF's reference image [pixels, mag], which ends near 23, and the nearest Gaia star."""
     mags = 23.9 - 2.5 * np.log10(scene.flux(wavelength))
     distance = np.hypot(scene.dx + shift[0], scene.dy + shift[1])
@@ -91,7 +91,7 @@ def _reference(out: dict[str, Any], rng: np.random.Generator, scene: Scene, shif
         out[mag_key] = float(scene.mag_r[k]) if found else float(rng.uniform(12, min(limit, 20)))
 
 
-def _solar_system(out: dict[str, Any], rng: np.random.Generator, alert: Alert) -> None:
+def _solar_system(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert) -> None:
     """The nearest predicted minor planet within 30 arcsec: the asteroid itself, or now and then another one near the ecliptic."""
     o = alert.observed
     out["ssdistnr"], out["ssmagnr"], out["ssnamenr"] = NOTHING, NOTHING, None
@@ -104,7 +104,7 @@ def _solar_system(out: dict[str, Any], rng: np.random.Generator, alert: Alert) -
         out["ssnamenr"] = str(int(rng.integers(1, 700_000)))
 
 
-def _scores(out: dict[str, Any], rng: np.random.Generator, alert: Alert, signal: float) -> None:
+def _scores(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert, signal: float) -> None:
     """Real/bogus scores: the forest's `rb` (Mahabal et al. 2019) and the network's `drb` (Duev et al. 2019). They overlap."""
     o = alert.observed
     weak = float(np.clip((12.0 - signal) / 8.0, 0, 1))
@@ -120,7 +120,7 @@ def _scores(out: dict[str, Any], rng: np.random.Generator, alert: Alert, signal:
         out["drb"] = None  # packets before version 3.3
 
 
-def _shape(out: dict[str, Any], rng: np.random.Generator, alert: Alert, signal: float) -> None:
+def _shape(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert, signal: float) -> None:
     """Width, elongation and pixel statistics of the detection on the difference image."""
     o = alert.observed
     kind = o.source.kind
@@ -155,7 +155,7 @@ def _shape(out: dict[str, Any], rng: np.random.Generator, alert: Alert, signal: 
     out["scorr"] = float(signal * rng.uniform(0.95, 1.25))
 
 
-def _history(out: dict[str, Any], rng: np.random.Generator, alert: Alert) -> None:
+def _history(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert) -> None:
     """The survey's own counts at this position since its beginning, down to 3 σ, on the same field and channel."""
     o, now = alert.observed, alert.now
     past = np.flatnonzero(o.faint[:now])

@@ -24,7 +24,7 @@ def packet(alert: Alert) -> bytes:
     """The alert as ZTF would have sent it: a pure function of the alert."""
     surroundings = scene(alert.observed)
     facts = context(alert, surroundings)
-    images, (y0, y1, x0, x1) = stamps(alert, surroundings, facts)
+    images, (y0, y1, x0, x1) = stamps(alert, surroundings, context=facts)
     candid = candid_of(alert)
     exposures = _exposures(alert)
     cut = [make_cutout(image[y0:y1, x0:x1]) for image in images]
@@ -36,9 +36,9 @@ def packet(alert: Alert) -> bytes:
             "publisher": "Protonova simulation",
             "objectId": object_name(alert),
             "candid": candid,
-            "candidate": _candidate(alert, candid, facts, exposures[-1]),
-            "prv_candidates": _previous(alert, facts, exposures) or None,
-            "fp_hists": _forced(alert, facts, exposures) or None,
+            "candidate": _candidate(alert, candid, facts=facts, exposure=exposures[-1]),
+            "prv_candidates": _previous(alert, facts, exposures=exposures) or None,
+            "fp_hists": _forced(alert, facts, exposures=exposures) or None,
             **{
                 key: {"fileName": name, "stampData": data}
                 for key, name, data in zip(("cutoutScience", "cutoutTemplate", "cutoutDifference"), names, cut, strict=True)
@@ -73,7 +73,7 @@ def _photometry(flux: float, error: float) -> dict[str, Any]:
     }
 
 
-def _candidate(alert: Alert, candid: int, facts: Mapping[str, Any], exposure: dict[str, Any]) -> dict[str, Any]:
+def _candidate(alert: Alert, candid: int, *, facts: Mapping[str, Any], exposure: dict[str, Any]) -> dict[str, Any]:
     o, now = alert.observed, alert.now
     photometry = _photometry(float(o.flux[now]), float(o.error[now]))
     known = {key: value for key, value in facts.items() if key != "mjdstarthist"}
@@ -109,7 +109,7 @@ def _candidate(alert: Alert, candid: int, facts: Mapping[str, Any], exposure: di
     }
 
 
-def _previous(alert: Alert, facts: Mapping[str, Any], exposures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _previous(alert: Alert, facts: Mapping[str, Any], *, exposures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Earlier visits of the last 30 d: detections, and limits where there was none."""
     o = alert.observed
     out = []
@@ -124,7 +124,7 @@ def _previous(alert: Alert, facts: Mapping[str, Any], exposures: list[dict[str, 
     return out
 
 
-def _forced(alert: Alert, facts: Mapping[str, Any], exposures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _forced(alert: Alert, facts: Mapping[str, Any], *, exposures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Forced photometry in counts, with the zero point that makes it a flux."""
     o = alert.observed
     out = []

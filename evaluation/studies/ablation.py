@@ -50,7 +50,7 @@ def variants() -> dict[str, Options]:
 
 
 def ablation(
-    tables: Mapping[str, tuple[Curves, Labels]], loaded: Loaded, others: Mapping[str, Loaded], shots: tuple[int, ...], episodes: int,
+    tables: Mapping[str, tuple[Curves, Labels]], loaded: Loaded, *, others: Mapping[str, Loaded], shots: tuple[int, ...], episodes: int,
     each: int, progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Every variant on every task.
@@ -63,7 +63,7 @@ def ablation(
     out: dict[str, Any] = {"tokens_of_the_whole": N_TOKENS, "stamps": "tables have none: see `rare`", "tasks": {}}
     for task, (curves, labels) in tables.items():
         rows: dict[str, Any] = {}
-        plans = {k: e for k in shots if (e := make(labels, k, episodes)) is not None}
+        plans = {k: e for k in shots if (e := make(labels, k, episodes=episodes)) is not None}
         whole: dict[int, F64] = {}
         made: dict[tuple[str, int], task_head.Simulations | None] = {}  # only how curves are made to look changes them
         runs: list[tuple[str, Curves, Loaded, Options]] = [(name, curves, loaded, o) for name, o in variants().items()]
@@ -75,7 +75,7 @@ def ablation(
             progress(f"{task}: {name}")
             key = (options.looks, len(seen.time))
             settings = replace(options, each=each, episodes=episodes)
-            found, hits, made[key] = _one(seen, labels, bundle, session, settings, plans, made.get(key))
+            found, hits, made[key] = _one(seen, labels, bundle=bundle, session=session, options=settings, plans=plans, made=made.get(key))
             if name == "whole":
                 whole = hits
             for k, e in plans.items():
@@ -92,15 +92,15 @@ def ablation(
 
 
 def _one(
-    curves: Curves, labels: Labels, bundle: Bundle, session: Session, options: Options, plans: Mapping[int, Episodes],
+    curves: Curves, labels: Labels, *, bundle: Bundle, session: Session, options: Options, plans: Mapping[int, Episodes],
     made: task_head.Simulations | None,
 ) -> tuple[dict[str, Any], dict[int, F64], task_head.Simulations | None]:  # fmt: skip
-    task = see(curves, labels, bundle, session, options, Clock(), made)
+    task = see(curves, labels, bundle=bundle, session=session, options=options, clock=Clock(), made=made)
     without = zero_shot(task)
     found: dict[str, Any] = {"zero_shot": None if without is None else without["accuracy"]}
     hits = {}
     for k, e in plans.items():
-        score = judge(e, task, options)[0]
+        score = judge(e, task, options=options)[0]
         hits[k] = measures.hits(score, e.query_class)
         found[str(k)] = {"accuracy": float(measures.per_class(hits[k], e).mean())}
     return found, hits, task.made

@@ -24,7 +24,7 @@ SEED = 900
 
 
 def coverage(
-    curves: Curves, labels: Labels, bundle: Bundle, session: Session, shots: tuple[int, ...], objects: int, options: Options
+    curves: Curves, labels: Labels, *, bundle: Bundle, session: Session, shots: tuple[int, ...], objects: int, options: Options
 ) -> dict[str, Any]:
     """Coverage and calibration by K on a simulated task of the same classes, looks and number of objects a class.
 
@@ -34,10 +34,18 @@ def coverage(
     persistent = bool((curves.difference().flux != curves.flux).mean() > 0.5)
     looks, every = Looks.of(curves, persistent), tuple(KINDS)
     names = tuple(c for c in sorted(set(labels.tolist())) if kinds_of(c, every))
-    made, label = simulate(tuple(kinds_of(c, every) for c in names), objects, looks, SEED, "demo", options.looks, options.processes)
+    made, label = simulate(
+        tuple(kinds_of(c, every) for c in names),
+        objects,
+        looks=looks,
+        seed=SEED,
+        population="demo",
+        mode=options.looks,
+        processes=options.processes,
+    )
     truth = np.array([names[j] for j in label], dtype=str)
     out: dict[str, Any] = {}
     for way, seen in (("alike", confidence.worse(made, np.random.default_rng(SEED))), ("clean", made)):
-        found = evaluate(seen, truth, bundle, session, replace(options, shots=shots, baselines="none"))
+        found = evaluate(seen, truth, bundle=bundle, session=session, options=replace(options, shots=shots, baselines="none"))
         out[way] = {name: found[name] for name in ("accuracy", "conformal", "ece", "ece_above_null", "temperature")}
     return out

@@ -49,7 +49,7 @@ def _nothing(name: str, head: Head) -> Any:
 
 
 def heads(
-    bundle: Bundle, before: Head, session: Session, packets: Path, curves: Curves, labels: Mapping[str, str], seeds: int = 5
+    bundle: Bundle, before: Head, *, session: Session, packets: Path, curves: Curves, labels: Mapping[str, str], seeds: int = 5
 ) -> dict[str, Any]:
     """All figures of the study.
 
@@ -62,10 +62,13 @@ def heads(
     curves, labels
         Real light curves and the slugs of their classes.
     """
-    return {"packets": _packets(bundle, before, session, packets), "taught": _taught(bundle, session, curves, labels, seeds)}
+    return {
+        "packets": _packets(bundle, before, session=session, folder=packets),
+        "taught": _taught(bundle, session, curves=curves, labels=labels, seeds=seeds),
+    }
 
 
-def _packets(bundle: Bundle, before: Head, session: Session, folder: Path) -> dict[str, Any]:
+def _packets(bundle: Bundle, before: Head, *, session: Session, folder: Path) -> dict[str, Any]:
     """Both heads on every packet once."""
     known, decoder = labels_of(folder), Decoder()
     seen: set[int] = set()
@@ -100,20 +103,23 @@ def _packets(bundle: Bundle, before: Head, session: Session, folder: Path) -> di
     }
 
 
-def _taught(bundle: Bundle, session: Session, curves: Curves, labels: Mapping[str, str], seeds: int) -> dict[str, Any]:
+def _taught(bundle: Bundle, session: Session, *, curves: Curves, labels: Mapping[str, str], seeds: int) -> dict[str, Any]:
     seen = task_head.embed(curves, session)
     truth = np.array([bundle.classes.index(labels[name]) for name in curves.object_id])
     views = Views(*(np.asarray(column, dtype=np.float32) for column in (seen.embedding, seen.log_probability, seen.named)))
     out: dict[str, Any] = {}
     for slug in ("tde", "slsn"):
         c = bundle.classes.index(slug)
-        silenced, reference = _silence(views, bundle.head, c), bundle.reference
-        reference = reference._replace(views=_silence(reference.views, bundle.head, c)).keep(reference.label != c)
+        silenced, reference = _silence(views, bundle.head, c=c), bundle.reference
+        reference = reference._replace(views=_silence(reference.views, bundle.head, c=c)).keep(reference.label != c)
         without = _without(bundle.head, c)
         base = judge(silenced, without).probability
         out[slug] = {}
         for k in SHOTS:
-            figures = [_one(silenced, truth, c, k, without, _shifted(reference, c), base, seed) for seed in range(seeds)]
+            figures = [
+                _one(silenced, truth, c=c, shots=k, head=without, reference=_shifted(reference, c), base=base, seed=seed)
+                for seed in range(seeds)
+            ]
             out[slug][str(k)] = {
                 way: {name: float(np.mean([f[way][name] for f in figures])) for name in figures[0][way]} for way in figures[0]
             }
@@ -121,7 +127,7 @@ def _taught(bundle: Bundle, session: Session, curves: Curves, labels: Mapping[st
 
 
 def _one(
-    views: Views, truth: Any, c: int, shots: int, head: Head, reference: Reference, base: Any, seed: int
+    views: Views, truth: Any, *, c: int, shots: int, head: Head, reference: Reference, base: Any, seed: int
 ) -> dict[str, dict[str, float]]:
     """Figures of one draw of examples, with and without a window."""
     rng = np.random.default_rng([seed, shots, c])
@@ -137,7 +143,7 @@ def _one(
     new = head.prototypes.shape[0]
     out = {}
     for way, unlabelled in (("known alerts alone", None), ("and a window", part(window))):
-        taught = teach(head, "taught", part(own[:shots]), reference, window=unlabelled)
+        taught = teach(head, "taught", examples=part(own[:shots]), reference=reference, window=unlabelled)
         judged = judge(part(test), taught).probability
         # `other` aside, as in every figure of the stream
         best, before = judged[:, : new + 1].argmax(axis=1), base[test][:, :new].argmax(axis=1)
@@ -151,7 +157,7 @@ def _one(
     return out
 
 
-def _silence(views: Views, head: Head, c: int) -> Views:
+def _silence(views: Views, head: Head, *, c: int) -> Views:
     logits = np.array(views.logits, dtype=np.float32)
     logits[:, np.asarray(head.zero_shot[:, c]) > 0] = SILENT
     return views._replace(logits=logits)

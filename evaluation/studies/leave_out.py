@@ -27,7 +27,7 @@ Loaded = tuple[Bundle, Session]
 
 
 def leave_out(
-    curves: Curves, labels: Labels, name: str, seen: Loaded, unseen: Loaded, shots: tuple[int, ...], options: Options
+    curves: Curves, labels: Labels, *, name: str, seen: Loaded, unseen: Loaded, shots: tuple[int, ...], options: Options
 ) -> dict[str, Any]:
     """Recall of class `name` and macro accuracy by K, in the same episodes.
 
@@ -51,16 +51,17 @@ def leave_out(
     }
     out: dict[str, Any] = {"class": name, "kinds": list(gone), "by_k": {}}
     tasks = {
-        row: see(curves, labels, bundle, session, _options(options, kinds), Clock()) for row, ((bundle, session), kinds) in rows.items()
+        row: see(curves, labels, bundle=bundle, session=session, options=_options(options, kinds), clock=Clock())
+        for row, ((bundle, session), kinds) in rows.items()
     }
     for k in shots:
-        e = make(labels, k, options.episodes, options.seed)
+        e = make(labels, k, episodes=options.episodes, seed=options.seed)
         if e is None or name not in e.classes:
             continue
         c, resampling = e.classes.index(name), Resampling.of(e)
         own = np.flatnonzero(e.query_class == c)
         hits: dict[str, F64] = {
-            row: measures.hits(judge(e, task, _options(options, rows[row][1]))[0], e.query_class) for row, task in tasks.items()
+            row: measures.hits(judge(e, task, options=_options(options, rows[row][1]))[0], e.query_class) for row, task in tasks.items()
         }
         out["by_k"][str(k)] = {
             row: {

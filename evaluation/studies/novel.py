@@ -36,6 +36,7 @@ MOST_LEARNED = 20_000
 def novel(
     bundle: Bundle,
     session: Session,
+    *,
     objects: Curves,
     labels: Labels,
     real: tuple[str, ...],
@@ -55,16 +56,18 @@ def novel(
     """
     known = tuple(k for k in with_curves() if k not in left_out)
     kinds = bundle.kinds
-    train, train_kind = _curves(known, each, seed, "train")
-    rest, rest_kind = _curves(known, max(each // 3, 10), seed + 1, "demo")
-    new, _ = _curves(tuple(k for k in left_out if k.startswith("KN")) or left_out, unseen, seed + 2, "demo")
+    train, train_kind = _curves(known, each, seed=seed, population="train")
+    rest, rest_kind = _curves(known, max(each // 3, 10), seed=seed + 1, population="demo")
+    new, _ = _curves(tuple(k for k in left_out if k.startswith("KN")) or left_out, unseen, seed=seed + 2, population="demo")
     views = {n: task_head.embed(c.difference(), session) for n, c in (("train", train), ("rest", rest), ("new", new), ("real", objects))}
     home = np.array([KINDS[k] or k for k in train_kind])
     centre = views["train"].embedding.mean(axis=0)
     columns = np.array([k not in left_out and k in known for k in kinds])
 
-    rule = _learn(views["train"], train_kind, home, kinds, columns, centre, seed)
-    value = {n: _rate(rule, _numbers(v, views["train"], home, columns, centre)) for n, v in views.items() if n != "train"}
+    rule = _learn(views["train"], train_kind, home=home, kinds=kinds, columns=columns, centre=centre, seed=seed)
+    value = {
+        n: _rate(rule, _numbers(v, views["train"], home=home, columns=columns, centre=centre)) for n, v in views.items() if n != "train"
+    }
     is_new = np.isin(np.array(objects.object_id), real)
     other = ~is_new & (labels != "")
     out: dict[str, Any] = {
@@ -75,8 +78,8 @@ def novel(
             n: measures.auroc(a, b)
             for n, a, b in zip(
                 NUMBERS,
-                _numbers(views["new"], views["train"], home, columns, centre).T,
-                _numbers(views["rest"], views["train"], home, columns, centre).T,
+                _numbers(views["new"], views["train"], home=home, columns=columns, centre=centre).T,
+                _numbers(views["rest"], views["train"], home=home, columns=columns, centre=centre).T,
                 strict=True,
             )
         },
@@ -98,14 +101,16 @@ def novel(
         }
         out["auroc"] = measures.auroc(both, everything)
         out["described"] = {
-            o: described(objects.take([i]), views["real"].take(np.array([i])), session, known, left_out, each, seed)
+            o: described(
+                objects.take([i]), views["real"].take(np.array([i])), session=session, known=known, added=left_out, each=each, seed=seed
+            )
             for i, o in ((int(j), objects.object_id[int(j)]) for j in np.flatnonzero(is_new))
         }
     return out
 
 
 def described(
-    one: Curves, view: task_head.Views, session: Session, known: tuple[str, ...], added: tuple[str, ...], each: int, seed: int
+    one: Curves, view: task_head.Views, *, session: Session, known: tuple[str, ...], added: tuple[str, ...], each: int, seed: int
 ) -> dict[str, Any]:
     """The nearest simulated prototype of an object, once the kinds left out are described.
 
@@ -116,8 +121,8 @@ def described(
     for kind in (*known, *added):
         parts = []
         for number in range(each):
-            rng = drawn.rng_of(kind, number, seed, "train", 13)
-            found = pattern.look(drawn.draw(kind, rng, "train", float(rng.uniform(*DEEPER))), patterns, rng)
+            rng = drawn.rng_of(kind, number, seed=seed, population="train", purpose=13)
+            found = pattern.look(drawn.draw(kind, rng, population="train", deeper=float(rng.uniform(*DEEPER))), patterns, rng=rng)
             if found is not None:
                 parts.append(found)
             elif number == 7 and not parts:
@@ -133,17 +138,17 @@ def described(
     return {"nearest": order[0], "cosine": {name: round(cosine[name], 3) for name in order[:6]}, "seen_so": len(order)}
 
 
-def _curves(kinds: tuple[str, ...], each: int, seed: int, population: PopulationName) -> tuple[Curves, Any]:
+def _curves(kinds: tuple[str, ...], each: int, *, seed: int, population: PopulationName) -> tuple[Curves, Any]:
     parts, label = [], []
     for kind in kinds:
-        for part in drawn.streamed(kind, each, seed, population):
+        for part in drawn.streamed(kind, each, seed=seed, population=population):
             limit = np.full(len(part["time"]), np.nan)
             parts.append({**part, "flux": 1000 * part["flux"], "flux_err": 1000 * part["flux_err"], "limit": limit})
             label.append(kind)
     return from_arrays([f"{k}-{i}" for i, k in enumerate(label)], parts), np.array(label)
 
 
-def _numbers(views: task_head.Views, train: task_head.Views, home: Any, columns: Any, centre: F64) -> F64:
+def _numbers(views: task_head.Views, train: task_head.Views, *, home: Any, columns: Any, centre: F64) -> F64:
     """(n, len(NUMBERS)); larger is newer."""
     names = sorted(set(home.tolist()))
     z, own = centred(views.embedding, centre), centred(train.embedding, centre)
@@ -159,14 +164,14 @@ def _numbers(views: task_head.Views, train: task_head.Views, home: Any, columns:
 
 
 def _learn(
-    train: task_head.Views, kind: Any, home: Any, kinds: tuple[str, ...], columns: Any, centre: F64, seed: int
+    train: task_head.Views, kind: Any, *, home: Any, kinds: tuple[str, ...], columns: Any, centre: F64, seed: int
 ) -> tuple[F64, F64, F64]:
     """Mean, spread and weights of the numbers: each class of the stream is unseen once."""
     values, new = [], []
     for c in sorted(set(home.tolist())):
         inside = np.flatnonzero(home != c)
         without = columns & ~np.isin(kinds, sorted(set(kind[home == c].tolist())))
-        found = _numbers(train, train.take(inside), home[inside], without, centre)
+        found = _numbers(train, train.take(inside), home=home[inside], columns=without, centre=centre)
         values.append(found)
         new.append((home == c).astype(np.float64))
     x, y = np.concatenate(values), np.concatenate(new)

@@ -29,11 +29,11 @@ FIVE, FINAL = (5, 7), 15
 """Detections of an alert that has five, and from which an alert counts as final."""
 
 
-def rare(bundle: Bundle, session: Session, shots: int = 10, alerts: int = 24_000, episodes: int = 300, seed: int = 0) -> dict[str, Any]:
+def rare(bundle: Bundle, session: Session, *, shots: int = 10, alerts: int = 24_000, episodes: int = 300, seed: int = 0) -> dict[str, Any]:
     """All figures of the study."""
     anchors, queries = (
-        simulate(alerts, seed + 300, "train", 1, surveys={"ztf": 1.0}),
-        simulate(alerts, seed + 301, "demo", 1, surveys={"ztf": 1.0}),
+        simulate(alerts, seed + 300, population="train", processes=1, surveys={"ztf": 1.0}),
+        simulate(alerts, seed + 301, population="demo", processes=1, surveys={"ztf": 1.0}),
     )
     out: dict[str, Any] = {"shots": shots, "prior": PRIOR, "completeness": COMPLETENESS, "alerts": len(queries)}
     for name, blind in (
@@ -42,35 +42,35 @@ def rare(bundle: Bundle, session: Session, shots: int = 10, alerts: int = 24_000
         ("no surroundings", task_head.Blind(context=True)),
         ("light curve alone", task_head.Blind(stamps=True, context=True)),
     ):
-        out[name] = _figures(bundle, session, anchors, queries, blind, shots, episodes, seed)
+        out[name] = _figures(bundle, session, anchors=anchors, queries=queries, blind=blind, shots=shots, episodes=episodes, seed=seed)
     return out
 
 
-def views_of(alerts: Alerts, session: Session, blind: task_head.Blind = task_head.SEEING) -> task_head.Views:
+def views_of(alerts: Alerts, session: Session, *, blind: task_head.Blind = task_head.SEEING) -> task_head.Views:
     """Embed alerts with all they carry."""
     return blind.views(embed_alerts(alerts, session, see=blind))
 
 
 def _figures(
-    bundle: Bundle, session: Session, anchors: Alerts, queries: Alerts, blind: task_head.Blind, shots: int, episodes: int, seed: int
+    bundle: Bundle, session: Session, *, anchors: Alerts, queries: Alerts, blind: task_head.Blind, shots: int, episodes: int, seed: int
 ) -> dict[str, Any]:
-    known, seen = views_of(anchors, session, blind), views_of(queries, session, blind)
+    known, seen = views_of(anchors, session, blind=blind), views_of(queries, session, blind=blind)
     slugs = np.array(SLUGS)
     anchor_label, label = slugs[SLUG_OF[anchors.label]], slugs[SLUG_OF[queries.label]]
     none = known.take(np.zeros(0, np.int64))
     knowledge = task_head.Knowledge(known, anchor_label, known, anchor_label, none, np.zeros(0, dtype=str))
     kinds = bundle.kinds
-    e = make(label, shots, episodes, seed)
+    e = make(label, shots, episodes=episodes, seed=seed)
     if e is None:
         return {}
     # Kinds of a class of the stream add up: the stream's alerts are as mixed as the training's.
     made_of = np.array([[k in _members(c) for c in e.classes] for k in kinds], dtype=np.float64)
     centre = knowledge.middle
-    read, anchor = task_head.examples(seen, e, centre), task_head.physics(e.classes, knowledge, centre)
-    support = task_head.support_of(read, shots, anchor, made_of, unseen=False)
+    read, anchor = task_head.examples(seen, e, centre=centre), task_head.physics(e.classes, knowledge, centre=centre)
+    support = task_head.support_of(read, shots, anchor=anchor, made_of=made_of, unseen=False)
     score = task_head.score(read, support)
     aside = np.asarray(left_out(support))
-    temperature = confidence.temperatures(aside, e.support_class, confidence.NOTHING, len(e))
+    temperature = confidence.temperatures(aside, e.support_class, calibration=confidence.NOTHING, episodes=len(e))
     probability = np.asarray(softmax(score, temperature[:, None, None]))
     right = measures.hits(score, e.query_class)
     number = queries.number[e.query]
@@ -78,8 +78,8 @@ def _figures(
     return {
         "accuracy": float(measures.per_class(right, e).mean()),
         "recall": dict(zip(e.classes, np.round(measures.per_class(right, e), 4).tolist(), strict=True)),
-        "purity": {c: purity(probability, e, e.classes.index(c)) for c in RARE if c in e.classes},
-        "detections": _early(right, e, five, final),
+        "purity": {c: purity(probability, e, c=e.classes.index(c)) for c in RARE if c in e.classes},
+        "detections": _early(right, e, five=five, final=final),
     }
 
 
@@ -87,7 +87,7 @@ def _members(slug: str) -> set[str]:
     return {slug, *(k for k, home in zip(NAMES, SLUG_OF, strict=True) if home >= 0 and SLUGS[home] == slug)}
 
 
-def purity(probability: F64, e: Episodes, c: int, prior: float = PRIOR, completeness: float = COMPLETENESS) -> dict[str, float]:
+def purity(probability: F64, e: Episodes, *, c: int, prior: float = PRIOR, completeness: float = COMPLETENESS) -> dict[str, float]:
     """Purity of what is called class c at a completeness; the others as common among each other as in the stated stream.
 
     One more false alert of each class is counted than there was: a rate below one in as many different alerts as were drawn cannot be seen.
@@ -108,7 +108,7 @@ def purity(probability: F64, e: Episodes, c: int, prior: float = PRIOR, complete
     return {"purity": pure, "highest": highest, "threshold": float(threshold), "false": float(false)}
 
 
-def _early(right: F64, e: Episodes, five: Any, final: Any) -> dict[str, Any]:
+def _early(right: F64, e: Episodes, *, five: Any, final: Any) -> dict[str, Any]:
     """Macro accuracy of alerts with five detections and of those with many, over the classes that have both."""
     both = {}
     for c, name in enumerate(e.classes):

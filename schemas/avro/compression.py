@@ -41,7 +41,7 @@ def inflated(file: IO[bytes], kind: str) -> IO[bytes]:
     return _OPENERS[kind](file)
 
 
-def inflate_block(data: bytes, codec: str, most: int) -> bytes:
+def inflate_block(data: bytes, codec: str, *, most: int) -> bytes:
     """A block of an Avro container, inflated to `most` + 1 bytes at most (more than `most` says that it is too large).
 
     Parameters

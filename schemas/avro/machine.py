@@ -47,7 +47,7 @@ TRUNCATED, BAD_NUMBER, BAD_BRANCH, BAD_SIZE, WRONG_TYPE, MORE_ROWS = -1, -2, -3,
 class Scratch:
     """Where a record's values land; one a thread, used again and again."""
 
-    def __init__(self, n_scalars: int, n_columns: int, n_arrays: int, capacity: int = 256) -> None:
+    def __init__(self, n_scalars: int, n_columns: int, *, n_arrays: int, capacity: int = 256) -> None:
         self.number = np.full(n_scalars, np.nan)
         self.whole = np.zeros((n_scalars, 2), np.int64)
         self.table = np.empty((n_columns, capacity))
@@ -244,13 +244,13 @@ _REASONS: dict[int, tuple[str, str]] = {
 }
 
 
-def fault_of(program: Program, got: int, scratch: Scratch) -> PacketError:
+def fault_of(program: Program, got: int, *, scratch: Scratch) -> PacketError:
     """The packet's fault for a negative answer of `run_program`, with the field's path."""
     error_class, reason = _REASONS[got]
     return PacketError(error_class, reason.format(path=program.paths[scratch.state[0]] or "the record"))
 
 
-def run(program: Program, data: npt.NDArray[np.uint8], start: int, end: int, scratch: Scratch) -> None:
+def run(program: Program, data: npt.NDArray[np.uint8], *, start: int, end: int, scratch: Scratch) -> None:
     """Read one record into `scratch`.
 
     Raises
@@ -268,7 +268,7 @@ def run(program: Program, data: npt.NDArray[np.uint8], start: int, end: int, scr
         if got >= 0:
             raise PacketError("bad_avro", f"{end - got:,} bytes are left after the record")
         if got != MORE_ROWS:
-            raise fault_of(program, got, scratch)
+            raise fault_of(program, got, scratch=scratch)
         path = program.paths[scratch.state[0]]
         needed = int(scratch.state[1])
         if needed > MAX_ROWS:

@@ -45,7 +45,7 @@ def view(packet: bytes) -> dict[str, Any]:
             codec, text, at = read_header(packet)
             schema = json.loads(text)
             out |= {"codec": codec, "schema": _name(schema)}
-            data, start, end = read_body(packet, at, codec)
+            data, start, end = read_body(packet, at, codec=codec)
             out["record"] = _shown(fastavro.schemaless_reader(io.BytesIO(data[start:end]), fastavro.parse_schema(schema), None))
         elif form == "framed":
             number = int.from_bytes(packet[1:5], "big")

@@ -146,7 +146,7 @@ class _Compiler:
         if not isinstance(schema, dict) or schema.get("type") != "record":
             raise PacketError("bad_avro", "the writer schema is not a record")
         try:
-            self.add(copy.deepcopy(schema), "", "", 0)  # a copy, because full names are written into it
+            self.add(copy.deepcopy(schema), "", namespace="", depth=0)  # a copy, because full names are written into it
         except RecursionError:
             raise PacketError("bad_avro", "the writer schema is nested too deeply") from None
         return Program(
@@ -177,7 +177,7 @@ class _Compiler:
         self.fusible = False
         return len(self.rows)
 
-    def add(self, schema: Any, path: str, namespace: str, depth: int, null: int = -1) -> int:
+    def add(self, schema: Any, path: str, *, namespace: str, depth: int, null: int = -1) -> int:
         """Write the rows of a type; the least number of bytes it takes."""
         self.steps += 1
         if self.steps > MAX_STEPS or len(self.aux) > MAX_SYMBOLS:
@@ -185,38 +185,42 @@ class _Compiler:
         if depth > MAX_DEPTH:
             raise PacketError("bad_avro", f"the writer schema is nested deeper than {MAX_DEPTH} levels")
         if isinstance(schema, list):
-            return self.union(schema, path, namespace, depth)
+            return self.union(schema, path, namespace=namespace, depth=depth)
         if isinstance(schema, str):
             named = self.lookup(schema, namespace)
-            return self.leaf(schema, path, null) if named is None else self.complex(named, path, namespace, depth, null)
+            return (
+                self.leaf(schema, path, null=null)
+                if named is None
+                else self.complex(named, path, namespace=namespace, depth=depth, null=null)
+            )
         if not isinstance(schema, dict):
             raise PacketError("bad_avro", f"the type of {path or 'the record'} is neither a name nor an object")
         kind = schema.get("type")
         if isinstance(kind, (dict, list)):
-            return self.add(kind, path, namespace, depth + 1, null)
+            return self.add(kind, path, namespace=namespace, depth=depth + 1, null=null)
         if kind in ("record", "error", "enum", "fixed"):
             self.define(schema, namespace)
         if kind in ("record", "error", "enum", "fixed", "array", "map"):
-            return self.complex(schema, path, namespace, depth, null)
+            return self.complex(schema, path, namespace=namespace, depth=depth, null=null)
         if not isinstance(kind, str):
             raise PacketError("bad_avro", f"the type of {path or 'the record'} has no name")
         named = self.lookup(kind, namespace)
-        return self.leaf(kind, path, null) if named is None else self.complex(named, path, namespace, depth, null)
+        return self.leaf(kind, path, null=null) if named is None else self.complex(named, path, namespace=namespace, depth=depth, null=null)
 
-    def complex(self, schema: dict[str, Any], path: str, namespace: str, depth: int, null: int) -> int:
+    def complex(self, schema: dict[str, Any], path: str, *, namespace: str, depth: int, null: int) -> int:
         kind = schema["type"]
         if kind in ("record", "error"):
-            return self.record(schema, path, depth)
+            return self.record(schema, path, depth=depth)
         if kind == "fixed":
             size = schema.get("size")
             if not isinstance(size, int) or not 0 <= size <= 1 << 24:
                 raise PacketError("bad_avro", f"the fixed type of {path} has an impossible size")
-            return self.place("fixed", path, null, size)
+            return self.place("fixed", path, null=null, size=size)
         if kind == "enum":
-            return self.enum(schema, path, null)
-        return self.array(schema, path, namespace, depth)
+            return self.enum(schema, path, null=null)
+        return self.array(schema, path, namespace=namespace, depth=depth)
 
-    def record(self, schema: dict[str, Any], path: str, depth: int) -> int:
+    def record(self, schema: dict[str, Any], path: str, *, depth: int) -> int:
         name, fields = schema["__name__"], schema.get("fields")
         if name in self.open:
             raise PacketError("recursive_schema", f"the record type {name} contains itself")
@@ -229,18 +233,20 @@ class _Compiler:
             if not isinstance(field, dict) or not isinstance(field.get("name"), str) or "type" not in field or field["name"] in seen:
                 raise PacketError("bad_avro", f"the record type {name} has a field without name or type, or one name twice")
             seen.add(field["name"])
-            least += self.add(field["type"], f"{path}.{field['name']}" if path else field["name"], schema["__space__"], depth + 1)
+            least += self.add(
+                field["type"], f"{path}.{field['name']}" if path else field["name"], namespace=schema["__space__"], depth=depth + 1
+            )
         self.open.pop()
         return least
 
-    def union(self, branches: list[Any], path: str, namespace: str, depth: int) -> int:
+    def union(self, branches: list[Any], path: str, *, namespace: str, depth: int) -> int:
         if not 0 < len(branches) <= 64:
             raise PacketError("bad_avro", f"the union of {path} has {len(branches)} branches")
         if len(branches) == 2 and branches.count("null") == 1:
             null = branches.index("null")
             other = self.resolve(branches[1 - null], namespace)
             if isinstance(other, str) or other["type"] in ("enum", "fixed"):
-                self.add(branches[1 - null], path, namespace, depth + 1, null)
+                self.add(branches[1 - null], path, namespace=namespace, depth=depth + 1, null=null)
                 return 1
         union = self.emit(path, UNION, len(branches), NOWHERE, len(self.aux), -1)
         table = len(self.aux)
@@ -249,7 +255,7 @@ class _Compiler:
         least = []
         for i, branch in enumerate(branches):
             self.aux[table + i] = self.here()
-            least.append(self.add(branch, path, namespace, depth + 1))
+            least.append(self.add(branch, path, namespace=namespace, depth=depth + 1))
             ends.append(self.emit(path, JUMP, 0, NOWHERE, -1, -1))
         after = self.here()
         for end in ends:
@@ -257,7 +263,7 @@ class _Compiler:
         self.rows[union][3] = table
         return 1 + min(least)
 
-    def array(self, schema: dict[str, Any], path: str, namespace: str, depth: int) -> int:
+    def array(self, schema: dict[str, Any], path: str, *, namespace: str, depth: int) -> int:
         is_map = schema["type"] == "map"
         content = "values" if is_map else "items"
         if content not in schema:
@@ -271,7 +277,7 @@ class _Compiler:
         if is_map:
             self.emit(path, SKIP_BYTES, 0, NOWHERE, -1, -1)
             least = 1
-        least += self.add(schema[content], f"{path}[]", namespace, depth + 1)
+        least += self.add(schema[content], f"{path}[]", namespace=namespace, depth=depth + 1)
         if least == 0:
             raise PacketError("bad_avro", f"the items of the array {path} take no bytes, so their number has no bound")
         self.here()
@@ -279,7 +285,7 @@ class _Compiler:
         self.rows[begin][1] = self.here()
         return 1
 
-    def enum(self, schema: dict[str, Any], path: str, null: int) -> int:
+    def enum(self, schema: dict[str, Any], path: str, *, null: int) -> int:
         symbols = schema.get("symbols")
         if not isinstance(symbols, list) or not 0 < len(symbols) <= 4096 or not all(isinstance(s, str) and s.isascii() for s in symbols):
             raise PacketError("bad_avro", f"the enum type of {path} has no symbols, or others than ASCII")
@@ -295,14 +301,14 @@ class _Compiler:
             self.emit(path, ENUM, table, kind, slot, null)
         return 1
 
-    def leaf(self, name: str, path: str, null: int) -> int:
+    def leaf(self, name: str, path: str, *, null: int) -> int:
         if name in _SIZES:
-            return self.place(name, path, null, _SIZES[name])
+            return self.place(name, path, null=null, size=_SIZES[name])
         if name in ("int", "long", "string", "bytes"):
-            return self.place(name, path, null, 1)
+            return self.place(name, path, null=null, size=1)
         raise PacketError("bad_avro", f"the type {name[:60]!r} of {path or 'the record'} is unknown")
 
-    def place(self, name: str, path: str, null: int, size: int) -> int:
+    def place(self, name: str, path: str, *, null: int, size: int) -> int:
         """The row of a leaf. A wanted field of an unexpected type fails only if the record really holds it."""
         kind, slot = self.target(name, path)
         if kind < 0:

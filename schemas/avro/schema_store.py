@@ -80,6 +80,7 @@ class SchemaStore:
         self,
         directories: Sequence[Path] = (),
         registry: str | None = None,
+        *,
         timeout: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -140,7 +141,7 @@ class SchemaStore:
         wish = 0.0
         try:
             status, wish, body = self._answer(schema_id)
-            schema = _read(status, body, schema_id)
+            schema = _read(status, body, schema_id=schema_id)
         except (_NotARegistryError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             ours = isinstance(error, _NotARegistryError)
             said = str(error) if ours else f"{type(error).__name__}: {error}".rstrip(": ")
@@ -176,7 +177,7 @@ class _NotARegistryError(Exception):
     """What came is not what a registry answers."""
 
 
-def _read(status: int, body: bytes, schema_id: int) -> dict[str, Any] | PacketError:
+def _read(status: int, body: bytes, *, schema_id: int) -> dict[str, Any] | PacketError:
     """The schema in an answer, or what is wrong with the id."""
     if status in _FAULTY_ID:
         return PacketError("bad_schema_id", f"the schema registry knows no schema with id {schema_id} (it answers {status})")

@@ -74,7 +74,7 @@ def split(file: IO[bytes]) -> Iterator[bytes | PacketError]:
     source.take(at)
     sync = source.take(SYNC)
     header = single_header(text)
-    scratch = Scratch(0, 0, 0)
+    scratch = Scratch(0, 0, n_arrays=0)
     inflated = 0
     while source.peek(1):
         if source.taken > MAX_CONTAINER:
@@ -97,7 +97,7 @@ def split(file: IO[bytes]) -> Iterator[bytes | PacketError]:
             end = run_program(buffer, start, len(plain), program.rows, program.aux, program.columns,
                               scratch.number, scratch.whole, scratch.table, scratch.count, scratch.state)  # fmt: skip
             if end < 0:
-                raise fault_of(program, end, scratch)
+                raise fault_of(program, end, scratch=scratch)
             if end == start:
                 raise PacketError("bad_avro", "a record of the container takes no bytes")
             yield _packet(header, plain[start:end])
@@ -115,9 +115,9 @@ def _inflate(block: bytes, codec: str) -> bytes:
     if codec == "null":
         return block
     if codec in CODECS:
-        return inflate(block, codec, MAX_CONTAINER)[0]
+        return inflate(block, codec, most=MAX_CONTAINER)[0]
     try:
-        plain = inflate_block(block, codec, MAX_CONTAINER)
+        plain = inflate_block(block, codec, most=MAX_CONTAINER)
     except FAULTS as error:
         raise PacketError("bad_avro", f"the {codec} block is broken ({error})") from None
     if len(plain) > MAX_CONTAINER:

@@ -38,7 +38,7 @@ class PacketError(ValueError):
     survey : ztf, lsst or tess, where that much could be read
     """
 
-    def __init__(self, error_class: str, reason: str, survey: str | None = None) -> None:
+    def __init__(self, error_class: str, reason: str, *, survey: str | None = None) -> None:
         # names out of a packet may be in it: what is not text to a terminal or a header is taken out
         self.reason = "".join(c if c.isprintable() else "?" for c in reason[:500])
         self.error_class = error_class
@@ -104,7 +104,7 @@ def read_header(packet: bytes, codecs: Sequence[str] = CODECS) -> tuple[str, byt
     return codec, metadata[b"avro.schema"], at
 
 
-def read_body(packet: bytes, at: int, codec: str, most: int = MAX_PACKET) -> tuple[bytes, int, int]:
+def read_body(packet: bytes, at: int, *, codec: str, most: int = MAX_PACKET) -> tuple[bytes, int, int]:
     """The one record of a container.
 
     Parameters
@@ -136,7 +136,7 @@ def read_body(packet: bytes, at: int, codec: str, most: int = MAX_PACKET) -> tup
         if count > 1 or (count and found):
             raise PacketError("many_records", "the container holds more than one record; a packet is one alert")
         if count:
-            found = (packet, at, end) if codec == "null" else inflate(packet[at:end], codec, most)
+            found = (packet, at, end) if codec == "null" else inflate(packet[at:end], codec, most=most)
         at = end + SYNC
     else:
         if at != len(packet):
@@ -146,7 +146,7 @@ def read_body(packet: bytes, at: int, codec: str, most: int = MAX_PACKET) -> tup
     return found
 
 
-def inflate(data: bytes, codec: str, most: int = MAX_PACKET) -> tuple[bytes, int, int]:
+def inflate(data: bytes, codec: str, *, most: int = MAX_PACKET) -> tuple[bytes, int, int]:
     """One block, inflated; never to more than `most` bytes."""
     too_large = PacketError("too_large", f"the record inflates to more than {most:,} bytes")
     if codec == "deflate":

@@ -188,7 +188,7 @@ def _body(value: bytes, key: bytes | None) -> tuple[int, bytes]:
         schema_id = _known_schema(text) if len(text) <= MAX_SCHEMA else 0
         if schema_id not in _READ_BY_NAME:
             raise PacketError("bad_avro", "the container's writer schema is none of ours")
-        plain, start, end = read_body(value, at, codec, BODY_BYTES)
+        plain, start, end = read_body(value, at, codec=codec, most=BODY_BYTES)
         return schema_id, plain[start:end]
     if value[:1] == b"{":
         return json_form.body_of(value)

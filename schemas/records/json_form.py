@@ -124,15 +124,15 @@ def _described(declared: Any, names: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _writer() -> Convert:
-    return _compile(json.loads(BY_ID[DETECTION].schema_text), _WRITE, {}) or (lambda row: row)
+    return _compile(json.loads(BY_ID[DETECTION].schema_text), _WRITE, names={}) or (lambda row: row)
 
 
 @cache
 def _reader(schema_id: int) -> Convert:
-    return _compile(json.loads(BY_ID[schema_id].schema_text), _READ, {}, checked=True) or (lambda row: row)
+    return _compile(json.loads(BY_ID[schema_id].schema_text), _READ, names={}, checked=True) or (lambda row: row)
 
 
-def _compile(declared: Any, leaves: Mapping[str, Convert], names: dict[str, Any], *, checked: bool = False) -> Convert | None:
+def _compile(declared: Any, leaves: Mapping[str, Convert], *, names: dict[str, Any], checked: bool = False) -> Convert | None:
     """What a value of an Avro type is converted by; None: it stays as it is.
 
     Parameters
@@ -149,16 +149,16 @@ def _compile(declared: Any, leaves: Mapping[str, Convert], names: dict[str, Any]
         return names[declared] if declared in names else leaves.get(declared)
     if isinstance(declared, list):
         [branch] = [branch for branch in declared if branch != "null"]  # a test holds that our unions are of that kind
-        inner = _compile(branch, leaves, names, checked=checked)
+        inner = _compile(branch, leaves, names=names, checked=checked)
         return None if inner is None else lambda value: None if value is None else inner(value)
     found: Convert | None
     if declared["type"] == "array":
-        return _array(_compile(declared["items"], leaves, names, checked=checked), checked=checked)
+        return _array(_compile(declared["items"], leaves, names=names, checked=checked), checked=checked)
     if declared["type"] != "record":
-        return _compile(declared["type"], leaves, names, checked=checked)
-    parts = {part["name"]: _compile(part["type"], leaves, names, checked=checked) for part in declared["fields"]}
+        return _compile(declared["type"], leaves, names=names, checked=checked)
+    parts = {part["name"]: _compile(part["type"], leaves, names=names, checked=checked) for part in declared["fields"]}
     if checked:
-        found = _checked_record(declared["name"], parts, {p["name"]: p["default"] for p in declared["fields"] if "default" in p})
+        found = _checked_record(declared["name"], parts, defaults={p["name"]: p["default"] for p in declared["fields"] if "default" in p})
     else:
         converted = {name: convert for name, convert in parts.items() if convert is not None}
         found = _record(converted) if converted else None
@@ -188,7 +188,7 @@ def _record(converted: Mapping[str, Convert]) -> Convert:
     return write
 
 
-def _checked_record(title: str, parts: Mapping[str, Convert | None], defaults: Mapping[str, Any]) -> Convert:
+def _checked_record(title: str, parts: Mapping[str, Convert | None], *, defaults: Mapping[str, Any]) -> Convert:
     def read(row: Any) -> dict[str, Any]:
         if not isinstance(row, dict):
             raise PacketError("bad_value", f"{title} is not an object")

@@ -107,7 +107,7 @@ def check_texts(row: Mapping[str, Any], *names: str) -> None:
             raise PacketError("bad_value", f"{name} has {len(row[name]):,} characters")
 
 
-def check_counts(name: str, counts: Mapping[str, int] | Sequence[int], length: int | None = None) -> None:
+def check_counts(name: str, counts: Mapping[str, int] | Sequence[int], *, length: int | None = None) -> None:
     """Refuse a negative count, one above what any stream reaches, or a histogram of another length."""
     numbers = counts.values() if isinstance(counts, Mapping) else counts
     if length is not None and len(counts) != length:

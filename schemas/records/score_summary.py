@@ -47,6 +47,6 @@ def from_row(row: Mapping[str, Any]) -> ScoreSummary:
     check_counts("classes", row["classes"])
     check_counts("n and empty_sets", (row["n"], row["empty_sets"]))
     for name in ("novelty", "top_probability", "flux"):
-        check_counts(name, row[name], BINS)
+        check_counts(name, row[name], length=BINS)
     check_finite(row, "mjd_first", "mjd_last", "novelty_sum", "novelty_squares", "top_probability_sum", "distance_sum")
     return ScoreSummary(**row)

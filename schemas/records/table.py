@@ -45,25 +45,25 @@ class RegisteredSchema:
         return str(json.loads(self.schema_text)["name"])
 
 
-def _row(subject: str, schema_id: int, version: int, file: str | Path, max_bytes: int = BODY_BYTES) -> RegisteredSchema:
+def _row(subject: str, schema_id: int, *, version: int, file: str | Path, max_bytes: int = BODY_BYTES) -> RegisteredSchema:
     text = json.dumps(json.loads((_HERE / file).read_text(encoding="utf-8")), separators=(",", ":"))
     return RegisteredSchema(subject, schema_id, version, text, max_bytes)
 
 
 TABLE: tuple[RegisteredSchema, ...] = (
-    _row("detections-value", DETECTION_V1, 1, "detection_v1.avsc"),
-    _row("detections-value", DETECTION, 2, "detection.avsc"),
-    _row("embeddings-value", EMBEDDING, 1, "embedding.avsc"),
-    _row("alerts.rejected-headers", REJECTED_V1, 1, "rejected_v1.avsc"),
-    _row("alerts.rejected-headers", REJECTED, 2, "rejected.avsc"),
+    _row("detections-value", DETECTION_V1, version=1, file="detection_v1.avsc"),
+    _row("detections-value", DETECTION, version=2, file="detection.avsc"),
+    _row("embeddings-value", EMBEDDING, version=1, file="embedding.avsc"),
+    _row("alerts.rejected-headers", REJECTED_V1, version=1, file="rejected_v1.avsc"),
+    _row("alerts.rejected-headers", REJECTED, version=2, file="rejected.avsc"),
     # Two kinds of record share telemetry.scores: the second is named by topic and record (Confluent's TopicRecordNameStrategy).
-    _row("telemetry.scores-value", SCORE_SUMMARY, 1, "score_summary.avsc"),
-    _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY, 1, "worker_summary.avsc"),
-    _row("drift.alarms-value", DRIFT_ALARM, 1, "drift_alarm.avsc"),
-    _row("commands.retrain-value", RETRAIN_COMMAND, 1, "retrain_command.avsc"),
-    _row("sources.positions-value", SOURCE_POSITION, 1, "source_position.avsc"),
-    _row("sources.states-value", SOURCE_STATE, 1, "source_state.avsc"),
-    _row("alerts.tess-value", TESS_ID, 1, _SURVEYS / "tess.avsc"),
+    _row("telemetry.scores-value", SCORE_SUMMARY, version=1, file="score_summary.avsc"),
+    _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY, version=1, file="worker_summary.avsc"),
+    _row("drift.alarms-value", DRIFT_ALARM, version=1, file="drift_alarm.avsc"),
+    _row("commands.retrain-value", RETRAIN_COMMAND, version=1, file="retrain_command.avsc"),
+    _row("sources.positions-value", SOURCE_POSITION, version=1, file="source_position.avsc"),
+    _row("sources.states-value", SOURCE_STATE, version=1, file="source_state.avsc"),
+    _row("alerts.tess-value", TESS_ID, version=1, file=_SURVEYS / "tess.avsc"),
 )
 BY_ID: dict[int, RegisteredSchema] = {row.id: row for row in TABLE}
 if len(BY_ID) != len(TABLE):

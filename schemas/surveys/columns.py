@@ -84,7 +84,7 @@ class Columns:
         self.n_dropped = np.empty(n, np.int64)
         self.own = (self.ra, self.dec, self.mjd, self.own_err, self.n_detected, self.n_dropped)
 
-    def identify(self, survey: Survey, candid: int, object_id: str, programid: int, band: str) -> None:
+    def identify(self, survey: Survey, candid: int, *, object_id: str, programid: int, band: str) -> None:
         """The last step of a row: from here on it counts."""
         self.survey.append(survey)
         self.candid.append(candid)
@@ -92,7 +92,7 @@ class Columns:
         self.programid.append(programid)
         self.band.append(band)
 
-    def put_stamps(self, i: int, images: Sequence[bytes | None], cutouts: Cutouts, pixel_scale: float, **edges: bool | None) -> None:
+    def put_stamps(self, i: int, images: Sequence[bytes | None], *, cutouts: Cutouts, pixel_scale: float, **edges: bool | None) -> None:
         """Fill row i's stamps; `pixel_scale` [arcsec/pixel] is used where no header states one."""
         seen: float | None = None
         for k in STAMPS:
@@ -105,12 +105,12 @@ class Columns:
                 seen = scale
         self.pixel_scale[i] = np.nan if seen is None else (pixel_scale if seen != seen else seen)
 
-    def put_windows(self, i: int, record: Record, slots: slice, cutouts: Cutouts, pixel_scale: float) -> bool:
+    def put_windows(self, i: int, record: Record, *, slots: slice, cutouts: Cutouts, pixel_scale: float) -> bool:
         """Fill the middle of row i's stamps, where that is all the network sees; False: they are other images, see `put_stamps`.
 
         `slots` are the three cut-outs'; `pixel_scale` [arcsec/pixel] is used where no header states one.
         """
-        stated = cutouts.read_windows(record.data, record.values.whole[slots], self.stamps[i])
+        stated = cutouts.read_windows(record.data, record.values.whole[slots], stamps=self.stamps[i])
         if stated is None:
             return False
         self.pixel_scale[i] = stated if stated == stated else pixel_scale
@@ -145,6 +145,6 @@ class Reader(Protocol):
         """Whether packets of this writer schema are this survey's, by the fields present."""
         ...
 
-    def fill(self, record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
+    def fill(self, record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
         """Write row i, or raise `PacketError` and leave the row uncounted."""
         ...

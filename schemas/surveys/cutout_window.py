@@ -157,7 +157,7 @@ class Windows:
         self._judged: dict[bytes, float | None] = {}
         self._room, self._got, self._which = np.zeros(ROOM, np.uint8), np.zeros(1, np.uint64), np.zeros(3, np.int64)
 
-    def read(self, data: bytes | bytearray, place: npt.NDArray[np.int64], stamps: F32) -> float | None:
+    def read(self, data: bytes | bytearray, place: npt.NDArray[np.int64], *, stamps: F32) -> float | None:
         """Put the middle of three images into their stamps.
 
         Parameters
@@ -205,4 +205,4 @@ def warm() -> None:
         nothing = np.zeros(4, np.uint8)
         place = np.zeros((3, 2), np.int64)
         windows = Windows(lambda header: None)
-        windows.read(nothing.tobytes(), place, np.zeros((3, SIDE, SIDE), np.float32))
+        windows.read(nothing.tobytes(), place, stamps=np.zeros((3, SIDE, SIDE), np.float32))

@@ -47,11 +47,11 @@ class Cutouts:
         self._headers: dict[bytes, Header] = {}
         self._windows = Windows(_window_scale)
 
-    def read_windows(self, data: bytes, place: npt.NDArray[np.int64], stamps: F32) -> float | None:
+    def read_windows(self, data: bytes, place: npt.NDArray[np.int64], *, stamps: F32) -> float | None:
         """The middle of three gzipped images of the stamp's size, where the network looks at nothing else; see `cutout_window`."""
-        return self._windows.read(data, place, stamps)
+        return self._windows.read(data, place, stamps=stamps)
 
-    def read(self, data: bytes, stamp: F32, right: bool | None = None, top: bool | None = None) -> float | None:
+    def read(self, data: bytes, stamp: F32, *, right: bool | None = None, top: bool | None = None) -> float | None:
         """Put the primary image into a stamp.
 
         Parameters
@@ -88,8 +88,8 @@ class Cutouts:
         if pixels.shape == stamp.shape:
             stamp[...] = pixels
         else:
-            to_y, from_y, rows = _place(header.height, side, top)
-            to_x, from_x, columns = _place(header.width, side, right)
+            to_y, from_y, rows = _place(header.height, side, far=top)
+            to_x, from_x, columns = _place(header.width, side, far=right)
             stamp[...] = np.nan
             stamp[to_y : to_y + rows, to_x : to_x + columns] = pixels[from_y : from_y + rows, from_x : from_x + columns]
         return header.pixel_scale
@@ -144,7 +144,7 @@ def _pixel_scale(cards: dict[str, float]) -> float:
     return round(scale, 2) if 0.01 <= scale <= 100 else math.nan
 
 
-def _place(size: int, side: int, far: bool | None) -> tuple[int, int, int]:
+def _place(size: int, side: int, *, far: bool | None) -> tuple[int, int, int]:
     """One axis: where in the stamp, from where in the image, how many."""
     if size >= side:
         return 0, size // 2 - side // 2, side

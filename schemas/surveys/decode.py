@@ -84,33 +84,33 @@ class Decoder:
         rejected: list[tuple[int, PacketError]] = []
         for position, packet in enumerate(packets):
             try:
-                self._read(packet, columns, len(index))
+                self._read(packet, columns, i=len(index))
                 index.append(position)
             except PacketError as error:
                 rejected.append((position, error))
         return Decoded(columns.batch(), tuple(index), tuple(rejected))
 
-    def _read(self, packet: bytes, columns: Columns, i: int) -> None:
+    def _read(self, packet: bytes, columns: Columns, *, i: int) -> None:
         if len(packet) > MAX_PACKET:
             raise PacketError("too_large", f"the packet has {len(packet):,} bytes; {MAX_PACKET:,} are read at most")
         at, codec, compiled = self._open(packet)
         try:
-            self._fill(packet, at, codec, compiled, columns, i)
+            self._fill(packet, at, codec=codec, compiled=compiled, columns=columns, i=i)
         except PacketError as error:
             if error.error_class != "unknown_survey":
                 error.survey = compiled[0].SURVEY
             raise
 
-    def _fill(self, packet: bytes, at: int, codec: str, compiled: Compiled, columns: Columns, i: int) -> None:
+    def _fill(self, packet: bytes, at: int, *, codec: str, compiled: Compiled, columns: Columns, i: int) -> None:
         """Read the body of a packet, which begins at `at`, into row i."""
-        data, start, end = (packet, at, len(packet)) if codec == FRAMED else read_body(packet, at, codec)
+        data, start, end = (packet, at, len(packet)) if codec == FRAMED else read_body(packet, at, codec=codec)
         reader, program = compiled
         scratch = self._workspace.scratch.get(id(reader))
         if scratch is None:
-            scratch = Scratch(program.n_scalars, program.n_columns, len(program.columns))
+            scratch = Scratch(program.n_scalars, program.n_columns, n_arrays=len(program.columns))
             self._workspace.scratch[id(reader)] = scratch
-        run(program, np.frombuffer(data, np.uint8), start, end, scratch)
-        reader.fill(Record(data, scratch), columns, i, self._workspace.cutouts)
+        run(program, np.frombuffer(data, np.uint8), start=start, end=end, scratch=scratch)
+        reader.fill(Record(data, scratch), columns, i=i, cutouts=self._workspace.cutouts)
         columns.digest.append(digest(memoryview(data)[start:end]))  # last: what was just read lies in the cache
 
     def _open(self, packet: bytes) -> tuple[int, str, Compiled]:
@@ -118,13 +118,13 @@ class Decoder:
         for place, (prefix, codec, compiled) in enumerate(self._headers):
             if packet.startswith(prefix):
                 if place > 3:  # the ones in use stay in front
-                    self._remember(prefix, codec, compiled)
+                    self._remember(prefix, codec, compiled=compiled)
                 return len(prefix), codec, compiled
         kind = sniff(packet)
         if kind == "container":
             codec, text, at = read_header(packet)
             compiled = self._by_text(text)
-            self._remember(packet[:at], codec, compiled)
+            self._remember(packet[:at], codec, compiled=compiled)
             return at, codec, compiled
         if kind == "framed":
             schema_id = int.from_bytes(packet[1:5], "big")
@@ -148,22 +148,28 @@ class Decoder:
                 self._texts.clear()
             self._texts[key] = known
         if isinstance(known, PacketError):
-            raise PacketError(known.error_class, known.reason, known.survey)
+            raise PacketError(known.error_class, known.reason, survey=known.survey)
         return known
 
-    def _remember(self, prefix: bytes, codec: str, compiled: Compiled) -> None:
+    def _remember(self, prefix: bytes, codec: str, *, compiled: Compiled) -> None:
         self._headers = [(prefix, codec, compiled), *(h for h in self._headers if h[0] != prefix)][:MAX_HEADERS]
 
 
 def warm() -> None:
     """Compile, or load from numba's cache, what decoding needs: seconds that a worker spends before it says that it is ready."""
     for reader in READERS:
-        scratch = Scratch(len(reader.WANT.scalars), sum(map(len, reader.WANT.arrays.values())), len(reader.WANT.arrays))
+        scratch = Scratch(len(reader.WANT.scalars), sum(map(len, reader.WANT.arrays.values())), n_arrays=len(reader.WANT.arrays))
         columns = Columns(1)
         reader.fill_row(scratch.number, scratch.table, scratch.count, 0, *columns.light_curve, *columns.own, columns.context)
     cutout_window.warm()
     program = compile_schema({"type": "record", "name": "warm", "fields": [{"name": "tic", "type": "long"}]}, READERS[-1].WANT)
-    run(program, np.frombuffer(b"\x02", np.uint8), 0, 1, Scratch(program.n_scalars, program.n_columns, len(program.columns)))
+    run(
+        program,
+        np.frombuffer(b"\x02", np.uint8),
+        start=0,
+        end=1,
+        scratch=Scratch(program.n_scalars, program.n_columns, n_arrays=len(program.columns)),
+    )
 
 
 def _compile(schema: Any) -> Compiled:

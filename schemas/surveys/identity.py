@@ -26,7 +26,7 @@ def digest(record: Buffer) -> str:
     return blake3(record).hexdigest(DIGEST_BYTES)
 
 
-def packet_id(survey: str, candid: int, record_digest: str) -> str:
+def packet_id(survey: str, candid: int, *, record_digest: str) -> str:
     """The id under which every output of a packet travels."""
     return f"{survey}:{candid}:{record_digest}"
 
@@ -44,7 +44,7 @@ def packet_digest(packet: bytes) -> str | None:
         return digest(packet)
     try:
         codec, at = _header(packet)
-        data, start, end = read_body(packet, at, codec)
+        data, start, end = read_body(packet, at, codec=codec)
     except PacketError:
         return None
     return digest(memoryview(data)[start:end])

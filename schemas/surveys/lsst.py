@@ -123,7 +123,7 @@ def claims(schema: Any) -> bool:
     return {"diaSourceId", "ra"} <= source and all(any(k in source for k in names) for names in (_TIMES, _BANDS, _FLUXES, _DECS))
 
 
-def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
+def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
     """Write row i."""
     candid = record.long(*_CANDIDS)
     if candid is None:
@@ -135,11 +135,11 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
         raise PacketError("bad_value", TIMES.fault("diaSource.midpointMjdTai", time))
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
-    columns.put_stamps(i, [record.bytes(slot) for slot in _CUTOUTS], cutouts, PIXEL_SCALE)
+    columns.put_stamps(i, [record.bytes(slot) for slot in _CUTOUTS], cutouts=cutouts, pixel_scale=PIXEL_SCALE)
     # null and 0 both mean "none"
     key = next((number for number in (record.long(slot) for slot in _OBJECTS) if number), candid)
     band = record.text(_B1, "band") or record.text(_B2, "filterName")
-    columns.identify(SURVEY, candid, str(key), 1, band if band in WAVELENGTH["lsst"] else "")
+    columns.identify(SURVEY, candid, object_id=str(key), programid=1, band=band if band in WAVELENGTH["lsst"] else "")
 
 
 @compiled

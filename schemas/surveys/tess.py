@@ -70,7 +70,7 @@ OK, NO_TIME, NO_PLACE = range(3)
 _MISSING = {NO_PLACE: "ra or dec is missing or not on the sky"}
 
 
-def candid(tic: int, sector: int, cadence: int) -> int:
+def candid(tic: int, sector: int, *, cadence: int) -> int:
     """(TIC, sector, last cadence) in one positive int64: 34, 10 and 19 bits from the top.
 
     Raises
@@ -93,12 +93,12 @@ def claims(schema: Any) -> bool:
     return record_fields(schema).keys() >= _FIELDS
 
 
-def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
+def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
     """Write row i."""
     tic, sector, cadence = record.long(_TIC), record.long(_SECTOR), record.long(_CADENCE)
     if tic is None or sector is None or cadence is None:
         raise PacketError("bad_value", "tic, sector or cadence is missing")
-    number = candid(tic, sector, cadence)
+    number = candid(tic, sector, cadence=cadence)
     values = record.values
     status = fill_row(values.number, values.table, values.count, i, *columns.light_curve, *columns.own, columns.context)
     if status == NO_TIME:
@@ -107,8 +107,8 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
         raise PacketError("bad_value", TIMES.fault("light_curve holds no cadence with a time: btjd", last))
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
-    columns.put_stamps(i, (None, None, None), cutouts, np.nan)
-    columns.identify(SURVEY, number, f"TIC {tic}", 1, "T")
+    columns.put_stamps(i, (None, None, None), cutouts=cutouts, pixel_scale=np.nan)
+    columns.identify(SURVEY, number, object_id=f"TIC {tic}", programid=1, band="T")
 
 
 @compiled

@@ -140,7 +140,7 @@ def claims(schema: Any) -> bool:
     return "objectId" in record_fields(schema) and record_fields(schema, "candidate").keys() >= _REQUIRED
 
 
-def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
+def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
     """Write row i."""
     object_id = record.text(_OBJECT, "objectId")
     if not object_id.startswith("ZTF"):
@@ -157,11 +157,11 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
         raise PacketError("bad_value", TIMES.fault("candidate.jd", float(number[_JD])))
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
-    if not columns.put_windows(i, record, _WINDOWS, cutouts, PIXEL_SCALE):
+    if not columns.put_windows(i, record, slots=_WINDOWS, cutouts=cutouts, pixel_scale=PIXEL_SCALE):
         images = [record.bytes(slot) for slot in _CUTOUTS]
         # a stamp cut by the quadrant's edge is smaller: which edge, the pixel position says
         columns.put_stamps(
-            i, images, cutouts, PIXEL_SCALE,
+            i, images, cutouts=cutouts, pixel_scale=PIXEL_SCALE,
             right=bool(number[_XPOS] < COLUMNS_OF_QUADRANT / 2) if number[_XPOS] == number[_XPOS] else None,
             top=bool(number[_YPOS] < ROWS_OF_QUADRANT / 2) if number[_YPOS] == number[_YPOS] else None,
         )  # fmt: skip
@@ -169,9 +169,9 @@ def fill(record: Record, columns: Columns, i: int, cutouts: Cutouts) -> None:
     columns.identify(
         SURVEY,
         candid,
-        object_id,
-        int(programid) if 0 <= programid < 100 else 0,  # unknown is not public
-        BANDS.get(number[_FID], ""),
+        object_id=object_id,
+        programid=int(programid) if 0 <= programid < 100 else 0,  # unknown is not public
+        band=BANDS.get(number[_FID], ""),
     )
 
 

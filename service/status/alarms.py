@@ -37,8 +37,8 @@ DAMAGE = {
 def active(
     records: Iterable[Mapping[str, Any]],
     losses: Iterable[Mapping[str, Any]],
-    now: float,
     *,
+    now: float,
     heard_since: Callable[[str, float], bool],
 ) -> list[Alarm]:
     """What asks for a person now, the worst and latest first.

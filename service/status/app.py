@@ -63,9 +63,9 @@ class SecurityHeaders:
 def make_app(
     figures: Figures,
     subjects: Mapping[str, Sequence[RegisteredSchema]],
+    *,
     host: str,
     feed: Callable[[], Awaitable[None]] | None = None,
-    *,
     classes: Iterable[str] = (),
     allowed_hosts: Iterable[str] = (),
 ) -> Starlette:

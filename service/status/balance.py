@@ -92,12 +92,12 @@ class Balance:
             if known is None or (p.identity and known.identity and known.identity != p.identity):
                 known = self._known[p.topic, p.partition] = _first(p)
             known.identity = p.identity or known.identity
-            self._follow(p, known, now)
+            self._follow(p, known, now=now)
             rows.setdefault(p.topic, Counter()).update(self._row(p, known))
         self._known = {place: known for place, known in self._known.items() if place in there}
         self._rows = rows
 
-    def _follow(self, p: Partition, known: _Known, now: float) -> None:
+    def _follow(self, p: Partition, known: _Known, *, now: float) -> None:
         """Compare with the look before."""
         if p.committed is None:
             return

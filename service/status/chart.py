@@ -31,7 +31,7 @@ def axis_label(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _paths(values: Sequence[float | None], step: float, top: float) -> str:
+def _paths(values: Sequence[float | None], step: float, *, top: float) -> str:
     """One SVG path; None leaves a gap."""
     parts: list[str] = []
     pen = "M"
@@ -46,7 +46,7 @@ def _paths(values: Sequence[float | None], step: float, top: float) -> str:
     return "".join(parts)
 
 
-def line_chart(title: str, unit: str, series: Mapping[str, Sequence[float | None]], seconds: float) -> str:
+def line_chart(title: str, unit: str, *, series: Mapping[str, Sequence[float | None]], seconds: float) -> str:
     """A chart of series over the same span of time, ending now.
 
     Parameters
@@ -77,7 +77,7 @@ def line_chart(title: str, unit: str, series: Mapping[str, Sequence[float | None
         anchor = "start" if i == 0 else "end" if i == 5 else "mid"
         out.append(f'<text class="tick {anchor}" x="{x:.1f}" y="{HEIGHT - 6}">{"now" if i == 5 else f"−{minutes:.0f} min"}</text>')
     for name, values in series.items():
-        path = _paths(values, step, top)
+        path = _paths(values, step, top=top)
         if path:
             out.append(f'<path class="line line-{escape(name)}" d="{path}"/>')
     out.append("</svg>")

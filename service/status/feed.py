@@ -150,12 +150,12 @@ class Feed:
             self._next[place] = min(self._next.get(place, end), end)
         while True:
             async with asyncio.timeout(LOOK_WITHIN):
-                self.figures.look(await self._partitions(consumer, admin, inputs))
+                self.figures.look(await self._partitions(consumer, admin, inputs=inputs))
             await self._newest(consumer, shown)
             await asyncio.sleep(EVERY)
 
     async def _partitions(
-        self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, inputs: Sequence[TopicPartition]
+        self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, *, inputs: Sequence[TopicPartition]
     ) -> list[Partition]:
         """The input topics as the broker has them, and what the group has committed."""
         facts: dict[str, TopicFacts] = {}

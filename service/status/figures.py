@@ -244,7 +244,7 @@ class Figures:
             return "answers", "the broker answers, and does not say where the topics stand"
         return "answers", ""
 
-    def _state(self, fault: str, alive: int, lag: int, rate: float) -> tuple[str, str, str]:
+    def _state(self, fault: str, alive: int, *, lag: int, rate: float) -> tuple[str, str, str]:
         """State, what to say of it, and the command that helps."""
         if fault:
             return "down", fault, "protonova topics --repair" if self.missing else "protonova doctor" if self.broker else "protonova run"
@@ -272,12 +272,12 @@ class Figures:
         alive = sum(w["alive"] for w in workers)
         lag = sum(p.lag for p in self.lag)
         broker_state, fault = self._broker()
-        state, text, command = self._state(fault, alive, lag, rates["in"])
+        state, text, command = self._state(fault, alive, lag=lag, rate=rates["in"])
         balance = self.balance.snapshot()
         if fault and balance["state"] != "loss":
             seen = "" if self.looked is None else f"; it was {balance['state']} when the broker last answered"
             balance |= {"state": "unknown", "why": f"{fault}{seen}"}
-        active = alarms.active(self.alarms, balance["losses"], now, heard_since=self._heard_since)
+        active = alarms.active(self.alarms, balance["losses"], now=now, heard_since=self._heard_since)
         return {
             "time": now,
             "uptime_s": now - self.started,

@@ -49,7 +49,7 @@ def clock(timestamp: float | None) -> str:
     return "–" if timestamp is None else time.strftime("%H:%M:%S", time.gmtime(timestamp))
 
 
-def table(name: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]], empty: str) -> str:
+def table(name: str, columns: Sequence[tuple[str, str]], *, rows: Iterable[Sequence[str]], empty: str) -> str:
     """An HTML table; a column's kind is ``text`` or ``num``. Cells are HTML already."""
     body = "".join(
         "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for (_, kind), cell in zip(columns, row, strict=True)) + "</tr>" for row in rows
@@ -65,7 +65,7 @@ def table(name: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence
     )
 
 
-def _readout(label: str, value: str, unit: str, note: str = "", series: str = "") -> str:
+def _readout(label: str, value: str, *, unit: str, note: str = "", series: str = "") -> str:
     swatch = f'<i class="swatch fill-{series}"></i>' if series else ""
     return (
         f'<div class="readout"><dt>{swatch}{escape(label)}</dt><dd><b>{value}</b> <span class="unit">{escape(unit)}</span>'
@@ -76,13 +76,15 @@ def _readout(label: str, value: str, unit: str, note: str = "", series: str = ""
 def _readouts(s: Snapshot) -> str:
     rates, totals, latency = s["rates"], s["totals"], s["latency_ms"]
     parts = [
-        _readout("in", rate(rates["in"]), "/s", f"{number(totals['in'])} in all", "in"),
-        _readout("detections", rate(rates["detections"]), "/s", f"{number(totals['detections'])} in all", "detections"),
-        _readout("rejected", rate(rates["rejected"]), "/s", f"{number(totals['rejected'])} in all", "rejected"),
-        _readout("duplicate", rate(rates["duplicates"]), "/s", f"{number(totals['duplicates'])} in all", "duplicates"),
-        _readout("lag", number(s["lag_total"]), "packets", "not yet acknowledged"),
-        _readout("latency p50", number(latency["p50"]), "ms", f"p90 {number(latency['p90'])} ms", "p50"),
-        _readout("latency p99", number(latency["p99"]), "ms", f"of {number(latency['n'])} in {span(s['window_s'])}", "p99"),
+        _readout("in", rate(rates["in"]), unit="/s", note=f"{number(totals['in'])} in all", series="in"),
+        _readout("detections", rate(rates["detections"]), unit="/s", note=f"{number(totals['detections'])} in all", series="detections"),
+        _readout("rejected", rate(rates["rejected"]), unit="/s", note=f"{number(totals['rejected'])} in all", series="rejected"),
+        _readout("duplicate", rate(rates["duplicates"]), unit="/s", note=f"{number(totals['duplicates'])} in all", series="duplicates"),
+        _readout("lag", number(s["lag_total"]), unit="packets", note="not yet acknowledged"),
+        _readout("latency p50", number(latency["p50"]), unit="ms", note=f"p90 {number(latency['p90'])} ms", series="p50"),
+        _readout(
+            "latency p99", number(latency["p99"]), unit="ms", note=f"of {number(latency['n'])} in {span(s['window_s'])}", series="p99"
+        ),
     ]
     return f'<dl class="readouts">{"".join(parts)}</dl>'
 
@@ -119,7 +121,7 @@ def _balance_by_topic(s: Snapshot) -> str:
     ]
     names = ("in", "detections", "rejected", "duplicates", "in hand", "unaccounted", "no packet")
     columns = [("topic", "text"), ("", "text"), *((name, "num") for name in names), ("why", "text")]
-    body = table("Balance by topic", columns, rows, "No input topic holds a packet.")
+    body = table("Balance by topic", columns, rows=rows, empty="No input topic holds a packet.")
     return (
         '<section class="panel full"><h2>Balance by topic <small>what the broker has, against what the workers committed of it; '
         f"marks of transactions and aborted records hold no packet</small></h2>{body}</section>"
@@ -150,8 +152,10 @@ def _legend(*names: str) -> str:
 def _charts(s: Snapshot) -> str:
     h = s["history"]
     seconds = h["step_s"] * max(len(h["in"]) - 1, 1)
-    flow = line_chart("Packets a second", "1/s", {k: h[k] for k in ("in", "detections", "rejected", "duplicates")}, seconds)
-    late = line_chart("Latency from a packet's append to its output's acknowledgement", "ms", {k: h[k] for k in ("p50", "p99")}, seconds)
+    flow = line_chart("Packets a second", "1/s", series={k: h[k] for k in ("in", "detections", "rejected", "duplicates")}, seconds=seconds)
+    late = line_chart(
+        "Latency from a packet's append to its output's acknowledgement", "ms", series={k: h[k] for k in ("p50", "p99")}, seconds=seconds
+    )
     return (
         f'<section class="panel wide"><h2>Packets a second{_legend("in", "detections", "rejected", "duplicates")}</h2>{flow}</section>'
         f'<section class="panel wide"><h2>Latency, append to acknowledgement [ms]{_legend("p50", "p99")}</h2>{late}</section>'
@@ -164,15 +168,15 @@ def _lag(s: Snapshot) -> str:
     ]
     columns = [("topic", "text"), ("partition", "num"), ("acknowledged", "num"), ("end", "num"), ("lag", "num")]
     quiet = f'<p class="empty">{s["lag_idle"]} more partitions hold nothing.</p>' if s["lag_idle"] else ""
-    return (
-        f'<section class="panel"><h2>Lag by partition</h2>{table("Lag", columns, rows, "No input topic holds a packet.")}{quiet}</section>'
-    )
+    body = table("Lag", columns, rows=rows, empty="No input topic holds a packet.")
+    return f'<section class="panel"><h2>Lag by partition</h2>{body}{quiet}</section>'
 
 
 def _rejected(s: Snapshot) -> str:
     rows = [(f"<code>{escape(k)}</code>", f"<b>{number(v)}</b>") for k, v in sorted(s["rejected"].items(), key=lambda kv: -kv[1])]
     columns = [("reason", "text"), ("packets", "num")]
-    return f'<section class="panel"><h2>Rejected by reason</h2>{table("Rejected by reason", columns, rows, "None so far.")}</section>'
+    body = table("Rejected by reason", columns, rows=rows, empty="None so far.")
+    return f'<section class="panel"><h2>Rejected by reason</h2>{body}</section>'
 
 
 def _bad(s: Snapshot) -> str:
@@ -181,7 +185,7 @@ def _bad(s: Snapshot) -> str:
         return ""
     rows = [(escape(r["topic"]), f"<code>{escape(r['error_class'])}</code>", f"<b>{number(r['records'])}</b>") for r in s["bad_records"]]
     columns = [("topic", "text"), ("reason", "text"), ("records", "num")]
-    return f'<section class="panel"><h2>Bad records</h2>{table("Bad records by topic", columns, rows, "None.")}</section>'
+    return f'<section class="panel"><h2>Bad records</h2>{table("Bad records by topic", columns, rows=rows, empty="None.")}</section>'
 
 
 def _workers(s: Snapshot) -> str:
@@ -196,7 +200,7 @@ def _workers(s: Snapshot) -> str:
     ]
     columns = [("worker", "text"), ("heard", "text"), ("in /s", "num"), ("in, all", "num")]
     title = f"Workers <small>{s['workers_alive']} alive</small>"
-    body = table("Workers", columns, rows, "None heard yet: start one with `protonova worker`.")
+    body = table("Workers", columns, rows=rows, empty="None heard yet: start one with `protonova worker`.")
     return f'<section class="panel"><h2>{title}</h2>{body}</section>'
 
 
@@ -211,7 +215,7 @@ def _alarms(s: Snapshot) -> str:
         for a in s["alarms"]
     ]
     columns = [("UTC", "text"), ("alarm", "text"), ("of", "text"), ("moved", "num")]
-    return f'<section class="panel"><h2>Latest alarms</h2>{table("Latest alarms", columns, rows, "None lately.")}</section>'
+    return f'<section class="panel"><h2>Latest alarms</h2>{table("Latest alarms", columns, rows=rows, empty="None lately.")}</section>'
 
 
 def _classes(s: Snapshot) -> str:
@@ -221,7 +225,7 @@ def _classes(s: Snapshot) -> str:
         for k, v in sorted(s["classes"].items(), key=lambda kv: (-kv[1], kv[0]))
     ]
     columns = [("class", "text"), ("detections", "num"), ("", "bar")]
-    return f'<section class="panel"><h2>Classes</h2>{table("Detections by class", columns, rows, "No detection yet.")}</section>'
+    return f'<section class="panel"><h2>Classes</h2>{table("Detections by class", columns, rows=rows, empty="No detection yet.")}</section>'
 
 
 def _detections(s: Snapshot) -> str:
@@ -253,7 +257,8 @@ def _detections(s: Snapshot) -> str:
         ("survey", "text"),
         ("90 % set", "text"),
     ]
-    return f'<section class="panel full"><h2>Last detections</h2>{table("Last detections", columns, rows, "No detection yet.")}</section>'
+    body = table("Last detections", columns, rows=rows, empty="No detection yet.")
+    return f'<section class="panel full"><h2>Last detections</h2>{body}</section>'
 
 
 def live(s: Snapshot) -> str:

@@ -73,7 +73,7 @@ def serve(settings: Settings, find: Callable[[], Settings | None] = lambda: None
         figures.broker = current.kafka
         await Feed(current, figures).run()
 
-    app = make_app(figures, subjects(), settings.status_host, feed, classes=classes, allowed_hosts=further)
+    app = make_app(figures, subjects(), host=settings.status_host, feed=feed, classes=classes, allowed_hosts=further)
     # asyncio's loop: under uvloop the feed's clients do not outlive every end of the broker (`streams.kafka.loop`), and a
     # page needs no speed.
     page = server(app, loop="asyncio", log_level="error")

@@ -47,6 +47,7 @@ class Batcher(Generic[Packet, Result]):
         self,
         size: int,
         wait_s: float,
+        *,
         compute: Callable[[list[Packet]], Awaitable[Result]],
         send: Callable[[list[Packet], Result], Awaitable[Sequence[Awaitable[object]]]],
         acknowledge: Callable[[list[Packet], Result], None],
@@ -117,13 +118,13 @@ class Batcher(Generic[Packet, Result]):
         packets, self._open, self._bytes, self._due = self._open, [], 0, False
         self._free -= 1
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._fly(packets, self._before, done))
+        task = asyncio.create_task(self._fly(packets, self._before, done=done))
         self._before = done
         self._flying.add(task)
         task.add_done_callback(self._flying.discard)
         self._room.set()
 
-    async def _fly(self, packets: list[Packet], before: asyncio.Future[None] | None, done: asyncio.Future[None]) -> None:
+    async def _fly(self, packets: list[Packet], before: asyncio.Future[None] | None, *, done: asyncio.Future[None]) -> None:
         try:
             async with self._computing:  # locks are fair: batches pass in their order
                 if self.failed():

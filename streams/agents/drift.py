@@ -61,16 +61,20 @@ class Watch:
     def scores(self, summary: ScoreSummary, now_ms: int) -> Iterator[DriftAlarm]:
         """Take the scores of a stratum."""
         stratum = f"{summary.survey}/{summary.band}/{summary.region}"
-        yield from self._observe("novelty", stratum, summary.scoring_id, summary.novelty_sum, summary.n, now_ms)
-        yield from self._observe("top_probability", stratum, summary.scoring_id, summary.top_probability_sum, summary.n, now_ms)
+        yield from self._observe("novelty", stratum, scoring_id=summary.scoring_id, total=summary.novelty_sum, n=summary.n, now_ms=now_ms)
+        yield from self._observe(
+            "top_probability", stratum, scoring_id=summary.scoring_id, total=summary.top_probability_sum, n=summary.n, now_ms=now_ms
+        )
 
     def work(self, summary: WorkerSummary, now_ms: int) -> Iterator[DriftAlarm]:
         """Take a worker's counts: the rejected ratio says more about schemas than about the sky."""
         for survey, outcomes in summary.surveys.items():
             rejected = sum(outcomes.rejected.values())
-            yield from self._observe("rejected_ratio", survey, summary.scoring_id, rejected, rejected + outcomes.detections, now_ms)
+            yield from self._observe(
+                "rejected_ratio", survey, scoring_id=summary.scoring_id, total=rejected, n=rejected + outcomes.detections, now_ms=now_ms
+            )
 
-    def _observe(self, statistic: str, stratum: str, scoring_id: str, total: float, n: int, now_ms: int) -> Iterator[DriftAlarm]:
+    def _observe(self, statistic: str, stratum: str, *, scoring_id: str, total: float, n: int, now_ms: int) -> Iterator[DriftAlarm]:
         # Another scoring state has other scores: its detectors start anew.
         key = (statistic, stratum, scoring_id)
         held, count = self._pending.pop(key, (0.0, 0))
@@ -106,7 +110,7 @@ class Watch:
         self._commanded[command.model] = command.since_ms
 
 
-def observe(watch: Watch, record: ScoreSummary | WorkerSummary, now_ms: int) -> list[DriftAlarm]:
+def observe(watch: Watch, record: ScoreSummary | WorkerSummary, *, now_ms: int) -> list[DriftAlarm]:
     """The alarms a record of `telemetry.scores` raises."""
     return list(watch.work(record, now_ms) if isinstance(record, WorkerSummary) else watch.scores(record, now_ms))
 
@@ -118,13 +122,13 @@ async def run(settings: Settings) -> None:
     watch, bad = Watch(settings.retrain_cooldown_s), BadRecords()
     while True:
         try:
-            await _session(settings, watch, bad)
+            await _session(settings, watch, bad=bad)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("the broker went away, trying again", why=repr(error))
         await asyncio.sleep(AGAIN_S)
 
 
-async def _session(settings: Settings, watch: Watch, bad: BadRecords) -> None:
+async def _session(settings: Settings, watch: Watch, *, bad: BadRecords) -> None:
     from aiokafka import AIOKafkaProducer
 
     options = settings.client_options()
@@ -133,13 +137,13 @@ async def _session(settings: Settings, watch: Watch, bad: BadRecords) -> None:
     try:
         await consumer.start()
         await producer.start()
-        await _follow(consumer, producer, watch, bad)
+        await _follow(consumer, producer, watch=watch, bad=bad)
     finally:
         await consumer.stop()
         await producer.stop()
 
 
-async def _follow(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, watch: Watch, bad: BadRecords) -> None:
+async def _follow(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, *, watch: Watch, bad: BadRecords) -> None:
     from aiokafka import TopicPartition
 
     commands, telemetry = TopicPartition(topics.RETRAIN, 0), TopicPartition(topics.TELEMETRY, 0)
@@ -157,7 +161,7 @@ async def _follow(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, watch:
     while True:
         for message in (await consumer.getmany(telemetry, timeout_ms=1000)).get(telemetry, []):
             record: Any = bad.read(message, ScoreSummary, WorkerSummary)
-            for alarm in observe(watch, record, int(time.time() * 1000)) if record is not None else ():
+            for alarm in observe(watch, record, now_ms=int(time.time() * 1000)) if record is not None else ():
                 log.warning("drift", statistic=alarm.statistic, stratum=alarm.stratum, before=alarm.before, after=alarm.after)
                 await producer.send_and_wait(topics.ALARMS, encode(alarm), key=f"{alarm.statistic}:{alarm.stratum}".encode())
                 order = watch.command(alarm)

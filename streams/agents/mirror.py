@@ -88,7 +88,7 @@ class Mirror:
         Seconds since 1970.
     """
 
-    def __init__(self, source: Source, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, source: Source, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self._source, self._settings, self._clock = source, settings, clock
         self._target = f"alerts.{source.survey}"
         self.copied = self.rejected = self.lost = 0
@@ -146,7 +146,7 @@ class Mirror:
             while True:
                 if time.monotonic() >= due:
                     due = time.monotonic() + DISCOVER_S
-                    await self._discover(consumer, producer, positions, held, from_start=not first)
+                    await self._discover(consumer, producer, positions=positions, held=held, from_start=not first)
                     first = first and not held
                     self._state, self._error = "running", ""
                     self._lag = await _lag(consumer, held)
@@ -156,13 +156,13 @@ class Mirror:
                 found = await consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=AT_ONCE)
                 records = [message for messages in found.values() for message in messages]
                 if records:
-                    await self._copy(producer, records, count)
+                    await self._copy(producer, records, count=count)
                     held.update({place: messages[-1].offset + 1 for place, messages in found.items() if messages})
                     positions.update({(place.topic, place.partition): held[place] for place in found})
 
     async def _discover(
-        self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, positions: dict[tuple[str, int], int],
-        held: dict[TopicPartition, int], *, from_start: bool,
+        self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, *, positions: dict[tuple[str, int], int],
+        held: dict[TopicPartition, int], from_start: bool,
     ) -> None:  # fmt: skip
         """Take up partitions that are new on the source, and let go of those that are gone."""
         cluster = await consumer._client.fetch_all_metadata()
@@ -181,7 +181,7 @@ class Mirror:
         for place in new:
             known = positions.get((place.topic, place.partition))
             if known is not None:
-                chosen[place] = self._resume(place, known, starts[place], ends[place])
+                chosen[place] = self._resume(place, known, start=starts[place], end=ends[place])
             elif begin is not None:
                 found = times.get(place)
                 chosen[place] = ends[place] if found is None else found.offset
@@ -191,7 +191,7 @@ class Mirror:
                 chosen[place] = starts[place]
         if chosen:  # written down before anything is read: "latest" means the same after a restart
             async with producer.transaction():
-                await _sent([await self._position(producer, place, offset) for place, offset in chosen.items()])
+                await _sent([await self._position(producer, place, offset=offset) for place, offset in chosen.items()])
             positions.update({(place.topic, place.partition): offset for place, offset in chosen.items()})
             log.info(
                 "partitions taken up", source=self._source.name, partitions=[f"{p.topic}/{p.partition}@{o}" for p, o in chosen.items()]
@@ -203,7 +203,7 @@ class Mirror:
         for place, offset in held.items():
             consumer.seek(place, offset)
 
-    def _resume(self, place: TopicPartition, known: int, start: int, end: int) -> int:
+    def _resume(self, place: TopicPartition, known: int, *, start: int, end: int) -> int:
         """Where to go on: behind the last record copied, or at the start of what is left."""
         if known > end:
             log.warning(
@@ -216,7 +216,7 @@ class Mirror:
             return start
         return known
 
-    async def _copy(self, producer: AIOKafkaProducer, records: Sequence[Any], count: int) -> None:
+    async def _copy(self, producer: AIOKafkaProducer, records: Sequence[Any], *, count: int) -> None:
         """Copy records and their positions in one transaction."""
         rejected = 0
         async with producer.transaction():
@@ -229,7 +229,7 @@ class Mirror:
                 )
                 if isinstance(message.value, Unreadable) or size + HEADROOM > topics.PACKET_BYTES:
                     rejected += 1
-                    waits.append(await self._reject(producer, message, headers, size))
+                    waits.append(await self._reject(producer, message, headers=headers, size=size))
                 else:
                     waits.append(
                         await producer.send(
@@ -237,12 +237,12 @@ class Mirror:
                         )
                     )
                 last[TopicPartition(message.topic, message.partition)] = message.offset + 1
-            waits += [await self._position(producer, place, offset) for place, offset in last.items()]
+            waits += [await self._position(producer, place, offset=offset) for place, offset in last.items()]
             await _sent(waits)
         self.copied += len(records) - rejected
         self.rejected += rejected
 
-    async def _reject(self, producer: AIOKafkaProducer, message: Any, headers: list[tuple[str, bytes]], size: int) -> Any:
+    async def _reject(self, producer: AIOKafkaProducer, message: Any, *, headers: list[tuple[str, bytes]], size: int) -> Any:
         """Keep a record that cannot be read, or that the alert topic cannot hold, as a rejected packet."""
         origin, value, now_ms = f"{self._source.name}/{message.topic}", message.value or b"", int(self._clock() * 1000)
         if isinstance(value, Unreadable):
@@ -252,10 +252,10 @@ class Mirror:
             packet = Incoming(value, origin, message.partition, message.offset, int(message.timestamp), headers)
             reason = f"the record has {size:,} bytes; {self._target} holds {topics.PACKET_BYTES:,} at most"
             rejected = Rejected("too_large", reason, self._source.survey)
-        record = rejected_record(packet, rejected, now_ms)
+        record = rejected_record(packet, rejected, scored_ms=now_ms)
         return await producer.send(record.topic, record.value, key=record.key, headers=record.headers)
 
-    async def _position(self, producer: AIOKafkaProducer, place: TopicPartition, offset: int) -> Any:
+    async def _position(self, producer: AIOKafkaProducer, place: TopicPartition, *, offset: int) -> Any:
         record = SourcePosition(self._source.name, place.topic, place.partition, offset)
         return await producer.send(topics.POSITIONS, codec.encode(record), key=record.key)
 

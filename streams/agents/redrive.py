@@ -113,7 +113,7 @@ async def rejected(settings: Settings, *, since_ms: int | None = None, reasons: 
         Only those of these error classes; all if there is none.
     """
     wanted = frozenset(reasons)
-    async for message in _records(settings, topics.REJECTED, since_ms):
+    async for message in _records(settings, topics.REJECTED, since_ms=since_ms):
         packet = parse(message)
         if not wanted or packet.error_class in wanted:
             yield packet
@@ -121,10 +121,10 @@ async def rejected(settings: Settings, *, since_ms: int | None = None, reasons: 
 
 async def redriven(settings: Settings) -> set[str]:
     """Ids of the rejected packets that were re-driven before."""
-    return {message.key.decode("utf-8", "replace") async for message in _records(settings, topics.REDRIVEN, None) if message.key}
+    return {message.key.decode("utf-8", "replace") async for message in _records(settings, topics.REDRIVEN, since_ms=None) if message.key}
 
 
-async def _records(settings: Settings, topic: str, since_ms: int | None) -> AsyncIterator[Any]:
+async def _records(settings: Settings, topic: str, *, since_ms: int | None) -> AsyncIterator[Any]:
     """Committed records of a topic that are there now."""
     async with AsyncExitStack() as stack:
         async with topics.admin_client(settings) as admin:
@@ -165,7 +165,7 @@ class Redrive:
     no_topic: int = 0
     """No alert topic to send them to."""
 
-    def refused(self, packet: RejectedPacket, known: set[str], most_attempts: int) -> bool:
+    def refused(self, packet: RejectedPacket, known: set[str], *, most_attempts: int) -> bool:
         """Count and refuse a packet that cannot, or need not, be re-driven."""
         if packet.id in known:
             self.before += 1
@@ -215,17 +215,17 @@ async def redrive(
         known = await redriven(settings)
         batch: list[RejectedPacket] = []
         async for packet in rejected(settings, since_ms=since_ms, reasons=reasons):
-            if (wanted and packet.id not in wanted) or done.refused(packet, known, most_attempts):
+            if (wanted and packet.id not in wanted) or done.refused(packet, known, most_attempts=most_attempts):
                 continue
             batch.append(packet)
             if len(batch) == AT_ONCE:
-                await _send(producer, batch, done)
+                await _send(producer, batch, done=done)
                 batch = []
-        await _send(producer, batch, done)
+        await _send(producer, batch, done=done)
     return done
 
 
-async def _send(producer: AIOKafkaProducer | None, batch: list[RejectedPacket], done: Redrive) -> None:
+async def _send(producer: AIOKafkaProducer | None, batch: list[RejectedPacket], *, done: Redrive) -> None:
     if producer is not None and batch:
         async with producer.transaction():
             waits = []

@@ -35,7 +35,7 @@ class RejectLimits:
         Packets the share is of; nothing is said before so many came.
     """
 
-    def __init__(self, consecutive: int, ratio: float, window: int) -> None:
+    def __init__(self, consecutive: int, ratio: float, *, window: int) -> None:
         self._consecutive, self._ratio, self._window = consecutive, ratio, window
         self._row = 0
         self._recent: deque[bool] = deque(maxlen=max(window, 1))
@@ -68,13 +68,15 @@ class RejectLimits:
             self._row += 1
             self._classes[error_class] += 1
             if self._consecutive and self._row >= self._consecutive:
-                raise self._error(f"{self._row:,} packets in a row were rejected", self._consecutive, self._row, self._row)
+                raise self._error(
+                    f"{self._row:,} packets in a row were rejected", limit=self._consecutive, observed=self._row, packets=self._row
+                )
             full = len(self._recent) == self._recent.maxlen
             if self._ratio and full and self._rejected >= self._ratio * self._window:
                 what = f"{self._rejected:,} of the last {self._window:,} packets were rejected"
-                raise self._error(what, self._ratio, self._rejected / self._window, self._window)
+                raise self._error(what, limit=self._ratio, observed=self._rejected / self._window, packets=self._window)
 
-    def _error(self, what: str, limit: float, observed: float, packets: int) -> RejectLimitError:
+    def _error(self, what: str, *, limit: float, observed: float, packets: int) -> RejectLimitError:
         most = [name for name, _ in self._classes.most_common(3)]
         return RejectLimitError(
             f"{what} ({', '.join(most)}); the flow halts and nothing more is acknowledged. See `protonova rejects ls`; "

@@ -291,7 +291,7 @@ def records_of(batch: bytes | memoryview) -> Iterator[Record | Unreadable]:
         end = begin + length
         if length < 0 or end > len(data):
             break
-        record = _record(data[begin:end], base, due, due if dense else last)
+        record = _record(data[begin:end], base, due=due, last=due if dense else last)
         if isinstance(record, Unreadable):
             yield record
             due += 1
@@ -305,7 +305,7 @@ def records_of(batch: bytes | memoryview) -> Iterator[Record | Unreadable]:
         yield Unreadable.of(data[at:], fault, first=due, records=last - due + 1)
 
 
-def _record(data: memoryview, base: int, due: int, last: int) -> Record | Unreadable:
+def _record(data: memoryview, base: int, *, due: int, last: int) -> Record | Unreadable:
     """A record, of an offset from `due` to `last`; its timestamp is the difference to the batch's first."""
     value: bytes | None = None
     offset = due

@@ -172,7 +172,7 @@ class LeaveStatic(Request[LeaveGroupRequest_v3]):
 
     API_KEY = 13
 
-    def __init__(self, group: str, member_id: str, group_instance_id: str) -> None:
+    def __init__(self, group: str, member_id: str, *, group_instance_id: str) -> None:
         self._group, self._member = group, (member_id, group_instance_id)
 
     def build(self, request_struct_class: type[LeaveGroupRequest_v3]) -> LeaveGroupRequest_v3:

@@ -134,7 +134,9 @@ class StaticCoordinator(GroupCoordinator):  # type: ignore[misc]
             return
         try:
             await self._client.send(
-                self.coordinator_id, LeaveStatic(self.group_id, member, self._group_instance_id), group=ConnectionGroup.COORDINATION
+                self.coordinator_id,
+                LeaveStatic(self.group_id, member, group_instance_id=self._group_instance_id),
+                group=ConnectionGroup.COORDINATION,
             )
         except (kafka_errors.KafkaError, NotImplementedError) as error:  # then its session ends later
             log.info("the group was not left", why=repr(error))
@@ -206,7 +208,7 @@ class SafeFetcher(Fetcher):  # type: ignore[misc]
                     continue
                 error_type = kafka_errors.for_code(error_code)
                 if error_type is not kafka_errors.NoError:
-                    found_any |= self._refused(place, state, offset, error_type)
+                    found_any |= self._refused(place, state, offset=offset, error_type=error_type)
                     continue
                 # v4: [last stable, aborted, records]; v5-v10: a log start before `aborted`; v11: a preferred replica behind it too
                 aborted = rest[2] if response.API_VERSION >= 11 else rest[-2] if response.API_VERSION >= 4 else None
@@ -216,14 +218,14 @@ class SafeFetcher(Fetcher):  # type: ignore[misc]
                 if data:  # here aiokafka looks whether it begins with a complete batch, and gives up if not
                     if self.consumer.noted is not None:
                         self.consumer.noted.fetched(place, offset)
-                    records = Records(self, place, data, aborted, offset, highwater)
+                    records = Records(self, place, data=data, aborted=aborted, position=offset, highwater=highwater)
                     self._records[place] = FetchResult(
                         place, partition_records=records, assignment=assignment, backoff=self._prefetch_backoff
                     )
                     found_any = True
         return found_any
 
-    def _refused(self, place: TopicPartition, state: Any, offset: int, error_type: Any) -> bool:
+    def _refused(self, place: TopicPartition, state: Any, *, offset: int, error_type: Any) -> bool:
         """As aiokafka's."""
         if error_type in (kafka_errors.NotLeaderForPartitionError, kafka_errors.UnknownTopicOrPartitionError):
             self._client.force_metadata_update()

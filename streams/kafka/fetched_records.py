@@ -61,7 +61,7 @@ class Records:
         Where the partition ends.
     """
 
-    def __init__(self, reader: Reader, place: TopicPartition, data: bytes, aborted: Any, position: int, highwater: int) -> None:
+    def __init__(self, reader: Reader, place: TopicPartition, *, data: bytes, aborted: Any, position: int, highwater: int) -> None:
         self._reader, self._place, self._data, self._highwater = reader, place, data, highwater
         self._aborted = sorted(aborted or [], key=lambda row: row[1])
         self._aborted_producers: set[int] = set()
@@ -155,7 +155,9 @@ class Records:
                 due = offset + 1
                 if offset < begin:
                     continue  # the fetch began within the batch
-                made = self._made(offset, record.timestamp, record.timestamp_type, record.key, record.value, tuple(record.headers))
+                made = self._made(
+                    offset, record.timestamp, kind=record.timestamp_type, key=record.key, value=record.value, headers=tuple(record.headers)
+                )
                 self._skip_to(offset, "compacted")
                 self.next_fetch_offset = due
                 yield made
@@ -185,7 +187,7 @@ class Records:
             elif record.offset >= self.next_fetch_offset:
                 self._skip_to(record.offset, "compacted")
                 self.next_fetch_offset = record.offset + 1
-                yield self._made(record.offset, record.timestamp, 0, record.key, record.value, record.headers)
+                yield self._made(record.offset, record.timestamp, kind=0, key=record.key, value=record.value, headers=record.headers)
 
     def _skip_to(self, offset: int, kind: SkipKind) -> None:
         """Go on at an offset; what lies before it holds nothing to hand out."""
@@ -198,9 +200,9 @@ class Records:
         self.next_fetch_offset = found.last + 1
         self._reader.pass_over(self._place, found)
         if self._reader.unreadable:
-            yield self._made(found.last, None, 0, None, found, ())
+            yield self._made(found.last, None, kind=0, key=None, value=found, headers=())
 
-    def _made(self, offset: int, timestamp: Any, kind: int, key: Any, value: Any, headers: Any) -> ConsumerRecord:
+    def _made(self, offset: int, timestamp: Any, *, kind: int, key: Any, value: Any, headers: Any) -> ConsumerRecord:
         place = self._place
         return ConsumerRecord(
             place.topic,

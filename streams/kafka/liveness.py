@@ -80,7 +80,7 @@ class Liveness:
     """
 
     def __init__(
-        self, app: faust.App, limit_s: float, on_stall: Callable[[str], None], waiting: Callable[[], str | None] = lambda: None
+        self, app: faust.App, limit_s: float, *, on_stall: Callable[[str], None], waiting: Callable[[], str | None] = lambda: None
     ) -> None:
         self._app, self._limit_s, self._on_stall, self._waiting = app, limit_s, on_stall, waiting
         self._stall = Stall(limit_s)

@@ -110,7 +110,7 @@ class Noted:
         self._begun: dict[Any, int] = {}
         self._skipped: defaultdict[Any, deque[Skip]] = defaultdict(deque)
 
-    def resume(self, place: Any, offset: int | None, metadata: str = "") -> None:
+    def resume(self, place: Any, offset: int | None, *, metadata: str = "") -> None:
         """Note that a partition is read from what is committed, or from its start (None); what was noted of it is read again."""
         self._skipped.pop(place, None)
         self._begun.pop(place, None)
@@ -166,18 +166,18 @@ class Ledgers:
         """Partition → the offset that follows the last acknowledged packet."""
         self._accounts: dict[Any, _Account] = {}
 
-    def acknowledge(self, place: Any, offset: int, outcome: OutcomeKind, count: int = 1) -> None:
+    def acknowledge(self, place: Any, offset: int, *, outcome: OutcomeKind, count: int = 1) -> None:
         """Count the outcome of the records up to an offset."""
         account = self._account(place)
         if account is not None:
             if offset < account.next:  # it came again after a seek, and is counted
                 return
-            self._pass(place, account, offset)
+            self._pass(place, account, end=offset)
             account.ledger.add(outcome, count)
             account.next = offset + 1
         self.acknowledged[place] = offset + 1
 
-    def read_over(self, place: Any, position: int, handed: int) -> None:
+    def read_over(self, place: Any, position: int, *, handed: int) -> None:
         """Acknowledge what was read behind the last packet and holds none, where nothing before it is in hand.
 
         Parameters
@@ -190,7 +190,7 @@ class Ledgers:
         """
         account = self._account(place)
         if account is not None and handed <= account.next < position:
-            self._pass(place, account, position)
+            self._pass(place, account, end=position)
             account.next = self.acknowledged[place] = position
 
     def committable(self, place: Any) -> int | None:
@@ -209,7 +209,7 @@ class Ledgers:
             account = self._accounts[place] = _Account(begun[0], replace(begun[1]))
         return account
 
-    def _pass(self, place: Any, account: _Account, end: int) -> None:
+    def _pass(self, place: Any, account: _Account, *, end: int) -> None:
         """Count what was read before an offset and held no packet."""
         for skipped in self.noted.take(place, end):
             if skipped.first >= account.next:  # else it was read again

@@ -90,7 +90,14 @@ def passed_on(sent: Mapping[str, bytes]) -> Headers:
 
 
 def detection_records(
-    packet: Incoming, outcome: Outcome, detection: Detection, scored_ms: int, thresholds: Mapping[str, float], values: Encoded, forms: Forms
+    packet: Incoming,
+    outcome: Outcome,
+    *,
+    detection: Detection,
+    scored_ms: int,
+    thresholds: Mapping[str, float],
+    values: Encoded,
+    forms: Forms,
 ) -> Iterator[Record]:
     """The records of a detection, and the one of its embedding.
 
@@ -139,7 +146,7 @@ def detection_records(
         yield Record(name, message.key, message.value, [*headers, *message.headers] if message.headers else headers, place)
 
 
-def rejected_record(packet: Incoming, rejected: Rejected, scored_ms: int) -> Record:
+def rejected_record(packet: Incoming, rejected: Rejected, *, scored_ms: int) -> Record:
     """The record of a rejected packet; ``rejected.avsc`` documents its headers."""
     sent = dict(packet.headers)
     attempt = sent.get("attempt", b"0")
@@ -216,10 +223,18 @@ class Deliverer:
         thresholds = scored.scorer.thresholds
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             if isinstance(outcome.result, Rejected):
-                yield rejected_record(packet, outcome.result, scored.scored_ms)
+                yield rejected_record(packet, outcome.result, scored_ms=scored.scored_ms)
             elif outcome.result is not None:
                 values = codec.encode_both(outcome.result)
-                yield from detection_records(packet, outcome, outcome.result, scored.scored_ms, thresholds, values, self._forms)
+                yield from detection_records(
+                    packet,
+                    outcome,
+                    detection=outcome.result,
+                    scored_ms=scored.scored_ms,
+                    thresholds=thresholds,
+                    values=values,
+                    forms=self._forms,
+                )
 
 
 def producer_options() -> dict[str, object]:

@@ -139,7 +139,7 @@ async def declare(settings: Settings, classes: Iterable[str]) -> list[str]:
         One line for each thing done; empty: all was well.
     """
     async with admin_client(settings) as admin:
-        return await ensure(admin, wiring(classes), settings.partitions, settings.replication)
+        return await ensure(admin, wiring(classes), partitions=settings.partitions, replication=settings.replication)
 
 
 async def declare_classes(settings: Settings, classes: Iterable[str]) -> list[str]:
@@ -151,7 +151,7 @@ async def declare_classes(settings: Settings, classes: Iterable[str]) -> list[st
         The broker is not there, or does not let us.
     """
     async with admin_client(settings) as admin:
-        return await ensure(admin, [_of_class(c) for c in classes], settings.partitions, settings.replication)
+        return await ensure(admin, [_of_class(c) for c in classes], partitions=settings.partitions, replication=settings.replication)
 
 
 async def check(settings: Settings, classes: Iterable[str]) -> list[Row]:
@@ -172,12 +172,16 @@ async def check(settings: Settings, classes: Iterable[str]) -> list[Row]:
     rows = []
     for topic in table:
         records = sum(ends[place] - starts[place] for place in places if place.topic == topic.name)
-        problems = tuple(_problems(topic, found.get(topic.name, 0), configs.get(topic.name, {}), topic.partitions or settings.partitions))
+        problems = tuple(
+            _problems(
+                topic, found.get(topic.name, 0), configs=configs.get(topic.name, {}), partitions=topic.partitions or settings.partitions
+            )
+        )
         rows.append(Row(topic.name, found.get(topic.name, 0), records, problems, topic))
     return rows
 
 
-async def ensure(admin: AIOKafkaAdminClient, table: Sequence[Topic], partitions: int, replication: int) -> list[str]:
+async def ensure(admin: AIOKafkaAdminClient, table: Sequence[Topic], *, partitions: int, replication: int) -> list[str]:
     """Bring the broker to a table; see `declare`."""
     from aiokafka.admin import NewPartitions, NewTopic
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -215,7 +219,7 @@ async def ensure(admin: AIOKafkaAdminClient, table: Sequence[Topic], partitions:
     return done
 
 
-def _problems(topic: Topic, found: int, configs: dict[str, tuple[str | None, bool]], partitions: int) -> Iterable[str]:
+def _problems(topic: Topic, found: int, *, configs: dict[str, tuple[str | None, bool]], partitions: int) -> Iterable[str]:
     if not found:
         yield "missing"
         return
@@ -261,7 +265,7 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
     return out
 
 
-async def _until_known(admin: AIOKafkaAdminClient, names: set[str], within: float = 30.0) -> None:
+async def _until_known(admin: AIOKafkaAdminClient, names: set[str], *, within: float = 30.0) -> None:
     """A topic just made needs a moment until the broker serves it."""
     deadline = time.monotonic() + within
     while not names <= (await partitions_of(admin)).keys():

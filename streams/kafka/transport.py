@@ -65,7 +65,7 @@ class Arrived:
 
     __slots__ = ("_consumer", "_era", "headers", "offset", "place", "timestamp_ms", "value")
 
-    def __init__(self, consumer: _Consumer, place: Any, record: Any) -> None:
+    def __init__(self, consumer: _Consumer, place: Any, *, record: Any) -> None:
         self._consumer, self._era, self.place = consumer, consumer.eras[place], place
         self.value: bytes | None = record.value
         self.headers: Sequence[tuple[str, bytes | None]] = record.headers
@@ -88,7 +88,7 @@ class Arrived:
             For how many records it stands, itself the last of them.
         """
         if self.current:
-            self._consumer.ledgers.acknowledge(self.place, self.offset, outcome, count)
+            self._consumer.ledgers.acknowledge(self.place, self.offset, outcome=outcome, count=count)
 
 
 async def packets(stream: Any) -> AsyncIterator[Arrived]:
@@ -160,7 +160,7 @@ class _Thread(AIOKafkaConsumerThread):
                 consumer._fetcher._notify(consumer._fetcher._wait_consume_future)
             else:
                 out[place] = found.offset
-                self.noted.resume(place, found.offset, found.metadata)
+                self.noted.resume(place, found.offset, metadata=found.metadata)
                 consumer.seek(place, found.offset)
             self._handed.pop(place, None)
         consumer.marks = {topic: fact.mark for topic, fact in facts.items()}
@@ -278,7 +278,7 @@ class _Consumer(Consumer):
         thread: Any = self._thread
         for place, (position, handed) in (await thread.positions(list(eras)) if eras else {}).items():
             if position is not None and self.eras[place] == eras[place]:
-                self.ledgers.read_over(place, position, handed)
+                self.ledgers.read_over(place, position, handed=handed)
 
     async def commit_all(self) -> None:
         """Commit everything that is acknowledged now; Faust's `commit` leaves it at a commit that is under way, which knows less."""
@@ -350,7 +350,7 @@ class _Consumer(Consumer):
                 self.log.warning("%s/%s begins anew at %s after %s: the broker's log was made anew", *place, record.offset, last)
                 self._forget(place)
             for buffer in buffers[place]:
-                buffer.force_put_nowait(Arrived(self, place, record))
+                buffer.force_put_nowait(Arrived(self, place, record=record))
             self._read_offset[place] = record.offset
             since += 1
         return True

@@ -19,7 +19,7 @@ pytest.importorskip("torch")
 
 def test_stages_have_both_stacks(packets, bundle, state):
     few = type(packets)(packets.values[:5], packets.source, packets.real)
-    rows = {row.stage: row.figures() for row in measure(few, bundle, state, repeats=1)}
+    rows = {row.stage: row.figures() for row in measure(few, bundle, state=state, repeats=1)}
     assert {"stage", "naive_us", "ours_us", "ratio", "note"} == set(rows[WHOLE])
     both = {"decode: Avro", "cut-outs: inflate, FITS", "stamps", "tokens", "context", "features", "network", "head", "record out", WHOLE}
     assert both <= rows.keys()
@@ -99,7 +99,7 @@ def test_through_kafka(packets, monkeypatch):
 
     plan = Plan(naive_packets=40, our_packets=200, rate=50.0, warm_s=1, paced_s=1, quiet_s=1, quiet_times=1)
     monkeypatch.setattr(Plan, "quick", classmethod(lambda cls: plan))
-    broker = run.through_kafka(packets, True, None, Console(quiet=True))
+    broker = run.through_kafka(packets, True, bundle=None, screen=Console(quiet=True))
     for name in ("naive", "ours"):
         assert {"packets", "counted", "rejected", "cpu_us", "alerts_per_core_s", "alerts_per_s", "memory_peak_mib"} <= broker[name].keys()
         assert broker[name]["cpu_us"] > 0

@@ -16,7 +16,7 @@ def test_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str
     scorer = Waits(10**9)
 
     def body() -> None:
-        list(replay.outcomes([("a", packet(1)), ("b", packet(2))], scorer, 64, 10))
+        list(replay.outcomes([("a", packet(1)), ("b", packet(2))], scorer, batch_size=64, remembered=10))
 
     assert guarded(body, lambda: tmp_path) == 1
     said = capsys.readouterr().err.splitlines()
@@ -26,5 +26,5 @@ def test_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_short_absence_is_not_seen() -> None:
-    (batch,) = replay.outcomes([("a", packet(1)), ("b", packet(2))], Waits(2), 64, 10)
+    (batch,) = replay.outcomes([("a", packet(1)), ("b", packet(2))], Waits(2), batch_size=64, remembered=10)
     assert [type(result).__name__ for result in batch[1]] == ["Detection", "Detection"]

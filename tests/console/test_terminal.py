@@ -56,7 +56,7 @@ def harmless(text: str) -> bool:
     "one", [detection(), hostile(), detection(object_id="3161416363009222144", top_class="my-own-class-with-a-long-name")]
 )
 def test_the_live_table_fits_with_class_and_probability_first(width: int, one: Detection) -> None:
-    lines = printed(watch.table("detections", [(time.time(), one)] * 3, 3, time.monotonic(), width), width)
+    lines = printed(watch.table("detections", [(time.time(), one)] * 3, total=3, since=time.monotonic(), width=width), width)
     assert max(map(len, lines)) <= width
     assert len(lines) == 5, "no row is folded"
     assert lines[0].split()[:2] == ["class", "prob."]

@@ -81,7 +81,7 @@ def test_what_does_not_shine_is_not_seen() -> None:
 
 
 def test_populations_do_not_share_curves() -> None:
-    a, b = one("Ia", 1, 1, "train"), one("Ia", 1, 1, "demo")
+    a, b = one("Ia", 1, index=1, population="train"), one("Ia", 1, index=1, population="demo")
     assert a is not None
     assert b is not None
     assert len(a[0].time) != len(b[0].time) or not np.array_equal(a[0].time, b[0].time)

@@ -55,7 +55,7 @@ NAMES = tuple(sorted(p.stem for p in (Path(__file__).parents[2] / "data/simulate
 
 
 def drawn(description: Description, k: int = 0, deeper: float = 0.0) -> Source:
-    return source(description, Draw(np.random.default_rng(k), "train", description.name, deeper))
+    return source(description, Draw(np.random.default_rng(k), "train", scope=description.name, deeper=deeper))
 
 
 def curve(source: Source, t: np.ndarray, wavelength: float = PIVOT) -> np.ndarray:
@@ -133,7 +133,7 @@ def test_numbers_are_fixed_ranged_or_spread() -> None:
     assert found.rise is not None
     assert found.decline is not None
     assert found.decline.rate is not None
-    d = Draw(np.random.default_rng(0), "train", "x")
+    d = Draw(np.random.default_rng(0), "train", scope="x")
     rise = np.log([found.rise.draw(d, "rise") for _ in range(2000)])
     assert np.exp(np.median(rise)) == pytest.approx(10, rel=0.03)
     assert rise.std() == pytest.approx(0.3, rel=0.06)
@@ -316,18 +316,18 @@ def test_described_objects_become_alerts_like_any(name: str) -> None:
 
 def test_the_same_object_whatever_else_is_drawn() -> None:
     description = shipped()["tde"]
-    k = next(k for k in range(20) if observe(5, k, "tde", "train", "ztf", description) is not None)
-    one, two = (observe(5, k, "tde", "train", "ztf", description) for _ in range(2))
+    k = next(k for k in range(20) if observe(5, k, slug="tde", population="train", survey="ztf", described=description) is not None)
+    one, two = (observe(5, k, slug="tde", population="train", survey="ztf", described=description) for _ in range(2))
     assert one is not None
     assert two is not None
     np.testing.assert_array_equal(one.flux, two.flux)
-    demo = observe(5, k, "tde", "demo", "ztf", description)
+    demo = observe(5, k, slug="tde", population="demo", survey="ztf", described=description)
     assert demo is None or demo.source.redshift != one.source.redshift
 
 
 def test_what_no_survey_sees_is_said() -> None:
     with pytest.raises(NeverSeenError, match="test-event: none of 180 simulated objects is detected by ztf"):
-        sample(parse(GOOD.replace("absolute: -18", "absolute: -6") + "redshift: [1, 2]\n"), 3, 0)
+        sample(parse(GOOD.replace("absolute: -18", "absolute: -6") + "redshift: [1, 2]\n"), 3, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ def test_what_is_not_is_refused_by_name(value: Any) -> None:
 
 
 def test_a_narrow_column_holds_less() -> None:
-    assert whole(float(2**24 - 1), "diaObjectId", 32) == 2**24 - 1
+    assert whole(float(2**24 - 1), "diaObjectId", bits=32) == 2**24 - 1
     with pytest.raises(InexactIdError, match="diaObjectId"):
-        whole(float(2**24), "diaObjectId", 32)
+        whole(float(2**24), "diaObjectId", bits=32)
 
 
 @pytest.mark.parametrize(

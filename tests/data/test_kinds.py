@@ -48,7 +48,7 @@ def test_a_class_refuses_a_kind_that_is_not_its_own() -> None:
 
 def test_a_kind_is_a_choice_of_its_own_class_only() -> None:
     """Where the kind asked for is none of the options, the weights decide as ever."""
-    d = Draw(generator("train", 21, 0), "train", "sn-ii", kind="IIn")
+    d = Draw(generator("train", 21, 0), "train", scope="sn-ii", kind="IIn")
     assert {d.pick({"IIP": 0.5, "IIL": 0.5}) for _ in range(40)} == {"IIP", "IIL"}
 
 

@@ -52,7 +52,7 @@ def test_populations_share_neither_streams_nor_parameters() -> None:
     assert not set(trained["object_id"]) & set(shown["object_id"])
     assert trained["mjd"].max() < shown["mjd"].min()
     draws = {
-        name: np.array([Draw(generator(name, 1, k), name, "sn-ia").normal("stretch", 0.98, 0.1) for k in range(3000)])
+        name: np.array([Draw(generator(name, 1, k), name, scope="sn-ia").normal("stretch", 0.98, sd=0.1) for k in range(3000)])
         for name in ("train", "demo")
     }
     shift = (draws["demo"].mean() - draws["train"].mean()) / 0.1
@@ -84,7 +84,7 @@ def test_all_classes_and_all_strata_occur() -> None:
     seen: dict[str, list[int]] = {slug: [] for slug in classes.SLUGS}
     for k, slug in enumerate(classes.SLUGS):
         for j in range(12):
-            alert = pick(11, 100 * k + j, "train", {"ztf": 1.0}, {slug: 1.0})
+            alert = pick(11, 100 * k + j, population="train", surveys={"ztf": 1.0}, classes={slug: 1.0})
             assert alert.observed.label == slug
             seen[slug].append(n_detections(alert))
     assert all(min(counts) <= 4 for counts in seen.values())
@@ -171,7 +171,7 @@ def test_distances_dust_and_coordinates() -> None:
 
 
 def test_cadence_has_seasons_of_weather_and_depth_by_moon() -> None:
-    v = visits(np.random.default_rng(1), "ztf", "train", 59000.0, 59600.0)
+    v = visits(np.random.default_rng(1), "ztf", population="train", start=59000.0, end=59600.0)
     nights = np.unique(np.floor(v.mjd))
     assert 120 < len(nights) < 420
     assert np.diff(nights).max() >= 4
@@ -181,7 +181,7 @@ def test_cadence_has_seasons_of_weather_and_depth_by_moon() -> None:
 
 
 def _alerts(n: int) -> list[Alert]:
-    return [pick(5, k, "demo", {"ztf": 1.0}, classes.STREAM_MIX) for k in range(n)]
+    return [pick(5, k, population="demo", surveys={"ztf": 1.0}, classes=classes.STREAM_MIX) for k in range(n)]
 
 
 def test_a_packet_decodes_to_the_columns_of_make() -> None:
@@ -207,10 +207,10 @@ def test_stamps_show_what_the_catalogues_say() -> None:
     faded = 0
     for k in range(60):
         slug = ("rr-lyrae", "sn-ia", "asteroid")[k % 3]
-        alert = pick(6, k, "train", {"ztf": 1.0}, {slug: 1.0})
+        alert = pick(6, k, population="train", surveys={"ztf": 1.0}, classes={slug: 1.0})
         o, surroundings = alert.observed, scene(alert.observed)
         facts = context(alert, surroundings)
-        images, (y0, y1, _, x1) = stamps(alert, surroundings, facts)
+        images, (y0, y1, _, x1) = stamps(alert, surroundings, context=facts)
         assert images.shape == (3, RAW_STAMP, RAW_STAMP)
         assert np.isnan(images[:, :y0]).all()
         assert np.isnan(images[:, :, x1:]).all()
@@ -239,7 +239,7 @@ def test_asteroids_and_supernovae_have_the_surroundings_of_real_ones() -> None:
     for slug, wanted in ranges.items():
         rows = []
         for k in range(80):
-            alert = pick(7, k, "train", {"ztf": 1.0}, {slug: 1.0})
+            alert = pick(7, k, population="train", surveys={"ztf": 1.0}, classes={slug: 1.0})
             o, now = alert.observed, alert.now
             size = abs(float(o.flux[now]))
             rows.append(
@@ -251,7 +251,7 @@ def test_asteroids_and_supernovae_have_the_surroundings_of_real_ones() -> None:
 
 
 def test_an_unseen_object_is_none() -> None:
-    unseen = [observe(2, k, "m-dwarf-flare", "train") for k in range(40)]
+    unseen = [observe(2, k, slug="m-dwarf-flare", population="train") for k in range(40)]
     assert any(o is None for o in unseen)
     assert any(o is not None for o in unseen)
 

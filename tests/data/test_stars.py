@@ -15,7 +15,7 @@ V = 5500.0
 
 
 def drawn(kind: str, index: int) -> Source:
-    return STARS[kind](Draw(generator("train", 21, index), "train", kind, 0.0, kind))
+    return STARS[kind](Draw(generator("train", 21, index), "train", scope=kind, deeper=0.0, kind=kind))
 
 
 def total(source: Source, t: np.ndarray, wavelength: float = V) -> np.ndarray:
@@ -81,13 +81,13 @@ def test_rr_lyrae_rise_faster_than_they_fall_and_more_so_rrab() -> None:
 
 def test_two_equal_discs_in_front_of_each_other() -> None:
     """Edge-on twins lose half of their light at both conjunctions and none between them."""
-    light = eclipse_light(0.1, 0.1, 1.0, np.pi / 2, PHASES)
+    light = eclipse_light(0.1, 0.1, surface=1.0, inclination=np.pi / 2, phase=PHASES)
     assert light[0] == pytest.approx(0.5, abs=0.01)
     assert light[len(PHASES) // 2] == pytest.approx(0.5, abs=0.01)
     assert light[len(PHASES) // 4] == 1.0
     outside = np.abs(np.sin(2 * np.pi * PHASES)) > 0.21  # the discs are further apart than the sum of their radii
     assert (light[outside] == 1.0).all()
-    dark = eclipse_light(1.0 / 8, 0.1 / 8, 0.0, np.pi / 2, np.array([0.0, 0.5]))
+    dark = eclipse_light(1.0 / 8, 0.1 / 8, surface=0.0, inclination=np.pi / 2, phase=np.array([0.0, 0.5]))
     assert dark[0] == pytest.approx(1 - 0.01 * 1 / (1 - 0.6 / 3), abs=1e-3)  # a planet before the bright middle of the disc
     assert dark[1] == 1.0
 
@@ -98,7 +98,9 @@ def test_contact_binaries_lie_above_rucinskis_line() -> None:
     for kind in ("EW", "EA"):
         found = []
         for k in range(60):
-            light = 10 ** (-0.4 * binary_profile(Draw(generator("train", 5, k), "train", kind), kind, 0.4 if kind == "EW" else 2.0))
+            light = 10 ** (
+                -0.4 * binary_profile(Draw(generator("train", 5, k), "train", scope=kind), kind, period=0.4 if kind == "EW" else 2.0)
+            )
             light = light / light.max()
             a2, a4 = (2 * np.mean(light * np.cos(2 * np.pi * h * PHASES)) for h in (2, 4))
             found.append(a4 > a2 * (0.125 - a2))

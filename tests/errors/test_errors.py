@@ -73,4 +73,4 @@ def test_nothing_that_drives_a_terminal_is_left(text: str) -> None:
 def test_the_nearest_word_is_found_whatever_its_case(word: str, best: str) -> None:
     known = ("sn-ia", "tde", "kilonova") if word != "zzz" else ("sn-ia",)
     assert nearest(word, known) == best
-    assert nearest("zzz", known, 0.8) is None
+    assert nearest("zzz", known, cutoff=0.8) is None

@@ -25,7 +25,7 @@ LABELS = np.repeat(np.array(["a", "b", "small"]), [50, 12, 8])
 
 
 def test_episodes_are_disjoint_and_reproducible() -> None:
-    e = make(LABELS, 5, 40, seed=1)
+    e = make(LABELS, 5, episodes=40, seed=1)
     assert e is not None
     assert e.classes == ("a", "b")
     assert e.left_out == ("small",)
@@ -35,14 +35,14 @@ def test_episodes_are_disjoint_and_reproducible() -> None:
         assert len(set(support)) == len(support)
     assert (LABELS[e.support] == np.array(e.classes)[e.support_class]).all()
     assert (LABELS[e.query] == np.array(e.classes)[e.query_class]).all()
-    again, longer, other = (make(LABELS, 5, n, seed=s) for n, s in ((40, 1), (60, 1), (40, 2)))
+    again, longer, other = (make(LABELS, 5, episodes=n, seed=s) for n, s in ((40, 1), (60, 1), (40, 2)))
     assert again is not None
     assert longer is not None
     assert other is not None
     assert (again.query == e.query).all()
     assert (longer.query[:40] == e.query).all()
     assert (other.query != e.query).any()
-    assert make(LABELS, 30, 10) is None
+    assert make(LABELS, 30, episodes=10) is None
 
 
 def curve(rng: np.random.Generator, points: int, rise: float, name: str) -> dict[str, list[object]]:
@@ -178,14 +178,16 @@ def test_a_kind_speaks_for_every_class_it_belongs_to() -> None:
     names = ("Eclipsing (unspecified)", "Eclipsing contact", "Unseen")
     zero_shot_log = np.log(np.array([[0.1, 0.2, 0.6, 0.1]]))
     views = task_head.Views(np.zeros((1, 2)), zero_shot_log, np.zeros((1, COMPARABLE)))
-    shared, known = task_head.zero_shot_log_probability(views, names, ("EA", "EB", "EW", "dSct"), "share")
+    shared, known = task_head.zero_shot_log_probability(views, names, kinds=("EA", "EB", "EW", "dSct"), rule="share")
     assert known.tolist() == [1, 1, 0]
     # The parent is as likely as its mean kind; the child as its one kind; what is left goes to the class no one knows.
     np.testing.assert_allclose(np.exp(shared[0]), np.array([0.3, 0.6, 0.1]))
-    added, _ = task_head.zero_shot_log_probability(views, names, ("EA", "EB", "EW", "dSct"), "sum")
+    added, _ = task_head.zero_shot_log_probability(views, names, kinds=("EA", "EB", "EW", "dSct"), rule="sum")
     np.testing.assert_allclose(np.exp(added[0]), np.array([0.6, 0.3, 0.1]))
     # Two classes that mean the same are equally likely.
-    same, _ = task_head.zero_shot_log_probability(views, ("Eclipsing contact", "W UMa", "Delta Scuti"), ("EA", "EB", "EW", "dSct"), "share")
+    same, _ = task_head.zero_shot_log_probability(
+        views, ("Eclipsing contact", "W UMa", "Delta Scuti"), kinds=("EA", "EB", "EW", "dSct"), rule="share"
+    )
     assert same[0, 0] == same[0, 1]
 
 
@@ -194,8 +196,8 @@ def test_simulations_look_like_the_task(small: tuple[Path, Path], mode: simulate
     curves, _ = tables.read_task(*small)
     looks = simulated.Looks.of(curves, False)
     groups = (("Ia", "Ia-91T"), ("SLSN-I",), ())
-    made, label = simulated.simulate(groups, 8, looks, 0, "train", mode)
-    again, _ = simulated.simulate(groups, 8, looks, 0, "train", mode)
+    made, label = simulated.simulate(groups, 8, looks=looks, seed=0, population="train", mode=mode)
+    again, _ = simulated.simulate(groups, 8, looks=looks, seed=0, population="train", mode=mode)
     lengths = np.diff(made.start)
     assert np.bincount(label, minlength=3).tolist() == [8, 8, 0]
     assert lengths.min() >= looks.cut.least
@@ -238,9 +240,9 @@ def test_a_faint_end_is_not_detected(small: tuple[Path, Path]) -> None:
     for kind in ("Ia", "KN", "SLSN-I"):
         found = []
         for i in range(30):
-            rng = drawn.rng_of(kind, i, 3, "train", 11)
-            source = drawn.draw(kind, rng, "train")
-            seen = pattern.look(source, replace(looks.patterns, least=1, faintest=3.0), rng)
+            rng = drawn.rng_of(kind, i, seed=3, population="train", purpose=11)
+            source = drawn.draw(kind, rng, population="train")
+            seen = pattern.look(source, replace(looks.patterns, least=1, faintest=3.0), rng=rng)
             found.append(0 if seen is None else len(seen["time"]))
         numbers[kind] = np.median(found)
     assert numbers["KN"] < numbers["Ia"] < numbers["SLSN-I"]
@@ -291,9 +293,9 @@ def test_the_ridge_reads_the_named_features(small: tuple[Path, Path]) -> None:
     rng = np.random.default_rng(0)
     named = np.asarray(comparable(features(curves.difference().batch())))
     views = task_head.Views(rng.standard_normal((len(curves), 4)), np.log(rng.dirichlet(np.ones(5), len(curves))), named)
-    e = make(labels, 1, 2, 0)
+    e = make(labels, 1, episodes=2, seed=0)
     assert e is not None
-    read = task_head.examples(views, e, np.zeros(4))
+    read = task_head.examples(views, e, centre=np.zeros(4))
     np.testing.assert_allclose(read.query.view[..., -COMPARABLE:], NAMED * named[e.query])
     np.testing.assert_allclose(read.support.view[..., -COMPARABLE:], NAMED * named[e.support])
     assert np.abs(named).max() > 0
@@ -317,7 +319,7 @@ def test_the_compiled_forest_is_scikit_learns() -> None:
     x[:, 4] = 1.0  # a feature that does not vary counts for nothing
     query = rng.standard_normal((600, 10)) + np.repeat(centre, 200, axis=0)
     query[:, 4] = 1.0
-    ours = forest.votes(x, y, query, 3, 400, 0)
+    ours = forest.votes(x, y, query=query, classes=3, trees=400, seed=0)
     theirs, again = (
         ensemble.RandomForestClassifier(400, class_weight="balanced", random_state=s).fit(x, y).predict_proba(query) for s in (0, 1)
     )
@@ -336,8 +338,10 @@ def test_the_binned_forest_is_scikit_learns() -> None:
     edges = forest.bins(x)
     rows, asked = forest.binned(x, edges), forest.binned(query, edges)
     for depth, leaf in ((10**6, 1), (6, 5)):
-        got = forest.many_votes(rows, y, asked, 3, 200, 0, depth, leaf)
-        np.testing.assert_array_equal(got, forest.many_votes(rows, y, asked, 3, 200, 0, depth, leaf, threads=2))
+        got = forest.many_votes(rows, y, query=asked, classes=3, trees=200, seed=0, depth=depth, leaf=leaf)
+        np.testing.assert_array_equal(
+            got, forest.many_votes(rows, y, query=asked, classes=3, trees=200, seed=0, depth=depth, leaf=leaf, threads=2)
+        )
         theirs, again = (
             ensemble.RandomForestClassifier(200, max_depth=min(depth, 99), min_samples_leaf=leaf, class_weight="balanced", random_state=r)
             .fit(x, y)
@@ -356,13 +360,13 @@ def test_the_control_learns_from_simulations(small: tuple[Path, Path]) -> None:
     curves, labels = tables.read_task(*small)
     x = hand_made(curves)
     looks = simulated.Looks.of(curves, False)
-    control = baselines.control(x, looks, ("SLSN", "SN Ia", "Unseen"), (1, 5), 300, 0, "pattern", 1)
+    control = baselines.control(x, looks, names=("SLSN", "SN Ia", "Unseen"), shots=(1, 5), curves=300, seed=0, mode="pattern", processes=1)
     assert control is not None
     assert control.names == ("SLSN", "SN Ia")
     assert set(control.weight) == {1, 5}
     slow, brief = (control.probability[labels == c, 0].mean() for c in ("SLSN", "SN Ia"))
     assert slow > brief + 0.1  # wide curves are called SLSN, though it has seen no real one
-    assert baselines.control(x, looks, ("SN Ia", "Unseen"), (1,), 300, 0, "pattern", 1) is None
+    assert baselines.control(x, looks, names=("SN Ia", "Unseen"), shots=(1,), curves=300, seed=0, mode="pattern", processes=1) is None
 
 
 def test_a_temperature_of_its_own() -> None:
@@ -372,23 +376,26 @@ def test_a_temperature_of_its_own() -> None:
     sharp = rng.standard_normal((6, 120, 3)) + 1.0 * np.eye(3)[truth]
     over = 6 * sharp  # six times too sure
     believed = confidence.Calibration(1.0, 1.0, np.zeros(0), 0, float("nan"), float("nan"))
-    few, many = confidence.temperatures(over[:, :6], truth[:6], believed, 6), confidence.temperatures(over, truth, believed, 6)
+    few, many = (
+        confidence.temperatures(over[:, :6], truth[:6], calibration=believed, episodes=6),
+        confidence.temperatures(over, truth, calibration=believed, episodes=6),
+    )
     assert 1.0 < np.median(few) < np.median(many)
     assert 3 < np.median(many) < 9
-    assert (confidence.temperatures(None, truth, believed, 6) == 1.0).all()
+    assert (confidence.temperatures(None, truth, calibration=believed, episodes=6) == 1.0).all()
 
 
 def test_pooled_conformal_scores_cover() -> None:
     rng = np.random.default_rng(6)
     simulated_scores, own = rng.uniform(0, 0.8, 4000), rng.uniform(0, 1, (400, 40))  # the sky is harder than the simulation
     calibration = confidence.Calibration(1.0, 1.0, simulated_scores, 4, 0.9, 1.0)
-    found = confidence.quantile(own, calibration, 4)
+    found = confidence.quantile(own, calibration, ways=4)
     assert found is not None
     cover = float(np.mean(found[0]))  # of a uniform score
     alone = float(measures_quantile(simulated_scores))
     assert alone < 0.75
     assert 0.8 < cover < 0.95
-    assert confidence.quantile(None, calibration, 5) is None  # three classes say nothing of five
+    assert confidence.quantile(None, calibration, ways=5) is None  # three classes say nothing of five
 
 
 def measures_quantile(scores: np.ndarray) -> np.ndarray:
@@ -448,7 +455,7 @@ def test_labels_that_mean_nothing_get_chance(small: tuple[Path, Path]) -> None:
     bundle = load()
     session, _ = choose(bundle.encoder, "onnxruntime")
     shuffled = np.random.default_rng(8).permutation(labels)
-    found = evaluate(curves, shuffled, bundle, session, Options(shots=(5,), episodes=40, baselines="none", each=30))
+    found = evaluate(curves, shuffled, bundle=bundle, session=session, options=Options(shots=(5,), episodes=40, baselines="none", each=30))
     assert 0.22 < found["accuracy"]["5"] < 0.45
     assert found["by_physics"]["5"]["not simulated"] == found["per_class"]["5"]["Unseen"]
     assert 0.2 < found["zero_shot"]["accuracy"] < 0.47
@@ -483,7 +490,7 @@ def test_the_forest_on_the_real_task_is_the_published_one(shared: Path) -> None:
 
     name = shared / "tables" / "tasks" / "transients4_matched"
     curves, labels = tables.read_task(name.with_suffix(".parquet"), name.with_suffix(".csv"))
-    e = make(labels, 5, 100)
+    e = make(labels, 5, episodes=100)
     assert e is not None
     right = measures.hits(baselines.k_shot_forest(hand_made(curves), e), e.query_class)
     assert 0.562 - 0.03 < measures.per_class(right, e).mean() < 0.618 + 0.03

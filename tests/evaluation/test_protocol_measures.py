@@ -13,7 +13,7 @@ LABELS = np.repeat(np.array(["a", "b", "c"]), [60, 40, 30])
 
 
 def scores(kind: str, episodes: int = 60):  # type: ignore[no-untyped-def]
-    e = make(LABELS, 5, episodes, seed=3)
+    e = make(LABELS, 5, episodes=episodes, seed=3)
     assert e is not None
     rng = np.random.default_rng(0)
     if kind == "perfect":
@@ -31,10 +31,10 @@ def test_a_perfect_classifier_gets_everything() -> None:
     assert Resampling.of(e).interval(right) == [1.0, 1.0]
     assert measures.calibration_error(probability.max(axis=-1), right) < 1e-6
     assert measures.brier(probability, e.query_class).max() < 1e-6
-    inside, size = measures.conformal(probability, e.query_class, np.array(0.9))
+    inside, size = measures.conformal(probability, e.query_class, quantile=np.array(0.9))
     assert inside.min() == 1
     assert size.max() == 1
-    assert measures.purity(probability, e.query_class, 0)["0.8"]["0.01"] > 0.8  # a lower bound: one more row counts as false
+    assert measures.purity(probability, e.query_class, c=0)["0.8"]["0.01"] > 0.8  # a lower bound: one more row counts as false
 
 
 def test_a_random_classifier_gets_chance() -> None:
@@ -44,7 +44,7 @@ def test_a_random_classifier_gets_chance() -> None:
     assert low < 1 / 3 < high
     probability = np.full(score.shape, 1 / 3)
     assert measures.brier(probability, e.query_class).mean() == pytest.approx(2 / 3)
-    purity = measures.purity(np.random.default_rng(1).dirichlet(np.ones(3), score.shape[:2]), e.query_class, 1)
+    purity = measures.purity(np.random.default_rng(1).dirichlet(np.ones(3), score.shape[:2]), e.query_class, c=1)
     assert purity["0.5"]["0.01"] == pytest.approx(0.01, abs=0.002)
 
 
@@ -66,7 +66,7 @@ def test_purity_is_bayes_at_the_threshold() -> None:
     rng = np.random.default_rng(5)
     truth = np.repeat([0, 1], 400)
     p = np.clip(np.where(truth == 0, rng.normal(0.7, 0.2, 800), rng.normal(0.4, 0.2, 800)), 0, 1)
-    got = measures.purity(np.stack([p, 1 - p], axis=-1)[None], truth, 0)["0.5"]["0.02"]
+    got = measures.purity(np.stack([p, 1 - p], axis=-1)[None], truth, c=0)["0.5"]["0.02"]
     threshold = np.median(p[truth == 0])
     false = (p[truth == 1] >= threshold).mean()
     assert got == pytest.approx(0.02 * 0.5 / (0.02 * 0.5 + 0.98 * false), rel=0.05)
@@ -110,7 +110,7 @@ def test_conformal_covers_what_it_promises() -> None:
     logits = rng.standard_normal((8000, 4)) + 1.5 * np.eye(4)[truth]
     probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     quantile = measures.conformal_quantile(measures.own_scores(probability[None, :4000], truth[:4000])[0])
-    inside, size = measures.conformal(probability[None, 4000:], truth[4000:], quantile)
+    inside, size = measures.conformal(probability[None, 4000:], truth[4000:], quantile=quantile)
     assert inside.mean() == pytest.approx(0.9, abs=0.015)
     assert 1 < size.mean() < 4
     assert np.isinf(measures.conformal_quantile(np.ones(5)))  # five examples cannot promise 90 %

@@ -29,7 +29,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     columns: dict[str, list[object]] = {c: [] for c in ("object_id", "mjd", "band", "flux", "flux_err", "upper_limit")}
     lines = ["object_id,coarse"]
     for name, kinds in CLASSES.items():
-        for i, part in enumerate(drawn.streamed(kinds[0], 18, 5, "demo")):
+        for i, part in enumerate(drawn.streamed(kinds[0], 18, seed=5, population="demo")):
             n = len(part["time"])
             columns["object_id"] += [f"{name}-{i}"] * n
             columns["mjd"] += list(59000 + part["time"])
@@ -106,7 +106,7 @@ def test_a_kind_that_may_not_be_known_is_nowhere(task: Path) -> None:
     bundle = load()
     session, _ = choose(bundle.encoder, "onnxruntime")
     gone = ("TDE", "TDE-slow", "TDE-fast")
-    seen = see(curves, labels, bundle, session, Options(each=12, unseen=gone), Clock())
+    seen = see(curves, labels, bundle=bundle, session=session, options=Options(each=12, unseen=gone), clock=Clock())
     assert not seen.simulated("TDE")
     assert seen.simulated("SLSN")
     assert seen.knowledge is not None
@@ -122,11 +122,13 @@ def test_novelty_never_sees_what_is_new(tmp_path: Path) -> None:
 
     bundle = load()
     session, _ = choose(bundle.encoder, "onnxruntime")
-    parts = [{**p, "limit": np.full(len(p["time"]), np.nan)} for p in drawn.streamed("KN", 1, 8, "demo")]
-    parts += [{**p, "limit": np.full(len(p["time"]), np.nan)} for k in ("Ia", "IIP") for p in drawn.streamed(k, 4, 8, "demo")]
+    parts = [{**p, "limit": np.full(len(p["time"]), np.nan)} for p in drawn.streamed("KN", 1, seed=8, population="demo")]
+    parts += [
+        {**p, "limit": np.full(len(p["time"]), np.nan)} for k in ("Ia", "IIP") for p in drawn.streamed(k, 4, seed=8, population="demo")
+    ]
     objects = from_arrays([f"o{i}" for i in range(len(parts))], parts)
     labels = np.array(["", *["SN Ia"] * 4, *["SN II"] * 4])
-    found = novel.novel(bundle, session, objects, labels, ("o0",), each=6, unseen=10)
+    found = novel.novel(bundle, session, objects=objects, labels=labels, real=("o0",), each=6, unseen=10)
     assert set(found["by_kind_of_the_rest"]).isdisjoint(novel.LEFT_OUT)
     assert 0 <= found["auroc"] <= 1
     assert found["described"]["o0"]["nearest"] in found["described"]["o0"]["cosine"]
@@ -137,22 +139,22 @@ def test_purity_counts_the_stream() -> None:
     from evaluation.episodes import make
 
     labels = np.repeat(np.array(["kilonova", "sn-ia", "bogus"]), 60)
-    e = make(labels, 5, 10)
+    e = make(labels, 5, episodes=10)
     assert e is not None
     p = np.full((10, len(e.query_class), 3), 0.1)
     c = e.classes.index("kilonova")
     p[:, e.query_class == c, c] = 0.9
-    sure = rare.purity(p, e, c)
+    sure = rare.purity(p, e, c=c)
     # Perfect, but one more false alert is counted: sixty different alerts show no more, however often they are drawn.
     assert sure["purity"] == pytest.approx(sure["highest"])
     assert 0.3 < sure["purity"] < 1
     assert sure["purity"] <= 0.01 / (0.01 + 0.99 / 61) + 1e-9
     p[:, e.query_class == e.classes.index("sn-ia"), c] = 0.9
     p[:, e.query_class == e.classes.index("bogus"), c] = 0.1
-    some = rare.purity(p, e, c)
+    some = rare.purity(p, e, c=c)
     p[:, e.query_class == e.classes.index("bogus"), c] = 0.9
-    assert sure["purity"] > some["purity"] > rare.purity(p, e, c)["purity"]
-    assert rare.purity(p, e, c)["purity"] == pytest.approx(0.01, abs=1e-3)
+    assert sure["purity"] > some["purity"] > rare.purity(p, e, c=c)["purity"]
+    assert rare.purity(p, e, c=c)["purity"] == pytest.approx(0.01, abs=1e-3)
 
 
 def report(name: str) -> dict[str, object]:
@@ -182,7 +184,7 @@ def test_the_card_says_what_the_reports_say(tmp_path: Path) -> None:
         "study": "rare", "shots": 10, "prior": 0.01, "whole": {"purity": {"tde": {"purity": 0.71, "highest": 0.87}}},
     }))  # fmt: skip
     tasks, studies = card.read(tmp_path)
-    text = card.card(load(), tasks, studies, {})
+    text = card.card(load(), tasks, studies=studies, pictures={})
     assert set(tasks) == {"one", "two"}
     for words in ("60 [50, 70]", "**+10 [+2, +20]**", "nowhere", "a taken for b 40 %", "on simulations only", "71", "other bundles"):
         assert words in text, words

@@ -55,33 +55,33 @@ def patterns(points: int = 12, spacing: float = 6.0) -> Patterns:
     [("kilonova", "kilonova"), ("tde", "tde"), ("slsn-i", "slsn"), ("microlensing", "microlensing"), ("mira", "lpv"), ("dwarf-nova", "cv")],
 )
 def test_a_description_lands_on_the_class_it_describes(name: str, slug: str, bundle: Bundle, session: OrtSession) -> None:
-    own = zeroshot.prototype(DESCRIPTIONS[name], session, bundle.head.centre, n=40, seed=1)
+    own = zeroshot.prototype(DESCRIPTIONS[name], session, centre=bundle.head.centre, n=40, seed=1)
     assert np.linalg.norm(own) == pytest.approx(1)
     cosine = np.asarray(bundle.head.prototypes) @ own
     assert bundle.classes[int(np.argmax(cosine))] == slug
 
 
 def test_a_prototype_depends_on_its_seed_alone(bundle: Bundle, session: OrtSession) -> None:
-    first, again, other = (zeroshot.prototype(DESCRIPTIONS["fbot"], session, bundle.head.centre, n=12, seed=s) for s in (1, 1, 2))
+    first, again, other = (zeroshot.prototype(DESCRIPTIONS["fbot"], session, centre=bundle.head.centre, n=12, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0
 
 
 def test_a_prototype_of_curves_is_looked_at_as_the_table(session: OrtSession) -> None:
     table = patterns()
-    made = {name: zeroshot.curves(DESCRIPTIONS[name], table, 25, seed=3) for name in ("sn-ia", "tde", "slsn-i")}
+    made = {name: zeroshot.curves(DESCRIPTIONS[name], table, n=25, seed=3) for name in ("sn-ia", "tde", "slsn-i")}
     for curves, tried in made.values():
         assert len(curves) == 25 <= tried
         assert np.diff(curves.start).max() <= 24
         assert set(curves.wavelength.tolist()) <= {4770.0, 6230.0}
     z = {name: task_head.embed(curves, session).embedding for name, (curves, _) in made.items()}
     centre = np.mean([v.mean(axis=0) for v in z.values()], axis=0)
-    own = zeroshot.prototype(DESCRIPTIONS["sn-ia"], session, centre, 25, 3, patterns=table)
+    own = zeroshot.prototype(DESCRIPTIONS["sn-ia"], session, centre=centre, n=25, seed=3, patterns=table)
     np.testing.assert_allclose(own, mean_of(z["sn-ia"], centre))
     cosine = {name: float((centred(v, centre) @ own).mean()) for name, v in z.items()}
     assert max(cosine, key=lambda name: cosine[name]) == "sn-ia"
     with pytest.raises(NeverSeenError, match="the table's way of looking leaves nothing"):
-        zeroshot.curves(DESCRIPTIONS["m-dwarf-flare"], dataclasses.replace(table, least=20), 1, 0)
+        zeroshot.curves(DESCRIPTIONS["m-dwarf-flare"], dataclasses.replace(table, least=20), n=1, seed=0)
 
 
 def test_examples_pull_the_prior_toward_the_truth() -> None:
@@ -118,7 +118,7 @@ def pattern() -> Curves:
 
 def test_a_pattern_is_kept() -> None:
     query = pattern()
-    made = zeroshot.under(partial(source, DESCRIPTIONS["sn-ia"]), "sn-ia", query, 30, 0)
+    made = zeroshot.under(partial(source, DESCRIPTIONS["sn-ia"]), "sn-ia", pattern=query, n=30, seed=0)
     assert len(made) == 30
     assert set(made.wavelength.tolist()) == {4770.0, 6230.0}
     assert set(np.round(made.time, 6).tolist()) <= {0.0, 1.0, 2.0, 4.0}
@@ -126,13 +126,13 @@ def test_a_pattern_is_kept() -> None:
     assert (made.flux >= 3 * made.flux_err).all()
     top = np.maximum.reduceat(made.flux, made.start[:-1])
     assert 270 < np.median(top) < 330
-    again = zeroshot.under(partial(source, DESCRIPTIONS["sn-ia"]), "sn-ia", query, 30, 0)
+    again = zeroshot.under(partial(source, DESCRIPTIONS["sn-ia"]), "sn-ia", pattern=query, n=30, seed=0)
     np.testing.assert_array_equal(made.flux, again.flux)
 
 
 def test_a_fast_red_fader_is_ranked_a_kilonova_and_not_a_supernova(session: OrtSession) -> None:
     inputs = {name: partial(source, DESCRIPTIONS[name]) for name in ("kilonova", "sn-ia", "tde", "sn-ii-plateau", "slsn-i")}
-    found = zeroshot.ranked(pattern(), inputs, session, each=40)
+    found = zeroshot.ranked(pattern(), inputs, session=session, each=40)
     assert found.names[0] == "kilonova"
     assert list(found.cosine) == sorted(found.cosine, reverse=True)
     assert set(found.names) | set(found.missing) == set(inputs)
@@ -144,7 +144,7 @@ def test_at2017gfo_is_nearest_to_the_description_of_a_kilonova(shared: Path, ses
     inputs = {name: draw for name, draw in classes.CLASSES.items() if name not in ("kilonova", "bogus", "asteroid")}
     both = query.keep(np.isin(query.wavelength, np.float32([4770.0, 6230.0])))
     for curves in (query, both):
-        found = zeroshot.ranked(curves, {**inputs, "described": partial(source, DESCRIPTIONS["kilonova"])}, session, each=60)
+        found = zeroshot.ranked(curves, {**inputs, "described": partial(source, DESCRIPTIONS["kilonova"])}, session=session, each=60)
         assert found.names[0] == "described", list(zip(found.names, found.cosine, strict=True))[:4]
 
 
@@ -191,7 +191,7 @@ def test_a_described_class_needs_no_network_that_knows_it(bundle: Bundle, sessio
         "name: blue-bump\ntext: x\nsky: extragalactic\nenvironment: nuclear\nrise: 4\ndecline: {rate: 0.25}\nduration: 40\n"
         "colour: {temperature: 25000}\npeak: {absolute: -19}\n"
     )
-    own = zeroshot.prototype(invented, session, bundle.head.centre, 60, 1)
-    other, _ = zeroshot.alerts(DESCRIPTIONS["sn-iib"], session, 60, 5)
-    same, _ = zeroshot.alerts(invented, session, 60, 6)
+    own = zeroshot.prototype(invented, session, centre=bundle.head.centre, n=60, seed=1)
+    other, _ = zeroshot.alerts(DESCRIPTIONS["sn-iib"], session, n=60, seed=5)
+    same, _ = zeroshot.alerts(invented, session, n=60, seed=6)
     assert np.median(centred(same, bundle.head.centre) @ own) > np.median(centred(other, bundle.head.centre) @ own) + 0.1

@@ -102,7 +102,7 @@ class Bench:
         ready.unlink(missing_ok=True)
         command = [sys.executable, program, str(slot), str(seconds_a_packet)]
         where = {"PYTHONPATH": str(Path(__file__).parents[2]), **self.settings.environment(), **environment}
-        self.workers[slot] = Child(command, self.settings.state / "logs" / f"worker-{slot}.log", where)
+        self.workers[slot] = Child(command, self.settings.state / "logs" / f"worker-{slot}.log", environment=where)
         return self.workers[slot]
 
     async def ready(self, slot: int = 0, within: float = 120.0) -> None:

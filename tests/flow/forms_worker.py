@@ -25,4 +25,4 @@ if __name__ == "__main__":
     from settings.model import Settings
     from streams.worker import run_worker
 
-    os._exit(run_worker(Settings(), int(sys.argv[1]), lambda settings: EveryDetection(load())))
+    os._exit(run_worker(Settings(), int(sys.argv[1]), make_scorer=lambda settings: EveryDetection(load())))

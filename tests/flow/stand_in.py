@@ -101,12 +101,12 @@ if __name__ == "__main__":  # a worker process of its own: python tests/flow/sta
 
         count, calls = Ledgers.acknowledge, itertools.count()
 
-        def acknowledge(*arguments: Any) -> None:
+        def acknowledge(*arguments: Any, **named: Any) -> None:
             if next(calls) >= packets:
-                count(*arguments)
+                count(*arguments, **named)
 
         Ledgers.acknowledge = acknowledge  # type: ignore[method-assign]
 
     forget(int(os.environ.get("PROTONOVA_TEST_FORGET", "0")))
     cost = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
-    os._exit(run_worker(Settings(), int(sys.argv[1]), lambda settings: StandIn(cost)))
+    os._exit(run_worker(Settings(), int(sys.argv[1]), make_scorer=lambda settings: StandIn(cost)))

@@ -127,7 +127,7 @@ def reading(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Iter
         asyncio.run(bench.ready())
         asyncio.run(bench.publish(packets))
         asyncio.run(bench.read(4 * len(expected), topics.DETECTIONS, *map(topics.class_topic, names)))
-        with serve(make_app(Figures(time.time, ""), subjects(), "127.0.0.1")) as port:
+        with serve(make_app(Figures(time.time, ""), subjects(), host="127.0.0.1")) as port:
             rows, said = read_by_all(folder, {BROKER: str(bench.settings.kafka), STATUS: f"http://127.0.0.1:{port}"})
         yield Reading(rows, said, expected, bench)
     finally:

@@ -21,7 +21,7 @@ async def watch(bench: Bench) -> Child:
     log = bench.settings.state / "logs" / "drift.log"
     log.write_bytes(b"")
     where = {"PYTHONPATH": str(Path(__file__).parents[2]), **bench.settings.environment()}
-    process = Child([sys.executable, "-m", "streams.agents.drift"], log, where)
+    process = Child([sys.executable, "-m", "streams.agents.drift"], log, environment=where)
     await until(lambda: "watching" in log.read_text(), 60, log.read_text)
     return process
 
@@ -30,7 +30,7 @@ async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
     log = bench.settings.state / "logs" / "drift.log"
     process = await watch(bench)
     try:
-        outcome_counts = TelemetryCounts("w", StateHolder(stand_in.StandIn()), 0.0)
+        outcome_counts = TelemetryCounts("w", StateHolder(stand_in.StandIn()), now=0.0)
         await bench.publish(seconds(outcome_counts, 300, 0.9, 0), topics.TELEMETRY)
         await bench.publish(seconds(outcome_counts, 300, 0.4, 300), topics.TELEMETRY)
         out = await bench.read(2, topics.ALARMS, topics.RETRAIN)
@@ -40,7 +40,7 @@ async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
         process.stop()
         process = await watch(bench)  # it reads its own command back
         known = len((await bench.everything(topics.ALARMS))[topics.ALARMS])
-        outcome_counts = TelemetryCounts("w", StateHolder(stand_in.StandIn()), 0.0)
+        outcome_counts = TelemetryCounts("w", StateHolder(stand_in.StandIn()), now=0.0)
         await bench.publish([*seconds(outcome_counts, 300, 0.9, 600), *seconds(outcome_counts, 300, 0.4, 900)], topics.TELEMETRY)
         await bench.read(known + 1, topics.ALARMS)
         commands = [r.value for r in (await bench.everything(topics.RETRAIN))[topics.RETRAIN]]

@@ -97,7 +97,7 @@ async def test_drift_goes_on_raises_its_alarm_and_says_how_many(bench: Bench) ->
     log = bench.settings.state / "logs" / "drift.log"
     process = await drift_process(bench)
     try:
-        counts = TelemetryCounts("w", StateHolder(StandIn()), 0.0)
+        counts = TelemetryCounts("w", StateHolder(StandIn()), now=0.0)
         await send(bench, topics.TELEMETRY, *seconds(counts, 100, 0.9, 0), *SENT, *seconds(counts, 100, 0.9, 100))
         await send(bench, topics.TELEMETRY, *seconds(counts, 200, 0.4, 200))
         out = await bench.read(1, topics.ALARMS)

@@ -71,7 +71,7 @@ def mirror(bench: Bench, *sources: tuple[str, str]) -> Child:
     (folder / "protonova.toml").write_text("".join(SOURCE.format(name=name, bootstrap=server) for name, server in sources))
     code = f"import os; os.chdir({str(folder)!r}); from console.cli import main; main()"
     where = {"PYTHONPATH": str(Path(__file__).parents[2]), **bench.settings.environment()}
-    return Child([sys.executable, "-c", code, "mirror"], bench.settings.state / "logs" / "mirror.log", where)
+    return Child([sys.executable, "-c", code, "mirror"], bench.settings.state / "logs" / "mirror.log", environment=where)
 
 
 def log(bench: Bench) -> str:

@@ -42,7 +42,7 @@ class Taught(StandIn):
 async def worker(bench: Bench, scorer: StandIn) -> AsyncIterator[Flow]:
     """The application of a worker, in this process."""
     ended: list[str] = []
-    app, flow = make_app(bench.settings, scorer, 0, lambda status, why: ended.append(f"{status}: {why}"))
+    app, flow = make_app(bench.settings, scorer, slot=0, on_fatal=lambda status, why: ended.append(f"{status}: {why}"))
     task = asyncio.create_task(app.start())
     try:
         yield flow

@@ -53,7 +53,7 @@ async def test_more_partitions_are_added_and_never_fewer(bench: Bench) -> None:
 async def test_a_compacted_topic_keeps_the_latest_of_each_key(bench: Bench) -> None:
     table = [topics.Topic("test.compact", "key", "anything", 1000, cleanup="compact")]
     async with topics.admin_client(bench.settings) as admin:
-        await topics.ensure(admin, table, 1, 1)
+        await topics.ensure(admin, table, partitions=1, replication=1)
         quick = {**table[0].configs(), "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "200"}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "test.compact", quick)])
     async with bench.producer() as producer:

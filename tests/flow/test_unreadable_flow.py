@@ -253,7 +253,7 @@ async def test_large_packets_are_held_in_bounded_memory(bench: Bench) -> None:
 async def test_drift_reads_on(bench: Bench) -> None:
     process = await watch(bench)
     try:
-        outcome_counts = TelemetryCounts("w", StateHolder(StandIn()), 0.0)
+        outcome_counts = TelemetryCounts("w", StateHolder(StandIn()), now=0.0)
         await bench.publish(seconds(outcome_counts, 300, 0.9, 0), topics.TELEMETRY)
         await send_batch(bench, [b"x", b"y"], odd_name(0), topic=topics.TELEMETRY)
         await send_batch(bench, [b"z"], bomb(20 * MOST_BYTES), topic=topics.TELEMETRY)
@@ -288,7 +288,9 @@ async def test_commands_and_page_read_on(bench: Bench) -> None:
     await send_batch(bench, [b"x", b"y"], odd_name(0), topic=topics.TELEMETRY)
     port = free_port()
     environment = {**bench.settings.environment(), "PROTONOVA_STATUS_PORT": str(port)}
-    page = Child([sys.executable, "-m", "console.cli", "status", "--serve"], bench.settings.state / "logs" / "page.log", environment)
+    page = Child(
+        [sys.executable, "-m", "console.cli", "status", "--serve"], bench.settings.state / "logs" / "page.log", environment=environment
+    )
     try:
         async with httpx.AsyncClient(timeout=10) as client:
             await until_ready(client, f"http://127.0.0.1:{port}/readyz", page)

@@ -191,12 +191,12 @@ def test_a_model_that_is_not_an_encoder() -> None:
 
 
 def test_a_built_engine_is_kept_under_everything_it_depends_on() -> None:
-    key = cache_key(b"model", "11.2.1", "90", (8, 32, 64))
+    key = cache_key(b"model", "11.2.1", capability="90", buckets=(8, 32, 64))
     others = [
-        cache_key(b"other", "11.2.1", "90", (8, 32, 64)),
-        cache_key(b"model", "11.3.0", "90", (8, 32, 64)),
-        cache_key(b"model", "11.2.1", "100", (8, 32, 64)),
-        cache_key(b"model", "11.2.1", "90", (8, 64)),
+        cache_key(b"other", "11.2.1", capability="90", buckets=(8, 32, 64)),
+        cache_key(b"model", "11.3.0", capability="90", buckets=(8, 32, 64)),
+        cache_key(b"model", "11.2.1", capability="100", buckets=(8, 32, 64)),
+        cache_key(b"model", "11.2.1", capability="90", buckets=(8, 64)),
     ]
     assert len({key, *others}) == 5
 

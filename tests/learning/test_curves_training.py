@@ -68,7 +68,7 @@ def test_augmented_curves_keep_three_detections_and_end_with_one(curves: Alerts)
 
 
 def test_only_the_reference_is_known_of_a_curves_surroundings(curves: Alerts) -> None:
-    after = augment_curves(curves.take(slice(None)), np.random.default_rng(0), Strength(no_reference=0.0))
+    after = augment_curves(curves.take(slice(None)), np.random.default_rng(0), s=Strength(no_reference=0.0))
     known = np.isfinite(after.context)
     assert known[:, REFERENCE].any()
     assert known.sum() == 2 * known[:, REFERENCE].sum()
@@ -81,7 +81,7 @@ def test_augmentation_repeats_by_its_seed(curves: Alerts) -> None:
 
 
 def test_thinning_keeps_points_in_time_order(curves: Alerts) -> None:
-    few = thinned(curves, 10, np.random.default_rng(0))
+    few = thinned(curves, 10, rng=np.random.default_rng(0))
     assert few.time.shape[1] == 10
     np.testing.assert_array_equal(few.valid.sum(axis=1), np.minimum(curves.valid.sum(axis=1), 10))
     for i in range(len(few)):
@@ -92,12 +92,12 @@ def test_thinning_keeps_points_in_time_order(curves: Alerts) -> None:
 def test_every_loss_trains(alerts: Alerts, curves: Alerts, terms: dict[str, float]) -> None:
     history: list[Step] = []
     recipe = Hyperparameters(shards=1, steps=30, batch=64, seed=3, **terms)  # type: ignore[arg-type]
-    fit(alerts, CONFIG, recipe, report=history.append, curves=curves, unlabelled=curves if recipe.views else None)
+    fit(alerts, CONFIG, hyper=recipe, report=history.append, curves=curves, unlabelled=curves if recipe.views else None)
     assert np.mean([p.loss for p in history[-8:]]) < 0.97 * np.mean([p.loss for p in history[:8]])
 
 
 def test_a_seed_gives_the_same_weights(alerts: Alerts, curves: Alerts) -> None:
-    a, b = (fit(alerts, CONFIG, Hyperparameters(shards=1, steps=4, batch=64, seed=3), curves=curves) for _ in range(2))
+    a, b = (fit(alerts, CONFIG, hyper=Hyperparameters(shards=1, steps=4, batch=64, seed=3), curves=curves) for _ in range(2))
     for name, value in a.state_dict().items():
         torch.testing.assert_close(value, b.state_dict()[name], rtol=0, atol=0)
 
@@ -105,8 +105,8 @@ def test_a_seed_gives_the_same_weights(alerts: Alerts, curves: Alerts) -> None:
 @pytest.mark.parametrize("half", [True, False])
 def test_shards_in_processes_and_in_turn_give_the_same_weights(alerts: Alerts, curves: Alerts, half: bool) -> None:
     recipe = Hyperparameters(shards=2, steps=3, batch=64, seed=3, contrast=0.2, half=half)
-    a, b = (fit(alerts, CONFIG, recipe, curves=curves, apart=apart) for apart in (True, False))
-    whole = fit(alerts, CONFIG, dataclasses.replace(recipe, shards=1), curves=curves)
+    a, b = (fit(alerts, CONFIG, hyper=recipe, curves=curves, apart=apart) for apart in (True, False))
+    whole = fit(alerts, CONFIG, hyper=dataclasses.replace(recipe, shards=1), curves=curves)
     for name, value in a.state_dict().items():
         torch.testing.assert_close(value, b.state_dict()[name], rtol=0, atol=0)
     assert any(not torch.equal(value, whole.state_dict()[name]) for name, value in a.state_dict().items())
@@ -114,7 +114,14 @@ def test_shards_in_processes_and_in_turn_give_the_same_weights(alerts: Alerts, c
 
 def shards_of(alerts: Alerts, make: Callable[[EncoderConfig], Trainee] = Trainee) -> Shards:
     recipe = Hyperparameters(shards=2, steps=1, batch=16)
-    return Shards(Trainee(CONFIG), CONFIG, make, Sets(alerts, None, None, recipe, Augmentation()), recipe, apart=True)
+    return Shards(
+        Trainee(CONFIG),
+        CONFIG,
+        make=make,
+        sets=Sets(alerts, None, unlabelled=None, hyper=recipe, strength=Augmentation()),
+        hyper=recipe,
+        apart=True,
+    )
 
 
 def test_a_process_that_ends_is_reported_in_one_line(alerts: Alerts) -> None:
@@ -160,10 +167,10 @@ def test_a_run_in_processes_that_was_cut_off_goes_on(alerts: Alerts, curves: Ale
 
     checkpoint = Checkpoint(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fit(alerts, CONFIG, recipe, checkpoint, every=2, report=stop, curves=curves)
+        fit(alerts, CONFIG, hyper=recipe, checkpoint=checkpoint, every=2, report=stop, curves=curves)
     history: list[Step] = []
-    a = fit(alerts, CONFIG, recipe, checkpoint, every=2, report=history.append, curves=curves)
-    b = fit(alerts, CONFIG, recipe, curves=curves)
+    a = fit(alerts, CONFIG, hyper=recipe, checkpoint=checkpoint, every=2, report=history.append, curves=curves)
+    b = fit(alerts, CONFIG, hyper=recipe, curves=curves)
     assert history[0].step == 3
     for name, value in a.state_dict().items():
         torch.testing.assert_close(value, b.state_dict()[name], rtol=0, atol=0)

@@ -32,7 +32,7 @@ def test_figures_by_hand() -> None:
     label = np.array([0] * 10 + [1] * 10 + [2] * 10)
     best = [0] * 10 + [1] * 5 + [0] * 5 + [2] * 10
     number = np.array([1] * 10 + [9] * 20)
-    found = assessment.figures(judged(best), label, number, CLASSES)
+    found = assessment.figures(judged(best), label, number=number, classes=CLASSES)
     assert found["n"] == {"1": 10, "2-4": 0, "5+": 20}
     assert found["accuracy"] == {"1": 1.0, "5+": 0.75}
     assert found["recall"]["5+"] == {"b": 0.5, "c": 1.0}
@@ -45,14 +45,14 @@ def test_figures_by_hand() -> None:
 
 def test_a_class_with_few_alerts_has_no_recall() -> None:
     label = np.array([0] * 10 + [1] * 3)
-    found = assessment.figures(judged([0] * 13), label, np.full(13, 7), CLASSES)
+    found = assessment.figures(judged([0] * 13), label, number=np.full(13, 7), classes=CLASSES)
     assert found["recall"]["5+"] == {"a": 1.0}
     assert found["macro"]["5+"] == 1.0
 
 
 def test_the_table_shows_every_class() -> None:
     label = np.arange(30) % 3
-    found = assessment.figures(judged(label.tolist()), label, np.full(30, 2), CLASSES)
+    found = assessment.figures(judged(label.tolist()), label, number=np.full(30, 2), classes=CLASSES)
     console = Console(record=True, width=120, file=io.StringIO())
     console.print(table_of("title", found, classes=CLASSES))
     text = console.export_text()
@@ -63,7 +63,7 @@ def test_the_table_shows_every_class() -> None:
 def test_real_packets(shared: Path) -> None:
     """Moving objects, by far the most labelled packets, are recognised; the rest is few and only reported."""
     bundle = load()
-    found = assessment.real_packets(shared / "ztf_alerts", OrtSession(bundle.encoder), bundle.head, bundle.classes)
+    found = assessment.real_packets(shared / "ztf_alerts", OrtSession(bundle.encoder), head=bundle.head, classes=bundle.classes)
     assert sum(found["n"].values()) >= 160
     assert found["recall"]["1"]["asteroid"] > 0.9
     assert 0.8 < found["coverage"] <= 1

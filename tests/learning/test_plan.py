@@ -55,7 +55,7 @@ def test_what_differs_is_what_is_used() -> None:
 def test_a_manifests_plan_holds_steps_and_no_folder() -> None:
     kept = RICH.resolved("ab" * 32).record()
     assert kept["start_from"] == "ab" * 32
-    assert Plan(minutes=20).resolved(None).record() == {"steps": steps_for(20, 60_000, 240_000)}
+    assert Plan(minutes=20).resolved(None).record() == {"steps": steps_for(20, 60_000, curves=240_000)}
     assert asdict(Plan(minutes=20).resolved(None).numbers()) == asdict(Plan(minutes=20).numbers())
 
 

@@ -49,7 +49,7 @@ def weights(encoder: Encoder) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def trained(alerts: Alerts) -> tuple[Encoder, list[Step]]:
     history: list[Step] = []
-    return fit(alerts, CONFIG, Hyperparameters(shards=1, steps=60, batch=64, seed=3), report=history.append), history
+    return fit(alerts, CONFIG, hyper=Hyperparameters(shards=1, steps=60, batch=64, seed=3), report=history.append), history
 
 
 def test_the_loss_falls(trained: tuple[Encoder, list[Step]]) -> None:
@@ -71,9 +71,9 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(alerts: Alerts, trained: tu
 
     recipe = Hyperparameters(shards=1, steps=60, batch=64, seed=3)
     with pytest.raises(Stop):
-        fit(alerts, CONFIG, recipe, checkpoint, every=20, report=stop)
+        fit(alerts, CONFIG, hyper=recipe, checkpoint=checkpoint, every=20, report=stop)
     history: list[Step] = []
-    again = fit(alerts, CONFIG, recipe, checkpoint, every=20, report=history.append)
+    again = fit(alerts, CONFIG, hyper=recipe, checkpoint=checkpoint, every=20, report=history.append)
     assert history[0].step == 41
     expected = weights(trained[0])
     for name, value in weights(again).items():
@@ -82,14 +82,14 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(alerts: Alerts, trained: tu
 
 def test_a_checkpoint_of_another_run_is_not_taken(alerts: Alerts, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path)
-    fit(alerts, CONFIG, Hyperparameters(shards=1, steps=2, batch=32), checkpoint, every=1)
+    fit(alerts, CONFIG, hyper=Hyperparameters(shards=1, steps=2, batch=32), checkpoint=checkpoint, every=1)
     history: list[Step] = []
-    fit(alerts, CONFIG, Hyperparameters(shards=1, steps=2, batch=32, seed=1), checkpoint, report=history.append)
+    fit(alerts, CONFIG, hyper=Hyperparameters(shards=1, steps=2, batch=32, seed=1), checkpoint=checkpoint, report=history.append)
     assert len(history) == 2
 
 
 def test_the_checkpoint_holds_no_pickle(alerts: Alerts, tmp_path: Path) -> None:
-    fit(alerts, CONFIG, Hyperparameters(shards=1, steps=1, batch=32), Checkpoint(tmp_path))
+    fit(alerts, CONFIG, hyper=Hyperparameters(shards=1, steps=1, batch=32), checkpoint=Checkpoint(tmp_path))
     assert {p.name for p in tmp_path.iterdir()} == {"training.safetensors", "training.json"}
 
 
@@ -105,7 +105,8 @@ def test_missing_modalities_give_finite_answers(alerts: Alerts, model: bytes, go
 
 
 def test_the_export_is_the_network(alerts: Alerts, trained: tuple[Encoder, list[Step]], model: bytes) -> None:
-    agreement = compare(trained[0], model, *alerts.inputs())
+    tokens, stamps, context = alerts.inputs()
+    agreement = compare(trained[0], model, tokens=tokens, stamps=stamps, context=context)
     assert agreement.cosine > 0.99999
     assert agreement.same_label >= 0.999
     assert agreement.largest_difference < 1e-4
@@ -154,7 +155,7 @@ def test_augmentation_keeps_the_alert_itself(alerts: Alerts) -> None:
 def test_a_packet_without_forced_photometry_has_limits_instead(alerts: Alerts) -> None:
     before = alerts.take(slice(0, 200))
     weak = before.valid & np.isfinite(before.flux) & ~before.detected
-    after = augment(before.take(slice(None)), np.random.default_rng(0), Strength(limits_instead=1.0, no_forced=0.0, no_limits=0.0))
+    after = augment(before.take(slice(None)), np.random.default_rng(0), strength=Strength(limits_instead=1.0, no_forced=0.0, no_limits=0.0))
     left = weak & after.valid
     assert left.sum() > 200
     assert np.isnan(after.flux[left]).all()
@@ -164,7 +165,7 @@ def test_a_packet_without_forced_photometry_has_limits_instead(alerts: Alerts) -
 def test_a_first_detection_may_be_of_something_else(alerts: Alerts) -> None:
     """Late supernovae of the real sky have it; history and count of detections move with it, and the light curve stays."""
     before = alerts.take(slice(0, 200))
-    after = augment(before.take(slice(None)), np.random.default_rng(0), Strength(early=1.0, age=0.0, dilation=0.0))
+    after = augment(before.take(slice(None)), np.random.default_rng(0), strength=Strength(early=1.0, age=0.0, dilation=0.0))
     assert (after.first_detection <= before.first_detection - 9.9).all()
     history = after.context[:, CONTEXT.index("history")]
     known = np.isfinite(history)
@@ -196,8 +197,8 @@ def test_contrast_prefers_classes_together() -> None:
     label = torch.tensor([0, 0, 1, 1])
     together = torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
     mixed = together[[0, 2, 1, 3]]
-    assert contrast(together, label, 0.1) < contrast(mixed, label, 0.1)
-    assert contrast(together, torch.arange(4), 0.1) == 0
+    assert contrast(together, label, temperature=0.1) < contrast(mixed, label, temperature=0.1)
+    assert contrast(together, torch.arange(4), temperature=0.1) == 0
 
 
 def test_schedule_rises_and_falls() -> None:
@@ -232,9 +233,9 @@ def part(views: Views, rows: slice) -> Views:
 
 def test_calibration_is_calibrated() -> None:
     views, label = head_inputs()
-    head = calibrate(part(views, slice(3000)), label[:3000], SLUGS, STREAM_MIX)
+    head = calibrate(part(views, slice(3000)), label[:3000], classes=SLUGS, mix=STREAM_MIX)
     judged = judge(part(views, slice(3000, None)), head)
-    found = assessment.figures(judged, label[3000:], np.full(3000, 9), SLUGS)
+    found = assessment.figures(judged, label[3000:], number=np.full(3000, 9), classes=SLUGS)
     assert found["accuracy"]["5+"] > 0.9
     assert found["ece"] < 0.06  # a little unsure: some probability goes to `other`
     assert 0.87 < found["coverage"] <= 1.0
@@ -253,7 +254,7 @@ def test_a_class_is_as_probable_as_its_kinds_together() -> None:
     kinds = np.concatenate([logits, logits[:, :1], np.full((len(logits), 1), 9.0, dtype=np.float32)], axis=1)
     made_of = np.concatenate([np.eye(18), np.eye(18)[:1], np.zeros((1, 18))]).astype(np.float32)
     views = views._replace(logits=kinds)
-    head = calibrate(part(views, slice(3000)), label[:3000], SLUGS, STREAM_MIX, made_of)
+    head = calibrate(part(views, slice(3000)), label[:3000], classes=SLUGS, mix=STREAM_MIX, zero_shot=made_of)
     judged = judge(part(views, slice(3000, None)), head)
     assert head.zero_shot.shape == (20, 18)
     assert (judged.probability[:, :18].argmax(axis=1) == label[3000:]).mean() > 0.9
@@ -270,7 +271,7 @@ def test_thresholds_keep_the_budget() -> None:
     label = rng.integers(0, k, n)
     probability = rng.dirichlet(np.full(k + 1, 0.1), n)
     shares = prior(SLUGS)
-    least = thresholds(probability, label, shares, alerts_a_night=1000, budget=20)
+    least = thresholds(probability, label, shares=shares, alerts_a_night=1000, budget=20)
     counts = np.bincount(label, minlength=k)
     for i in range(k):
         if FLOOR < least[i] < 0.5:
@@ -294,9 +295,9 @@ def test_a_training_goes_on_from_given_weights_and_what_is_not_trainable_stays(
     before = weights(trained[0])
     hyper = Hyperparameters(shards=2, steps=6, batch=64, seed=8, learning_rate=4e-4)
     history: list[Step] = []
-    everything = weights(fit(alerts, CONFIG, hyper, report=history.append, apart=False, initial=initial))
+    everything = weights(fit(alerts, CONFIG, hyper=hyper, report=history.append, apart=False, initial=initial))
     fresh: list[Step] = []
-    fit(alerts, CONFIG, dataclasses.replace(hyper, steps=1), report=fresh.append, apart=False)
+    fit(alerts, CONFIG, hyper=dataclasses.replace(hyper, steps=1), report=fresh.append, apart=False)
     assert history[0].loss < 0.85 * fresh[0].loss
     assert all((everything[name] != before[name]).any() for name in ("recurrent.weight_hh_l0", "fuse.0.weight", "direction"))
     np.testing.assert_array_equal(weights(trained[0])["direction"], before["direction"])  # the caller's network is not touched
@@ -309,7 +310,9 @@ def test_a_training_goes_on_from_given_weights_and_what_is_not_trainable_stays(
             raise Stop
 
     def last_layers(report: Callable[[Step], None], checkpoint: Checkpoint | None, apart: bool) -> Encoder:
-        return fit(alerts, CONFIG, hyper, checkpoint, 2, report, apart=apart, initial=initial, trainable=LAST_LAYERS)
+        return fit(
+            alerts, CONFIG, hyper=hyper, checkpoint=checkpoint, every=2, report=report, apart=apart, initial=initial, trainable=LAST_LAYERS
+        )
 
     whole = weights(last_layers(lambda step: None, None, False))
     checkpoint = Checkpoint(tmp_path)

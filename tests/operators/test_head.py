@@ -136,7 +136,7 @@ def test_a_taught_class_takes_its_share_and_leaves_the_others_their_proportions(
     rest = np.delete(after.probability, [K, K + 1], axis=1)
     np.testing.assert_allclose(rest / rest.sum(axis=1, keepdims=True), before.probability, atol=1e-5)
     # It comes first exactly where its answer is above its location, whatever the others say.
-    seen = see(views, h.centre, h.kind_scale)
+    seen = see(views, h.centre, kind_scale=h.kind_scale)
     first = seen.view @ h.taught_weights[0] > h.taught_location[0]
     alone = judge(views, with_taught(1)).probability.argmax(axis=1) == K
     np.testing.assert_array_equal(alone, seen.view @ with_taught(1).taught_weights[0] > 0)

@@ -36,7 +36,7 @@ def split(bundle: Bundle, slug: str) -> tuple[Reference, Reference, Views, Views
 @pytest.mark.parametrize("slug", ["microlensing", "asteroid", "m-dwarf-flare"])
 def test_five_examples_find_the_class_and_hold_the_budget(bundle: Bundle, slug: str) -> None:
     reference, test, examples, rest = split(bundle, slug)
-    head = teach(bundle.head, "new", examples, reference, false_calls=0.01)
+    head = teach(bundle.head, "new", examples=examples, reference=reference, false_calls=0.01)
     k = len(bundle.classes)
     old = judge(rows(test.views, slice(None)), head)
     assert (old.probability.argmax(axis=1) == k).mean() <= 0.02
@@ -51,9 +51,9 @@ def test_five_examples_find_the_class_and_hold_the_budget(bundle: Bundle, slug: 
 
 def test_a_window_of_the_sky_tightens_the_budget(bundle: Bundle) -> None:
     reference, test, examples, _ = split(bundle, "tde")
-    loose = teach(bundle.head, "new", examples, reference, false_calls=0.2)
+    loose = teach(bundle.head, "new", examples=examples, reference=reference, false_calls=0.2)
     window = rows(test.views, slice(None))
-    tight = teach(bundle.head, "new", examples, reference, window=window, false_calls=0.2, window_calls=0.01)
+    tight = teach(bundle.head, "new", examples=examples, reference=reference, window=window, false_calls=0.2, window_calls=0.01)
     k = len(bundle.classes)
     calls = [(judge(window, head).probability.argmax(axis=1) == k).mean() for head in (loose, tight)]
     assert calls[1] <= 0.01 < calls[0]
@@ -62,12 +62,14 @@ def test_a_window_of_the_sky_tightens_the_budget(bundle: Bundle) -> None:
 def test_forgetting_leaves_no_trace_and_the_order_makes_no_difference(bundle: Bundle) -> None:
     reference, _, five, _ = split(bundle, "microlensing")
     other, _, asteroids, _ = split(bundle, "asteroid")
-    a = teach(bundle.head, "a", five, reference)
-    both = teach(a, "b", asteroids, other)
+    a = teach(bundle.head, "a", examples=five, reference=reference)
+    both = teach(a, "b", examples=asteroids, reference=other)
     assert identity(forget(a, "a")) == identity(bundle.head)
     assert identity(forget(both, "b")) == identity(a)
-    assert identity(both) == identity(teach(teach(bundle.head, "b", asteroids, other), "a", five, reference))
-    assert identity(teach(both, "a", five, reference)) == identity(both)
+    assert identity(both) == identity(
+        teach(teach(bundle.head, "b", examples=asteroids, reference=other), "a", examples=five, reference=reference)
+    )
+    assert identity(teach(both, "a", examples=five, reference=reference)) == identity(both)
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(forget(forget(both, "a"), "b"), name), getattr(bundle.head, name))
     assert len({identity(h) for h in (bundle.head, a, both)}) == 3
@@ -78,9 +80,9 @@ def test_what_cannot_be_taught_is_said(bundle: Bundle) -> None:
     with pytest.raises(TeachError, match="never taught"):
         forget(bundle.head, "tde")
     with pytest.raises(TeachError, match="at least one example"):
-        teach(bundle.head, "x", rows(five, slice(0)), reference)
+        teach(bundle.head, "x", examples=rows(five, slice(0)), reference=reference)
     with pytest.raises(TeachError, match="not finite"):
-        teach(bundle.head, "x", five._replace(embedding=five.embedding * np.nan), reference)
+        teach(bundle.head, "x", examples=five._replace(embedding=five.embedding * np.nan), reference=reference)
 
 
 def test_the_ridge_is_scikit_learns(bundle: Bundle) -> None:
@@ -90,7 +92,7 @@ def test_the_ridge_is_scikit_learns(bundle: Bundle) -> None:
 
     rng = np.random.default_rng(0)
     new, known = rng.normal(size=(4, 7)) + 1, rng.normal(size=(90, 7))
-    weight, own, answer = _ridge(new, known, 5)
+    weight, own, answer = _ridge(new, known, ways=5)
     x, y = np.concatenate([known, new]), np.repeat([0.0, 1.0], [90, 4])
     w = np.repeat([1 / 90, 1 / 20], [90, 4])
     w /= w.sum()

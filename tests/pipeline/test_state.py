@@ -30,7 +30,7 @@ def packets() -> list[bytes]:
 
 
 def test_the_same_bundle_has_the_same_id(state: ScoringState) -> None:
-    again = make_state(load_bundle(), state.session, "another reason", state.decoder)
+    again = make_state(load_bundle(), state.session, why="another reason", decoder=state.decoder)
     assert again.scoring_id == state.scoring_id
     assert (again.encoder.id, again.head.id, again.reference.id) == (state.encoder.id, state.head.id, state.reference.id)
 
@@ -39,14 +39,14 @@ def test_every_part_changes_the_id(state: ScoringState, monkeypatch: pytest.Monk
     bundle = load_bundle()
     ids = {state.scoring_id}
     other = dataclasses.replace(bundle, encoder=bundle.encoder + b"\0")
-    ids.add(make_state(other, state.session, "", state.decoder).scoring_id)
+    ids.add(make_state(other, state.session, why="", decoder=state.decoder).scoring_id)
     ids.add(dataclasses.replace(state, reference=ReferencePart((("gaia", "0" * 64),))).scoring_id)
     ids.add(dataclasses.replace(state, taxonomy="another").scoring_id)
     for name in ("prior", "thresholds", "temperature", "prototypes", "conformal"):
         changed = np.asarray(getattr(bundle.head, name)) * np.float32(1.0001)
         ids.add(state.with_head(dataclasses.replace(bundle.head, **{name: changed})).scoring_id)
     monkeypatch.setattr("pipeline.state.SCORING_RULES", "another")
-    ids.add(make_state(bundle, state.session, "", state.decoder).scoring_id)
+    ids.add(make_state(bundle, state.session, why="", decoder=state.decoder).scoring_id)
     assert len(ids) == 10
 
 
@@ -76,7 +76,7 @@ def test_a_class_taught_and_forgotten(state: ScoringState, packets: list[bytes])
     before = score(packets, state)
     seen = embed(state.decoder.decode(packets).batch, state.session).views
     five = seen._replace(**{name: column[:5] for name, column in seen._asdict().items()})
-    taught = state.with_head(teach(state.head.weights, "invented", five, load_bundle().reference))
+    taught = state.with_head(teach(state.head.weights, "invented", examples=five, reference=load_bundle().reference))
     assert taught.encoder is state.encoder
     assert taught.head.id != state.head.id
     assert taught.scoring_id != state.scoring_id

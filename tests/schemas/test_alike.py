@@ -78,8 +78,8 @@ def body(rows: list[dict[str, Any]], blocks: int = 1) -> bytes:
 
 
 def read(data: bytes) -> Scratch:
-    scratch = Scratch(PROGRAM.n_scalars, PROGRAM.n_columns, 1)
-    run(PROGRAM, np.frombuffer(data, np.uint8), 0, len(data), scratch)
+    scratch = Scratch(PROGRAM.n_scalars, PROGRAM.n_columns, n_arrays=1)
+    run(PROGRAM, np.frombuffer(data, np.uint8), start=0, end=len(data), scratch=scratch)
     return scratch
 
 
@@ -115,7 +115,7 @@ def test_values_are_fastavros(kinds: list[dict[str, Any]], repeats: int, blocks:
 
 def walked(data: bytes, monkeypatch: pytest.MonkeyPatch) -> tuple[int, Scratch]:
     """What the walk over every field gives: the same code, not compiled, with no block long enough for layouts."""
-    scratch = Scratch(PROGRAM.n_scalars, PROGRAM.n_columns, 1)
+    scratch = Scratch(PROGRAM.n_scalars, PROGRAM.n_columns, n_arrays=1)
     with monkeypatch.context() as patch:
         patch.setattr(machine, "WORTH", 1 << 40)
         got = run_program.py_func(
@@ -138,7 +138,7 @@ def test_damaged_bytes_end_as_the_walk_ends(monkeypatch: pytest.MonkeyPatch) -> 
             data = data[: rng.integers(3, len(whole))]
         else:
             data[rng.integers(2, len(whole) - 8)] = rng.choice([0, 1, 2, 3, 4, 127, 128, 255, rng.integers(256)])
-        scratch = Scratch(PROGRAM.n_scalars, PROGRAM.n_columns, 1)
+        scratch = Scratch(PROGRAM.n_scalars, PROGRAM.n_columns, n_arrays=1)
         got = run_program(
             np.frombuffer(bytes(data), np.uint8), 0, len(data), PROGRAM.rows, PROGRAM.aux, PROGRAM.columns,
             scratch.number, scratch.whole, scratch.table, scratch.count, scratch.state,
@@ -167,6 +167,6 @@ def test_items_that_hold_arrays_or_are_huge_are_walked_over() -> None:
         program = compile_schema(schema, Want({}, {"rows": {"x": "number"}}))
         out = io.BytesIO()
         fastavro.schemaless_writer(out, fastavro.parse_schema(schema), {"rows": [make(k) for k in range(40)]})
-        scratch = Scratch(0, 1, 1)
-        run(program, np.frombuffer(out.getvalue(), np.uint8), 0, len(out.getvalue()), scratch)
+        scratch = Scratch(0, 1, n_arrays=1)
+        run(program, np.frombuffer(out.getvalue(), np.uint8), start=0, end=len(out.getvalue()), scratch=scratch)
         np.testing.assert_array_equal(scratch.table[0, :40], np.arange(40.0))

@@ -26,7 +26,7 @@ MIDDLE = slice(FIRST, FIRST + SEEN)
 class Whole(Cutouts):
     """Reads every cut-out to its end."""
 
-    def read_windows(self, data: bytes, place: Any, stamps: F32) -> float | None:
+    def read_windows(self, data: bytes, place: Any, *, stamps: F32) -> float | None:
         return None
 
 
@@ -48,7 +48,7 @@ def windows(three: Sequence[bytes], reader: Windows | None = None) -> tuple[floa
     sizes = [len(data) for data in three]
     place = np.array([[7 + sum(sizes[:k]), size] for k, size in enumerate(sizes)], np.int64)
     stamps = np.full((3, SIDE, SIDE), 5.0, np.float32)
-    scale_read = (reader or Windows(_window_scale)).read(b"record:" + b"".join(three) + b"more", place, stamps)
+    scale_read = (reader or Windows(_window_scale)).read(b"record:" + b"".join(three) + b"more", place, stamps=stamps)
     return scale_read, stamps
 
 

@@ -70,7 +70,7 @@ def test_a_revision_has_another_digest() -> None:
 
 def test_it_is_blake3_cut_to_128_bits() -> None:
     assert digest(b"abc") == blake3(b"abc").hexdigest()[:32] == "6437b3ac38465133ffb63b75273a8db5"
-    assert packet_id("ztf", -5, digest(b"abc")) == "ztf:-5:6437b3ac38465133ffb63b75273a8db5"
+    assert packet_id("ztf", -5, record_digest=digest(b"abc")) == "ztf:-5:6437b3ac38465133ffb63b75273a8db5"
 
 
 @pytest.mark.parametrize("packet", [b"Obj\x01", b"Obj\x01" + bytes(50), encode_ztf(ztf_record())[:-1]])

@@ -105,8 +105,8 @@ def encode(record: Any) -> bytes:
 
 
 def project(data: bytes, program: Any = PROGRAM) -> Scratch:
-    scratch = Scratch(program.n_scalars, program.n_columns, len(program.columns), capacity=2)
-    run(program, np.frombuffer(data, np.uint8), 0, len(data), scratch)
+    scratch = Scratch(program.n_scalars, program.n_columns, n_arrays=len(program.columns), capacity=2)
+    run(program, np.frombuffer(data, np.uint8), start=0, end=len(data), scratch=scratch)
     return scratch
 
 

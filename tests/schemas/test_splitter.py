@@ -51,7 +51,7 @@ def bodies_of(data: bytes) -> Iterator[bytes]:
     for packet in split(io.BytesIO(data)):
         assert isinstance(packet, bytes)
         codec, _, at = read_header(packet)
-        plain, start, end = read_body(packet, at, codec)
+        plain, start, end = read_body(packet, at, codec=codec)
         yield plain[start:end]
 
 

@@ -166,8 +166,8 @@ def test_tess_without_a_baseline_takes_the_median() -> None:
 
 def test_tess_numbers_that_do_not_fit() -> None:
     with pytest.raises(PacketError, match="34, 10 and 19"):
-        tess.candid(1 << 34, 1, 1)
-    assert tess.candid((1 << 34) - 1, 1023, (1 << 19) - 1) == 2**63 - 1
+        tess.candid(1 << 34, 1, cadence=1)
+    assert tess.candid((1 << 34) - 1, 1023, cadence=(1 << 19) - 1) == 2**63 - 1
     [(_, error)] = Decoder().decode([tess.encode(tess_record() | {"sector": 2000})]).rejected
     assert error.error_class == "bad_value"
 

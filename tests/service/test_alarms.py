@@ -18,7 +18,7 @@ def record(detector: str, statistic: str, stratum: str, before: float, after: fl
 
 
 def alarms(*records: dict[str, Any], heard: bool = False, losses: Any = ()) -> list[Any]:
-    return active(records, losses, NOW, heard_since=lambda worker, moment: heard)
+    return active(records, losses, now=NOW, heard_since=lambda worker, moment: heard)
 
 
 REJECTS = "protonova rejects ls"

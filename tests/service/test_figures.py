@@ -277,4 +277,4 @@ def test_numbers_as_a_reader_wants_them() -> None:
     assert [nice_ceiling(v) for v in (0, 0.3, 7, 21, 100, 260)] == [1, 0.5, 10, 25, 100, 500]
     assert [rate(v) for v in (None, 0, 99.9, 1234.5)] == ["–", "0.0", "99.9", "1\u2009234"]
     assert [span(v) for v in (None, 5, 250, 3 * 3600 + 300, 200_000)] == ["–", "5 s", "4 min 10 s", "3 h 05 min", "2 d 7 h"]
-    assert line_chart("t", "1/s", {"in": [None, 1.0, None, 2.0]}, 8).count("M") == 2
+    assert line_chart("t", "1/s", series={"in": [None, 1.0, None, 2.0]}, seconds=8).count("M") == 2

@@ -20,7 +20,7 @@ from service.status.figures import Figures
 
 
 def app(host: str = "127.0.0.1", **options: Any) -> Any:
-    return make_app(Figures(time.time, ""), subjects(), host, **options)
+    return make_app(Figures(time.time, ""), subjects(), host=host, **options)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ CLASSES = ("tde", "sn-ia")
 
 @pytest.fixture(scope="module")
 def base(serving: Any) -> Iterator[str]:
-    with serving(make_app(Figures(time.time, ""), subjects(), "127.0.0.1", classes=CLASSES)) as port:
+    with serving(make_app(Figures(time.time, ""), subjects(), host="127.0.0.1", classes=CLASSES)) as port:
         yield f"http://127.0.0.1:{port}"
 
 

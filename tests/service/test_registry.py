@@ -61,7 +61,7 @@ DETECTION = Detection(
 def base() -> Iterator[str]:
     """The status service on a free port, without a broker."""
     listener = bound("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(make_app(Figures(time.time, ""), subjects(), "127.0.0.1"), log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(make_app(Figures(time.time, ""), subjects(), host="127.0.0.1"), log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20

@@ -40,7 +40,7 @@ class Stage:
         self.acknowledged += packets
 
     def batcher(self, size: int = 4, wait_s: float = 60.0) -> Batcher[int, int]:
-        return Batcher(size, wait_s, self.compute, self.send, self.acknowledge, self.failures.append)
+        return Batcher(size, wait_s, compute=self.compute, send=self.send, acknowledge=self.acknowledge, on_failure=self.failures.append)
 
 
 async def until(true: Callable[[], object]) -> None:
@@ -178,7 +178,14 @@ async def test_a_batch_is_full_by_its_bytes_too() -> None:
         return []
 
     batcher: Batcher[int, list[int]] = Batcher(
-        64, 10.0, compute, send, lambda packets, result: None, pytest.fail, weigh=lambda size: size, limit_bytes=100
+        64,
+        10.0,
+        compute=compute,
+        send=send,
+        acknowledge=lambda packets, result: None,
+        on_failure=pytest.fail,
+        weigh=lambda size: size,
+        limit_bytes=100,
     )
     for size in (60, 60, 30, 30, 30, 250, 10):
         await batcher.put(size)
@@ -196,7 +203,9 @@ async def test_settling_finishes_what_is_in_hand_and_goes_on() -> None:
     async def send(packets: list[int], result: list[int]) -> list[asyncio.Future[None]]:
         return []
 
-    batcher: Batcher[int, list[int]] = Batcher(4, 10.0, compute, send, lambda packets, result: done.extend(packets), pytest.fail)
+    batcher: Batcher[int, list[int]] = Batcher(
+        4, 10.0, compute=compute, send=send, acknowledge=lambda packets, result: done.extend(packets), on_failure=pytest.fail
+    )
     for number in range(10):
         await batcher.put(number)
     await asyncio.wait_for(batcher.settle(), 5)

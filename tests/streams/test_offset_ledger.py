@@ -30,11 +30,11 @@ def begun(offset: int = 0) -> Ledgers:
 
 def test_every_offset_has_an_outcome() -> None:
     ledgers = begun()
-    ledgers.acknowledge(PLACE, 0, "detections")
+    ledgers.acknowledge(PLACE, 0, outcome="detections")
     ledgers.noted.skip(PLACE, Skip(1, 2, "control"))
     ledgers.noted.skip(PLACE, Skip(2, 7, "aborted"))
-    ledgers.acknowledge(PLACE, 7, "duplicates")
-    ledgers.acknowledge(PLACE, 10, "rejected", 3)
+    ledgers.acknowledge(PLACE, 7, outcome="duplicates")
+    ledgers.acknowledge(PLACE, 10, outcome="rejected", count=3)
     offset, ledger = committed(ledgers)
     assert (offset, ledger) == (11, Ledger(0, 1, 3, 1, 1, 5))
     assert ledger.unaccounted(offset) == 0
@@ -45,12 +45,12 @@ def test_a_packet_that_is_passed_without_an_outcome_is_missing_for_ever(lost: se
     ledgers = begun()
     for i in range(10):
         if i not in lost:
-            ledgers.acknowledge(PLACE, i, "detections")
+            ledgers.acknowledge(PLACE, i, outcome="detections")
     offset, ledger = committed(ledgers)
     assert ledger.unaccounted(offset) == len(lost)
     again = Ledgers(Noted())
-    again.noted.resume(PLACE, offset, ledger.text())
-    again.acknowledge(PLACE, 10, "detections")
+    again.noted.resume(PLACE, offset, metadata=ledger.text())
+    again.acknowledge(PLACE, 10, outcome="detections")
     offset, ledger = committed(again)
     assert ledger.unaccounted(offset) == len(lost)
 
@@ -58,14 +58,14 @@ def test_a_packet_that_is_passed_without_an_outcome_is_missing_for_ever(lost: se
 def test_what_comes_again_after_a_kill_is_counted_once() -> None:
     first = begun()
     for i in range(5):
-        first.acknowledge(PLACE, i, "detections")
+        first.acknowledge(PLACE, i, outcome="detections")
     offset, ledger = committed(first)
     for i in range(5, 8):
-        first.acknowledge(PLACE, i, "detections")  # delivered, and killed before the commit
+        first.acknowledge(PLACE, i, outcome="detections")  # delivered, and killed before the commit
     second = Ledgers(Noted())
-    second.noted.resume(PLACE, offset, f"topic-id:abc {ledger.text()}")
+    second.noted.resume(PLACE, offset, metadata=f"topic-id:abc {ledger.text()}")
     for i in range(5, 8):
-        second.acknowledge(PLACE, i, "duplicates")
+        second.acknowledge(PLACE, i, outcome="duplicates")
     assert committed(second) == (8, Ledger(0, 5, 0, 3))
 
 
@@ -74,25 +74,25 @@ def test_what_is_read_again_by_the_same_worker_is_counted_once() -> None:
     ledgers = begun()
     ledgers.noted.skip(PLACE, Skip(0, 1, "control"))
     for i in range(1, 5):
-        ledgers.acknowledge(PLACE, i, "detections")
-    ledgers.noted.resume(PLACE, 2, committed(ledgers)[1].text())
+        ledgers.acknowledge(PLACE, i, outcome="detections")
+    ledgers.noted.resume(PLACE, 2, metadata=committed(ledgers)[1].text())
     for i in range(2, 4):
-        ledgers.acknowledge(PLACE, i, "duplicates")
+        ledgers.acknowledge(PLACE, i, outcome="duplicates")
     ledgers.noted.skip(PLACE, Skip(5, 6, "control"))
-    ledgers.acknowledge(PLACE, 6, "detections")
+    ledgers.acknowledge(PLACE, 6, outcome="detections")
     assert committed(ledgers) == (7, Ledger(0, 5, 0, 0, 2))
 
 
 def test_marks_behind_the_last_packet_are_committed_once_nothing_is_in_hand() -> None:
     ledgers = begun(4)
-    ledgers.acknowledge(PLACE, 4, "detections")
+    ledgers.acknowledge(PLACE, 4, outcome="detections")
     ledgers.noted.skip(PLACE, Skip(6, 7, "control"))
-    ledgers.read_over(PLACE, 7, 6)
+    ledgers.read_over(PLACE, 7, handed=6)
     assert committed(ledgers)[0] == 5, "the packet at 5 is in hand"
-    ledgers.acknowledge(PLACE, 5, "detections")
-    ledgers.read_over(PLACE, 7, 6)
+    ledgers.acknowledge(PLACE, 5, outcome="detections")
+    ledgers.read_over(PLACE, 7, handed=6)
     assert committed(ledgers) == (7, Ledger(4, 2, 0, 0, 1))
-    ledgers.read_over(PLACE, 7, 6)
+    ledgers.read_over(PLACE, 7, handed=6)
     assert committed(ledgers) == (7, Ledger(4, 2, 0, 0, 1))
 
 
@@ -101,16 +101,16 @@ def test_a_partition_of_marks_alone_is_read_over() -> None:
     ledgers.noted.skip(PLACE, Skip(0, 9, "aborted"))
     ledgers.noted.skip(PLACE, Skip(9, 10, "control"))
     assert ledgers.noted.waiting() == [PLACE]
-    ledgers.read_over(PLACE, 10, 0)
+    ledgers.read_over(PLACE, 10, handed=0)
     assert committed(ledgers) == (10, Ledger(0, control=1, aborted=9))
     assert ledgers.noted.waiting() == []
 
 
 def test_records_that_retention_took_before_they_were_read_are_missing() -> None:
     ledgers = Ledgers(Noted())
-    ledgers.noted.resume(PLACE, 10, Ledger(0, 10).text())
+    ledgers.noted.resume(PLACE, 10, metadata=Ledger(0, 10).text())
     ledgers.noted.fetched(PLACE, 50)
-    ledgers.acknowledge(PLACE, 50, "detections")
+    ledgers.acknowledge(PLACE, 50, outcome="detections")
     offset, ledger = committed(ledgers)
     assert ledger.unaccounted(offset) == 40
 
@@ -145,10 +145,10 @@ def test_a_commit_carries_mark_and_ledger_of_one_moment(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(AIOKafkaConsumer, "commit", commit)
     ledgers = begun()
-    ledgers.acknowledge(PLACE, 0, "detections")
+    ledgers.acknowledge(PLACE, 0, outcome="detections")
     offset = ledgers.committable(PLACE)
     assert offset is not None
-    ledgers.acknowledge(PLACE, 1, "rejected")
+    ledgers.acknowledge(PLACE, 1, outcome="rejected")
     consumer = CheckedConsumer.__new__(CheckedConsumer)
     consumer._closed = True
     consumer.marks = {"alerts.ztf": "topic-id:abc"}

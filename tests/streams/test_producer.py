@@ -24,9 +24,15 @@ TABLE = {"detections.sn-ia": "container", "detections.tde": "fink", "detections.
 INCOMING = Incoming(b"", "alerts.ztf", 0, 7, 1000, ())
 
 
+def records_of(found: Detection, forms: Forms) -> list[Record]:
+    values = codec.encode_both(found)
+    sent = detection_records(INCOMING, Outcome(found), detection=found, scored_ms=2000, thresholds=THRESHOLDS, values=values, forms=forms)
+    return list(sent)
+
+
 def made(found: Detection, table: dict[str, str] = TABLE) -> list[Record]:
     forms = Forms(Settings(dialects=table).form_of)
-    return list(detection_records(INCOMING, Outcome(found), found, 2000, THRESHOLDS, codec.encode_both(found), forms))
+    return records_of(found, forms)
 
 
 def test_each_topic_has_its_form_and_the_object_its_partition() -> None:
@@ -63,7 +69,7 @@ def test_a_form_is_made_once_and_chosen_once(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(dialects.DIALECTS, "json", write)  # type: ignore[arg-type]
     forms = Forms(form_of)
     for _ in range(3):
-        records = list(detection_records(INCOMING, Outcome(FOUND), FOUND, 2000, THRESHOLDS, codec.encode_both(FOUND), forms))
+        records = records_of(FOUND, forms)
         assert len(records) == 5
     assert len(written) == 3
     assert len(asked) == len(set(asked)) == 4

@@ -77,7 +77,7 @@ class Broker:
         position, out = 0, []
         while position < self.ends[-1]:
             assert self.fetches < 500, f"it stands still at {position}"
-            records = Records(self.fetcher, PLACE, self.fetch(position), None, position, self.ends[-1])
+            records = Records(self.fetcher, PLACE, data=self.fetch(position), aborted=None, position=position, highwater=self.ends[-1])
             out += list(records)
             assert records.next_fetch_offset >= position
             position = records.next_fetch_offset
@@ -124,7 +124,7 @@ def test_a_fetch_that_begins_within_a_batch_and_ends_within_another() -> None:
     log, ends, values = three()
     broker = Broker(log, ends)
     data = broker.fetch(0)
-    records = Records(broker.fetcher, PLACE, data[: -len(log[2]) // 2], None, 2, 12)
+    records = Records(broker.fetcher, PLACE, data=data[: -len(log[2]) // 2], aborted=None, position=2, highwater=12)
     assert {r.offset: r.value for r in records} == {i: values[i] for i in range(2, 8)}
     assert records.next_fetch_offset == 8
 
@@ -335,7 +335,7 @@ def test_aborted_records_and_marks_are_left_out() -> None:
         batch(9, [b"plain"] * 3),
     ]
     broker = Broker(log, [4, 8, 9, 12])
-    records = Records(broker.fetcher, PLACE, broker.fetch(0), [(7, 0)], 0, 12)
+    records = Records(broker.fetcher, PLACE, data=broker.fetch(0), aborted=[(7, 0)], position=0, highwater=12)
     assert [(r.offset, r.value) for r in records] == [(i, b"committed") for i in range(4, 8)] + [(i, b"plain") for i in range(9, 12)]
     assert records.next_fetch_offset == 12
 

@@ -92,7 +92,7 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
 
     scorers = [Pipeline(state) for state in states]
     holder, producer = StateHolder(scorers[0]), FakeProducer()
-    outcome_counts = TelemetryCounts("worker", holder, 0.0)
+    outcome_counts = TelemetryCounts("worker", holder, now=0.0)
     detector = Detector(holder, Duplicates(0), ThreadPoolExecutor(1))
     batches: list[Scored] = []
     failures: list[BaseException] = []
@@ -102,10 +102,12 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
         window = outcome_counts.of(scored.scorer)
         window.batch(len(incoming), scored.compute_s)
         for outcome in scored.outcomes:
-            window.packet("ztf", outcome.result, 1.0)
+            window.packet("ztf", outcome.result, latency_ms=1.0)
 
     deliverer: Any = Deliverer(producer, lambda topic: "confluent")  # type: ignore[arg-type]
-    batcher: Batcher[Incoming, Scored] = Batcher(5, 0.001, detector.compute, deliverer.send, acknowledge, failures.append)
+    batcher: Batcher[Incoming, Scored] = Batcher(
+        5, 0.001, compute=detector.compute, send=deliverer.send, acknowledge=acknowledge, on_failure=failures.append
+    )
     swapped = asyncio.Event()
 
     async def swap() -> None:
@@ -182,7 +184,7 @@ def test_metrics_and_the_sign_of_life_follow_the_swap() -> None:
     holder = StateHolder(Named("before"))
     labels = {"model": "standin", "engine": "none"}
     swaps = REGISTRY.get_sample_value("protonova_worker_swaps_total") or 0
-    outcome_counts = TelemetryCounts("worker", holder, 0.0)
+    outcome_counts = TelemetryCounts("worker", holder, now=0.0)
     holder.swap(Named("after"))
     assert REGISTRY.get_sample_value("protonova_worker_scoring_info", {"scoring_id": "after", **labels}) == 1
     assert REGISTRY.get_sample_value("protonova_worker_scoring_info", {"scoring_id": "before", **labels}) is None
@@ -194,12 +196,12 @@ def test_metrics_and_the_sign_of_life_follow_the_swap() -> None:
 
 def test_a_window_over_a_swap_gives_a_summary_of_each_state() -> None:
     old, new = Named("old"), Named("new")
-    outcome_counts = TelemetryCounts("worker", StateHolder(old), 0.0)
+    outcome_counts = TelemetryCounts("worker", StateHolder(old), now=0.0)
     for scorer, candids in ((new, (1, 2, 3)), (old, (4,))):
         window = outcome_counts.of(scorer)
         window.batch(len(candids), 0.5)
         for result in scorer([packet(c) for c in candids]):
-            window.packet("ztf", result, 5.0)
+            window.packet("ztf", result, latency_ms=5.0)
     summaries, strata = outcome_counts.take(1.0)
     assert [(s.scoring_id, s.total, s.packets, s.compute_ms, s.start_ms, s.end_ms) for s in summaries] == [
         ("new", 3, 3, 500.0, 0, 1000),

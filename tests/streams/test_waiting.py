@@ -78,7 +78,12 @@ async def test_a_process_that_ends_waits_no_longer_and_acknowledges_nothing() ->
         return []
 
     batcher: Batcher[Incoming, Scored] = Batcher(
-        2, 0.001, detector.compute, send, lambda packets, scored: acknowledged.extend(packets), failed.append
+        2,
+        0.001,
+        compute=detector.compute,
+        send=send,
+        acknowledge=lambda packets, scored: acknowledged.extend(packets),
+        on_failure=failed.append,
     )
     for one in incoming(packet(1), packet(2)):
         await batcher.put(one)
@@ -121,7 +126,7 @@ async def test_a_worker_that_waits_is_not_stuck() -> None:
     reported: list[str] = []
     waiting: list[str | None] = ["the registry"]
     app: Any = SimpleNamespace(consumer=Consumer())
-    liveness = Liveness(app, 0.05, reported.append, lambda: waiting[0])
+    liveness = Liveness(app, 0.05, on_stall=reported.append, waiting=lambda: waiting[0])
     for _ in range(4):
         await liveness.look()
         await asyncio.sleep(0.04)

@@ -52,12 +52,12 @@ def test_latency_bins_end_where_they_say() -> None:
 
 
 def test_a_counts_states_what_happened_once_and_is_quiet_then() -> None:
-    outcome_counts = TelemetryCounts("w", StateHolder(StandIn()), 0.0)
+    outcome_counts = TelemetryCounts("w", StateHolder(StandIn()), now=0.0)
     detection = StandIn().one(packet(1))
     window = outcome_counts.of(StandIn())
     window.batch(3, 0.01)
     for result in (detection, None, Rejected("bad_avro", "no")):
-        window.packet("ztf", result, 12.0)
+        window.packet("ztf", result, latency_ms=12.0)
     (summary,), scores = outcome_counts.take(1.0)
     assert codec.decode(codec.encode(summary)) == summary
     assert (summary.total, summary.packets, summary.surveys["ztf"].rejected) == (3, 3, {"bad_avro": 1})
@@ -73,7 +73,7 @@ def seconds(outcome_counts: TelemetryCounts, count: int, probability: float, sta
     for second in range(count):
         window = outcome_counts.of(StandIn())
         for i in range(25):
-            window.packet("ztf", StandIn().one(packet(i, probability=probability + 0.002 * (i % 5))), 5.0)
+            window.packet("ztf", StandIn().one(packet(i, probability=probability + 0.002 * (i % 5))), latency_ms=5.0)
         window.batch(25, 0.01)
         (summary,), scores = outcome_counts.take(float(start + second))
         out += [codec.encode(summary), *(codec.encode(s) for s in scores)]
@@ -87,10 +87,10 @@ def record(value: bytes) -> ScoreSummary | WorkerSummary:
 
 
 def test_drift_raises_an_alarm_and_one_command_in_the_cool_down() -> None:
-    watch, outcome_counts = Watch(3600.0), TelemetryCounts("w", StateHolder(StandIn()), 0.0)
-    quiet = [a for i, m in enumerate(seconds(outcome_counts, 300, 0.9, 0)) for a in observe(watch, record(m), i)]
+    watch, outcome_counts = Watch(3600.0), TelemetryCounts("w", StateHolder(StandIn()), now=0.0)
+    quiet = [a for i, m in enumerate(seconds(outcome_counts, 300, 0.9, 0)) for a in observe(watch, record(m), now_ms=i)]
     assert quiet == []
-    alarms = [a for i, m in enumerate(seconds(outcome_counts, 300, 0.4, 300)) for a in observe(watch, record(m), 1000 + i)]
+    alarms = [a for i, m in enumerate(seconds(outcome_counts, 300, 0.4, 300)) for a in observe(watch, record(m), now_ms=1000 + i)]
     assert {a.statistic for a in alarms} == {"top_probability"}
     assert alarms[0].before > alarms[0].after
     assert alarms[0].stratum.startswith("ztf/g/")

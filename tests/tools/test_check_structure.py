@@ -81,5 +81,43 @@ def test_a_long_file_and_a_package_that_does_not_say_in_and_out_are_found(tmp_pa
     assert not found.circles
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def f(a, b, c): ...\n", {"one.a.f": 3}),
+        ("def f(a, b, /, c=1): ...\n", {"one.a.f": 3}),
+        ("async def _f(a, b, c, d, *, e): ...\n", {"one.a._f": 4}),
+        ("if True:\n    def f(a, b, c): ...\n", {"one.a.f": 3}),
+        ("class C:\n    def __init__(self, a, b, c): ...\n    def g(self, a, b): ...\n", {"one.a.C.__init__": 3}),
+        ("class C:\n    @staticmethod\n    def f(a, b, c): ...\n    @classmethod\n    def g(cls, a, b): ...\n", {"one.a.C.f": 3}),
+        ("class C:\n    def f(self):\n        def g(a, b, c): ...\n", {"one.a.C.f.g": 3}),
+        ("def f(one, more, tokens, stamps, context): ...\n", {"one.a.f": 3}),
+        ("def f(stamps, tokens, context): ...\n", {"one.a.f": 3}),
+        ("def f(a, b, *, c): ...\ndef g(a, b): ...\nasync def h(a, *, b, c, d): ...\n", {}),
+        ("def f(a, b, c, *more): ...\n", {}),
+        ("@compiled\ndef f(a, b, c): ...\n@compiled(reassociate=True)\ndef g(a, b, c): ...\n@numba.njit\ndef h(a, b, c): ...\n", {}),
+        ("class C:\n    def __exit__(self, kind, error, trace): ...\n    async def __call__(self, scope, receive, send): ...\n", {}),
+        ("def f(session, tokens, stamps, context): ...\n", {}),
+    ],
+)
+def test_a_function_of_three_arguments_by_position_is_found(tmp_path: Path, text: str, found: dict[str, int]) -> None:
+    result = check_structure.check(tree(tmp_path, one__a=text))
+    assert result.positional == found
+    assert result.clean == (not found)
+    assert f"arguments by position: {len(found)}" in check_structure.show(result)
+
+
+def test_benchmarks_are_looked_at_for_arguments_by_position_but_no_test_and_no_kernel(tmp_path: Path) -> None:
+    wide = "def f(a, b, c): ...\n"
+    found = check_structure.check(tree(tmp_path, one__a="", benchmarks__b=wide, tests__c=wide, one__kernels__d=wide))
+    assert found.positional == {"benchmarks.b.f": 3}
+
+
+def test_what_is_exempt_by_name_is_there_and_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = set(check_structure.BY_POSITION)
+    monkeypatch.setattr(check_structure, "BY_POSITION", {})
+    assert set(check_structure.check(ROOT).positional) == names
+
+
 def test_an_empty_folder_is_not_a_clean_tree(tmp_path: Path) -> None:
     assert check_structure.main([str(tmp_path)]) == 2

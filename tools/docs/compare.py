@@ -129,7 +129,7 @@ def main() -> None:
         for line in lines:
             print(f"{name:7s} {line[0]:18s} {line[1]:32s} {line[2]:32s} {line[3]:>6s} {line[4]:>5s}")
         picture = f"figures/{CLASSES[name]}.png"
-        class_picture(DOCS / picture, name, laid_over(curves), laid_over(made), SPAN[name])
+        class_picture(DOCS / picture, name, real=laid_over(curves), made=laid_over(made), span=SPAN[name])
         page += [
             f"## {name}\n\n![{name}: real and simulated]({picture})\n\n",
             "| | real | simulated | apart | width |\n| --- | --- | --- | --- | --- |\n",
@@ -138,9 +138,11 @@ def main() -> None:
     if len(sys.argv) > 1:
         return
     days = {"xlim": (0.1, 30), "xscale": "log", "ylim": (6, -4), "xlabel": "days after the event"}
-    curves_picture(DOCS / "figures/fast.png", fast_panels(), days)
-    curves_picture(DOCS / "figures/lens.png", lens_panels(), {"xlim": (-4, 4), "ylim": (4.5, -0.5), "xlabel": "half-widths"})
-    curves_picture(DOCS / "figures/stars.png", star_panels(), {"xlim": (0, 1), "ylim": (-1.1, 1.1), "xlabel": "phase", "ylabel": ""})
+    curves_picture(DOCS / "figures/fast.png", fast_panels(), axes_of=days)
+    curves_picture(DOCS / "figures/lens.png", lens_panels(), axes_of={"xlim": (-4, 4), "ylim": (4.5, -0.5), "xlabel": "half-widths"})
+    curves_picture(
+        DOCS / "figures/stars.png", star_panels(), axes_of={"xlim": (0, 1), "ylim": (-1.1, 1.1), "xlabel": "phase", "ylabel": ""}
+    )
     (DOCS / "simulated.md").write_text("".join([*page, TAIL]))
 
 

@@ -50,7 +50,7 @@ MERGER = 57982.5285
 """GW170817 [MJD] (Abbott et al. 2017)."""
 
 
-def best_period(t: F64, y: F64, low: float, high: float, halve: bool) -> float:
+def best_period(t: F64, y: F64, *, low: float, high: float, halve: bool) -> float:
     """Period [d] of the strongest wave with its first overtone; of eclipses, which come twice a cycle, twice that."""
     y, t = y - y.mean(), t - t.min()
     step = 0.15 / t.max()
@@ -75,9 +75,9 @@ STARS: tuple[tuple[str, str, str, float, float, bool], ...] = (
 """Real class, class, kind, periods searched [d], whether the cycle is twice the strongest period."""
 
 
-def folded(t: F64, f: F64, low: float, high: float, halve: bool) -> tuple[F64, F64]:
+def folded(t: F64, f: F64, *, low: float, high: float, halve: bool) -> tuple[F64, F64]:
     """Median flux in bins of phase, from the median and in units of the whole swing; eclipses' deeper minimum, pulsations' peak at 0.5."""
-    phase = t / best_period(t, f, low, high, halve) % 1
+    phase = t / best_period(t, f, low=low, high=high, halve=halve) % 1
     bins = np.arange(0.01, 1, 0.02)
     curve = np.array([np.median(f[np.abs((phase - x + 0.5) % 1 - 0.5) < 0.03]) for x in bins])
     turn = int(np.nanargmin(curve) if halve else np.nanargmax(curve))
@@ -98,8 +98,8 @@ def star_panels(each: int = 8, points: int = 250) -> list[Panel]:
             source = draw(slug, generator("train", 41, k), kind=kind)
             light = source.flux(t - t[0], np.full(len(t), EFFECTIVE_WAVELENGTH["V"]))
             noise = share * np.ptp(light) / np.ptp(c.flux[some]) * c.flux[some]
-            real.append(folded(t, c.flux[some], low, high, halve))
-            made.append(folded(t, light + noise * rng.standard_normal(len(t)), low, high, halve))
+            real.append(folded(t, c.flux[some], low=low, high=high, halve=halve))
+            made.append(folded(t, light + noise * rng.standard_normal(len(t)), low=low, high=high, halve=halve))
         panels.append((name, real, made))
     return panels
 

@@ -103,7 +103,7 @@ def pick_band(c: Curve, colour: str) -> str | None:
     return None
 
 
-def at(t: F64, f: F64, when: float, gap: float) -> float:
+def at(t: F64, f: F64, *, when: float, gap: float) -> float:
     """Linear between measurements no further apart than `gap` days, else NaN."""
     k = int(np.searchsorted(t, when))
     if k == 0 or k == len(t) or t[k] - t[k - 1] > gap:
@@ -141,7 +141,7 @@ def measure(c: Curve) -> F64 | None:
             k = under[0]
             out[column] = np.interp(-level, -f[k - 1 : k + 1], t[k - 1 : k + 1])
     for column, phase, gap in ((3, 15.0, 10.0), (4, 30, 15.0), (5, 60, 20.0), (6, 100, 25.0)):
-        value = at(t, f, phase, gap)
+        value = at(t, f, when=phase, gap=gap)
         out[column] = -2.5 * np.log10(value) if value > 0.02 else np.nan
     if red == "r" and blue == "g":
         tg, fg, eg = nightly(c.of("g"))
@@ -149,12 +149,12 @@ def measure(c: Curve) -> F64 | None:
         tg, fg = tg[good] - t0, fg[good] / f0
         good = f > 3 * e
         for column, phase, gap in ((7, 0.01, 8.0), (8, 15.0, 10.0), (9, 30, 12.0), (10, 60, 20.0), (11, -10, 8.0)):
-            g, r = at(tg, fg, phase, gap), at(t[good], f[good], phase, gap)
+            g, r = at(tg, fg, when=phase, gap=gap), at(t[good], f[good], when=phase, gap=gap)
             out[column] = -2.5 * np.log10(g / r) if g > 0 and r > 0 else np.nan
     return out
 
 
-def pool(slug: str, seed: int = 31, n: int = POOL) -> list[Source]:
+def pool(slug: str, seed: int = 31, *, n: int = POOL) -> list[Source]:
     """Events of a class, of the one kind that the real sample was chosen to be, where it was (`CHOSEN`).
 
     They are as near and as far as such samples reach, which many surveys of many depths made.
@@ -163,7 +163,7 @@ def pool(slug: str, seed: int = 31, n: int = POOL) -> list[Source]:
     return [draw(slug, generator("train", seed, k), deeper=float(deeper[k]), kind=CHOSEN.get(slug)) for k in range(n)]
 
 
-def seen_as(c: Curve, source: Source, rng: np.random.Generator) -> Curve | None:
+def seen_as(c: Curve, source: Source, *, rng: np.random.Generator) -> Curve | None:
     """A simulated event as the real object `c` was measured: its times, bands and errors, brightest when it was, as bright as it was."""
     main = pick_band(c, "red") or pick_band(c, "blue")
     peak = peak_of(c.of(main)) if main else None
@@ -189,7 +189,7 @@ def seen_as(c: Curve, source: Source, rng: np.random.Generator) -> Curve | None:
     return Curve(c.time[keep], flux[keep], error[keep], c.band[keep], source.redshift)
 
 
-def twins(curves: Sequence[Curve], sources: Sequence[Source], seed: int = 5, each: int = 8) -> Iterator[Curve]:
+def twins(curves: Sequence[Curve], sources: Sequence[Source], *, seed: int = 5, each: int = 8) -> Iterator[Curve]:
     """For each real curve `each` simulated ones, of the nearest redshifts where the real one is known, else of the nearest brightness."""
     rng = np.random.default_rng(seed)
     redshift = np.log([s.redshift for s in sources])
@@ -198,6 +198,6 @@ def twins(curves: Sequence[Curve], sources: Sequence[Source], seed: int = 5, eac
         known = c.redshift > 0.005
         distance = np.abs(redshift - np.log(c.redshift)) if known else np.abs(bright - np.log(max(float(c.flux.max()), 1e-3)))
         for k in rng.choice(np.argsort(distance)[:25], each, replace=False):
-            twin = seen_as(c, sources[int(k)], rng)
+            twin = seen_as(c, sources[int(k)], rng=rng)
             if twin is not None:
                 yield twin

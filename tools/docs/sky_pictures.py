@@ -16,7 +16,7 @@ plt.rcParams.update({"font.size": 8, "axes.grid": True, "grid.alpha": 0.25, "axe
 COLOURS = {"red": "#c0392b", "blue": "#2a6fb0"}
 
 
-def band_of(x: F64, y: F64, edges: F64, least: int) -> tuple[F64, F64]:
+def band_of(x: F64, y: F64, *, edges: F64, least: int) -> tuple[F64, F64]:
     """Bin centres (b,) and the 16th, 50th and 84th percentile in each bin (3, b); NaN under `least` points."""
     index = np.digitize(x, edges) - 1
     out = np.full((3, len(edges) - 1), np.nan)
@@ -28,7 +28,7 @@ def band_of(x: F64, y: F64, edges: F64, least: int) -> tuple[F64, F64]:
 
 
 def class_picture(
-    path: Path, title: str, real: dict[str, tuple[F64, F64]], made: dict[str, tuple[F64, F64]], span: tuple[float, float]
+    path: Path, title: str, *, real: dict[str, tuple[F64, F64]], made: dict[str, tuple[F64, F64]], span: tuple[float, float]
 ) -> None:
     """A panel a band: points and dashed 68 % of the real curves, median and 68 % of their simulated twins in colour.
 
@@ -42,11 +42,11 @@ def class_picture(
         t, m = real[band]
         axis.plot(t, m, ".", color="0.55", ms=1.6, alpha=0.5, rasterized=True)
         least = 4 if len(t) < 600 else 8
-        x, y = band_of(t, m, edges, least)
+        x, y = band_of(t, m, edges=edges, least=least)
         axis.plot(x, y[1], color="0.1", lw=1.4, label="real")
         for k in (0, 2):
             axis.plot(x, y[k], color="0.1", lw=0.8, ls="--")
-        x, y = band_of(*made[band], edges, 4 * least)
+        x, y = band_of(*made[band], edges=edges, least=4 * least)
         axis.fill_between(x, y[0], y[2], color=COLOURS[band], alpha=0.28, lw=0)
         axis.plot(x, y[1], color=COLOURS[band], lw=1.6, label="simulated")
         axis.set(xlim=span, ylim=(4.6, -0.9), xlabel="days from peak, as observed", title=f"{title}, {'r' if band == 'red' else 'g'}")
@@ -58,7 +58,7 @@ def class_picture(
 Curves = Sequence[tuple[F64, F64]]
 
 
-def curves_picture(path: Path, panels: Sequence[tuple[str, Curves, Curves]], axes_of: Mapping[str, object]) -> None:
+def curves_picture(path: Path, panels: Sequence[tuple[str, Curves, Curves]], *, axes_of: Mapping[str, object]) -> None:
     """A panel each: simulated curves as thin coloured lines, real ones black, as points or, where they are sorted in x and dense, lines.
 
     `panels` : (title, real curves (x, y), simulated curves (x, y))
