@@ -34,7 +34,7 @@ WITHIN = 5.0
 async def page(bench: Bench) -> AsyncIterator[httpx.AsyncClient]:
     """The status service on a port of its own, on this loop, as `protonova status --serve` has it."""
     figures = Figures(time.time, bench.settings.kafka or "")
-    app = make_app(figures, subjects(), "127.0.0.1", Feed(bench.settings, figures).run)
+    app = make_app(figures, subjects(), host="127.0.0.1", feed=Feed(bench.settings, figures).run)
     listener = bound("127.0.0.1", 0)
     running = server(app, log_level="critical")
     serving = asyncio.create_task(running.serve(sockets=[listener]))
