@@ -69,7 +69,7 @@ def show(settings: Settings, *, as_json: bool, seconds: float) -> int:
 def render(console: Console, s: dict[str, Any]) -> None:
     """The figures as text. What records say of themselves is a cell or a `Text`: it neither drives the terminal nor is read as markup."""
     heard = cell(f"broker {s['broker']}, listening for {span(s['uptime_s'])}")
-    console.print(cell(f"Protonova: {s['state_text']}", "bold red" if s["state"] == "down" else "bold"), heard)
+    console.print(cell(f"Protonova: {s['state_text']}", "bold red" if s["state"] in ("down", "loss") else "bold"), heard)
     if s["command"]:
         console.print(cell(f"  {s['command']}"))
     for a in s["active_alarms"]:

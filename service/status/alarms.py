@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 SHOWN_S = 3600.0
 """An alarm is one of now for this long after it was raised last [s]."""
+PLACES = 4
+"""Partitions of a loss that are named."""
 REJECT_LIMIT = "reject_limit"
 
 Severity = Literal["bad", "warn"]
@@ -54,7 +56,10 @@ def active(
     heard_since : callable
         Whether a worker has worked since a moment: its halt is over then.
     """
-    found = [_of_loss(loss) for loss in losses]
+    by_topic: dict[str, list[Mapping[str, Any]]] = {}
+    for loss in losses:
+        by_topic.setdefault(str(loss["topic"]), []).append(loss)
+    found = [_of_losses(topic, members) for topic, members in by_topic.items()]
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for record in records:
         groups.setdefault((str(record["statistic"]), str(record["stratum"])), []).append(record)
@@ -69,23 +74,28 @@ def active(
     return sorted(found, key=lambda alarm: (alarm.severity != "bad", -alarm.since))
 
 
-def _of_loss(loss: Mapping[str, Any]) -> Alarm:
-    where = f"{loss['topic']}/{loss['partition']}"
+def _of_losses(topic: str, losses: Sequence[Mapping[str, Any]]) -> Alarm:
+    places = [f"partition {x['partition']}: offsets {x['first']:,} to {x['next'] - 1:,}" for x in losses[:PLACES]]
+    more = f"; {len(losses) - PLACES} more" if len(losses) > PLACES else ""
     return Alarm(
         "bad",
-        f"{loss['packets']:,} packets of {where} were passed without an outcome (offsets {loss['first']:,} to {loss['next'] - 1:,})",
-        loss["since"],
+        f"{_many(sum(x['packets'] for x in losses), 'packet')} of {topic} passed without an outcome ({'; '.join(places)}{more})",
+        min(x["since"] for x in losses),
         "",
-        f"protonova replay kafka://{loss['topic']} --out scores.parquet",
+        f"protonova replay kafka://{topic} --out scores.parquet",
         "scores what the topic still holds",
     )
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' if n != 1 else ''}"
 
 
 def _of_record(record: Mapping[str, Any], since: float) -> Alarm:
     statistic, stratum = str(record["statistic"]), str(record["stratum"])
     before, after = float(record["before"]), float(record["after"])
     if record["detector"] == "reader":
-        what = f"{statistic} on {stratum}: {int(after):,} records that cannot be read were passed over"
+        what = f"{statistic} on {stratum}: {_many(int(after), 'record')} that cannot be read passed over"
         return Alarm("bad", what, since, "", f"protonova rejects ls --reason {statistic}", DAMAGE.get(statistic, ""))
     if statistic == REJECT_LIMIT:
         worker, _, reason = stratum.partition("/")

@@ -81,11 +81,9 @@ class _Snapshot(Collector):
                 packets.add_metric([row["topic"], part], row[part])
         yield packets
         state = GaugeMetricFamily("protonova_balance", "1 at the state that the balance of an input topic is in", labels=["topic", "state"])
-        known = self.snapshot["state"] != "down"
         for row in b["topics"]:
-            shown = row["state"] if known or row["state"] == "loss" else "unknown"
             for name in WORST:
-                state.add_metric([row["topic"], name], shown == name)
+                state.add_metric([row["topic"], name], row["state"] == name)
         yield state
 
 

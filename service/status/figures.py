@@ -274,9 +274,10 @@ class Figures:
         broker_state, fault = self._broker()
         state, text, command = self._state(fault, alive, lag=lag, rate=rates["in"])
         balance = self.balance.snapshot()
-        if fault and balance["state"] != "loss":
-            seen = "" if self.looked is None else f"; it was {balance['state']} when the broker last answered"
-            balance |= {"state": "unknown", "why": f"{fault}{seen}"}
+        if fault:
+            balance |= _not_known(balance, fault, looked=self.looked is not None)
+        if balance["state"] == "loss" and not fault:
+            state, text = "loss", f"loss: {balance['unaccounted'] or 'some'} packets unaccounted for; {text}"
         active = alarms.active(self.alarms, balance["losses"], now=now, heard_since=self._heard_since)
         return {
             "time": now,
@@ -317,3 +318,13 @@ class Figures:
             "detections": list(self.detections),
             "history": self._history(now),
         }
+
+
+def _not_known(balance: Mapping[str, Any], fault: str, *, looked: bool) -> dict[str, Any]:
+    """What of a balance still holds while the broker says nothing: losses alone."""
+    unknown = {"state": "unknown", "why": "the broker does not say"}
+    rows = [row if row["state"] == "loss" else {**row, **unknown} for row in balance["topics"]]
+    if balance["state"] == "loss":
+        return {"topics": rows}
+    seen = f"; it was {balance['state']} when the broker last answered" if looked else ""
+    return {"topics": rows, "state": "unknown", "why": f"{fault}{seen}"}

@@ -276,7 +276,7 @@ def live(s: Snapshot) -> str:
     )
     command = f" <code>{escape(s['command'])}</code>" if s["command"] else ""
     return (
-        f'<header><h1>Protonova</h1><p class="state {escape(s["state"])}"><i class="dot"></i><span>{escape(s["state_text"])}</span>'
+        f'<header><h1>Protonova</h1><p class="state {escape(s["state"])}"><span><i class="dot"></i>{escape(s["state_text"])}</span>'
         f'{command}</p><dl class="identity">{identity}</dl></header>'
         f"{_active(s)}{_readouts(s)}{_balance(s)}"
         f'<div class="panels">{_charts(s)}{_balance_by_topic(s)}<div class="column">{_lag(s)}{_rejected(s)}{_bad(s)}</div>'

@@ -39,12 +39,17 @@ CONFIDENCE = 0.002
 """ADWIN's delta: false alarms it may raise; its usual value, as each stratum is watched for a year."""
 LEAST = 20
 """Packets that make an observation: a mean of fewer says little [1]."""
+MOST_STRATA = 200
+"""Strata that are watched apart; surveys, bands and regions make some twenty. What comes beyond is watched together, as `OTHER`."""
+MOST_STATES = 8
+"""Scoring states that are remembered; those not met for longest are forgotten first."""
+OTHER = "other"
 AGAIN_S = 2.0
 """Pause before a broker that went away is tried again [s]."""
 
 
 class Watch:
-    """One detector a statistic and stratum, and the cool-down of retrain commands.
+    """One detector a statistic and stratum, and the cool-down of retrain commands; bounded, whatever strata and states records name.
 
     Parameters
     ----------
@@ -57,6 +62,9 @@ class Watch:
         self._detectors: dict[tuple[str, str, str], Any] = {}
         self._pending: dict[tuple[str, str, str], tuple[float, int]] = {}
         self._commanded: dict[str, int] = {}
+        self._strata: set[str] = set()
+        self._states: dict[str, None] = {}
+        """Scoring ids, the latest last."""
 
     def scores(self, summary: ScoreSummary, now_ms: int) -> Iterator[DriftAlarm]:
         """Take the scores of a stratum."""
@@ -76,6 +84,8 @@ class Watch:
 
     def _observe(self, statistic: str, stratum: str, *, scoring_id: str, total: float, n: int, now_ms: int) -> Iterator[DriftAlarm]:
         # Another scoring state has other scores: its detectors start anew.
+        self._meet(scoring_id)
+        stratum = self._bounded(stratum)
         key = (statistic, stratum, scoring_id)
         held, count = self._pending.pop(key, (0.0, 0))
         held, count = held + total, count + n
@@ -94,6 +104,24 @@ class Watch:
             name = hashlib.sha256(f"{statistic}|{stratum}|{scoring_id}|{now_ms}".encode()).hexdigest()[:16]
             yield DriftAlarm(name, "adwin", statistic, stratum, before, detector.estimation, int(detector.width), scoring_id, now_ms)
 
+    def _bounded(self, stratum: str) -> str:
+        if stratum not in self._strata:
+            if len(self._strata) >= MOST_STRATA:
+                return OTHER
+            self._strata.add(stratum)
+        return stratum
+
+    def _meet(self, scoring_id: str) -> None:
+        """Remember a scoring state as the latest, and forget one if there are too many."""
+        self._states.pop(scoring_id, None)
+        self._states[scoring_id] = None
+        if len(self._states) > MOST_STATES:
+            gone = next(iter(self._states))
+            del self._states[gone]
+            self._detectors = {key: value for key, value in self._detectors.items() if key[2] != gone}
+            self._pending = {key: value for key, value in self._pending.items() if key[2] != gone}
+            self._commanded.pop(gone, None)
+
     def command(self, alarm: DriftAlarm) -> RetrainCommand | None:
         """The retrain command an alarm calls for; none while the last one is fresh, none for rejected packets."""
         if alarm.statistic == "rejected_ratio":  # a new schema is mended by a person, not by training
@@ -107,6 +135,7 @@ class Watch:
 
     def resume(self, command: RetrainCommand) -> None:
         """Remember a command given before this process started."""
+        self._meet(command.model)
         self._commanded[command.model] = command.since_ms
 
 

@@ -128,7 +128,7 @@ async def test_a_group_that_is_moved_past_packets_is_a_loss(bench: Bench) -> Non
         assert (lost["state"], lost["unaccounted"], lost["in"]) == ("loss", 35, 50)
         assert [(x["first"], x["next"]) for x in lost["losses"]] == [(10, 45)]
         html = (await client.get("/")).text
-        assert "35 packets of alerts.ztf/1 were passed without an outcome (offsets 10 to 44)" in html
+        assert "35 packets of alerts.ztf passed without an outcome (partition 1: offsets 10 to 44)" in html
         families = {f.name: f for f in text_string_to_metric_families((await client.get("/metrics")).text)}
         states = {(s.labels["topic"], s.labels["state"]): s.value for s in families["protonova_balance"].samples}
         assert states["alerts.ztf", "loss"] == 1

@@ -85,3 +85,15 @@ def test_the_worst_comes_first_and_the_header_stays_short() -> None:
     html = _active({"active_alarms": [a._asdict() for a in found], "time": NOW})
     assert html.count("<li") == SHOWN_ALARMS + 1
     assert "and 3 more" in html
+
+
+def test_losses_of_a_topic_are_one_alarm() -> None:
+    losses = [
+        {"topic": topic, "partition": p, "first": 5 * p, "next": 5 * p + 1, "packets": 1, "since": NOW - p}
+        for topic in ("alerts.ztf", "alerts.lsst")
+        for p in range(6)
+    ]
+    found = alarms(losses=losses)
+    assert [a.what.partition(" (")[0] for a in found] == [f"6 packets of alerts.{t} passed without an outcome" for t in ("ztf", "lsst")]
+    assert found[0].what.endswith("partition 3: offsets 15 to 15; 2 more)")
+    assert found[0].since == NOW - 5

@@ -135,7 +135,11 @@ def test_what_is_not_known_any_more_is_not_balanced(clock: Clock) -> None:
     balance = figures.snapshot()["balance"]
     assert balance["state"] == "unknown"
     assert "it was balanced when the broker last answered" in balance["why"]
-    assert 'class="balance warn"' in live(figures.snapshot())
+    assert [row["state"] for row in balance["topics"]] == ["unknown"]
+    html = live(figures.snapshot())
+    assert 'class="balance warn"' in html
+    assert "verdict ok" not in html
+    assert 'protonova_balance{state="balanced",topic="alerts.ztf"} 0.0' in exposition(figures.snapshot()).decode()
 
 
 def test_a_loss_is_red_on_the_page_in_the_metrics_and_on_the_terminal(clock: Clock) -> None:
@@ -145,9 +149,10 @@ def test_a_loss_is_red_on_the_page_in_the_metrics_and_on_the_terminal(clock: Clo
     answering(figures, Partition("alerts.ztf", 0, "topic-id:a", 0, 120, 120, None, marked=False))
     s = figures.snapshot()
     assert (s["balance"]["state"], s["balance"]["unaccounted"]) == ("loss", 40)
+    assert (s["state"], s["state_text"].partition(";")[0]) == ("loss", "loss: 40 packets unaccounted for")
     html = live(s)
     assert 'class="balance bad"' in html
-    assert "40 packets of alerts.ztf/0 were passed without an outcome (offsets 80 to 119)" in html
+    assert "40 packets of alerts.ztf passed without an outcome (partition 0: offsets 80 to 119)" in html
     assert "protonova replay kafka://alerts.ztf" in html
     metrics = exposition(s).decode()
     assert 'protonova_balance_packets{part="unaccounted",topic="alerts.ztf"} 40.0' in metrics

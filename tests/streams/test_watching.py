@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from schemas.records import codec
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.rejected import Rejected
 from schemas.records.retrain_command import RetrainCommand
 from schemas.records.score_summary import ScoreSummary
 from schemas.records.worker_summary import WorkerSummary
-from streams.agents.drift import Watch, observe
+from streams.agents.drift import MOST_STATES, MOST_STRATA, OTHER, Watch, observe
 from streams.kafka.liveness import Stall
 from streams.kafka.spans import Span
 from streams.scorer import StateHolder
@@ -104,3 +106,34 @@ def test_drift_raises_an_alarm_and_one_command_in_the_cool_down() -> None:
 def test_rejected_packets_alarm_but_do_not_train() -> None:
     alarm = DriftAlarm("a", "adwin", "rejected_ratio", "ztf", 0.0, 0.5, 9, "id", 1)
     assert Watch(0.0).command(alarm) is None
+
+
+def invented(band: str, scoring_id: str, n: int = 25) -> ScoreSummary:
+    """Scores of a stratum and a state that a record names."""
+    counts = TelemetryCounts("w", StateHolder(StandIn()), now=0.0)
+    found = next(r for r in map(record, seconds(counts, 1, 0.9, 1)) if isinstance(r, ScoreSummary))
+    return replace(found, band=band, scoring_id=scoring_id, n=n, novelty_sum=0.1 * n, top_probability_sum=0.9 * n)
+
+
+def test_invented_strata_and_states_take_bounded_memory() -> None:
+    watch, model = Watch(3600.0), invented("g", "a")
+    for i in range(3 * MOST_STRATA):
+        assert observe(watch, replace(model, band=f"band{i}"), now_ms=i) == []
+    assert len(watch._detectors) == 2 * (MOST_STRATA + 1), "two statistics; the rest is one stratum"
+    for i in range(5 * MOST_STATES):
+        observe(watch, replace(model, scoring_id=f"state{i}"), now_ms=i)
+        observe(watch, replace(model, scoring_id=f"state{i}", n=1), now_ms=i)
+    assert {key[2] for key in watch._detectors} == {f"state{i}" for i in range(4 * MOST_STATES, 5 * MOST_STATES)}
+    assert len(watch._pending) <= 2 * MOST_STATES
+    assert len(watch._states) == MOST_STATES
+
+
+def test_what_is_beyond_the_bound_is_watched_together() -> None:
+    watch, model = Watch(3600.0), invented("g", "a")
+    for i in range(MOST_STRATA):
+        observe(watch, replace(model, band=f"band{i}"), now_ms=i)
+    alarms = []
+    for i in range(600):
+        novelty = 2.5 if i < 300 else 20.0
+        alarms += observe(watch, replace(model, band=f"late{i % 7}", novelty_sum=novelty), now_ms=i)
+    assert {(a.statistic, a.stratum) for a in alarms} == {("novelty", OTHER)}
