@@ -142,6 +142,53 @@ def _naive_pass(stack: naive.Naive, packets: Sequence[bytes], *, timer: Timer) -
     around = each("context", naive.surroundings, contexts)
     named = each("features", naive.features, curves)
     embedded = each("network", stack.network, read, seen, around)
+    judged = each("head", lambda pair, f: stack.head(pair[0], pair[1], named=f), embedded, named)
+    each(
+        "record out",
+        lambda alert, curve, known, found, f: stack.record(alert, curve, context=known, judged=found, named=f),
+        *(alerts, curves, contexts, judged, named),
+    )
+    each(WHOLE, stack.score, packets)
+
+
+def _history(alert: dict[str, Any]) -> tuple[Any, Any]:
+    curve = curve_of(alert)
+    return curve, context_of(alert, curve)
+
+
+def _head_of_many(packets: Sequence[bytes], state: ScoringState) -> Head:
+    """A head of so many classes as a stream may be asked to know; what an alert costs it does not depend on what the classes mean."""
+    seen = embed(state.decoder.decode([packets[i % len(packets)] for i in range(CLASSES * SHOTS)]).batch, state.session)
+    known = state.head.weights
+    views = Views(*(np.asarray(column, np.float32) for column in seen.views))
+    label = np.repeat(np.eye(CLASSES, dtype=np.float32), SHOTS, axis=0)
+    kinds = np.resize(known.zero_shot.T, (CLASSES, views.logits.shape[1])).T
+    solved = solve(Support(see(views, known.centre, kind_scale=known.kind_scale), label, SHOTS, zero_shot=kinds))
+    weights: dict[str, Any] = {f.name: np.asarray(getattr(solved, f.name), np.float32) for f in fields(solved)}
+    weights["cosine_weight"] = np.asarray(SHARPNESS, np.float32)
+    even = np.full(CLASSES + 1, 1 / (CLASSES + 1), np.float32)
+    return replace(known, **weights, prior=even, thresholds=even[1:])
+
+
+def _our_pass(state: ScoringState, blind: Decoder, *, many: Head, packets: Sequence[bytes], timer: Timer) -> None:
+    n = len(packets)
+    batches = [packets[i : i + BATCH] for i in range(0, n, BATCH)]
+
+    def each(name: str, function: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+        results: list[Any] = timer.run(name, lambda: [function(*row) for row in zip(*columns, strict=True)], alerts=n)
+        return results
+
+    reader, stamp = Cutouts(), np.empty((3, RAW_STAMP, RAW_STAMP), np.float32)
+    gzipped = [_stamp_bytes(packet) for packet in packets]
+    each("decode: Avro", blind.decode, batches)
+    decoded = [d.batch for d in map(state.decoder.decode, batches)]
+    each("cut-outs: inflate, FITS", lambda joined, place: reader.read_windows(joined, place, stamps=stamp), *_joined(gzipped))
+    each("packet's digest (part of: Avro)", lambda batch: [packet_digest(packet) for packet in batch], batches)
+    read = each("tokens", tokens, decoded)
+    seen = each("stamps", stamps, decoded)
+    around = each("context", context, decoded)
+    named = [np.asarray(x) for x in each("features", features, decoded)]
+    embedded = each("network", state.session.run, read, seen, around)
     views = each("features, comparable", lambda e, f: Views(e.embedding, e.logits, comparable(f)), embedded, named)
     judged = each("head", lambda v: judge(v, state.head.weights), views)
     each(MANY, lambda v: judge(v, many), views)
