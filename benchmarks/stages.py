@@ -116,6 +116,7 @@ def measure(packets: Packets, bundle: Bundle, *, state: ScoringState, repeats: i
         ("tokens", ""),
         ("context", ""),
         ("features", "naive: light_curve"),
+        ("features, comparable", "ours: as the head reads them"),
         ("network", f"naive: torch eager, one at a time; ours: batches of {BATCH}"),
         ("head", "prototypes, novelty, conformal set"),
         (MANY, "the same alerts, judged by a head solved from them"),
@@ -188,8 +189,9 @@ def _our_pass(state: ScoringState, blind: Decoder, *, many: Head, packets: Seque
     around = each("context", context, decoded)
     named = [np.asarray(x) for x in each("features", features, decoded)]
     embedded = each("network", state.session.run, read, seen, around)
-    judged = each("head", lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), state.head.weights), embedded, named)
-    each(MANY, lambda e, f: judge(Views(e.embedding, e.logits, comparable(f)), many), embedded, named)
+    views = each("features, comparable", lambda e, f: Views(e.embedding, e.logits, comparable(f)), embedded, named)
+    judged = each("head", lambda v: judge(v, state.head.weights), views)
+    each(MANY, lambda v: judge(v, many), views)
     each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, named=f, state=state)], decoded, judged, named)
     each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, Detection)], batches)
 

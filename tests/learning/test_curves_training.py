@@ -158,6 +158,7 @@ def test_a_process_that_fails_says_why(alerts: Alerts) -> None:
         shards.gradient(0)
 
 
+@pytest.mark.slow
 def test_a_run_in_processes_that_was_cut_off_goes_on(alerts: Alerts, curves: Alerts, tmp_path: Path) -> None:
     recipe = Hyperparameters(shards=2, steps=6, batch=32, seed=1)
 
