@@ -95,7 +95,7 @@ def _of_record(record: Mapping[str, Any], since: float) -> Alarm:
     statistic, stratum = str(record["statistic"]), str(record["stratum"])
     before, after = float(record["before"]), float(record["after"])
     if record["detector"] == "reader":
-        what = f"{statistic} on {stratum}: {_many(int(after), 'record')} that cannot be read passed over"
+        what = f"{statistic} on {stratum}: {_many(int(after), 'unreadable record')} passed over"
         return Alarm("bad", what, since, "", f"protonova rejects ls --reason {statistic}", DAMAGE.get(statistic, ""))
     if statistic == REJECT_LIMIT:
         worker, _, reason = stratum.partition("/")

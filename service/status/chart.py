@@ -75,7 +75,8 @@ def line_chart(title: str, unit: str, *, series: Mapping[str, Sequence[float | N
         x = LEFT + (WIDTH - LEFT - RIGHT) * i / 5
         minutes = seconds / 60 * (1 - i / 5)
         anchor = "start" if i == 0 else "end" if i == 5 else "mid"
-        out.append(f'<text class="tick {anchor}" x="{x:.1f}" y="{HEIGHT - 6}">{"now" if i == 5 else f"−{minutes:.0f} min"}</text>')
+        minor = " minor" if i in (1, 3) else ""  # a narrow window has no room for them
+        out.append(f'<text class="tick {anchor}{minor}" x="{x:.1f}" y="{HEIGHT - 6}">{"now" if i == 5 else f"−{minutes:.0f} min"}</text>')
     for name, values in series.items():
         path = _paths(values, step, top=top)
         if path:

@@ -37,7 +37,7 @@ REJECTS = "protonova rejects ls"
         (("adwin", "rejected_ratio", "ztf", 0.0, 0.2), "rejected ratio of ztf", "rose from 0.000 to 0.200", REJECTS),
         (
             ("reader", "corrupt_batch", "alerts.ztf/3", 0, 64),
-            "corrupt_batch on alerts.ztf/3: 64 records",
+            "corrupt_batch on alerts.ztf/3: 64 unreadable records passed over",
             "",
             f"{REJECTS} --reason corrupt_batch",
         ),
@@ -67,7 +67,7 @@ def test_one_that_is_raised_again_is_one_since_its_first_time() -> None:
         record("reader", "corrupt_batch", "alerts.ztf/3", 0, 64, ago=10), record("reader", "corrupt_batch", "alerts.ztf/3", 0, 1, ago=900)
     )
     assert found.since == pytest.approx(NOW - 900)
-    assert "64 records" in found.what, "the latest one's number"
+    assert "64 unreadable records" in found.what, "the latest one's number"
 
 
 def test_one_of_long_ago_is_over_and_so_is_a_halt_whose_worker_is_heard() -> None:

@@ -32,6 +32,10 @@ from tools.docs.browser import Browser
 
 WIDTHS = (390, 1440)
 TOPIC = "alerts.ztf"
+DOCUMENTED = {"flowing": 1440, "loss": 390}
+"""Those whose upper part docs/status.md shows: copied to docs/figures by hand, once they were looked at."""
+TOP = 820
+"""[px]"""
 RATE = 40.0
 """Packets a second while it flows."""
 
@@ -157,6 +161,8 @@ def shots(browser: Browser, stage: Stage, *, out: Path, name: str) -> list[str]:
         if wide > width:
             wrong.append(f"{name}: the page is {wide} px wide in {width}")
         browser.picture(out / f"{name}-{width}.png")
+        if DOCUMENTED.get(name) == width:
+            browser.picture(out / f"status-{name}.png", height=TOP)
         moved = browser.run(SCROLLED)
         if moved:
             wrong.append(f"{name}: a refresh moved {moved} in {width}")
