@@ -12,9 +12,12 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.status.balance import Partition
 from service.status.exposition import exposition
-from service.status.figures import OUTCOMES
 from streams import metrics
+from streams.kafka.offset_ledger import Ledger
+from tests.service.test_alarms import record
+from tests.service.test_figures import Clock, answering, flowing
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text(encoding="utf-8"))["groups"]
@@ -43,18 +46,12 @@ def worker_series() -> dict[str, set[str]]:
 
 def status_series() -> dict[str, set[str]]:
     """Every series that the status service exposes once it has something to tell, with its labels."""
-    snapshot = {
-        "totals": dict.fromkeys(("in", *OUTCOMES), 1),
-        "rejected": {"truncated": 1},
-        "bad_records": [{"topic": "detections", "error_class": "bad_avro", "records": 1}],
-        "lag": [{"topic": "alerts.ztf", "partition": 0, "lag": 2}],
-        "latency_ms": {"p50": 20.0, "p90": 30.0, "p99": 40.0},
-        "workers_alive": 1,
-        "state": "live",
-        "model": "m",
-        "scoring_id": "s",
-        "engine": "e",
-    }
+    clock = Clock()
+    figures = flowing(clock)
+    answering(figures, Partition("alerts.ztf", 0, "", 0, 96, 94, Ledger(0, 94)))
+    figures.classes.update({"tde": 90})
+    figures.alarm(clock(), record("adwin", "novelty", "ztf/g/sky", 0.1, 0.31))
+    snapshot = figures.snapshot() | {"bad_records": [{"topic": "detections", "error_class": "bad_avro", "records": 1}]}
     text = exposition(snapshot).decode()
     return {sample.name: set(sample.labels) for family in text_string_to_metric_families(text) for sample in family.samples}
 

@@ -18,7 +18,10 @@ from tests.service.test_figures import summary
 from tools.docs.browser import Browser, browser_path
 from tools.docs.page_pictures import SCROLLED
 
-pytestmark = pytest.mark.skipif(browser_path() is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser_path() is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
+]
 
 
 def flowing(figures: Figures) -> None:
