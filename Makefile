@@ -20,7 +20,7 @@ demo: $(VENV)/kernels.stamp   ## a simulated night through Kafka, a Faust worker
 test: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## every test but those marked slow, with a real Apache Kafka
 	@$(BIN)/python -m pytest -m "not slow and not flow" -n auto --maxprocesses 4 $(ARGS); others=$$?; \
 	[ $$others = 0 ] || [ $$others = 5 ] || exit $$others; \
-	$(BIN)/python -m pytest -m "flow and not slow" $(ARGS); flow=$$?; \
+	$(BIN)/python -m pytest -m "flow and not slow" --durations=10 $(ARGS); flow=$$?; \
 	[ $$flow = 0 ] || [ $$flow = 5 -a $$others = 0 ] || exit $$flow
 
 test-all: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## every test

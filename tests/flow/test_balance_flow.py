@@ -140,6 +140,7 @@ async def test_a_group_that_is_moved_past_packets_is_a_loss(bench: Bench) -> Non
         assert (found["state"], found["losses"]) == ("balanced", [])
 
 
+@pytest.mark.slow
 async def test_a_worker_that_forgets_packets_is_seen_also_by_a_page_that_comes_later(bench: Bench) -> None:
     """The stand-in's worker acknowledges some packets without counting them: what a fault of ours would look like."""
     bench.start(PROTONOVA_TEST_FORGET="7")
@@ -187,6 +188,7 @@ async def test_a_frozen_and_a_killed_broker_are_shown_and_so_is_their_return(ben
         assert s["detections"] == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [{"PROTONOVA_REJECT_CONSECUTIVE": "20"}])
 async def test_a_halt_reaches_the_header(bench: Bench, limits: dict[str, str]) -> None:
     async with page(bench) as client:

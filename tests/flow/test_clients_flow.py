@@ -36,6 +36,8 @@ from tests.flow import conftest, forms_worker
 from tests.flow.conftest import Bench, fresh
 from tests.service.conftest import serve
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BROKER, STATUS = "127.0.0.1:9092", "http://127.0.0.1:8580"

@@ -115,6 +115,7 @@ async def frozen(kafka: LocalKafka) -> AsyncIterator[None]:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_a_broker_that_does_not_answer_for_a_while_is_waited_for(bench: Bench, kafka: LocalKafka) -> None:
     worker = bench.start(PROTONOVA_STALL_S="6")
     await bench.ready()
@@ -200,6 +201,7 @@ async def test_resumes_from_the_committed_offset(bench: Bench) -> None:
     assert len(found) == 301, "nothing was read twice"
 
 
+@pytest.mark.slow
 async def test_the_marks_of_a_transaction_are_not_lag(bench: Bench) -> None:
     """They take an offset that no one reads, and so no one commits."""
     worker = bench.start(PROTONOVA_STALL_S="6")

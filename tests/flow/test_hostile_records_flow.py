@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from console.outcome_counts import Listener
@@ -92,6 +93,7 @@ async def test_the_page_goes_on_and_shows_how_many_there_were(bench: Bench) -> N
         assert sum(x.value for x in families["protonova_stream_bad_records"].samples) == 2 * len(SENT) + len(FEW)
 
 
+@pytest.mark.slow
 async def test_drift_goes_on_raises_its_alarm_and_says_how_many(bench: Bench) -> None:
     await send(bench, topics.RETRAIN, *SENT, codec.encode(COMMAND))
     log = bench.settings.state / "logs" / "drift.log"
@@ -110,6 +112,7 @@ async def test_drift_goes_on_raises_its_alarm_and_says_how_many(bench: Bench) ->
         process.stop()
 
 
+@pytest.mark.slow
 async def test_watch_goes_on_and_says_how_many(bench: Bench) -> None:
     good = [codec.encode(detection(i)) for i in range(3)]
     for topic, *arguments in ((topics.DETECTIONS,), (topics.class_topic("tde"), "--class", "tde")):

@@ -168,6 +168,7 @@ async def topics_of_size(node: LocalKafka, name: str, size: int) -> None:
         await admin.close()
 
 
+@pytest.mark.slow
 async def test_a_second_mirror_takes_over_and_nothing_comes_twice(observatory: LocalKafka, bench: Bench) -> None:
     await night(observatory, "ztf_20261201_programid1")
     await observe(observatory, "ztf_20261201_programid1", range(400))

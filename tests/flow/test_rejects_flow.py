@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from streams.agents.redrive import redrive, rejected
 from streams.kafka import topics
 from tests.flow.conftest import Bench, header, until
@@ -56,6 +58,7 @@ async def test_a_rejected_packet_is_listed_shown_and_sent_again_once(bench: Benc
     assert "did you mean bad_avro" in wrong.stderr
 
 
+@pytest.mark.slow
 async def test_a_call_that_is_killed_in_between_sends_nothing_twice(bench: Bench) -> None:
     bench.start()
     await bench.ready()

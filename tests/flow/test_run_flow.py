@@ -30,7 +30,8 @@ def worker_pid(state: Path) -> int:
         return 0
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_run_brings_back_a_killed_worker_and_takes_its_children_along(kafka: LocalKafka, tmp_path: Path, how: signal.Signals) -> None:
     state = tmp_path / "state"
     code = (

@@ -55,6 +55,7 @@ SLACK_S = 8.0
 """What a machine that is shared may add to the bars of two and three seconds, which the printed figures are for [s]."""
 
 
+@pytest.mark.slow
 async def test_a_full_buffer_does_not_hold_up_the_end(bench: Bench) -> None:
     """A worker with a backlog and a full buffer took twelve seconds: it waited for what no one would take any more."""
     await bench.publish((packet(i, size=SIZE) for i in range(3000)), partition=0)

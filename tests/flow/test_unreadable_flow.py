@@ -204,6 +204,7 @@ async def test_records_that_were_sent_bad_cost_themselves(bench: Bench) -> None:
     assert rejected.value == packet(2), "its value could be read, and can be re-driven"
 
 
+@pytest.mark.slow
 async def test_a_bomb_in_a_batch_is_passed_over_in_bounded_memory(bench: Bench) -> None:
     worker = bench.start()
     await bench.ready()
@@ -231,6 +232,7 @@ async def test_a_bomb_in_a_batch_is_passed_over_in_bounded_memory(bench: Bench) 
     assert most - before < 5 * MOST_BYTES, f"{(most - before) / 2**20:.0f} MiB more"
 
 
+@pytest.mark.slow
 async def test_large_packets_are_held_in_bounded_memory(bench: Bench) -> None:
     """8 MB each: a buffer of 512 of them would be 4 GB."""
     async with bench.producer() as producer:
@@ -250,6 +252,7 @@ async def test_large_packets_are_held_in_bounded_memory(bench: Bench) -> None:
     assert most < 700 * 2**20
 
 
+@pytest.mark.slow
 async def test_drift_reads_on(bench: Bench) -> None:
     process = await watch(bench)
     try:
@@ -267,6 +270,7 @@ async def test_drift_reads_on(bench: Bench) -> None:
         process.stop()
 
 
+@pytest.mark.slow
 async def test_commands_and_page_read_on(bench: Bench) -> None:
     """`watch`, `replay kafka://` and the status page, each over a record with such a name."""
     bench.start()
@@ -329,6 +333,7 @@ def protonova(bench: Bench, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 async def test_an_open_transaction_is_not_a_lag_and_is_read_when_it_is_committed(bench: Bench) -> None:
     bench.start()
     await bench.ready()
