@@ -162,14 +162,14 @@ def judge(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _of_broker(broker: Mapping[str, Any]) -> list[tuple[str, float | None, str, float, str]]:
-    ours, naive = broker["ours"], broker["naive"]
+    ours, naive, pair = broker["ours"], broker["naive"], broker["ours"]["pair"]
     rows: list[tuple[str, float | None, str, float, str]] = [
         ("end to end through Kafka, naive over ours, CPU a packet", naive["cpu_us"] / ours["cpu_us"], ">=", RATIO, "×"),
         ("end to end through Kafka, CPU a packet", ours["cpu_us"], "<=", COST_US, "µs"),
         (f"p99 at {ours['paced']['rate']:g} packets/s", ours["paced"]["p99_ms"], "<=", P99_MS, "ms"),
         (f"first alert after {ours['quiet']['quiet_s']:g} quiet seconds, the worst", ours["quiet"]["worst_ms"], "<=", FIRST_MS, "ms"),
         ("a backlog on the wall clock, over what its CPU allows one core", ours["cores_busy"], ">=", WALL, "×"),
-        ("two workers over one, over what the CPU allows", ours["pair"]["over_one"] / ours["pair"]["possible"], ">=", WALL, "×"),
+        ("two workers over one, over what the CPU allows", pair["over_one"] / pair["possible"] if pair else None, ">=", WALL, "×"),
     ]
     if broker.get("against"):
         rows.append(("CPU a packet, over the older checkout's", ours["cpu_us"] / broker["against"]["cpu_us"], "<=", OF_OLDER, "×"))
@@ -246,7 +246,7 @@ def broker_table(broker: Mapping[str, Any]) -> Table:
         table.add_row(
             "its alerts a second here", "", number(older["alerts_per_s"]), number(ours["alerts_per_s"] / older["alerts_per_s"], "×")
         )
-    pair, burst = ours["pair"], ours["burst"]
+    pair, burst = ours["pair"] or dict.fromkeys(("alerts_per_s", "over_one", "worker_us", "broker_us", "possible")), ours["burst"]
     table.add_row("two workers: alerts a second here", "", number(pair["alerts_per_s"]), number(pair["over_one"], "×"))
     cpu_us = f"{number(pair['worker_us'])} + broker {number(pair['broker_us'], 'µs')}"
     table.add_row("their CPU a packet, and what it allows", "", cpu_us, number(pair["possible"], "×"))

@@ -52,6 +52,8 @@ def test_targets_are_judged():
             "cores_busy": 0.97, "pair": {"over_one": 1.2, "possible": 1.6}}  # fmt: skip
     rows = run.judge({"stages": [{"stage": MANY, "ours_us": 2.5}], "broker": {"naive": {"cpu_us": 9400.0}, "ours": ours}})
     assert [row["passed"] for row in rows] == [True, True, True, False, False, True, False]
+    unmeasured = run.judge({"broker": {"naive": {"cpu_us": 9400.0}, "ours": ours | {"pair": None}}})
+    assert [row["reached"] for row in unmeasured if row["target"].startswith("two workers")] == [None]
     assert run.judge({}) == []
 
 
