@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
-from aiokafka.partitioner import murmur2
 
 from schemas.records import codec
 from schemas.records.rejected import Rejected
@@ -29,6 +28,7 @@ from streams.agents.detector import Incoming
 from streams.kafka import topics
 from streams.kafka.batches import Unreadable
 from streams.kafka.consumer import checked_consumer, make_consumer
+from streams.kafka.murmur import partition_of
 from streams.kafka.producer import rejected_record
 from streams.kafka.source_client import source_options
 
@@ -69,11 +69,11 @@ def origin_headers(source: str, message: Any) -> list[tuple[str, bytes]]:
     return [*own, *((name, str(value).encode()) for name, value in zip(ORIGIN, values, strict=True))]
 
 
-def partition_of(message: Any, count: int) -> int:
+def target_partition(message: Any, count: int) -> int:
     """Partition of a mirrored record: by its key as Kafka's clients choose, else by where it came from, so that order stays."""
     if message.key is None:
         return int(message.partition) % count
-    return int(murmur2(message.key) & 0x7FFFFFFF) % count
+    return partition_of(message.key, count)
 
 
 class Mirror:
@@ -233,7 +233,7 @@ class Mirror:
                 else:
                     waits.append(
                         await producer.send(
-                            self._target, message.value, key=message.key, headers=headers, partition=partition_of(message, count)
+                            self._target, message.value, key=message.key, headers=headers, partition=target_partition(message, count)
                         )
                     )
                 last[TopicPartition(message.topic, message.partition)] = message.offset + 1
