@@ -31,17 +31,6 @@ NOT_OURS = frozenset({"PROTONOVA_ALLOW_NO_REAL"})
 """Variables of the same prefix that belong to CI."""
 TESTS = "PROTONOVA_TEST_"
 """Prefix of variables by which tests instruct processes that they start."""
-SECTIONS: tuple[type[BaseModel], ...] = (
-    BrokerSettings,
-    StorageSettings,
-    ScoringSettings,
-    OutputSettings,
-    RejectionSettings,
-    WorkerSettings,
-    SourceSettings,
-    SurfaceSettings,
-)
-"""In the order of docs/settings.md; the first line of a section's docstring is its title there."""
 
 
 class Settings(
@@ -92,10 +81,15 @@ class Settings(
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     @classmethod
+    def sections(cls) -> tuple[type[BaseModel], ...]:
+        """In the order of docs/settings.md; the first line of a section's docstring is its title there."""
+        return tuple(base for base in cls.__bases__ if base is not BaseSettings)
+
+    @classmethod
     def table(cls, section: type[BaseModel] | None = None) -> list[tuple[str, str, str, str]]:
         """Name, environment variable, default and meaning of every setting (of one section)."""
         rows = []
-        for part in SECTIONS if section is None else (section,):
+        for part in cls.sections() if section is None else (section,):
             for name, field in part.model_fields.items():
                 default = field.default
                 shown = "" if default in (None, (), {}) else str(default).lower() if isinstance(default, bool) else str(default)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from errors import SettingsError
-from settings.model import SECTIONS, Settings
+from settings.model import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -126,11 +126,11 @@ def test_a_secrets_file_that_cannot_be_read_is_one_line_without_its_content(else
 
 
 def test_sections_hold_every_setting_once() -> None:
-    names = [name for section in SECTIONS for name in section.model_fields]
+    names = [name for section in Settings.sections() for name in section.model_fields]
     assert len(names) == len(set(names))
     assert set(names) == set(Settings.model_fields)
     assert [row[0] for row in Settings.table()] == names
-    assert all(section.__doc__ for section in SECTIONS)
+    assert all(section.__doc__ for section in Settings.sections())
 
 
 def test_every_setting_is_documented() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from schemas.records import json_form
 from schemas.records.table import TABLE, latest
 from schemas.taxonomy import CLASSES, TAXONOMY
-from settings.model import SECTIONS, Settings
+from settings.model import Settings
 from streams.kafka.topics import DAY, wiring
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -29,7 +29,7 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def settings() -> str:
     """The page docs/settings.md."""
     parts = []
-    for section in SECTIONS:
+    for section in Settings.sections():
         title = (section.__doc__ or "").partition("\n")[0].rstrip(".")
         rows = [(f"`{name}`", f"`{var}`", f"`{default}`" if default else "–", doc) for name, var, default, doc in Settings.table(section)]
         parts.append(f"## {title}\n\n" + grid(("setting", "environment", "default", "meaning"), rows))
