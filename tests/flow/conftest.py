@@ -16,6 +16,7 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 
 from console.child import Child
@@ -178,10 +179,19 @@ class Bench:
         return sum(max(0, o.offset) for place, o in offsets.items() if place.topic in topics.ALERTS), sum(ends.values())
 
     async def all_committed(self, within: float = 90.0) -> None:
-        """Wait until the group has committed everything."""
+        """Wait until the group has committed everything; a broker just back may not know its coordinator yet."""
         deadline = time.monotonic() + within
-        while (offsets := await self.committed())[0] != offsets[1]:
-            assert time.monotonic() < deadline, f"committed {offsets[0]} of {offsets[1]}\n{self.log()}"
+        said = "nothing was answered"
+        while True:
+            try:
+                committed, end = await self.committed()
+            except KafkaError as error:
+                said = repr(error)
+            else:
+                if committed == end:
+                    return
+                said = f"committed {committed} of {end}"
+            assert time.monotonic() < deadline, f"{said}\n{self.log()}"
             await asyncio.sleep(0.2)
 
 
