@@ -26,6 +26,10 @@ MID_EXPOSURE: dict[Survey, float] = {"ztf": 15.0 / 86400}
 """[d] from the time that a survey's packet states to the middle of its exposure: ZTF's is the start."""
 EPOCH: dict[PopulationName, tuple[float, float]] = {"train": (58300.0, 60500.0), "demo": (60700.0, 61200.0)}
 """Dates of the simulated events [MJD]."""
+BEGAN = 58194.0
+"""ZTF's first night [MJD]: no count or history of a packet reaches further back."""
+COVERED = 0.45
+"""Exposures a day of one field and channel, in all filters: medians of `ncovhist` are 102 after 257 d and 820 after five years."""
 
 
 @dataclass(slots=True)
@@ -169,7 +173,7 @@ def observe(
         detected=detected,
         faint=(signal >= 3.5) & v.same_field if not source.single else detected,
         candidates=candidates,
-        earlier_visits=int(rng.lognormal(6.0, 1.1)),
+        earlier_visits=int(max(float(v.mjd[0]) - BEGAN, 0.0) * COVERED * rng.lognormal(0, 0.6)),
         forced_rows=rows,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data.simulate.draw import generator
-from data.simulate.observe import Alert
+from data.simulate.observe import BEGAN, Alert
 from data.simulate.scene import Scene
 from operators.types import WAVELENGTH
 
@@ -158,9 +158,12 @@ def _shape(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert, signa
 def _history(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert) -> None:
     """The survey's own counts at this position since its beginning, down to 3 σ, on the same field and channel."""
     o, now = alert.observed, alert.now
-    past = np.flatnonzero(o.faint[:now])
+    begun = o.visits.mjd[:now] >= BEGAN
+    past = np.flatnonzero(o.faint[:now] & begun)
+    before = max(float(o.visits.mjd[0]) - BEGAN, 0.0)  # [d] of the survey that were not simulated
     if o.label == "agn" or o.source.persistent:
-        more = len(past) * float(rng.uniform(0, 2.0))  # the survey is older than what was simulated
+        simulated = max(float(o.visits.mjd[now] - max(float(o.visits.mjd[0]), BEGAN)), 1.0)
+        more = len(past) * before / simulated * float(rng.uniform(0, 1.2))
     else:
         past = past[o.visits.mjd[past] > o.visits.mjd[now] - 400]
         more = 0.0
@@ -173,9 +176,9 @@ def _history(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert) -> 
     out["ndethist"] = 1 + len(past) + int(more)
     first = float(o.visits.mjd[past[0]]) if len(past) else float(o.visits.mjd[now])
     if more >= 1:
-        first = min(first, float(o.visits.mjd[0]) - float(rng.uniform(1, 400)))
+        first = min(first, float(o.visits.mjd[0]) - before * (1 - float(rng.random()) ** 3))  # most were seen in the first months
     out["mjdstarthist"] = first  # [MJD UTC], written as a Julian date by packets.py
-    out["ncovhist"] = o.earlier_visits + int(np.sum(o.visits.same_field[: now + 1])) + int(1.5 * more)
+    out["ncovhist"] = max(o.earlier_visits + int(np.sum(o.visits.same_field[:now] & begun)) + 1, out["ndethist"])
 
 
 def band_of(alert: Alert) -> str:
