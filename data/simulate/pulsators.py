@@ -71,7 +71,14 @@ def pulsator(d: Draw) -> Source:
     magnitudes = make(d)
     star = Star(d.magnitude("mag", 13.3, faint=19.3), d.normal(f"colour_{kind}", colour, sd=0.2, low=-0.3, high=1.8))
     return _source(
-        d, "", kind=kind, magnitudes=magnitudes, star=star, sky="disc" if kind != "T2CEP" else "halo", slope=PULSATION_SLOPE, active=120.0
+        d,
+        "",
+        kind=kind,
+        magnitudes=magnitudes,
+        star=star,
+        sky="disc" if kind != "T2CEP" and d.chance(0.5) else "halo",
+        slope=PULSATION_SLOPE,
+        active=120.0,
     )
 
 
@@ -202,7 +209,7 @@ def lpv(d: Draw) -> Source:
             return total
 
     star = Star(d.magnitude("mag", 12.6, faint=18.5), d.normal("colour", 1.85, sd=0.4, low=1.0, high=3.2))
-    sky: SkyKind = "disc" if d.chance(0.8) else "halo"
+    sky: SkyKind = "disc" if d.chance(0.4) else "halo"
     return _source(d, "lpv", kind=kind, magnitudes=magnitudes, star=star, sky=sky, slope=-d.uniform("blue", 0.7, high=1.2), active=200.0)
 
 
