@@ -24,8 +24,15 @@ Bools = npt.NDArray[np.bool_]
 TAI_UTC = 37.0 / 86400
 MID_EXPOSURE: dict[Survey, float] = {"ztf": 15.0 / 86400}
 """[d] from the time that a survey's packet states to the middle of its exposure: ZTF's is the start."""
-EPOCH: dict[PopulationName, tuple[float, float]] = {"train": (58300.0, 60500.0), "demo": (60700.0, 61200.0)}
-"""Dates of the simulated events [MJD]."""
+EPOCHS: dict[PopulationName, tuple[tuple[float, float, float], ...]] = {
+    "train": ((0.3, 58300.0, 58650.0), (0.4, 58650.0, 60200.0), (0.3, 60200.0, 60500.0)),
+    "demo": ((1.0, 60700.0, 61200.0),),
+}
+"""Dates of the simulated events: chance, first and last day [MJD]. Those of training are the three ages of ZTF's packets."""
+DRB_SINCE, FORCED_SINCE = 58650.0, 60200.0
+"""First packets with the network's real/bogus score (version 3.3) and with forced photometry (version 4) [MJD]."""
+FORCED = 0.75
+"""Share of the packets since then whose forced photometry is there: some brokers take it out."""
 BEGAN = 58194.0
 """ZTF's first night [MJD]: no count or history of a packet reaches further back."""
 BLENDED: dict[str, float] = {"rr-lyrae": 0.5, "eclipsing-binary": 0.5, "lpv": 0.5}
@@ -89,6 +96,13 @@ def position(rng: np.random.Generator, kind: SkyKind, *, south: bool = False) ->
             return ra, dec
 
 
+def _date(rng: np.random.Generator, population: PopulationName) -> float:
+    """The day of an event [MJD]."""
+    chances, first, last = zip(*EPOCHS[population], strict=True)
+    k = int(np.searchsorted(np.cumsum(chances), rng.random() * sum(chances), side="right"))
+    return float(rng.uniform(first[k], last[k]))
+
+
 def _window(rng: np.random.Generator, source: Source, *, survey: Survey) -> tuple[float, float]:
     """Days on the source's clock that must be observed."""
     low, high = source.active
@@ -116,7 +130,7 @@ def observe(
         b = max(abs(float(sky.galactic_latitude(ra, dec))), 5.0)
         a_v = float(min(0.09 / np.sin(np.radians(b)) * rng.lognormal(0, 0.5), 2.0))
     low, high = _window(rng, source, survey=survey)
-    zero = float(rng.uniform(*EPOCH[population]))
+    zero = _date(rng, population)
     v = visits(
         rng,
         survey,
@@ -161,7 +175,7 @@ def observe(
         candidates = np.flatnonzero(detected & (np.abs(t) < 0.004))
     if not len(candidates):
         return None
-    rows = rng.random(n) < 0.93 if rng.random() < 0.5 else np.zeros(n, bool)
+    rows = (rng.random(n) < 0.93) & (survey != "ztf" or (rng.random() < FORCED and zero >= FORCED_SINCE))
     return Observed(
         seed=seed,
         index=index,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data.simulate.draw import generator
-from data.simulate.observe import BEGAN, Alert
+from data.simulate.observe import BEGAN, DRB_SINCE, Alert
 from data.simulate.scene import Scene
 from operators.types import WAVELENGTH
 
@@ -116,8 +116,8 @@ def _scores(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert, sign
         missed = rng.random() < 0.02 + 0.05 * weak
         out["rb"] = float(rng.beta(6.5 - 1.5 * weak, 3.0))
         out["drb"] = float(rng.beta(1.0, 1.0) if missed else 1 - rng.beta(0.25 + 0.25 * weak, 22 - 15 * weak))
-    if rng.random() < 0.15:
-        out["drb"] = None  # packets before version 3.3
+    if o.survey == "ztf" and o.visits.mjd[alert.now] < DRB_SINCE:
+        out["drb"] = None
 
 
 def _shape(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert, signal: float) -> None:
