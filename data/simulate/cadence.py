@@ -94,8 +94,12 @@ def visits(
         band = np.concatenate([first, second]).astype(np.int64)
     else:
         nights = _nights(rng, start, end=end)
-        interval = rng.uniform(1.4, 3.6) if population == "train" else rng.uniform(1.5, 2.8)
-        night_of = nights[rng.random(len(nights)) < 1 / interval]
+        interval = rng.uniform(1.6, 3.6) if population == "train" else rng.uniform(1.8, 3.0)
+        if rng.random() < 0.7:  # a field has its turn every so many nights, and waits for a clear one
+            turn = np.floor((nights + rng.uniform(0, interval)) / interval)
+            night_of = nights[np.diff(turn, prepend=-1.0) > 0]
+        else:
+            night_of = nights[rng.random(len(nights)) < 1 / interval]
         chances = PROGRAMMES.get(slug, PROGRAMMES[""])
         programme = rng.choice(list(chances), p=list(chances.values()))
         parts, bands = [], []
@@ -122,7 +126,7 @@ def visits(
     else:
         blue = np.where(np.array([WAVELENGTH[survey][b] for b in BANDS[survey]])[band] < 5500, 0.9, 0.55)
         sharp = 2.0 if survey == "ztf" else 0.8
-        fwhm = sharp * np.exp(0.18 * rng.standard_normal(n)) + np.maximum(0, -0.6 * rng.standard_normal(n) - 0.8)
+        fwhm = sharp * np.exp(0.24 * rng.standard_normal(n)) + np.maximum(0, -0.6 * rng.standard_normal(n) - 0.8)
         limit = (
             dark
             - blue * moon**2 * rng.uniform(0.3, 1.0, n)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from data.simulate.draw import generator
 from data.simulate.observe import Alert
 from data.simulate.scene import Scene
-from data.simulate.surroundings import PIXEL, band_of
+from data.simulate.surroundings import PIXEL, WIDER, band_of, position_error
 from operators.kernels.compiled import compiled
 from operators.types import F32, RAW_STAMP
 
@@ -45,8 +45,6 @@ _DE_VAUCOULEURS = np.array([[0.0330, 0.0738, 0.1379, 0.2171, 0.2784, 0.2598], [0
 PSF = np.array([[0.60, 0.32, 0.08], [1.0, 4.0, 11.5]])
 """Core, wing and far wing of the point-spread function: shares of the light, variances in units of the core's. Fitted to the profiles of 430
 real stars within ten pixels: at 3 to 4 pixels a template's star has 0.033 of its central light."""
-WIDER = 1.15
-"""Full width at half maximum of a science image's core over the seeing that the survey states."""
 BLURRED = 6.0
 """A profile so much wider than the core (in variances) is convolved with one Gaussian of the function's mean variance."""
 
@@ -168,17 +166,20 @@ def stamps(alert: Alert, scene: Scene, *, context: dict[str, object]) -> tuple[F
         sigma_sky = min(max(stated, 0.97 * dark), 60.0)
         sigma_template = 0.21 * float(np.sqrt(dark * sigma_sky) * rng.lognormal(0, 0.12))
     at = (CENTRE + float(rng.uniform(-0.5, 0.5)), CENTRE + float(rng.uniform(-0.5, 0.5)))
+    # the alert's position is where the change is seen: what stands still lies off it by the position's error, as in the catalogue matches
+    shift = position_error(alert) / pixel
+    still = (at[0] + float(shift[0]), at[1] + float(shift[1]))
     floor = 0.02 * sigma_sky
     flux = scene.flux(float(o.visits.wavelength[now])) * counts
     near = (np.abs(scene.dx) < 36) & (np.abs(scene.dy) < 36) | (scene.mag_r < 14)
     part = Scene(*(getattr(scene, name)[near] for name in Scene.__slots__))
     static, template = np.zeros((RAW_STAMP, RAW_STAMP), np.float32), np.zeros((RAW_STAMP, RAW_STAMP), np.float32)
-    _sources(static, part, flux=flux[near], at=at, fwhm=fwhm, floor=floor, pixel=pixel)
+    _sources(static, part, flux=flux[near], at=still, fwhm=fwhm, floor=floor, pixel=pixel)
     _sources(
         template,
         part,
         flux=flux[near],
-        at=at,
+        at=still,
         fwhm=(2.05 if not rubin else 0.85) * float(rng.lognormal(0, 0.06)),
         floor=0.2 * floor,
         pixel=pixel,
@@ -208,7 +209,7 @@ def stamps(alert: Alert, scene: Scene, *, context: dict[str, object]) -> tuple[F
         difference[saturated] = rng.normal(0, 300, int(saturated.sum()))
     images = np.stack([science, reference, difference]).astype(np.float32)
     if not rubin:
-        _mask_cores(images, rng, scene=part, flux=flux[near], at=at)
+        _mask_cores(images, rng, scene=part, flux=flux[near], at=still)
     return images, _cut(rng, images, context=context, rubin=rubin)
 
 

@@ -9,10 +9,12 @@ import numpy as np
 from data.simulate.draw import generator
 from data.simulate.observe import BEGAN, DRB_SINCE, Alert
 from data.simulate.scene import Scene
-from operators.types import WAVELENGTH
+from operators.types import F64, WAVELENGTH
 
 PIXEL = 1.01
 """ZTF's pixel scale [arcsec]."""
+WIDER = 1.15
+"""Full width at half maximum of a source's core over the seeing that the survey states."""
 NOTHING = -999.0
 """How ZTF writes that a catalogue has no match."""
 
@@ -23,8 +25,7 @@ def context(alert: Alert, scene: Scene) -> dict[str, Any]:
     rng = generator(o.population, o.seed, o.index, 13, now)
     out: dict[str, Any] = {}
     signal = float(abs(o.flux[now]) / o.error[now])
-    blur = float(np.hypot(0.1, 0.8 / np.sqrt(signal)))  # astrometric noise [arcsec]
-    shift = rng.normal(0, blur, 2)
+    shift = position_error(alert)
     _catalogue(out, rng, scene=scene, shift=shift)
     _reference(out, rng, scene=scene, shift=shift, wavelength=float(v.wavelength[now]))
     _solar_system(out, rng, alert=alert)
@@ -32,6 +33,13 @@ def context(alert: Alert, scene: Scene) -> dict[str, Any]:
     _shape(out, rng, alert=alert, signal=signal)
     _history(out, rng, alert=alert)
     return out
+
+
+def position_error(alert: Alert) -> F64:
+    """(2,) how far every catalogued source seems to lie from where it is, as the alert's own position is a peak among noise [arcsec]."""
+    o, now = alert.observed, alert.now
+    signal = float(abs(o.flux[now]) / o.error[now])
+    return generator(o.population, o.seed, o.index, 14, now).normal(0, float(np.hypot(0.1, 0.8 / np.sqrt(signal))), 2)
 
 
 def _catalogue(out: dict[str, Any], rng: np.random.Generator, *, scene: Scene, shift: Any) -> None:
@@ -124,8 +132,10 @@ def _shape(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert, signa
     """Width, elongation and pixel statistics of the detection on the difference image."""
     o = alert.observed
     kind = o.source.kind
-    seeing = float(o.visits.fwhm[alert.now]) / PIXEL
+    seeing = WIDER * float(o.visits.fwhm[alert.now]) / PIXEL
     spread = 0.08 + 1.2 / signal
+    if o.source.star is not None:
+        seeing *= 0.85  # what is left of a star is narrower than the star
     width, elongation = seeing * float(rng.lognormal(0.08 + 0.8 / signal, spread)), 1.02 + float(rng.gamma(1.5, 0.04 + 0.3 / signal))
     negative, ratio, quality = int(rng.poisson(6.0 / signal)), float(1 - rng.gamma(0.6, 0.15 / signal)), float(rng.lognormal(0.4, 0.5))
     if o.label == "asteroid":
