@@ -17,9 +17,10 @@ from data.simulate import sky
 from data.simulate.classes import SLUGS
 from data.simulate.draw import PopulationName, generator
 from data.simulate.images import stamps
+from data.simulate.measured import PIXEL
 from data.simulate.observe import MID_EXPOSURE, TAI_UTC, Alert, choose, observe, points
 from data.simulate.scene import Scene, scene
-from data.simulate.surroundings import NOTHING, PIXEL, band_of, context
+from data.simulate.surroundings import NOTHING, band_of, context
 from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, STAMP, AlertBatch, Survey
 
 SURVEY_MIX: dict[Survey, float] = {"ztf": 0.78, "lsst": 0.18, "tess": 0.04}

@@ -1,8 +1,9 @@
 """When a survey looks at a place, in which band, and how deep.
 
-ZTF: public survey of g and r every 2–3 nights, some fields in i or often a night (Bellm et al. 2019, Masci et al. 2019). 5 σ limits by moon,
-seeing and weather as `diffmaglim` of public packets has them: median 20.2, best 20.9, one in ten above 19, one in fifty above 18. Rubin: six bands, pairs half an hour apart every
-3–4 nights, single-visit depths of Ivezić et al. 2019. TESS: 27 d without nights, a gap in the middle, 30 min bins.
+ZTF: public survey of g and r every 2–3 nights, some fields in i or often a night (Bellm et al. 2019, Masci et al. 2019). 5 σ limits by
+moon, seeing and weather as `diffmaglim` of public packets has them: median 20.2, best 20.9, one in ten above 19, one in fifty above 18.
+Rubin: six bands, pairs half an hour apart every 3–4 nights, single-visit depths of Ivezić et al. 2019. TESS: 27 d without nights, a gap in
+the middle, 30 min bins.
 """
 
 from __future__ import annotations

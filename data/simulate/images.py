@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data.simulate.draw import generator
+from data.simulate.measured import PIXEL, WIDER
 from data.simulate.observe import Alert
 from data.simulate.scene import Scene
-from data.simulate.surroundings import PIXEL, WIDER, band_of, position_error
+from data.simulate.surroundings import band_of, position_error
 from operators.kernels.compiled import compiled
 from operators.types import F32, RAW_STAMP
 
@@ -43,8 +44,8 @@ _DE_VAUCOULEURS = np.array([[0.0330, 0.0738, 0.1379, 0.2171, 0.2784, 0.2598], [0
 
 
 PSF = np.array([[0.60, 0.32, 0.08], [1.0, 4.0, 11.5]])
-"""Core, wing and far wing of the point-spread function: shares of the light, variances in units of the core's. Fitted to the profiles of 430
-real stars within ten pixels: at 3 to 4 pixels a template's star has 0.033 of its central light."""
+"""Core, wing and far wing of the point-spread function: shares of the light, variances in units of the core's. Fitted to the profiles of
+430 real stars within ten pixels: at 3 to 4 pixels a template's star has 0.033 of its central light."""
 BLURRED = 6.0
 """A profile so much wider than the core (in variances) is convolved with one Gaussian of the function's mean variance."""
 
@@ -313,7 +314,7 @@ def _mask_cores(images: F32, rng: np.random.Generator, *, scene: Scene, flux: np
 
 
 def _cut(rng: np.random.Generator, images: F32, *, context: dict[str, object], rubin: bool) -> tuple[int, int, int, int]:
-    """Bad pixels become NaN; near the chip's edge (2 % of packets) the cut-out is smaller, and its position on the chip says so."""
+    """Bad pixels become NaN; near the chip's edge (4 % of packets) the cut-out is smaller, and its position on the chip says so."""
     if rubin:
         mask = np.ones((RAW_STAMP, RAW_STAMP), bool)
         mask[CENTRE - 3 : CENTRE + 3, CENTRE - 3 : CENTRE + 3] = False  # 30 pixels of 0.2"
@@ -321,8 +322,8 @@ def _cut(rng: np.random.Generator, images: F32, *, context: dict[str, object], r
         return 0, RAW_STAMP, 0, RAW_STAMP
     x, y = float(rng.uniform(40, 3032)), float(rng.uniform(40, 3040))
     box = [0, RAW_STAMP, 0, RAW_STAMP]
-    if rng.random() < 0.025:
-        lost = int(rng.integers(1, 22))
+    if rng.random() < 0.04:
+        lost = int(rng.integers(1, 30))
         side = int(rng.integers(0, 4))
         if side == 0:
             box[0], y = lost, 32.0 - lost
@@ -335,9 +336,9 @@ def _cut(rng: np.random.Generator, images: F32, *, context: dict[str, object], r
         keep = np.zeros((RAW_STAMP, RAW_STAMP), bool)
         keep[box[0] : box[1], box[2] : box[3]] = True
         images[:, ~keep] = np.nan
-    elif rng.random() < 0.07:
+    elif rng.random() < 0.10:
         # the reference's ragged edge, in steps of some pixels
-        steps = np.repeat(rng.integers(1, 24) + rng.integers(-3, 4, 9), 7)[:, None]
+        steps = np.repeat(rng.integers(1, 29) + rng.integers(-3, 4, 9), 7)[:, None]
         gone = np.broadcast_to(np.arange(RAW_STAMP)[None, :] < steps, (RAW_STAMP, RAW_STAMP))
         gone = np.rot90(gone, int(rng.integers(0, 4)))
         images[:, gone] = np.nan
