@@ -13,5 +13,7 @@ out → a report: accuracy with intervals, calibration, novelty, rare classes, t
     confidence.py, novelty.py   temperature, 90 % sets, what is new: from simulated tasks and the examples
     measures.py    accuracy, intervals, calibration, conformal sets, novelty, purity
     protocol.py    all of it in order → the report
+    labelled_packets.py, real_alerts.py   real packets through `pipeline.score.score`, beside their labels and catalogue
+    provenance.py  which bundle a report is of
     studies/       what one evaluation does not show: ablation, leave one class out, novelty, rare classes, coverage
 """
