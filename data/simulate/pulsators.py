@@ -71,14 +71,7 @@ def pulsator(d: Draw) -> Source:
     magnitudes = make(d)
     star = Star(d.magnitude("mag", 13.3, faint=19.3), d.normal(f"colour_{kind}", colour, sd=0.2, low=-0.3, high=1.8))
     return _source(
-        d,
-        "",
-        kind=kind,
-        magnitudes=magnitudes,
-        star=star,
-        sky="disc" if kind != "T2CEP" and d.chance(0.5) else "halo",
-        slope=PULSATION_SLOPE,
-        active=120.0,
+        d, "", kind=kind, magnitudes=magnitudes, star=star, sky="disc" if kind != "T2CEP" else "halo", slope=PULSATION_SLOPE, active=120.0
     )
 
 
