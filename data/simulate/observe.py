@@ -13,7 +13,7 @@ from data.simulate import classes, described_source, sky
 from data.simulate.cadence import DEEPER, HISTORY_DAYS, Visits, visits
 from data.simulate.draw import Draw, PopulationName, generator
 from data.simulate.sky import F64
-from data.simulate.source import SkyKind, Source
+from data.simulate.source import SkyKind, Source, host
 from data.simulate.variables import HISTORY
 from operators.types import Survey
 
@@ -40,6 +40,10 @@ BLENDED: dict[str, float] = {"rr-lyrae": 0.5, "eclipsing-binary": 0.5, "lpv": 0.
 in magnitudes smaller. Alerts of real stars are mostly of small amplitudes, catalogues of variables of large ones."""
 LEAST_SHARE = 0.15
 """Of the star in such a blend, uniform in its logarithm up to 1."""
+SUPERNOVAE = ("sn-ia", "sn-ii", "sn-iin", "sn-ibc", "slsn")
+ANY_HOST = 0.25
+"""Chance that a supernova lies in a galaxy drawn regardless of its class: hosts and offsets of the classes overlap more than the samples'
+medians that each is drawn around, and what a supernova is must show in its light."""
 COVERED = 0.45
 """Exposures a day of one field and channel, in all filters: medians of `ncovhist` are 102 after 257 d and 820 after five years."""
 
@@ -149,6 +153,8 @@ def observe(
         zero = float(at - source.active[0] - (span * rng.uniform(0.02, 1.0) ** 2 if span else 0.0))
     t = v.mjd - zero
     true = source.flux(t, v.wavelength) * sky.dimming(v.wavelength, a_v)
+    if described is None and slug in SUPERNOVAE and rng.random() < ANY_HOST:
+        source.host = host(Draw(rng, population, scope="any-host"), source.redshift)
     if described is None and rng.random() < BLENDED.get(slug, 0.0):
         true = true * float(np.exp(rng.uniform(np.log(LEAST_SHARE), 0.0)))
     static = source.star.reference(v.wavelength) if source.star is not None else np.zeros_like(true)
