@@ -74,8 +74,9 @@ def card(wrong: WrongAlert) -> str:
     by_prior = sorted(detection.classes, key=lambda c: -c.prior_probability)[:CLASSES]
     under_prior = bars(((c.name, c.prior_probability, _percent(c.prior_probability)) for c in by_prior), right=right)
     balanced = bars(((c.name, c.probability, _percent(c.probability)) for c in detection.classes[:CLASSES]), right=right)
+    many = "" if wrong.alert.detections == 1 else "s"
     who = (
-        detection.object_id, f"candid {detection.candid}", f"{wrong.alert.detections} detection{'s' if wrong.alert.detections != 1 else ''}",
+        detection.object_id, f"candid {detection.candid}", f"{wrong.alert.detections} detection{many}",
         f"label “{wrong.alert.label}”" if wrong.alert.label else "no label", f"novelty {detection.novelty:.2f}",
         f"set of 90 %: {', '.join(detection.conformal_set)}",
     )  # fmt: skip
