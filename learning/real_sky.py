@@ -10,27 +10,27 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data.connectors.archives import Packet, packets_of
 from gpu.session import Session
-from learning.assessment import REAL_LABELS, select
 from learning.dataset import I64, Bools
 from learning.ridge import Sky
+from operators.context import catalogue_star
 from operators.head import Head, Judged, Views, judge
-from operators.types import CONTEXT, F32, AlertBatch
+from operators.types import AlertBatch
 from pipeline.embed import embed, gather
 from registry.bundle import fold_of
+from schemas.catalogue_labels import meaning_of
 from schemas.surveys.decode import Decoder
 
 STARS: tuple[str, ...] = ("rr-lyrae", "eclipsing-binary", "cv", "lpv", "yso", "m-dwarf-flare", "microlensing")
 """Classes that a star of a catalogue may be."""
-STAR_SCORE, STAR_WITHIN, ASTEROID_WITHIN = 0.9, 1.0, 5.0
-"""A catalogue star: Pan-STARRS star/galaxy score above, a source within [arcsec], no known solar-system object within [arcsec]."""
 CHUNK = 256
 
 
@@ -70,14 +70,6 @@ class RealAlerts:
         return {"n": len(called)} | {name: round(float(np.mean(rows)), 4) for name, rows in shares.items()}
 
 
-def catalogue_star(context: F32) -> Bools:
-    """Which alerts lie on a star by the catalogue alone; (n, C) → (n,)."""
-    column = {name: context[:, CONTEXT.index(name)] for name in ("star_galaxy", "source_distance", "solar_system_distance")}
-    near_asteroid = column["solar_system_distance"] < ASTEROID_WITHIN  # False where it is missing
-    on_star = (column["star_galaxy"] > STAR_SCORE) & (column["source_distance"] < STAR_WITHIN)
-    return np.asarray(on_star & ~near_asteroid)
-
-
 def labels_of(folder: Path) -> dict[str, str]:
     """ObjectId → label as the table has it, "" where it has none; empty without a table."""
     path = folder / "LABELS.csv"
@@ -98,12 +90,13 @@ def read(folder: Path, session: Session, *, classes: Sequence[str]) -> RealAlert
     classes : slugs
     """
     labels = labels_of(folder)
-    position = {label: classes.index(slug) for label, slug in REAL_LABELS.items() if slug in classes}
+    meant = {name: meaning_of(label) for name, label in labels.items()}
+    position = {name: classes.index(m.slug) for name, m in meant.items() if m.exact and m.slug in classes}
     views, label, star, number, names = [], [], [], [], []
     for batch in _once(folder) if labels else ():
-        known = np.array([position.get(labels.get(name, ""), -1) for name in batch.object_id], dtype=np.int64)
+        known = np.array([position.get(name, -1) for name in batch.object_id], dtype=np.int64)
         unlabelled = np.array([not labels.get(name) for name in batch.object_id])
-        on_star = catalogue_star(np.asarray(batch.context)) & unlabelled
+        on_star = np.asarray(catalogue_star(batch.context)) & unlabelled
         rows = np.flatnonzero((known >= 0) | on_star)
         if not len(rows):
             continue
@@ -132,3 +125,13 @@ def _once(folder: Path) -> Iterator[AlertBatch]:
                 rows.append(i)
         if rows:
             yield select(batch, rows)
+
+
+def select(batch: AlertBatch, rows: Sequence[int]) -> AlertBatch:
+    """Some rows of a batch on the host."""
+    index = list(rows)
+    columns: dict[str, Any] = {}
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        columns[field.name] = value[index] if isinstance(value, np.ndarray) else tuple(value[i] for i in index)
+    return AlertBatch(**columns)

@@ -43,6 +43,11 @@ def id_of(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:ID_DIGITS]
 
 
+def encoder_id(model: bytes) -> str:
+    """Give a model file an id: what the network is shown is as much a part of an embedding as the network."""
+    return id_of((hashlib.sha256(model).hexdigest(), SCORING_RULES))
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderPart:
     """Columns → embeddings and logits: the compiled network."""
@@ -108,6 +113,8 @@ class ScoringState:
     head: HeadPart
     reference: ReferencePart = field(default_factory=ReferencePart)
     taxonomy: str = TAXONOMY
+    unseen: tuple[Head, ...] = ()
+    """Heads that were fitted without one fold of the real objects each (`registry.bundle.fold_of`): for figures, and no part of an id."""
     scoring_id: str = field(init=False)
     """sha256 of the parts' ids, the scoring rules and the taxonomy, its beginning."""
 
@@ -158,7 +165,7 @@ class ScoringState:
         ValueError
             The head names a class twice, or its arrays are not of one length.
         """
-        return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known))
+        return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known), unseen=())
 
 
 def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | None = None) -> ScoringState:
@@ -187,10 +194,8 @@ def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | 
 
 def make_state(bundle: Bundle, session: Session, *, why: str, decoder: Decoder) -> ScoringState:
     """Put a bundle and a session together."""
-    # What the network is shown is as much a part of an embedding as the network.
-    encoder_id = id_of((hashlib.sha256(bundle.encoder).hexdigest(), SCORING_RULES))
-    encoder = EncoderPart(session, encoder_id, bundle.sha256[:ID_DIGITS], why)
-    return ScoringState(decoder, encoder, HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes))
+    encoder = EncoderPart(session, encoder_id(bundle.encoder), bundle.sha256[:ID_DIGITS], why)
+    return ScoringState(decoder, encoder, HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes), unseen=bundle.unseen)
 
 
 def _read_only(array: Array) -> Array:
