@@ -104,7 +104,7 @@ def calibrate(
     share = np.array([mix[name] for name in classes])
     means = np.stack([views.embedding[a & (label == i)].mean(axis=0) for i in range(k)])
     centre = ((share[:, None] * means).sum(axis=0) / share.sum()).astype(np.float32)
-    prototypes, owner = _prototypes(views.embedding[a], label[a], centre, k=k, kind=None if kind is None else kind[a])
+    prototypes, owner = _prototypes(views.embedding[a], label[a], centre=centre, k=k, kind=None if kind is None else kind[a])
     f32 = partial(np.asarray, dtype=np.float32)
     scale = f32(kind_scale(log_softmax(views.logits[a])))
     size = see(_rows(views, a), centre, kind_scale=scale).view.shape[1]
@@ -142,8 +142,8 @@ def calibrate(
         alone = _with_ridge(bare, fitted)
         real = real_rows(see(sky.views, centre, kind_scale=scale), sky, head=alone, bare=bare)
         for fold in range(int(sky.fold.max()) + 1):
-            unseen.append(ridge(joined(simulated, real, sky.fold != fold), start=fitted))
-        fitted = ridge(joined(simulated, real, np.ones(len(sky.fold), dtype=bool)), start=fitted)
+            unseen.append(ridge(joined(simulated, real, rows=sky.fold != fold), start=fitted))
+        fitted = ridge(joined(simulated, real, rows=np.ones(len(sky.fold), dtype=bool)), start=fitted)
     head = _with_ridge(bare, fitted)
     apart, truth = _rows(views, c), label[c]
     judged = judge(apart, head)
@@ -159,7 +159,7 @@ def _rows(views: Views, rows: Bools) -> Views:
     return Views(*(column[rows] for column in views))
 
 
-def _prototypes(embedding: F32, label: I64, centre: F32, *, k: int, kind: I64 | None) -> tuple[F32, F32]:
+def _prototypes(embedding: F32, label: I64, *, centre: F32, k: int, kind: I64 | None) -> tuple[F32, F32]:
     """Prototypes (p, E) and the class of each (p,): one a class, one a kind where the class's alerts lie far from their mean."""
     single = [prototype(embedding[label == i], centre) for i in range(k)]
     unit = centred(embedding, centre)

@@ -65,7 +65,7 @@ def real_rows(seen: Seen, sky: Sky, *, head: Head, bare: Head) -> Rows:
     return Rows(_f64(seen.view), _f64(scores(seen, bare)), target, weight)
 
 
-def joined(simulated: Rows, real: Rows, rows: Bools) -> Rows:
+def joined(simulated: Rows, real: Rows, *, rows: Bools) -> Rows:
     """Simulated alerts and some of the real ones."""
     return Rows(*(np.concatenate([s, r[rows]]) for s, r in zip(simulated, real, strict=True)))
 

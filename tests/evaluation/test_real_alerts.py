@@ -205,14 +205,14 @@ def test_an_object_is_judged_by_the_head_that_was_fitted_without_it(state: Scori
     def of(number: int) -> Head:
         offset = np.zeros(len(classes), dtype=np.float32)
         offset[number] = 1e4
-        return dataclasses.replace(state.head.weights, offset=offset)
+        return dataclasses.replace(state.head.weights, offset=offset, novelty_share=0 * offset)
 
-    told = dataclasses.replace(state, unseen=tuple(of(number) for number in range(FOLDS)))
-    outcomes = score(real, told)
-    found = list(labelled_packets.real_alerts(real, outcomes, labels={}, state=told))
+    folded = dataclasses.replace(state, unseen=tuple(of(number) for number in range(FOLDS)))
+    outcomes = score(real, folded)
+    found = list(labelled_packets.real_alerts(real, outcomes, labels={}, state=folded))
     assert len(found) == sum(isinstance(o, Detection) for o in outcomes) > 3
     assert [a.balanced for a in found] == [classes[fold_of(a.object_id)] for a in found]
-    assert told.scoring_id == state.scoring_id
+    assert folded.scoring_id == state.scoring_id
     alone = dataclasses.replace(state, unseen=())
     plain = list(labelled_packets.real_alerts(real, outcomes, labels={}, state=alone))
     assert [a.balanced for a in plain] == [o.top_class for o in outcomes if isinstance(o, Detection)]
