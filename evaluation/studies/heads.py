@@ -22,12 +22,12 @@ from data.tables import Curves
 from evaluation import task_head
 from evaluation.labelled_packets import labels_of
 from gpu.session import Session
-from learning.assessment import REAL_LABELS
 from operators.head import ARRAYS, Head, Judged, Views, head_of, judge
 from operators.namespace import to_host
 from operators.taught import Reference, teach
 from pipeline.embed import embed
 from registry.bundle import Bundle
+from schemas.catalogue_labels import meaning_of
 from schemas.surveys.decode import Decoder
 
 SHOTS = (1, 5, 20)
@@ -49,21 +49,28 @@ def _nothing(name: str, head: Head) -> Any:
 
 
 def heads(
-    bundle: Bundle, before: Head, *, session: Session, packets: Path, curves: Curves, labels: Mapping[str, str], seeds: int = 5
+    bundle: Bundle,
+    before: Head | None,
+    *,
+    session: Session,
+    packets: Path | None,
+    curves: Curves,
+    labels: Mapping[str, str],
+    seeds: int = 5,
 ) -> dict[str, Any]:
     """All figures of the study.
 
     Parameters
     ----------
-    before : Head
+    before : Head, optional
         What to compare the bundle's with.
-    packets : Path
-        Folder of packets and their `LABELS.csv`.
+    packets : Path, optional
+        Folder of packets and their `LABELS.csv` to compare on.
     curves, labels
         Real light curves and the slugs of their classes.
     """
     return {
-        "packets": _packets(bundle, before, session=session, folder=packets),
+        "packets": _packets(bundle, before, session=session, folder=packets) if before is not None and packets is not None else None,
         "taught": _taught(bundle, session, curves=curves, labels=labels, seeds=seeds),
     }
 
@@ -83,8 +90,8 @@ def _packets(bundle: Bundle, before: Head, *, session: Session, folder: Path) ->
         views = Views(*(to_host(column)[rows] for column in embed(batch, session).views))
         old.append(judge(views, before))
         new.append(judge(views, bundle.head))
-        slugs = (REAL_LABELS.get(known.get(batch.object_id[i], ""), "") for i in rows)
-        truth += [bundle.classes.index(slug) if slug in bundle.classes else -1 for slug in slugs]
+        meant = (meaning_of(known.get(batch.object_id[i], "")) for i in rows)
+        truth += [bundle.classes.index(m.slug) if m.exact and m.slug in bundle.classes else -1 for m in meant]
     a, b = (np.concatenate([judged.probability for judged in part]) for part in (old, new))
     label = np.array(truth)
     k = len(bundle.classes)
