@@ -290,6 +290,8 @@ def real_packets(console: Console, settings: Settings) -> dict[str, Any] | None:
     configure_logging("warning")
     judge = Judge(labels_of(folder))
     with progress("real packets", "packets") as bar:
-        judge.alerts += scored_folder(folder, published(settings).state, progress=bar.advance)
+        state = published(settings).state
+        judge.alerts += scored_folder(folder, state, progress=bar.advance)
+        judge.cross_fitted = bool(state.unseen)
     judge.show(console, f"Real ZTF packets ({len(judge.alerts):,} of {folder})", brief=True)
     return {"packets": len(judge.alerts), **judge.figures()}
