@@ -17,6 +17,7 @@ import torch
 
 from learning.dataset import I64, Bools
 from operators.budget import ALERTS_A_NIGHT, BUDGET, least_probability, night, quantile
+from operators.decision import BOGUS, NEVER, novelty_threshold
 from operators.head import Head, Seen, Views, conformal_scores, judge, kind_scale, log_softmax, prototype, scores, see
 from operators.support import RIDGE
 from operators.types import F32, F64
@@ -94,6 +95,7 @@ def calibrate(views: Views, label: I64, *, classes: Sequence[str], mix: Mapping[
         temperature=np.asarray(1.0),
         novelty_location=np.asarray(2.0),
         novelty_scale=np.asarray(0.1),
+        novelty_threshold=np.asarray(NEVER),
         conformal=np.asarray(1.0),
         prior=prior(classes),
         thresholds=np.ones(k),
@@ -118,7 +120,15 @@ def calibrate(views: Views, label: I64, *, classes: Sequence[str], mix: Mapping[
     head = replace(head, novelty_location=f32(location), novelty_scale=f32(spread))
     found = conformal_scores(judge(apart, head).probability)
     head = replace(head, conformal=f32(quantile(found[np.arange(len(truth)), truth])))
-    return replace(head, thresholds=thresholds(np.asarray(judge(apart, head).prior_probability), truth, shares=prior(classes)))
+    judged = judge(apart, head)
+    new = novelty_threshold(
+        judged, truth, prior=head.prior, bogus=classes.index(BOGUS) if BOGUS in classes else None, alerts_a_night=ALERTS_A_NIGHT
+    )
+    return replace(
+        head,
+        novelty_threshold=f32(new),
+        thresholds=thresholds(np.asarray(judged.prior_probability), truth, shares=prior(classes)),
+    )
 
 
 def _rows(views: Views, rows: Bools) -> Views:

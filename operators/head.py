@@ -71,6 +71,7 @@ class Head(Weights):
     temperature: Array  # () that scores are divided by
     novelty_location: Array  # () distance at which an alert is as likely new as known
     novelty_scale: Array  # ()
+    novelty_threshold: Array  # () from which an alert that is real goes to the topic of anomalies
     conformal: Array  # () the 90 % quantile of the cumulative-probability score
     prior: Array  # (k + 1,) the stream's mix, `other` last; sums to 1
     thresholds: Array  # (k,) of the prior probability: above it an alert goes to the class's own topic

@@ -38,6 +38,7 @@ def head(**change):
         "temperature": np.asarray(1.5, f32),
         "novelty_location": np.asarray(0.6, f32),
         "novelty_scale": np.asarray(0.1, f32),
+        "novelty_threshold": np.asarray(0.8, f32),
         "prior": np.array([0.9, 0.05, 0.03, 0.01, 0.01], f32),
         "conformal": np.asarray(0.9, f32),
         "thresholds": np.full(K, 0.5, f32),
