@@ -23,6 +23,7 @@ import numpy as np
 
 from operators.budget import ANOMALY_BUDGET, least_probability, night
 from operators.head import Head, Judged, whole_prior, whole_thresholds
+from operators.kernels.decision import decide_rows
 from operators.namespace import array_namespace
 from operators.types import SURVEY_SCORES, Array
 
@@ -39,6 +40,8 @@ EVIDENCE: tuple[str, ...] = (*SURVEY_SCORES, NETWORK)
 """What said whether an alert is real, in the order of `Decided.evidence`."""
 LEAST_NOVELTY, MOST_NOVELTY = 0.5, 0.9
 """Between these lies the threshold of novelty, whatever the budget: below it a known class is as likely, above it nothing would be left."""
+TINY = 1e-30
+"""Added to both sides of a ratio, whose threshold may be 0."""
 NEVER = 2.0
 """A threshold that no novelty and no probability reaches."""
 
@@ -94,6 +97,14 @@ def decide(judged: Judged, survey_scores: Array, *, rule: Rule) -> Decided:
         `operators.types.SURVEY_SCORES` of the same alerts and namespace; NaN where the packet has none.
     rule : Rule
     """
+    columns = (judged.prior_probability, judged.novelty, survey_scores, rule.thresholds)
+    if array_namespace(*columns) is np and all(column.dtype == np.float32 for column in columns):
+        return Decided(*decide_rows(judged, survey_scores, rule=rule, most_bogus=MOST_BOGUS, tiny=TINY))
+    return decide_array(judged, survey_scores, rule=rule)
+
+
+def decide_array(judged: Judged, survey_scores: Array, *, rule: Rule) -> Decided:
+    """`decide` in any namespace, array by array: the oracle of its kernel."""
     xp: Any = array_namespace(judged.prior_probability)
     prior = judged.prior_probability
     known, k = prior[:, :-1], prior.shape[1] - 1
@@ -101,7 +112,7 @@ def decide(judged: Judged, survey_scores: Array, *, rule: Rule) -> Decided:
     nothing = xp.asarray(0.0, dtype=prior.dtype)
     allowed = real[:, None] | ~rule.rare[None, :]
     reached = allowed & (known >= rule.thresholds)
-    factor = xp.where(reached, (known + 1e-30) / (rule.thresholds + 1e-30), nothing)
+    factor = xp.where(reached, (known + TINY) / (rule.thresholds + TINY), nothing)
     leading = xp.where(allowed, known, nothing)
     best, first = xp.argmax(factor, axis=1), xp.argmax(leading, axis=1)
     passed, new = xp.any(reached, axis=1), real & (judged.novelty >= rule.novelty_threshold)

@@ -13,8 +13,10 @@ from operators.decision import (
     LEAST_SCORE,
     MOST_BOGUS,
     MOST_NOVELTY,
+    Decided,
     Rule,
     decide,
+    decide_array,
     novelty_threshold,
     rule_of,
 )
@@ -120,13 +122,16 @@ def test_in_every_namespace_as_written_out_row_by_row(xp: Any) -> None:
     r = rule()
     j = judged(*map(tuple, p), novelty=list(novelty))
     moved = Judged(*(xp.asarray(column) for column in j))
-    d = decide(moved, xp.asarray(found), rule=Rule(*(xp.asarray(x) if isinstance(x, np.ndarray) else x for x in r)))
+    d = decide_array(moved, xp.asarray(found), rule=Rule(*(xp.asarray(x) if isinstance(x, np.ndarray) else x for x in r)))
     rows = list(zip(*(np.asarray(column).tolist() for column in (d.chosen, d.published, d.real, d.evidence)), strict=True))
     assert rows == [tuple(int(x) if not isinstance(x, bool) else x for x in plain(p[i], novelty[i], found[i], r)) for i in range(n)]
     assert {row[0] for row in rows} == set(range(5))
     assert np.array_equal(np.asarray(d.prior_probability), p[np.arange(n), [row[0] for row in rows]])
+    fused = decide(j, found, rule=r)
+    for field, column in zip(Decided._fields, fused, strict=True):
+        assert np.array_equal(column, np.asarray(getattr(d, field))), f"the kernel's {field}"
     for size in (1, 7):
-        part = decide(
+        part = decide_array(
             Judged(*(x[:size, ...] for x in moved)),
             xp.asarray(found)[:size, ...],
             rule=Rule(*(xp.asarray(x) if isinstance(x, np.ndarray) else x for x in r)),
