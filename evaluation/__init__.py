@@ -12,6 +12,9 @@ out → a report: accuracy with intervals, calibration, novelty, rare classes, t
     baselines.py   what the same examples, and the same simulations, can train otherwise
     confidence.py, novelty.py   temperature, 90 % sets, what is new: from simulated tasks and the examples
     measures.py    accuracy, intervals, calibration, conformal sets, novelty, purity
+    packet_facts.py, skies.py   real ZTF packets beside simulated ones: what distinguishes them (`python -m tools.sky_gap`)
     protocol.py    all of it in order → the report
+    labelled_packets.py, real_alerts.py   real packets through `pipeline.score.score`, beside their labels and catalogue
+    provenance.py  which bundle a report is of
     studies/       what one evaluation does not show: ablation, leave one class out, novelty, rare classes, coverage
 """

@@ -1,31 +1,32 @@
-"""Labelled packets scored from their packets alone: history, cut-outs and surroundings, as the stream scores them.
+"""Labelled packets through the stream's own function, `pipeline.score.score`.
 
-a folder of packets with `LABELS.csv`, a bundle → one row an object, and recall by class
+packets, `ScoringState`, labels → [RealAlert]; a folder of packets with `LABELS.csv` → figures of `evaluation.real_alerts`
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data.connectors.archives import Packet, packets_of
 from errors import UserError
+from evaluation.provenance import made_with
+from evaluation.real_alerts import RealAlert, catalogue_stars, figures, real_alert
 from gpu.session import Session
-from learning.assessment import REAL_LABELS
-from operators.head import judge
-from operators.types import AlertBatch
-from pipeline.embed import embed, gather
+from pipeline.score import score
+from pipeline.state import ScoringState, make_state
 from registry.bundle import Bundle
+from schemas.records.detection import Detection
+from schemas.records.rejected import Rejected
 from schemas.surveys.decode import Decoder
 
 TABLE = "LABELS.csv"
 CHUNK = 256
 UNKNOWN_COLUMNS = f"{TABLE} needs the columns objectId and klass"
+STUDY = "real_alerts"
 
 
 class PacketsError(UserError):
@@ -50,65 +51,51 @@ def labels_of(folder: Path) -> dict[str, str]:
         raise PacketsError(f"{folder / TABLE} is not there: --packets takes a folder of packets and their {TABLE}") from None
 
 
-def _batches(folder: Path) -> Iterator[AlertBatch]:
-    decoder = Decoder()
+def label_of(detection: Detection, labels: Mapping[str, str]) -> str:
+    """A detection's label, by its candid or else its object; empty: it has none."""
+    return labels.get(str(detection.candid)) or labels.get(detection.object_id) or ""
+
+
+def real_alerts(
+    packets: Sequence[bytes], outcomes: Sequence[Detection | Rejected | None], *, labels: Mapping[str, str], decoder: Decoder
+) -> Iterator[RealAlert]:
+    """Scored packets beside their labels and their catalogue; what is not a detection is passed over.
+
+    Parameters
+    ----------
+    packets, outcomes
+        Of the same length; an outcome of None is a duplicate.
+    decoder : Decoder
+        A detection does not carry the catalogue source's distance: the packets are read once more for it.
+    """
+    scored = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Detection)]
+    decoded = decoder.decode([packets[i] for i in scored])
+    stars = catalogue_stars(decoded.batch) if decoded.index else ()
+    for row, place in enumerate(decoded.index):
+        detection = outcomes[scored[place]]
+        if isinstance(detection, Detection):
+            yield real_alert(detection, label_of(detection, labels), catalogue_star=bool(stars[row]))
+
+
+def scored_folder(folder: Path, state: ScoringState, *, progress: Callable[[int], None] = lambda n: None) -> list[RealAlert]:
+    """Every packet of a folder with a table of labels, scored as the stream scores it.
+
+    Parameters
+    ----------
+    progress : callable
+        Is given how many packets more are done.
+    """
+    labels = labels_of(folder)
+    found: list[RealAlert] = []
     packets = (item.packet for item in packets_of([folder]) if isinstance(item, Packet))
     while group := list(islice(packets, CHUNK)):
-        yield decoder.decode(group).batch
+        found += real_alerts(group, score(group, state), labels=labels, decoder=state.decoder)
+        progress(len(group))
+    return found
 
 
-def score(folder: Path, bundle: Bundle, *, session: Session) -> dict[str, Any]:
-    """Every labelled object once, from its latest packet.
-
-    Returns
-    -------
-    dict
-        ``objects``: rows with object_id, label, class (the slug it means, or None), detections, called, probability, novelty, nearest, set,
-        right; ``recall`` and ``accuracy`` over those whose label is a class of the bundle (all packets, not only the latest: ``packets``).
-    """
-    known, classes = labels_of(folder), bundle.classes
-    latest: dict[str, tuple[float, dict[str, Any]]] = {}
-    counted, right = 0, 0.0
-    counted_once: set[int] = set()
-    for batch in _batches(folder):
-        rows = [i for i, o in enumerate(batch.object_id) if known.get(o) and batch.candid[i] not in counted_once]
-        if not rows:
-            continue
-        counted_once.update(batch.candid[i] for i in rows)
-        judged = judge(gather([embed(batch, session)]).views, bundle.head)
-        number = (batch.detected & batch.valid).sum(axis=1)
-        for i in rows:
-            row = _row(batch.object_id[i], known[batch.object_id[i]], detections=int(number[i]), judged=judged, i=i, classes=classes)
-            if row["class"] is not None:
-                counted, right = counted + 1, right + row["right"]
-            if batch.object_id[i] not in latest or float(batch.mjd[i]) >= latest[batch.object_id[i]][0]:
-                latest[batch.object_id[i]] = (float(batch.mjd[i]), row)
-    objects = [row for _, row in sorted(latest.values(), key=lambda pair: (pair[1]["label"], pair[1]["object_id"]))]
-    ours = [row for row in objects if row["class"] is not None]
-    names = sorted({row["class"] for row in ours})
-    return {
-        "objects": objects,
-        "classes": {c: sum(row["class"] == c for row in ours) for c in names},
-        "recall": {c: float(np.mean([row["right"] for row in ours if row["class"] == c])) for c in names},
-        "accuracy": float(np.mean([row["right"] for row in ours])) if ours else None,
-        "packets": {"labelled": counted, "accuracy": right / counted if counted else None},
-    }
-
-
-def _row(name: str, label: str, *, detections: int, judged: Any, i: int, classes: tuple[str, ...]) -> dict[str, Any]:
-    slug = REAL_LABELS.get(label)
-    slug = slug if slug in classes else None
-    probability = judged.probability[i]
-    best = int(np.argmax(probability[: len(classes)]))
-    return {
-        "object_id": name,
-        "label": label,
-        "class": slug,
-        "detections": detections,
-        "called": classes[best],
-        "probability": round(float(probability[best]), 4),
-        "novelty": round(float(judged.novelty[i]), 4),
-        "nearest": classes[int(judged.nearest[i])],
-        "set": [c for c, held in zip((*classes, "other"), judged.conformal[i], strict=True) if held],
-        "right": bool(slug is not None and classes[best] == slug),
-    }
+def report(folder: Path, bundle: Bundle, *, session: Session, progress: Callable[[int], None] = lambda n: None) -> dict[str, Any]:
+    """The study's report: figures, and which bundle they are of."""
+    state = make_state(bundle, session, why="", decoder=Decoder())
+    found = figures(scored_folder(folder, state, progress=progress))
+    return {"study": STUDY, "made_with": made_with(bundle), "scoring_id": state.scoring_id, "engine": state.engine, **found}

@@ -164,3 +164,31 @@ def purity(probability: npt.NDArray[Any], truth: I64, *, c: int) -> dict[str, di
         false = float(np.mean([(len(o) - np.searchsorted(o, threshold) + 1) / (len(o) + 1) for o in others]))
         out[f"{completeness:g}"] = {f"{prior:g}": prior * found / (prior * found + (1 - prior) * false) for prior in PRIORS}
     return out
+
+
+def object_interval(hit: F, owner: npt.NDArray[Any], *, draws: int = DRAWS, seed: int = 1) -> list[float] | None:
+    """95 % interval of a share of alerts, whole objects resampled: an object's alerts are right or wrong together.
+
+    Parameters
+    ----------
+    hit : (n,) float
+        1 where the alert counts for the share, 0 where against it.
+    owner : (n,) of anything
+        Whose alert it is.
+
+    Returns
+    -------
+    list of float or None
+        None where fewer than two objects are there to resample. Where all are right, or none, resampling shows no spread: the bound is
+        then that of Clopper & Pearson 1934 over objects.
+    """
+    objects, slot = np.unique(owner, return_inverse=True)
+    n = len(objects)
+    if n < 2:
+        return None
+    if hit.min() == hit.max():
+        bound = 0.025 ** (1 / n)
+        return [bound, 1.0] if hit.max() else [0.0, 1 - bound]
+    weight = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+    share = (weight @ np.bincount(slot, hit, minlength=n)) / (weight @ np.bincount(slot, minlength=n))
+    return [float(x) for x in np.percentile(share, [2.5, 97.5])]

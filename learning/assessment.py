@@ -23,27 +23,11 @@ from learning.dataset import I64, Alerts, Bools, embed_alerts
 from operators.head import Head, Judged, judge
 from operators.types import F32, AlertBatch
 from pipeline.embed import embed, gather
+from schemas.catalogue_labels import meaning_of
 from schemas.surveys.decode import Decoder
 
 BINS: dict[str, tuple[int, int]] = {"1": (0, 1), "2-4": (2, 4), "5+": (5, 10**9)}
 """Detections in the packet's light curve."""
-
-REAL_LABELS: dict[str, str] = {
-    "SN Ia": "sn-ia",
-    "SN II": "sn-ii",
-    "SN IIn": "sn-iin",
-    "SN Ibc": "sn-ibc",
-    "SLSN": "slsn",
-    "TDE": "tde",
-    "AGN": "agn",
-    "LPV/AGB": "lpv",
-    "YSO": "yso",
-    "RR Lyr": "rr-lyrae",
-    "CV/Nova": "cv",
-    "EB": "eclipsing-binary",
-    "asteroid": "asteroid",
-}
-"""Labels of the shared real packets that are one of our classes."""
 
 
 def judge_alerts(alerts: Alerts, session: Session, *, head: Head) -> tuple[Judged, F32]:
@@ -120,7 +104,8 @@ def real_packets(folder: Path, session: Session, *, head: Head, classes: Sequenc
 def _labelled(folder: Path, classes: Sequence[str]) -> Iterator[tuple[AlertBatch, I64]]:
     """Decoded packets whose object has a label of ours, each alert once; -1 never comes out."""
     with (folder / "LABELS.csv").open(encoding="utf-8", newline="") as table:
-        known = {row["objectId"]: REAL_LABELS[row["klass"]] for row in csv.DictReader(table) if row["klass"] in REAL_LABELS}
+        meant = {row["objectId"]: meaning_of(row["klass"]) for row in csv.DictReader(table)}
+    known = {name: meaning.slug for name, meaning in meant.items() if meaning.exact}
     decoder, seen = Decoder(), set()
     packets = (item.packet for item in packets_of([folder]) if isinstance(item, Packet))
     while group := list(islice(packets, 256)):
@@ -131,7 +116,7 @@ def _labelled(folder: Path, classes: Sequence[str]) -> Iterator[tuple[AlertBatch
                 seen.add(candid)
                 rows.append(i)
         if rows:
-            yield select(batch, rows), np.array([classes.index(known[batch.object_id[i]]) for i in rows])
+            yield select(batch, rows), np.array([classes.index(known[batch.object_id[i]] or "") for i in rows])
 
 
 def select(batch: AlertBatch, rows: Sequence[int]) -> AlertBatch:

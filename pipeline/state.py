@@ -44,6 +44,11 @@ def id_of(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:ID_DIGITS]
 
 
+def encoder_id(model: bytes) -> str:
+    """Give a model file an id: what the network is shown is as much a part of an embedding as the network."""
+    return id_of((hashlib.sha256(model).hexdigest(), SCORING_RULES))
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderPart:
     """Columns → embeddings and logits: the compiled network."""
@@ -191,9 +196,7 @@ def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | 
 
 def make_state(bundle: Bundle, session: Session, *, why: str, decoder: Decoder) -> ScoringState:
     """Put a bundle and a session together."""
-    # What the network is shown is as much a part of an embedding as the network.
-    encoder_id = id_of((hashlib.sha256(bundle.encoder).hexdigest(), SCORING_RULES))
-    encoder = EncoderPart(session, encoder_id, bundle.sha256[:ID_DIGITS], why)
+    encoder = EncoderPart(session, encoder_id(bundle.encoder), bundle.sha256[:ID_DIGITS], why)
     return ScoringState(decoder, encoder, HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes))
 
 

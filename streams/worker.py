@@ -27,7 +27,7 @@ from settings.private import private_folder
 if TYPE_CHECKING:
     import faust
 
-    from streams.scorer import Scorer
+    from streams.scorer import Pipeline, Scorer
     from streams.wiring import Flow
 
 log = structlog.get_logger(__name__)
@@ -118,7 +118,7 @@ def run_worker(settings: Settings, slot: int, *, make_scorer: Callable[[Settings
         return runner.run(_live(settings, scorer, slot=slot, metrics_port=server.server_port))
 
 
-def published(settings: Settings) -> Scorer:
+def published(settings: Settings) -> Pipeline:
     """The model that is configured, warm: its first batch must not wait for a compiler."""
     from pipeline.state import load
     from pipeline.warm import warm

@@ -64,7 +64,7 @@ def operators() -> None:
         operator(batch)
     known = load()
     judged = judge(Views(known.golden.embedding, known.golden.logits, known.golden.named), known.head)
-    scores = np.full((len(judged.novelty), len(SURVEY_SCORES)), np.nan, np.float32)
+    scores = np.full((len(known.golden.embedding), len(SURVEY_SCORES)), np.nan, np.float32)
     decide(judged, scores, rule=rule_of(known.head, known.classes))
 
 

@@ -99,11 +99,12 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
         )
     if o.study == "heads":
         from evaluation.studies.heads import earlier, heads
-        from learning.assessment import REAL_LABELS
+        from schemas.catalogue_labels import meaning_of
 
         if o.before is None or o.packets is None or o.table is None or o.labels is None:
             raise TableError("heads needs --before with an earlier arrays.safetensors, --packets, --table and --labels")
-        slugs = {name: REAL_LABELS[label] for name, label in read_labels(o.labels).items() if label in REAL_LABELS}
+        meant = {name: meaning_of(label) for name, label in read_labels(o.labels).items()}
+        slugs = {name: m.slug for name, m in meant.items() if m.exact and m.slug}
         curves = read(o.table, sorted(slugs))
         return head | heads(bundle, earlier(o.before, bundle.head), session=session, packets=o.packets, curves=curves, labels=slugs)
     if o.study == "rare":

@@ -31,6 +31,7 @@ from console.commands.run import Supervisor
 from console.commands.watch import table as live_table
 from console.night_file import Made
 from console.outcome_counts import Arrival, Latency, Listener, OutcomeCounts, rate_of
+from console.progress import progress
 from errors import UserError, one_line
 from settings.private import private_folder
 
@@ -258,28 +259,18 @@ def against_truth(arrivals: Sequence[Arrival], made: Sequence[Made]) -> reports.
 
 
 def real_packets(console: Console, settings: Settings) -> dict[str, Any] | None:
-    """The labelled real packets, scored beside, without a bar; None: there are none."""
-    from console.commands.replay import Judge, outcomes, read_labels
-    from data.connectors.archives import Packet, packets_of
-    from schemas.records.detection import Detection
+    """Score the labelled real packets by the same function and print them beside the simulated ones; None: there are none."""
+    from console.labels import Judge
+    from evaluation.labelled_packets import TABLE, labels_of, scored_folder
     from streams.worker import configure_logging, published
 
     folder = settings.shared / "data" / "real" / "ztf_alerts"
-    labels = folder / "LABELS.csv"
-    if not labels.is_file():
+    if not (folder / TABLE).is_file():
         console.print(f"simulated packets only: no labelled real ones under {folder} (PROTONOVA_SHARED sets where to look)", soft_wrap=True)
         return None
-    judge = Judge(read_labels(labels))
     configure_logging("warning")
-    scorer = published(settings)
-    packets = ((item.origin, item.packet) for item in packets_of([folder]) if isinstance(item, Packet))
-    n = 0
-    for _, results in outcomes(packets, scorer, batch_size=settings.batch_size, remembered=settings.remembered):
-        n += len(results)
-        for result in results:
-            if isinstance(result, Detection):
-                judge.add(result)
-    compared = judge.compared
-    title = f"Beside it, without a bar: real ZTF packets whose label is a class of ours ({len(compared.pairs):,} of {n:,} packets)"
-    reports.show(console, title, reports.strata_table(compared.strata()), reports.class_table(compared.matrix()))
-    return {"packets": n, **judge.figures()}
+    judge = Judge(labels_of(folder))
+    with progress("real packets", "packets") as bar:
+        judge.alerts += scored_folder(folder, published(settings).state, progress=bar.advance)
+    judge.show(console, f"Real ZTF packets ({len(judge.alerts):,} of {folder})", brief=True)
+    return {"packets": len(judge.alerts), **judge.figures()}

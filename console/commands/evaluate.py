@@ -1,4 +1,7 @@
-"""``protonova evaluate``: a table of labelled light curves → how good the few-shot engine is on it, beside every baseline."""
+"""``protonova evaluate``: a table of labelled light curves → how good the few-shot engine is on it, beside every baseline.
+
+And a folder of labelled packets → what the stream says of them, beside the bars.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,16 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Console
 from rich.table import Table
 
+from console import real_tables
 from console.progress import progress
-from console.report import check_writable, write
+from console.report import check_writable, output, write
 from errors import usage
 
 if TYPE_CHECKING:
     from evaluation.options import Which
     from evaluation.simulated import Mode
 
+COMMAND = "protonova evaluate --packets"
 LEAST_EPISODES = 10
 WIDTH = 120
 """Of the tables where standard output is not a terminal."""
@@ -42,8 +47,8 @@ def parse_shots(text: str) -> tuple[int, ...]:
 
 
 def evaluate(
-    task: Path,
-    labels: Path,
+    task: Path | None,
+    labels: Path | None,
     *,
     shots: str,
     episodes: int,
@@ -59,11 +64,12 @@ def evaluate(
     processes: int = 1,
     each: int = 300,
 ) -> int:
-    """Run the protocol, print its tables and write its report; `each` curves a class are simulated for the head."""
+    """Run the protocol, the study of packets, or both, and write the report; `each` curves a class are simulated for the head."""
     from data.tables import read, read_task
-    from evaluation.labelled_packets import score
+    from evaluation.labelled_packets import report as labelled_packets
     from evaluation.options import Options
     from evaluation.protocol import evaluate as run
+    from evaluation.provenance import TABLES, made_with
     from gpu.choose import choose
     from registry.bundle import load as load_bundle
 
@@ -76,34 +82,41 @@ def evaluate(
         raise usage(f"--looks is pattern or cut; not {looks!r}")
     check_writable(report)
     begun = time.perf_counter()
-    curves, classes = read_task(task, labels)
     loaded = load_bundle(bundle)
     session, why = choose(loaded.encoder, engine)
-    options = Options(
-        numbers, episodes, cast("Which", baselines), seed, each=each, simulations=simulations, looks=cast("Mode", looks),
-        processes=processes,
-    )  # fmt: skip
+    scored: dict[str, Any] | None = None
+    figures: dict[str, Any] = {}
     with progress("evaluate", "steps") as bar:
 
         def advance(what: str, by: int) -> None:
             bar.describe(what)
             bar.advance(by)
 
-        figures = run(curves, classes, bundle=loaded, session=session, options=options, progress=advance)
-        if table is not None:
-            advance("uncut curves", 0)
-            figures["uncut"] = _uncut(run, read(table, curves.object_id), classes=classes, bundle=loaded, session=session, options=options)
         if packets is not None:
-            advance("packets", 0)
-            figures["packets"] = score(packets, loaded, session=session)
-    figures = {
-        "command": "evaluate",
-        "task_file": task.name,
-        "engine_reason": why,
-        **figures,
-        "wall_seconds": round(time.perf_counter() - begun, 1),
-    }
-    show(figures, Console() if sys.stdout.isatty() else Console(width=WIDTH))
+            bar.describe("packets")
+            scored = labelled_packets(packets, loaded, session=session, progress=bar.advance)
+        if task is not None and labels is not None:
+            curves, classes = read_task(task, labels)
+            options = Options(
+                numbers, episodes, cast("Which", baselines), seed, each=each, simulations=simulations, looks=cast("Mode", looks),
+                processes=processes,
+            )  # fmt: skip
+            figures = run(curves, classes, bundle=loaded, session=session, options=options, progress=advance)
+            figures["made_with"] = made_with(loaded, TABLES)
+            if table is not None:
+                advance("uncut curves", 0)
+                whole = read(table, curves.object_id)
+                figures["uncut"] = _uncut(run, whole, classes=classes, bundle=loaded, session=session, options=options)
+    seconds = round(time.perf_counter() - begun, 1)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    if task is None and scored is not None:
+        figures = {"command": COMMAND, **scored, "wall_seconds": seconds}
+        real_tables.show(output(), figures, title="labelled packets")
+    else:
+        beside = {} if scored is None else {"packets": scored}
+        named = {"task_file": task.name if task else None, "engine_reason": why}
+        figures = {"command": "evaluate", **named, **figures, **beside, "wall_seconds": seconds}
+        show(figures, console)
     write(report, figures)
     return 0
 
@@ -210,13 +223,7 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
                 line.add_row(f"{name} {unit}", _percent(found["accuracy"]))
         console.print(line)
     if figures.get("packets"):
-        scored = figures["packets"]
-        shares = ", ".join(f"{c} {_percent(r)} of {scored['classes'][c]}" for c, r in scored["recall"].items())
-        console.print(
-            f"labelled packets from themselves alone: {_percent(scored['accuracy'])} of objects, "
-            f"{_percent(scored['packets']['accuracy'])} of {scored['packets']['labelled']} packets ({shares})",
-            highlight=False,
-        )
+        real_tables.show(console, figures["packets"], title="labelled packets")
     for name, reason in sorted(figures["missing_baselines"].items()):
         console.print(f"no {name.replace('_', ' ')}: {reason}", highlight=False)
     parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in figures["seconds"].items() if name != "all" and seconds >= 1)

@@ -7,11 +7,10 @@ What happens to a packet is what happens to it on the stream: the same bytes see
 from __future__ import annotations
 
 import asyncio
-import csv
 import gc
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,14 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from console import report as reports
-from data.identifiers import InexactIdError, text_id
-from errors import UserError, one_line, say, usage
+from console.labels import Judge, read_labels
+from errors import UserError, say
 from schemas.records.detection import Detection, to_row
 from schemas.records.rejected import Rejected
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from settings.model import Settings
     from streams.scorer import Scorer
 
@@ -209,90 +206,11 @@ def outcomes(
             loop.close()
 
 
-def read_labels(path: Path) -> dict[str, str]:
-    """Label by object id or candid; empty labels are left out.
-
-    Raises
-    ------
-    UserError
-        The file is missing or lacks a column.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            table = csv.DictReader(handle)
-            names = {n.lower().replace("_", ""): n for n in table.fieldnames or ()}
-            key = next((names[n] for n in ("candid", "objectid", "diaobjectid") if n in names), None)
-            value = next((names[n] for n in ("label", "klass", "class", "type") if n in names), None)
-            if key is None or value is None:
-                raise UserError(
-                    f"{path} has no column objectId or candid beside label or klass; it has {', '.join(table.fieldnames or ())}"
-                )
-            labels = {}
-            for r in table:
-                if r[key] and r[value] and r[value].strip():
-                    try:
-                        labels[text_id(r[key], key)] = r[value].strip()
-                    except InexactIdError as error:
-                        raise usage(f"{path}, line {table.line_num}: {error}") from None
-            return labels
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a table of labels: {one_line(error, 200)}") from error
-
-
-@dataclass(slots=True)
-class Judge:
-    """Compares detections with labels."""
-
-    labels: dict[str, str]
-    compared: reports.Comparison = field(default_factory=reports.Comparison)
-    unmapped: Counter[str] = field(default_factory=Counter)
-    """Labels outside our classes."""
-    unlabelled: int = 0
-    example: str = ""
-    """A detection without a label, for the message where none has one."""
-
-    def add(self, detection: Detection) -> None:
-        """Take one detection."""
-        from schemas.taxonomy import slug_of
-
-        label = self.labels.get(str(detection.candid)) or self.labels.get(detection.object_id)
-        if label is None:
-            self.unlabelled += 1
-            self.example = self.example or f"candid {detection.candid}, objectId {detection.object_id}"
-            return
-        slug = slug_of(label) or slug_of(label.partition("/")[0])  # catalogues write LPV/AGB where they cannot distinguish
-        if slug is None:
-            self.unmapped[label] += 1
-        else:
-            self.compared.pairs.append((slug, detection.top_class, detection.n_detections))
-
-    def figures(self) -> dict[str, Any]:
-        """For the report."""
-        return {
-            "labelled": len(self.compared.pairs),
-            "unlabelled": self.unlabelled,
-            "unmapped": dict(self.unmapped),
-            **self.compared.figures(),
-        }
-
-    def show(self, console: Console, title: str) -> None:
-        """Print the tables."""
-        if not self.compared.pairs:
-            why = f"{title}: no detection has a label that the taxonomy knows"
-            if not self.unmapped and self.example:
-                theirs = next(iter(self.labels))
-                why = (
-                    f"{title}: none of the {len(self.labels):,} ids of the file (such as {one_line(theirs, 40)}) is the candid or objectId"
-                    f" of a detection (such as {self.example}): nothing is compared"
-                )
-            console.print(why, soft_wrap=True)
-            return
-        reports.show(console, f"{title}: by the number of detections", reports.strata_table(self.compared.strata()))
-        reports.show(console, f"{title}: by class", reports.class_table(self.compared.matrix()))
-        reports.show_confusion(console, self.compared.matrix(), title=f"{title}: confusion")
-        if self.unmapped:
-            some = ", ".join(f"{name} ({n})" for name, n in self.unmapped.most_common(5))
-            console.print(f"{self.unmapped.total():,} alerts have a label outside our classes, such as {some}", soft_wrap=True)
+def _kept(packets: Iterable[Named], kept: deque[bytes]) -> Iterator[Named]:
+    """Pass packets on and keep them for the judge, who takes them when their batch is scored."""
+    for origin, packet in packets:
+        kept.append(packet)
+        yield origin, packet
 
 
 def sources(settings: Settings, archives: Sequence[str], *, counts: ReplayCounts) -> Iterator[Named]:
@@ -333,10 +251,17 @@ def replay(settings: Settings, archives: Sequence[str], *, out: Path, labels_fil
     gc.set_threshold(COLLECT_AFTER)
     try:
         with progress("replay", unit="packets") as bar:
+            packets: deque[bytes] = deque()
             for origins, results in outcomes(
-                sources(settings, archives, counts=counts), scorer, batch_size=settings.batch_size, remembered=settings.remembered
+                _kept(sources(settings, archives, counts=counts), packets),
+                scorer,
+                batch_size=settings.batch_size,
+                remembered=settings.remembered,
             ):
                 writer.add(map(row, origins, results))
+                scored = [packets.popleft() for _ in results]
+                if labels:
+                    judge.add(scored, results, decoder=scorer.state.decoder)
                 for outcome in results:
                     counts.packets += 1
                     if outcome is None:
@@ -346,8 +271,6 @@ def replay(settings: Settings, archives: Sequence[str], *, out: Path, labels_fil
                     else:
                         counts.detections += 1
                         counts.decided(outcome)
-                        if labels:
-                            judge.add(outcome)
                 bar.advance(len(results))
         writer.close()
     except BaseException:

@@ -9,13 +9,15 @@ import typer
 
 from console.arguments import existing
 from console.flags.shared import Bundle, Engine, Report, settings_of
+from errors import usage
 
 
 def evaluate(
     task: Annotated[
-        Path, typer.Option("--task", metavar="FILE.parquet", help="Light curves: object_id, mjd, band, flux, flux_err, upper_limit.")
-    ],
-    labels: Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="Their classes: object_id, coarse.")],
+        Path | None,
+        typer.Option("--task", metavar="FILE.parquet", help="Light curves: object_id, mjd, band, flux, flux_err, upper_limit."),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE.csv", help="Their classes: object_id, coarse.")] = None,
     *,
     shots: Annotated[str, typer.Option("--shots", metavar="K,K,…", help="Examples a class.")] = "1,5,10,20",
     episodes: Annotated[int, typer.Option("--episodes", help="Draws of support and query.")] = 500,
@@ -25,7 +27,8 @@ def evaluate(
     simulations: Annotated[int, typer.Option("--simulations", min=100, help="Simulated curves of the forest that gets them.")] = 20_000,
     table: Annotated[Path | None, typer.Option("--table", metavar="FILE.parquet", help="The same objects uncut: reported apart.")] = None,
     packets: Annotated[
-        Path | None, typer.Option("--packets", metavar="DIR", help="Labelled packets with their LABELS.csv, scored from themselves alone.")
+        Path | None,
+        typer.Option("--packets", metavar="DIR", help="Labelled packets with their LABELS.csv, scored as the stream does; needs no task."),
     ] = None,
     looks: Annotated[
         str, typer.Option("--looks", help="Simulations look like the task by its observing patterns (pattern) or by its cuts (cut).")
@@ -36,7 +39,11 @@ def evaluate(
     bundle: Bundle = None,
     engine: Engine = None,
 ) -> None:
-    """How good the few-shot engine is on a table of labelled light curves, beside every baseline in the same episodes."""
+    """How good it is on a table of labelled light curves, beside every baseline in the same episodes, and on labelled packets."""
+    if (task is None) != (labels is None) or (task is None and packets is None):
+        raise usage("give --task with --labels, or --packets, or all three")
+    if table is not None and task is None:
+        raise usage("--table holds the same objects as --task, which is missing")
     existing([task, table], "a parquet file of light curves")
     existing([labels], "a CSV of labels")
     existing([packets], "a folder of labelled packets")

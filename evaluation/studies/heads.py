@@ -22,12 +22,12 @@ from data.tables import Curves
 from evaluation import task_head
 from evaluation.labelled_packets import labels_of
 from gpu.session import Session
-from learning.assessment import REAL_LABELS
 from operators.head import ARRAYS, Head, Judged, Views, head_of, judge
 from operators.namespace import to_host
 from operators.taught import Reference, teach
 from pipeline.embed import embed
 from registry.bundle import Bundle
+from schemas.catalogue_labels import meaning_of
 from schemas.surveys.decode import Decoder
 
 SHOTS = (1, 5, 20)
@@ -83,8 +83,8 @@ def _packets(bundle: Bundle, before: Head, *, session: Session, folder: Path) ->
         views = Views(*(to_host(column)[rows] for column in embed(batch, session).views))
         old.append(judge(views, before))
         new.append(judge(views, bundle.head))
-        slugs = (REAL_LABELS.get(known.get(batch.object_id[i], ""), "") for i in rows)
-        truth += [bundle.classes.index(slug) if slug in bundle.classes else -1 for slug in slugs]
+        meant = (meaning_of(known.get(batch.object_id[i], "")) for i in rows)
+        truth += [bundle.classes.index(m.slug) if m.exact and m.slug in bundle.classes else -1 for m in meant]
     a, b = (np.concatenate([judged.probability for judged in part]) for part in (old, new))
     label = np.array(truth)
     k = len(bundle.classes)

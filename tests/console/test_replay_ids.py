@@ -12,9 +12,11 @@ import pytest
 from rich.console import Console
 
 from console import report
-from console.commands.replay import Judge, Writer, read_labels, row
+from console.commands.replay import Writer, row
 from console.commands.watch import json_line
+from console.labels import Judge, read_labels
 from errors import UserError
+from evaluation.real_alerts import real_alert
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from tests.flow.stand_in import StandIn, packet
@@ -69,7 +71,7 @@ def test_labels_whose_ids_were_rounded_are_refused(tmp_path: Path, column: str) 
 
 def test_labels_that_match_nothing_say_so_with_an_example_of_both() -> None:
     judge = Judge({"3161416363009222144": "SN Ia"})
-    judge.add(detection(BIG))
+    judge.alerts.append(real_alert(detection(BIG), "", catalogue_star=False))
     out = io.StringIO()
     judge.show(Console(file=out, width=400), "labels")
     said = out.getvalue()

@@ -1,6 +1,6 @@
 """The tables of `docs/` out of the code that they describe: `python tools/docs/tables_of_docs.py` writes them, a test holds them equal.
 
-settings, the wiring table, the schemas, the taxonomy → settings.md, topics.md, detection.md, classes.md;
+settings, the wiring table, the schemas, the taxonomy → settings.md, topics.md, detection.md, classes.md, labels.md;
 the Avro schema → the JSON Schema beside it
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.catalogue_labels import GROUP_OF, GROUPS, OBJECT_TYPES
 from schemas.records import json_form
 from schemas.records.table import TABLE, latest
 from schemas.taxonomy import CLASSES, TAXONOMY
@@ -118,7 +119,29 @@ def classes() -> str:
     )
 
 
-PAGES = {"settings.md": settings, "topics.md": topics, "detection.md": detection, "classes.md": classes}
+def labels() -> str:
+    """The page docs/labels.md."""
+    groups = {group: [slug for slug, own in GROUP_OF.items() if own == group] for group in GROUPS}
+    meant = {"unknown": "the label does not say"}
+    rows = [
+        (f"`{name}`", what, f"`{slug}`" if slug else "none", meant.get(group, group)) for name, (slug, group, what) in OBJECT_TYPES.items()
+    ]
+    return (
+        "# Labels\n\nWhat the labels of catalogues and spectra mean when real alerts are judged (`schemas/catalogue_labels.py`, "
+        "`evaluation/real_alerts.py`).\nA label is one of our classes by any name in [classes.md](classes.md) (`LPV/AGB` and the like are "
+        "what stands before the stroke), or\none of SIMBAD's object types below, after `other_var/` or alone. `Candidate_…`, "
+        "`…_Candidate` and a question mark mark a candidate.\n\n"
+        "- **Exact accuracy** counts alerts whose label is one of our classes beyond doubt.\n"
+        "- **Coarse** compares groups: "
+        + "; ".join(f"{group}: {', '.join(slugs)}" for group, slugs in groups.items())
+        + ".\n- **Recall** of a class counts its candidates too.\n"
+        "- **Precision** of a class counts every labelled alert that is called so: a label outside our classes is a false call, also where "
+        "it\n  does not say what varies. Beside it stands the precision among labels that do say.\n\n"
+        + grid(("object type", "what it is", "class of ours", "group"), rows)
+    )
+
+
+PAGES = {"settings.md": settings, "topics.md": topics, "detection.md": detection, "classes.md": classes, "labels.md": labels}
 
 
 def json_schema() -> str:
