@@ -8,11 +8,14 @@ Every figure of the card stands in a report; a report that is not there leaves a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from errors import UserError
+from evaluation.card_real import real_alerts
+from evaluation.card_text import percent, table, with_interval
+from evaluation.provenance import made_with, stale
 from registry.bundle import Bundle
 
 Report = Mapping[str, Any]
@@ -29,6 +32,10 @@ class CardError(UserError):
     """The card cannot be made. One line."""
 
 
+EARLIER = "earlier"
+"""Folder beside the reports: studies of other bundles, which cannot be made anew without training. Their figures are not the bundle's."""
+
+
 def read(folder: Path) -> tuple[dict[str, Report], dict[str, Report]]:
     """Reports of evaluations by task and of studies by name.
 
@@ -37,6 +44,18 @@ def read(folder: Path) -> tuple[dict[str, Report], dict[str, Report]]:
     CardError
         The folder holds no evaluation.
     """
+    tasks, studies = _reports(folder)
+    if not tasks:
+        raise CardError(f"{folder} holds no report of protonova evaluate: run it with --report {folder}/NAME.json")
+    return tasks, studies
+
+
+def read_earlier(folder: Path) -> dict[str, Report]:
+    """Studies of earlier bundles beside the reports, by name."""
+    return _reports(folder / EARLIER)[1]
+
+
+def _reports(folder: Path) -> tuple[dict[str, Report], dict[str, Report]]:
     tasks, studies = {}, {}
     for path in sorted(folder.glob("*.json")):
         try:
@@ -47,55 +66,44 @@ def read(folder: Path) -> tuple[dict[str, Report], dict[str, Report]]:
             tasks[Path(found["task_file"]).stem] = found
         elif "study" in found:
             studies[f"{found['study']}{'' if found['study'] not in studies else ' ' + path.stem}"] = found
-    if not tasks:
-        raise CardError(f"{folder} holds no report of protonova evaluate: run it with --report {folder}/NAME.json")
     return tasks, studies
 
 
-def percent(share: float | None, digits: int = 0) -> str:
-    """0.7512 → "75"; a dash where there is nothing."""
-    return "–" if share is None or share != share else f"{100 * share:.{digits}f}"
-
-
-def with_interval(value: float | None, interval: Sequence[float] | None, *, signed: bool = False) -> str:
-    """Value and interval, as in "75 [71, 79]"."""
-    if value is None:
-        return "–"
-    form = "+.0f" if signed else ".0f"
-    text = f"{100 * value:{form}}"
-    return text if interval is None else f"{text} [{100 * interval[0]:{form}}, {100 * interval[1]:{form}}]"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table, the first column to the left."""
-    line = "| " + " | ".join(head) + " |"
-    rule = "| --- |" + " ---: |" * (len(head) - 1)
-    return [line, rule, *("| " + " | ".join(row) + " |" for row in rows), ""]
-
-
-def card(bundle: Bundle, tasks: Mapping[str, Report], *, studies: Mapping[str, Report], pictures: Mapping[str, str]) -> str:
+def card(
+    bundle: Bundle,
+    tasks: Mapping[str, Report],
+    *,
+    studies: Mapping[str, Report],
+    pictures: Mapping[str, str],
+    earlier: Mapping[str, Report] | None = None,
+) -> str:
     """The page.
 
     Parameters
     ----------
+    earlier : dict, optional
+        Studies of earlier bundles, which stand apart.
     pictures : dict
         Name → path relative to the page, of those that were drawn.
     """
     out = _begin(bundle, tasks, studies=studies)
+    out += real_alerts(studies)
     out += _accuracy(tasks)
-    out += _before(tasks, studies)
     out += _heads(studies)
     out += _confidence(tasks)
-    out += _novelty(tasks, studies)
+    out += _novelty(tasks)
+    if "novelty" in studies:
+        out += _unseen(studies["novelty"])
     out += _time(tasks)
     out += _studies(studies)
-    out += _packets(tasks)
     out += _failures(tasks)
     out += ["## What it must not be used for", "", *(f"- {use}." for use in NEVER), ""]
     if pictures:
         out += ["## Pictures", ""]
         for name, path in pictures.items():
             out += [f"![{name}]({path})", ""]
+    if earlier:
+        out += _earlier(tasks, earlier)
     return "\n".join(out).rstrip() + "\n"
 
 
@@ -103,7 +111,7 @@ def _begin(bundle: Bundle, tasks: Mapping[str, Report], *, studies: Mapping[str,
     m = bundle.manifest
     kinds = getattr(m, "kinds", None) or m.classes
     first = next(iter(tasks.values()))
-    other = sorted({r["model"]["sha256"][:12] for r in tasks.values()} - {bundle.sha256[:12]})
+    outdated = {name: parts for name, r in {**tasks, **studies}.items() if (parts := stale(r, bundle))}
     head = f" Its head was made by `{m.head_command}`." if m.head_command else ""
     lines = [
         "# Model card",
@@ -112,11 +120,15 @@ def _begin(bundle: Bundle, tasks: Mapping[str, Report], *, studies: Mapping[str,
         f"`{m.command}`. {m.parameters:,} parameters.{head}",
         "",
     ]
-    if other:
-        lines += [f"**Some reports are of other bundles: {', '.join(other)}.**", ""]
-    older = [name for name, r in studies.items() if "bundle" in r and r["bundle"] != bundle.sha256]
-    if older:
-        lines += [f"Studies made with an earlier bundle, their figures are its: {', '.join(older)}.", ""]
+    ids = made_with(bundle)
+    lines += [
+        f"Encoder `{ids['encoder']}`, head `{ids['head']}`. Figures on tables depend on the encoder and the head's centre, those on",
+        "packets on all of the head; a test compares the reports with the bundle that ships.",
+        "",
+    ]
+    if outdated:
+        why = ", ".join(f"{name} ({' and '.join(parts)})" for name, parts in outdated.items())
+        lines += [f"**Some reports are of other bundles: {why}.**", ""]
     lines += [
         "## What it is",
         "",
@@ -199,18 +211,9 @@ def _heads(studies: Mapping[str, Report]) -> list[str]:
     found = studies.get("heads")
     if found is None:
         return []
-    p = found["packets"]
-    out = [
-        "## The head of the stream",
-        "",
-        f"Against the head before (prototypes and zero-shot view, no ridge) on {p['packets']} real packets: another top class in",
-        f"{p['top_changed']}, largest change of a probability {p['largest_change']:.3f}, the median packet's",
-        f"{p['median_largest_change']:.4f}.",
-        "",
-    ]
-    rows = [[c, str(v["n"]), percent(v["before"]), percent(v["after"])] for c, v in p["classes"].items()]
-    rows.append(["all", str(p["labelled"]), percent(p["accuracy"]["before"], 1), percent(p["accuracy"]["after"], 1)])
-    out += table(["labelled packets", "number", "right before, %", "right now, %"], rows)
+    out = ["## The head of the stream", ""]
+    if found.get("packets"):
+        out += _against(found["packets"])
     out += [
         "A class taught beside the known ones from K real light curves, its kinds silenced, on the other real curves: recall, false",
         "calls and the change of the old classes' macro accuracy in points. With a window: half of the curves, unlabelled, may hold",
@@ -225,6 +228,19 @@ def _heads(studies: Mapping[str, Report]) -> list[str]:
         for way, v in ways.items()
     ]
     return out + table(["class", "K", "threshold from", "recall, %", "false calls, %", "old macro"], rows)
+
+
+def _against(p: Report) -> list[str]:
+    """What another head changes on packets."""
+    out = [
+        f"Against the head before (prototypes and zero-shot view, no ridge) on {p['packets']} real packets: another top class in",
+        f"{p['top_changed']}, largest change of a probability {p['largest_change']:.3f}, the median packet's",
+        f"{p['median_largest_change']:.4f}.",
+        "",
+    ]
+    rows = [[c, str(v["n"]), percent(v["before"]), percent(v["after"])] for c, v in p["classes"].items()]
+    rows.append(["all", str(p["labelled"]), percent(p["accuracy"]["before"], 1), percent(p["accuracy"]["after"], 1)])
+    return out + table(["labelled packets", "number", "right before, %", "right now, %"], rows)
 
 
 def _confidence(tasks: Mapping[str, Report]) -> list[str]:
@@ -245,7 +261,7 @@ def _confidence(tasks: Mapping[str, Report]) -> list[str]:
     return out + table(["task", "K", "ECE above null", "Brier", "90 % sets hold", "classes in a set"], rows)
 
 
-def _novelty(tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list[str]:
+def _novelty(tasks: Mapping[str, Report]) -> list[str]:
     out = [
         "## What is new",
         "",
@@ -262,9 +278,12 @@ def _novelty(tasks: Mapping[str, Report], studies: Mapping[str, Report]) -> list
                     f"{hardest[0]} {hardest[1]['learned']:.2f}",
                 ])  # fmt: skip
     out += table(["task", "K", "AUROC", "FPR at 95 %", "hardest"], rows)
-    found = studies.get("novelty")
-    if found is None:
-        return [*out, "No report on an encoder that never saw a kilonova.", ""]
+    return out
+
+
+def _unseen(found: Report) -> list[str]:
+    """Of an encoder that never saw some classes."""
+    out = ["### Classes that an encoder never saw", ""]
     out.append(
         f"An encoder, prototypes and negatives that never saw {', '.join(found['left_out'])}: AUROC {found.get('auroc', float('nan')):.2f} "
         f"against everything else, {found['simulated']['auroc']:.2f} on {found['simulated']['new']} simulated ones."
@@ -338,25 +357,17 @@ def _studies(studies: Mapping[str, Report]) -> list[str]:
     return out
 
 
-def _packets(tasks: Mapping[str, Report]) -> list[str]:
-    found = next((r["packets"] for r in tasks.values() if r.get("packets")), None)
-    if not found:
-        return ["## Labelled packets", "", "No report with `--packets`.", ""]
+def _earlier(tasks: Mapping[str, Report], earlier: Mapping[str, Report]) -> list[str]:
+    """Studies that are not of this bundle, each with the one it is of."""
     out = [
-        "## Labelled packets of the stream, from themselves alone",
+        "# Studies of earlier bundles",
         "",
-        f"{percent(found['accuracy'])} % of the objects whose label is one of ours, from their latest packet; "
-        f"{percent(found['packets']['accuracy'])} % of {found['packets']['labelled']} packets.",
+        "**None of these figures is of the bundle above.** They say what parts and classes were worth then.",
         "",
     ]
-    rows = [[c, str(n), percent(found["recall"][c])] for c, n in found["classes"].items()]
-    out += table(["class", "objects", "right, %"], rows)
-    rows = [
-        [o["object_id"], o["label"], str(o["detections"]), o["called"], percent(o["probability"]), percent(o["novelty"])]
-        for o in found["objects"]
-        if o["class"] != "asteroid"
-    ]
-    return out + table(["object", "label", "detections", "called", "probability, %", "new, %"], rows)
+    rows = [[name, f"`{r['bundle'][:12]}`"] for name, r in earlier.items() if "bundle" in r]
+    out += table(["study", "bundle"], rows)
+    return out + _before(tasks, earlier) + (_unseen(earlier["novelty"]) if "novelty" in earlier else []) + _studies(earlier)
 
 
 def _failures(tasks: Mapping[str, Report]) -> list[str]:

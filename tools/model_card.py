@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from errors import UserError
-from evaluation.card import CardError, card, read
+from evaluation.card import CardError, card, read, read_earlier
 from evaluation.card_pictures import draw
 from registry.bundle import load
 
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     beside = {name: Path(os.path.relpath(path, options.out.parent)).as_posix() for name, path in drawn.items()}
-    options.out.write_text(card(bundle, tasks, studies=studies, pictures=beside), encoding="utf-8")
+    options.out.write_text(card(bundle, tasks, studies=studies, pictures=beside, earlier=read_earlier(options.reports)), encoding="utf-8")
     return 0
 
 

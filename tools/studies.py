@@ -13,6 +13,7 @@ import numpy as np
 
 from data.tables import TableError, read, read_labels, read_task
 from evaluation.options import Options
+from evaluation.provenance import STREAM, TABLES, made_with
 from gpu.choose import choose
 from gpu.session import Session
 from registry.bundle import Bundle, BundleError, load
@@ -47,7 +48,8 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
     bundle, session = _open(o.bundle, o.engine)
     shots = tuple(int(k) for k in o.shots.split(","))
     settings = Options(shots=shots, episodes=o.episodes, baselines="none", seed=o.seed, each=o.each, processes=o.processes)
-    head = {"bundle": bundle.sha256, "trained_by": bundle.manifest.command}
+    parts = STREAM if o.study == "heads" else TABLES
+    head = {"bundle": bundle.sha256, "trained_by": bundle.manifest.command, "made_with": made_with(bundle, parts)}
     if o.study == "ablation":
         from evaluation.studies.ablation import ablation
 
@@ -101,12 +103,13 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
         from evaluation.studies.heads import earlier, heads
         from schemas.catalogue_labels import meaning_of
 
-        if o.before is None or o.packets is None or o.table is None or o.labels is None:
-            raise TableError("heads needs --before with an earlier arrays.safetensors, --packets, --table and --labels")
+        if o.table is None or o.labels is None or (o.before is None) != (o.packets is None):
+            raise TableError("heads needs --table and --labels, and --before (an earlier arrays.safetensors) with --packets or neither")
         meant = {name: meaning_of(label) for name, label in read_labels(o.labels).items()}
         slugs = {name: m.slug for name, m in meant.items() if m.exact and m.slug}
         curves = read(o.table, sorted(slugs))
-        return head | heads(bundle, earlier(o.before, bundle.head), session=session, packets=o.packets, curves=curves, labels=slugs)
+        before = earlier(o.before, bundle.head) if o.before else None
+        return head | heads(bundle, before, session=session, packets=o.packets, curves=curves, labels=slugs)
     if o.study == "rare":
         from evaluation.studies.rare import rare
 

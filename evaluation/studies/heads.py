@@ -49,21 +49,28 @@ def _nothing(name: str, head: Head) -> Any:
 
 
 def heads(
-    bundle: Bundle, before: Head, *, session: Session, packets: Path, curves: Curves, labels: Mapping[str, str], seeds: int = 5
+    bundle: Bundle,
+    before: Head | None,
+    *,
+    session: Session,
+    packets: Path | None,
+    curves: Curves,
+    labels: Mapping[str, str],
+    seeds: int = 5,
 ) -> dict[str, Any]:
     """All figures of the study.
 
     Parameters
     ----------
-    before : Head
+    before : Head, optional
         What to compare the bundle's with.
-    packets : Path
-        Folder of packets and their `LABELS.csv`.
+    packets : Path, optional
+        Folder of packets and their `LABELS.csv` to compare on.
     curves, labels
         Real light curves and the slugs of their classes.
     """
     return {
-        "packets": _packets(bundle, before, session=session, folder=packets),
+        "packets": _packets(bundle, before, session=session, folder=packets) if before is not None and packets is not None else None,
         "taught": _taught(bundle, session, curves=curves, labels=labels, seeds=seeds),
     }
 

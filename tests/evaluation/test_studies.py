@@ -188,7 +188,7 @@ def test_the_card_says_what_the_reports_say(tmp_path: Path) -> None:
     assert set(tasks) == {"one", "two"}
     for words in ("60 [50, 70]", "**+10 [+2, +20]**", "nowhere", "a taken for b 40 %", "on simulations only", "71", "other bundles"):
         assert words in text, words
-    assert "No report with `--packets`" in text
+    assert "No report of `protonova evaluate --packets`" in text
     with pytest.raises(card.CardError, match="holds no report"):
         card.read(tmp_path / "nothing")
 
