@@ -27,6 +27,8 @@ from operators.kernels.decision import decide_rows
 from operators.namespace import array_namespace
 from operators.types import SURVEY_SCORES, Array
 
+DECISION_RULES = "1"
+"""Of the code and the constants here: raised when the same head decides otherwise. It is in the head's id, hence in `scoring_id`."""
 BOGUS = "bogus"
 RARE = 0.01
 """Share of the stream below which a class needs evidence of being real."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from gpu.choose import choose
 from gpu.session import Session
-from operators.decision import Rule, rule_of
+from operators.decision import DECISION_RULES, Rule, rule_of
 from operators.head import Head, identity, whole_thresholds
 from operators.namespace import to_host
 from operators.types import Array
@@ -33,7 +33,7 @@ from schemas.avro.schema_store import SchemaStore
 from schemas.surveys.decode import Decoder
 from schemas.taxonomy import OTHER, TAXONOMY
 
-SCORING_RULES = "3"
+SCORING_RULES = "2"
 """Of the code between packet and detection: raised when the same model gives other scores because an operator changed."""
 ID_DIGITS = 16
 """Hex digits of a sha256 that an id keeps."""
@@ -77,7 +77,7 @@ class HeadPart:
     rule: Rule = field(init=False)
     """By which an alert's published class is decided."""
     id: str = field(init=False)
-    """sha256 of all of it, its beginning."""
+    """sha256 of all of it and of the decision's rules, its beginning."""
 
     def __post_init__(self) -> None:
         weights = self.weights.map(_read_only)
@@ -90,7 +90,7 @@ class HeadPart:
             "classes": classes,
             "thresholds": MappingProxyType(dict(zip((*classes, OTHER), least, strict=True))),
             "rule": rule_of(weights, classes),
-            "id": id_of((identity(weights), *self.known)),
+            "id": id_of((identity(weights), DECISION_RULES, *self.known)),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)  # frozen for every caller
