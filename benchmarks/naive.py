@@ -219,14 +219,16 @@ class Naive:
         head = self.weights
         shifted = embedding - head.centre
         unit, log_kinds = shifted / max(float(np.linalg.norm(shifted)), 1e-6), log_softmax(logits)
-        cosine = head.prototypes @ unit
+        cosine = np.full(head.ways, -2.0)
+        np.maximum.at(cosine, np.asarray(head.prototype_class, dtype=int), head.prototypes @ unit)
         zero_shot = np.log(np.maximum(np.exp(log_kinds) @ head.zero_shot, LEAST_SHARE))
         view = np.concatenate([unit, np.clip(log_kinds, LOWEST, 0) / head.kind_scale, NAMED * comparable(named[None])[0]])
         score = head.cosine_weight * cosine + head.zero_shot_weight * zero_shot + head.ridge @ view + head.offset
         known = np.exp(log_softmax(score / head.temperature))
         nearest = int(cosine.argmax())
         distance = 1 - float(cosine[nearest])
-        novelty = 1 / (1 + math.exp(-min(max((distance - float(head.novelty_location)) / float(head.novelty_scale), -30), 30)))
+        far = (distance - float(head.novelty_location[nearest])) / float(head.novelty_scale[nearest])
+        novelty = float(known @ head.novelty_share) / (1 + math.exp(-min(max(far, -30), 30)))
         probability = np.append(known * (1 - novelty), novelty)
         prior = probability * head.prior
         order = np.argsort(-probability, kind="stable")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from evaluation.real_alerts import RealAlert
-    from schemas.surveys.decode import Decoder
+    from pipeline.state import ScoringState
 
 
 def read_labels(path: Path) -> dict[str, str]:
@@ -56,19 +56,22 @@ class Judge:
 
     labels: dict[str, str]
     alerts: list[RealAlert] = field(default_factory=list)
+    cross_fitted: bool = False
+    """The model was fitted on real objects: each is judged by a head that was not fitted on it."""
 
-    def add(self, packets: Sequence[bytes], outcomes: Sequence[Detection | Rejected | None], *, decoder: Decoder) -> None:
+    def add(self, packets: Sequence[bytes], outcomes: Sequence[Detection | Rejected | None], *, state: ScoringState) -> None:
         """Take packets and what became of each; None is a duplicate."""
         from evaluation.labelled_packets import real_alerts
 
-        self.alerts += real_alerts(packets, outcomes, labels=self.labels, decoder=decoder)
+        self.alerts += real_alerts(packets, outcomes, labels=self.labels, state=state)
+        self.cross_fitted |= bool(state.unseen)
 
     def figures(self) -> dict[str, Any]:
         """For the report."""
         from evaluation.real_alerts import figures
 
         found = figures(self.alerts)
-        return {"unlabelled": found["alerts"] - found["labelled"], **found}
+        return {"unlabelled": found["alerts"] - found["labelled"], "cross_fitted": self.cross_fitted, **found}
 
     def show(self, console: Console, title: str, *, brief: bool = False) -> None:
         """Print the tables."""

@@ -114,3 +114,5 @@ def show(console: Console, figures: Figures, *, title: str, brief: bool = False)
             )
         reports.show(console, "Catalogue stars (star/galaxy score > .9 within 1″, no known asteroid within 5″)", stars_table(view))
     reports.show(console, "Beside the bars", bars_table(figures))
+    if figures.get("cross_fitted"):
+        console.print("real objects helped to fit this model's head: each is judged by a head that was fitted without it", soft_wrap=True)

@@ -15,6 +15,7 @@ out → a report: accuracy with intervals, calibration, novelty, rare classes, t
     packet_facts.py, skies.py   real ZTF packets beside simulated ones: what distinguishes them (`python -m tools.sky_gap`)
     protocol.py    all of it in order → the report
     labelled_packets.py, real_alerts.py   real packets through `pipeline.score.score`, beside their labels and catalogue
+    wrong_alerts.py   which of them are wrong, and what was known of them
     provenance.py  which bundle a report is of
     studies/       what one evaluation does not show: ablation, leave one class out, novelty, rare classes, coverage
 """

@@ -15,7 +15,7 @@ import numpy as np
 from evaluation import task_head
 from evaluation.episodes import Episodes, make
 from evaluation.kinds import Rule, kinds_of, weights
-from operators.head import product, scores, softmax
+from operators.head import scores, softmax, to_classes
 from operators.support import energy, solve
 from operators.types import F64
 
@@ -68,7 +68,7 @@ def numbers(views: task_head.Views, e: Episodes, *, known: Known, unseen: bool) 
     anchor = task_head.physics(e.classes, known.knowledge, centre=known.centre)
     made_of, covered = task_head.zero_shot_map(e.classes, known.kinds, rule=known.rule)
     head = solve(task_head.support_of(read, e.shots, anchor=anchor, made_of=made_of if covered.any() else None, unseen=unseen))
-    cosine = product(read.query.unit, head.prototypes)
+    cosine = to_classes(read.query.unit, head)
     p = softmax(scores(read.query, head, cosine=cosine), np.asarray(TEMPERATURE))
     entropy = -(p * np.log(np.clip(p, 1e-9, None))).sum(axis=-1)
     inside = np.exp(views.log_probability)[:, weights(e.classes, known.kinds, rule="sum").any(axis=0)].sum(axis=1)

@@ -17,8 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.measures import object_interval
-from operators.namespace import to_host
-from operators.types import CONTEXT, AlertBatch
 from schemas.catalogue_labels import GROUP_OF, Meaning, meaning_of
 from schemas.records.detection import Detection
 
@@ -29,8 +27,6 @@ VIEWS: tuple[View, ...] = ("decision", "balanced")
 
 STRATA: dict[str, tuple[int, float]] = {"1": (0, 1), "2-4": (2, 4), "5+": (5, float("inf")), "all": (0, float("inf"))}
 """Alerts by the number of detections in their light curve."""
-STAR_SCORE, STAR_DISTANCE, ASTEROID_DISTANCE = 0.9, 1.0, 5.0
-"""A catalogue star: star/galaxy score above, its distance below, and no known asteroid nearer [arcsec]."""
 STAR_DETECTIONS = {"1+": 1, "2+": 2, "5+": 5}
 ASTEROID, AGN, BOGUS, OTHER = "asteroid", "agn", "bogus", "other"
 
@@ -80,16 +76,6 @@ def published_class(detection: Detection) -> str:
     if detection.decision is not None:
         return detection.decision.class_name
     return max(detection.classes, key=lambda c: c.prior_probability).name
-
-
-def catalogue_stars(batch: AlertBatch) -> Bools:
-    """Which alerts lie on a catalogue's star, by the catalogue alone; (n,).
-
-    Source: Pan-STARRS star/galaxy scores of Tachibana & Miller 2018 (PASP 130, 128001), as ZTF's packets carry them.
-    """
-    context = np.asarray(to_host(batch.context))
-    score, distance, asteroid = (context[:, CONTEXT.index(n)] for n in ("star_galaxy", "source_distance", "solar_system_distance"))
-    return np.asarray((score > STAR_SCORE) & (distance < STAR_DISTANCE) & ~(asteroid < ASTEROID_DISTANCE))
 
 
 def figures(alerts: Iterable[RealAlert]) -> dict[str, Any]:

@@ -8,23 +8,15 @@ others; they are few and no threshold was set on them.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
-from itertools import islice
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from data.connectors.archives import Packet, packets_of
 from gpu.session import Session
 from learning.dataset import I64, Alerts, Bools, embed_alerts
 from operators.head import Head, Judged, judge
-from operators.types import F32, AlertBatch
-from pipeline.embed import embed, gather
-from schemas.catalogue_labels import meaning_of
-from schemas.surveys.decode import Decoder
+from operators.types import F32
 
 BINS: dict[str, tuple[int, int]] = {"1": (0, 1), "2-4": (2, 4), "5+": (5, 10**9)}
 """Detections in the packet's light curve."""
@@ -80,50 +72,3 @@ def calibration_error(confidence: F32, right: Bools, *, bins: int = 15) -> float
     order = np.argsort(confidence, kind="stable")
     parts = [p for p in np.array_split(order, bins) if len(p)]
     return float(sum(len(p) * abs(float(confidence[p].mean()) - float(right[p].mean())) for p in parts) / max(len(right), 1))
-
-
-def real_packets(folder: Path, session: Session, *, head: Head, classes: Sequence[str]) -> dict[str, Any]:
-    """Figures on labelled real ZTF packets.
-
-    Parameters
-    ----------
-    folder : Path
-        Packets, and a table `LABELS.csv` with the columns objectId and klass.
-    """
-    judged, label, number = [], [], []
-    for batch, truth in _labelled(folder, classes):
-        judged.append(judge(gather([embed(batch, session)]).views, head))
-        label.append(truth)
-        number.append((batch.detected & batch.valid).sum(axis=1))
-    if not judged:
-        return {}
-    together = Judged(*(np.concatenate(columns) for columns in zip(*judged, strict=True)))
-    return figures(together, np.concatenate(label), number=np.concatenate(number), classes=classes, least=1)
-
-
-def _labelled(folder: Path, classes: Sequence[str]) -> Iterator[tuple[AlertBatch, I64]]:
-    """Decoded packets whose object has a label of ours, each alert once; -1 never comes out."""
-    with (folder / "LABELS.csv").open(encoding="utf-8", newline="") as table:
-        meant = {row["objectId"]: meaning_of(row["klass"]) for row in csv.DictReader(table)}
-    known = {name: meaning.slug for name, meaning in meant.items() if meaning.exact}
-    decoder, seen = Decoder(), set()
-    packets = (item.packet for item in packets_of([folder]) if isinstance(item, Packet))
-    while group := list(islice(packets, 256)):
-        batch = decoder.decode(group).batch
-        rows = []
-        for i, (object_id, candid) in enumerate(zip(batch.object_id, batch.candid, strict=True)):
-            if known.get(object_id) in classes and candid not in seen:
-                seen.add(candid)
-                rows.append(i)
-        if rows:
-            yield select(batch, rows), np.array([classes.index(known[batch.object_id[i]] or "") for i in rows])
-
-
-def select(batch: AlertBatch, rows: Sequence[int]) -> AlertBatch:
-    """Some rows of a batch on the host."""
-    index = list(rows)
-    columns: dict[str, Any] = {}
-    for field in fields(batch):
-        value = getattr(batch, field.name)
-        columns[field.name] = value[index] if isinstance(value, np.ndarray) else tuple(value[i] for i in index)
-    return AlertBatch(**columns)

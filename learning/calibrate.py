@@ -1,9 +1,10 @@
 """Embeddings of alerts kept apart from training → the head: prototypes, weights, novelty, conformal quantile, thresholds.
 
-`Views` of n alerts, label (n,) → `Head`
+`Views` of n alerts, label (n,), real alerts where there are → `Calibrated`
 
-Three disjoint thirds: prototypes and ridge from the first, the weights of the three views from the second, what has a guarantee (conformal
-quantile, thresholds, novelty) from the third.
+Three disjoint thirds: prototypes from the first, the weights of prototypes and zero-shot view from the second, the ridge from both, what
+has a guarantee (conformal quantile, thresholds, novelty) from the third. Real alerts help the ridge alone; folds of them are left out in
+turn, so that what is said of them is said by a head that has not seen them.
 """
 
 from __future__ import annotations
@@ -11,20 +12,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from learning.dataset import I64, Bools
+from learning.ridge import Ridge, Sky, joined, minimise, real_rows, ridge, simulated_rows
 from operators.budget import ALERTS_A_NIGHT, BUDGET, least_probability, night, quantile
 from operators.decision import BOGUS, NEVER, novelty_threshold
-from operators.head import Head, Seen, Views, conformal_scores, judge, kind_scale, log_softmax, prototype, scores, see
-from operators.support import RIDGE
+from operators.head import Head, Seen, Views, centred, conformal_scores, judge, kind_scale, log_softmax, prototype, scores, see
 from operators.types import F32, F64
 
-KNOWN = 0.975
+KNOWN = 0.985
 """Share of known alerts whose novelty is below one half."""
-
+SEVERAL = 2.0
+"""A class whose alerts lie so many times farther from their mean than the middle class's has several modes."""
+LEAST_EXAMPLES = 3
+"""Of a kind for a prototype of its own."""
+LEAST_NEAREST = 60
+"""Known alerts nearest to a class for a measure of novelty of its own."""
 STREAM_PRIOR: dict[str, float] = {
     "bogus": 0.40,
     "asteroid": 0.20,
@@ -56,7 +63,24 @@ def prior(classes: Sequence[str]) -> F64:
     return np.asarray(weights / weights.sum())
 
 
-def calibrate(views: Views, label: I64, *, classes: Sequence[str], mix: Mapping[str, float], zero_shot: F32 | None = None) -> Head:
+class Calibrated(NamedTuple):
+    """A head, and those that have not seen a fold of the real alerts: only the ridge and its offset differ."""
+
+    head: Head
+    unseen: tuple[Head, ...]
+    """By fold; empty without real alerts."""
+
+
+def calibrate(
+    views: Views,
+    label: I64,
+    *,
+    classes: Sequence[str],
+    mix: Mapping[str, float],
+    zero_shot: F32 | None = None,
+    kind: I64 | None = None,
+    sky: Sky | None = None,
+) -> Calibrated:
     """Fit the head.
 
     Parameters
@@ -70,6 +94,10 @@ def calibrate(views: Views, label: I64, *, classes: Sequence[str], mix: Mapping[
         Of the stream whose mean embedding is the centre.
     zero_shot : (K, k), optional
         Which kinds make which class; each its own if None.
+    kind : (n,) int, optional
+        What a class with several modes is divided by; each class has one prototype if None.
+    sky : Sky, optional
+        Real alerts for the ridge.
     """
     k, width = len(classes), views.embedding.shape[1]
     third = np.arange(len(label)) % 3
@@ -77,24 +105,24 @@ def calibrate(views: Views, label: I64, *, classes: Sequence[str], mix: Mapping[
     share = np.array([mix[name] for name in classes])
     means = np.stack([views.embedding[a & (label == i)].mean(axis=0) for i in range(k)])
     centre = ((share[:, None] * means).sum(axis=0) / share.sum()).astype(np.float32)
-    prototypes = np.stack([prototype(views.embedding[a & (label == i)], centre) for i in range(k)])
-    made_of = np.eye(k, dtype=np.float32) if zero_shot is None else zero_shot
+    prototypes, owner = _prototypes(views.embedding[a], label[a], centre=centre, k=k, kind=None if kind is None else kind[a])
     f32 = partial(np.asarray, dtype=np.float32)
     scale = f32(kind_scale(log_softmax(views.logits[a])))
-    fitted, at_mean = _ridge(np.asarray(see(_rows(views, a), centre, kind_scale=scale).view), label[a], k=k)
-    size = fitted.shape[1]
+    size = see(_rows(views, a), centre, kind_scale=scale).view.shape[1]
     head = Head(
         prototypes=prototypes,
-        zero_shot=made_of,
+        prototype_class=owner,
+        zero_shot=np.eye(k) if zero_shot is None else zero_shot,
         cosine_weight=np.asarray(1.0),
         zero_shot_weight=np.ones(k),
-        ridge=fitted,
-        offset=-at_mean,
+        ridge=np.zeros((k, size)),
+        offset=np.zeros(k),
         centre=centre,
         kind_scale=scale,
         temperature=np.asarray(1.0),
-        novelty_location=np.asarray(2.0),
-        novelty_scale=np.asarray(0.1),
+        novelty_location=np.full(k, 2.0),
+        novelty_scale=np.full(k, 0.1),
+        novelty_share=np.array([float(name != "bogus") for name in classes]),
         novelty_threshold=np.asarray(NEVER),
         conformal=np.asarray(1.0),
         prior=prior(classes),
@@ -107,16 +135,21 @@ def calibrate(views: Views, label: I64, *, classes: Sequence[str], mix: Mapping[
         taught_thresholds=np.zeros(0),
         taught_conformal=np.zeros(0),
     ).map(lambda x: np.asarray(x, dtype=np.float32))
-    cosine_weight, zero_shot_weight, answer = _weights(see(_rows(views, b), centre, kind_scale=scale), label[b], head=head)
-    head = replace(
-        head,
-        cosine_weight=f32(cosine_weight / zero_shot_weight),
-        ridge=head.ridge * f32(answer / zero_shot_weight),
-        offset=head.offset * f32(answer / zero_shot_weight),
-        temperature=f32(1 / zero_shot_weight),
-    )
+    cosine_weight, zero_shot_weight = _weights(see(_rows(views, b), centre, kind_scale=scale), label[b], head=head)
+    head = replace(head, cosine_weight=f32(cosine_weight), zero_shot_weight=f32(np.full(k, zero_shot_weight)))
+    bare, unseen = head, []
+    simulated = simulated_rows(see(_rows(views, a | b), centre, kind_scale=scale), label[a | b], head=head)
+    fitted = ridge(simulated)
+    if sky is not None:
+        alone = _with_ridge(bare, fitted)
+        real = real_rows(see(sky.views, centre, kind_scale=scale), sky, head=alone, bare=bare)
+        for fold in range(int(sky.fold.max()) + 1):
+            unseen.append(ridge(joined(simulated, real, rows=sky.fold != fold), start=fitted))
+        fitted = ridge(joined(simulated, real, rows=np.ones(len(sky.fold), dtype=bool)), start=fitted)
+    head = _with_ridge(bare, fitted)
     apart, truth = _rows(views, c), label[c]
-    location, spread = _novelty(np.asarray(judge(apart, head).distance))
+    judged = judge(apart, head)
+    location, spread = _novelty(np.asarray(judged.distance), np.asarray(judged.nearest), k=k)
     head = replace(head, novelty_location=f32(location), novelty_scale=f32(spread))
     found = conformal_scores(judge(apart, head).probability)
     head = replace(head, conformal=f32(quantile(found[np.arange(len(truth)), truth])))
@@ -124,62 +157,68 @@ def calibrate(views: Views, label: I64, *, classes: Sequence[str], mix: Mapping[
     new = novelty_threshold(
         judged, truth, prior=head.prior, bogus=classes.index(BOGUS) if BOGUS in classes else None, alerts_a_night=ALERTS_A_NIGHT
     )
-    return replace(
+    head = replace(
         head,
         novelty_threshold=f32(new),
         thresholds=thresholds(np.asarray(judged.prior_probability), truth, shares=prior(classes)),
     )
+    return Calibrated(head, tuple(_with_ridge(head, one) for one in unseen))
 
 
 def _rows(views: Views, rows: Bools) -> Views:
     return Views(*(column[rows] for column in views))
 
 
-def _ridge(view: F32, label: I64, *, k: int) -> tuple[F64, F64]:
-    """Ridge on one-hot labels in its primal form, each class counting the same: weights (k, V), and their answers at the mean (k,)."""
-    x = view.astype(np.float64)
-    w = 1 / np.bincount(label, minlength=k)[label] / k
-    mean = w @ x
-    a = (x - mean) * np.sqrt(w)[:, None]
-    gram = a.T @ a
-    target = np.sqrt(w)[:, None] * (np.eye(k)[label] - 1 / k)
-    weight = np.linalg.solve(gram + RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)), a.T @ target).T
-    return weight, weight @ mean
+def _prototypes(embedding: F32, label: I64, *, centre: F32, k: int, kind: I64 | None) -> tuple[F32, F32]:
+    """Prototypes (p, E) and the class of each (p,): one a class, one a kind where the class's alerts lie far from their mean."""
+    single = [prototype(embedding[label == i], centre) for i in range(k)]
+    unit = centred(embedding, centre)
+    away = np.array([float(np.median(1 - unit[label == i] @ single[i])) for i in range(k)])
+    found, owner = [], []
+    for i in range(k):
+        parts = [single[i]]
+        if kind is not None and away[i] > SEVERAL * np.median(away):
+            of = [embedding[(label == i) & (kind == j)] for j in np.unique(kind[label == i])]
+            parts = [prototype(examples, centre) for examples in of if len(examples) >= LEAST_EXAMPLES] or parts
+        found += parts
+        owner += [i] * len(parts)
+    return np.stack(found), np.array(owner, dtype=np.float32)
 
 
-def _weights(seen: Seen, label: I64, *, head: Head) -> tuple[float, float, float]:
-    """Weights of cosine, zero-shot log-probability and ridge that make the labels most likely (three numbers, convex)."""
-    nothing = replace(
-        head, cosine_weight=np.asarray(0.0, dtype=np.float32), zero_shot_weight=np.zeros_like(head.zero_shot_weight), ridge=0 * head.ridge
-    )
-    nothing = replace(nothing, offset=0 * head.offset)
-    alone = (
-        replace(nothing, cosine_weight=head.cosine_weight),
-        replace(nothing, zero_shot_weight=head.zero_shot_weight),
-        replace(nothing, ridge=head.ridge, offset=head.offset),
-    )
-    views = [torch.from_numpy(scores(seen, part)).double() for part in alone]
+def _with_ridge(head: Head, fitted: Ridge) -> Head:
+    return replace(head, ridge=fitted.weight.astype(np.float32), offset=fitted.offset.astype(np.float32))
+
+
+def _weights(seen: Seen, label: I64, *, head: Head) -> tuple[float, float]:
+    """Weights of cosine and zero-shot log-probability that make the labels most likely (two numbers, convex)."""
+    nothing = replace(head, cosine_weight=0 * head.cosine_weight, zero_shot_weight=0 * head.zero_shot_weight)
+    alone = (replace(nothing, cosine_weight=head.cosine_weight), replace(nothing, zero_shot_weight=head.zero_shot_weight))
+    views = [torch.from_numpy(np.asarray(scores(seen, part))).double() for part in alone]
     truth = torch.from_numpy(label)
-    logs = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([logs], max_iter=100, line_search_fn="strong_wolfe")
+    logs = torch.zeros(2, dtype=torch.float64, requires_grad=True)
 
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
+    def loss() -> torch.Tensor:
         total = torch.stack([weight * view for weight, view in zip(logs.exp(), views, strict=True)]).sum(dim=0)
-        loss = torch.nn.functional.cross_entropy(total, truth)
-        loss = loss + 1e-4 * (logs**2).sum()  # keeps a view that adds nothing from running to minus infinity
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        likelihood = torch.nn.functional.cross_entropy(total, truth)
+        return likelihood + 1e-4 * (logs**2).sum()  # keeps a view that adds nothing from running to minus infinity
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
-    cosine_weight, zero_shot_weight, answer = logs.detach().exp().tolist()
-    return cosine_weight, zero_shot_weight, answer
+    minimise(loss, [logs], steps=100)
+    cosine_weight, zero_shot_weight = logs.detach().exp().tolist()
+    return cosine_weight, zero_shot_weight
 
 
-def _novelty(distance: F32) -> tuple[float, float]:
-    """Location and scale: a known alert is below one half with `KNOWN`, and the middle one of the known at 1 %."""
-    location = float(np.quantile(distance, KNOWN))
-    return location, max((location - float(np.median(distance))) / float(np.log(99)), 1e-3)
+def _novelty(distance: F32, nearest: I64, *, k: int) -> tuple[F64, F64]:
+    """Location and scale (k,) by the nearest class: a known alert is below one half with `KNOWN`, and the middle one of the known at 1 %.
+
+    Where too few alerts are nearest to a class, it has the measure of all.
+    """
+    location, scale = np.empty(k), np.empty(k)
+    for i in range(k):
+        own = distance[nearest == i]
+        own = own if len(own) >= LEAST_NEAREST else distance
+        location[i] = np.quantile(own, KNOWN)
+        scale[i] = max((location[i] - np.median(own)) / np.log(99), 1e-3)
+    return location, scale
 
 
 def thresholds(probability: F32, label: I64, *, shares: F64, alerts_a_night: float = ALERTS_A_NIGHT, budget: float = BUDGET) -> F32:

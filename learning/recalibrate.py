@@ -1,6 +1,6 @@
 """The head of a bundle made anew, its encoder as it is.
 
-bundle, newly simulated held-out alerts → bundle with the same `encoder.onnx`
+bundle, newly simulated held-out alerts, real packets where there are → bundle with the same `encoder.onnx`
 
 `learning.recipe` makes its head by the same functions. The seeds are those of the training: calibration and evaluation share no alert
 with it. The command (`python -m tools.remake_head`) stands in the manifest as `head_command`.
@@ -9,7 +9,6 @@ with it. The command (`python -m tools.remake_head`) stands in the manifest as `
 from __future__ import annotations
 
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,12 @@ from gpu.ort import OrtSession
 from gpu.session import Session
 from learning import assessment
 from learning.augment import augment
-from learning.calibrate import calibrate
+from learning.calibrate import Calibrated, calibrate
 from learning.dataset import I64, NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
+from learning.real_sky import RealAlerts
+from learning.real_sky import read as read_real
 from learning.workplace import Progress, Workplace
-from operators.head import Head, Views, judge
+from operators.head import Head, Judged, Views, judge
 from operators.namespace import to_host
 from operators.taught import Reference
 from operators.types import F32
@@ -45,24 +46,28 @@ def class_of_kinds() -> F32:
     return np.asarray(SLUG_OF[:, None] == np.arange(len(SLUGS)), dtype=np.float32)
 
 
-def fit_head(held_out: Alerts, curves: Alerts, *, session: Session) -> tuple[Head, Reference]:
+def fit_head(held_out: Alerts, curves: Alerts, *, session: Session, real: RealAlerts | None) -> tuple[Calibrated, Reference]:
     """Fit the head on alerts half of which are seen as badly as in training: the sky is not the simulation, and confidence should know.
 
     Parameters
     ----------
     held_out, curves : Alerts
         With and without images; no weight of the encoder has seen them.
+    session : Session
+    real : RealAlerts, optional
+        Which the ridge is also fitted on.
     """
     rng = np.random.default_rng(len(held_out))
     rows = rng.permutation(len(held_out))
     worse = augment(held_out.take(rows[::2]), rng)
     seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2]))).views
-    label = SLUG_OF[held_out.label[np.concatenate([rows[::2], rows[1::2]])]]
-    order = rng.permutation(len(label))
-    views, label = Views(*(column[order] for column in seen)), label[order]
-    head = calibrate(views, label, classes=SLUGS, mix=STREAM_MIX, zero_shot=class_of_kinds())
+    kind = held_out.label[np.concatenate([rows[::2], rows[1::2]])]
+    order = rng.permutation(len(kind))
+    views, kind = Views(*(column[order] for column in seen)), kind[order]
+    label, sky = SLUG_OF[kind], None if real is None else real.sky(SLUGS)
+    found = calibrate(views, label, classes=SLUGS, mix=STREAM_MIX, zero_shot=class_of_kinds(), kind=kind, sky=sky)
     apart = np.arange(len(label)) % 3 == 2  # what neither prototypes, ridge nor weights were made of
-    return head, _reference(Views(*(column[apart] for column in views)), label[apart], curves=curves, session=session)
+    return found, _reference(Views(*(column[apart] for column in views)), label[apart], curves=curves, session=session)
 
 
 def _reference(views: Views, label: I64, *, curves: Alerts, session: Session) -> Reference:
@@ -89,15 +94,30 @@ def golden_of(held_out: Alerts, session: Session, *, head: Head) -> Golden:
     return Golden(*(to_host(array) for array in (*shown, *answer)))
 
 
-def assess(demo: Alerts, session: Session, *, head: Head, real: Path | None, progress: Progress) -> dict[str, Any]:
-    """Figures for the manifest: simulated alerts of the demo's population, and labelled real packets where they are."""
-    judged, _ = assessment.judge_alerts(demo, session, head=head)
-    found = {"demo": assessment.figures(judged, SLUG_OF[demo.label], number=demo.number, classes=SLUGS)}
-    progress.figures("simulated alerts of the demo's population", found["demo"])
-    if real is not None and (real / "LABELS.csv").is_file():
-        found["real"] = assessment.real_packets(real, session, head=head, classes=SLUGS)
-        progress.figures("labelled real ZTF packets", found["real"])
+def real_alerts(workplace: Workplace, session: Session, *, progress: Progress) -> RealAlerts | None:
+    """Read the real alerts of a workplace that has some."""
+    found = None if workplace.real is None else read_real(workplace.real, session, classes=SLUGS)
+    which = "simulated alerts alone: no labelled real packets" if found is None else f"simulated alerts and {len(found)} real ones"
+    progress.stage(f"fitting the head on {which}")
     return found
+
+
+def assess(demo: Alerts, session: Session, *, found: Calibrated, real: RealAlerts | None, progress: Progress) -> dict[str, Any]:
+    """Figures for the manifest: simulated alerts of the demo's population, and labelled real packets where they are.
+
+    A real alert is judged by the head that has not seen its object.
+    """
+    judged, _ = assessment.judge_alerts(demo, session, head=found.head)
+    figures = {"demo": assessment.figures(judged, SLUG_OF[demo.label], number=demo.number, classes=SLUGS)}
+    progress.figures("simulated alerts of the demo's population", figures["demo"])
+    if real is not None:
+        apart = real.judged(found.unseen)
+        known = real.label >= 0
+        labelled = Judged(*(column[known] for column in apart))
+        figures["real"] = assessment.figures(labelled, real.label[known], number=real.number[known], classes=SLUGS, least=1)
+        figures["real"]["stars"] = real.stars(apart, SLUGS)
+        progress.figures("labelled real ZTF packets, each by a head that has not seen its object", figures["real"])
+    return figures
 
 
 class Part(IntEnum):
@@ -163,9 +183,10 @@ def recalibrate(bundle: Bundle, workplace: Workplace, *, progress: Progress, com
     held_out, curves = held_out_alerts(HELD_OUT, seed, workplace=workplace), held_out_curves(HELD_CURVES, seed, workplace=workplace)
     demo = demo_alerts(DEMO, seed, workplace=workplace)
     session = OrtSession(bundle.encoder)
-    progress.stage("fitting the head")
-    head, reference = fit_head(held_out, curves, session=session)
+    real = real_alerts(workplace, session, progress=progress)
+    found, reference = fit_head(held_out, curves, session=session, real=real)
     manifest = bundle.manifest.model_dump(exclude={"format", "files"})
-    manifest["figures"] = {**manifest["figures"], **assess(demo, session, head=head, real=workplace.real, progress=progress)}
+    manifest["figures"] = {**manifest["figures"], **assess(demo, session, found=found, real=real, progress=progress)}
     manifest["head_command"] = command
-    return save(workplace.out, Parts(manifest, bundle.encoder, head, reference, golden_of(held_out, session, head=head)))
+    golden = golden_of(held_out, session, head=found.head)
+    return save(workplace.out, Parts(manifest, bundle.encoder, found.head, reference, golden, found.unseen))

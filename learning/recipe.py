@@ -37,6 +37,7 @@ from learning.recalibrate import (
     golden_of,
     held_out_alerts,
     held_out_curves,
+    real_alerts,
 )  # fmt: skip
 from learning.workplace import Progress, Unattended, Workplace
 from operators.budget import ALERTS_A_NIGHT
@@ -90,10 +91,11 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
     if min(agreement.cosine, agreement.same_label) < LEAST_AGREEMENT:
         raise InternalError(f"the exported network is not the trained one: {agreement}")
     session = OrtSession(model)
-    head, reference = fit_head(data.held_out, data.held_curves, session=session)
+    real = real_alerts(workplace, session, progress=progress)
+    calibrated, reference = fit_head(data.held_out, data.held_curves, session=session, real=real)
     size = min(DEMO, held_out_size(plan))
     progress.stage(f"evaluating on {size:,} alerts of the demo's population")
-    found = assess(demo_alerts(size, plan.seed, workplace=workplace), session, head=head, real=workplace.real, progress=progress)
+    found = assess(demo_alerts(size, plan.seed, workplace=workplace), session, found=calibrated, real=real, progress=progress)
     kept_plan = plan.resolved(initial.sha256 if initial is not None else None)
     manifest = {
         "classes": SLUGS,
@@ -109,7 +111,8 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
         "figures": found | {"export": asdict(agreement), "recipe": asdict(plan.numbers())},
         "plan": kept_plan.record(),
     }
-    bundle = save(workplace.out, Parts(manifest, model, head, reference, golden_of(data.held_out, session, head=head)))
+    golden = golden_of(data.held_out, session, head=calibrated.head)
+    bundle = save(workplace.out, Parts(manifest, model, calibrated.head, reference, golden, calibrated.unseen))
     progress.stage("done")
     return bundle
 

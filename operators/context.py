@@ -15,6 +15,18 @@ from operators.fold import FOLD, fold
 from operators.namespace import array_namespace
 from operators.types import CONTEXT, AlertBatch, Array
 
+STAR_SCORE, STAR_DISTANCE, ASTEROID_DISTANCE = 0.9, 1.0, 5.0
+"""A catalogue star: star/galaxy score above, its distance below, and no known asteroid nearer [arcsec]."""
+
+
+def catalogue_star(context: Array) -> Array:
+    """Which alerts lie on a star by the catalogue alone; (n, C) → (n,) bool.
+
+    Source: Pan-STARRS star/galaxy scores of Tachibana & Miller 2018 (PASP 130, 128001), as ZTF's packets carry them.
+    """
+    score, distance, asteroid = (context[:, CONTEXT.index(name)] for name in ("star_galaxy", "source_distance", "solar_system_distance"))
+    return (score > STAR_SCORE) & (distance < STAR_DISTANCE) & ~(asteroid < ASTEROID_DISTANCE)  # missing: no asteroid
+
 
 def _share(xp: Any, x: Array) -> Array:
     return 2 * x - 1

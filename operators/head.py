@@ -3,9 +3,10 @@
 `Views` (embedding, logits of the simulated kinds, named features), `Head` → `Judged`; everything in closed form
 
 A class is a prototype, the mean of its examples' centred, normalised embeddings (Snell et al. 2017; centring after Wang et al. 2019,
-"SimpleShot"); where it was simulated, the zero-shot log-probability of its kinds counts too; and a ridge reads the embedding, the kinds and
-the named features together. What is far from every prototype is new. A class taught beside the known ones takes a share of their
-probabilities (`operators.taught`) and changes nothing else.
+"SimpleShot"), or several where it has several modes (Allen et al. 2019, "Infinite mixture prototypes"), the nearest of which counts; where
+it was simulated, the zero-shot log-probability of its kinds counts too; and a ridge reads the embedding, the kinds and the named features
+together. What is far from every prototype is new: far by the measure of the nearest class's own alerts, since classes are unlike in width.
+A class taught beside the known ones takes a share of their probabilities (`operators.taught`) and changes nothing else.
 
 Two moments: a head is solved once (`operators.support` from K examples a class, `learning.calibrate` from simulated alerts), and `judge` is
 pure and row by row: an alert's values do not depend on the batch it comes in. `scores` is the formula that both share; leading dimensions
@@ -54,12 +55,18 @@ class Seen(NamedTuple):
 class Weights:
     """What the formula needs of k classes; leading dimensions are episodes."""
 
-    prototypes: Array  # (…, k, E) rows of length 1
+    prototypes: Array  # (…, p, E) rows of length 1
+    prototype_class: Array  # (p,) the class of each, 0 … k - 1, ascending; each class has one at least
     zero_shot: Array  # (K, k) which simulated kinds make which class; a column of zeros: none does
     cosine_weight: Array  # () how much the cosine to a prototype counts
     zero_shot_weight: Array  # (k,) how much the zero-shot log-probability counts, 0 where there is none
     ridge: Array  # (…, k, V) weights on the view, their weight in the score included
     offset: Array  # (…, k) added to the score
+
+    @property
+    def ways(self) -> int:
+        """How many classes are known."""
+        return int(self.offset.shape[-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +76,9 @@ class Head(Weights):
     centre: Array  # (E,) the mean embedding of unlabelled objects, frozen with the model
     kind_scale: Array  # () by which log-probabilities of kinds are divided before the ridge
     temperature: Array  # () that scores are divided by
-    novelty_location: Array  # () distance at which an alert is as likely new as known
-    novelty_scale: Array  # ()
+    novelty_location: Array  # (k,) distance from the nearest class at which an alert is as likely new as known
+    novelty_scale: Array  # (k,)
+    novelty_share: Array  # (k,) of the class's probability, what novelty may take: 0 where the class is all that is unlike the others
     novelty_threshold: Array  # () from which an alert that is real goes to the topic of anomalies
     conformal: Array  # () the 90 % quantile of the cumulative-probability score
     prior: Array  # (k + 1,) the stream's mix, `other` last; sums to 1
@@ -121,7 +129,7 @@ class Judged(NamedTuple):
     probability: Array  # (n, k + t + 1) at balanced classes; sums to 1
     prior_probability: Array  # (n, k + t + 1) under the stream's mix; sums to 1
     novelty: Array  # (n,) 0 known … 1 new
-    nearest: Array  # (n,) int: the nearest prototype, of known and taught ones
+    nearest: Array  # (n,) int: the class of the nearest prototype, of known and taught ones
     distance: Array  # (n,) cosine distance to it, 0 … 2
     conformal: Array  # (n, k + t + 1) bool: the classes of the 90 % set
 
@@ -147,13 +155,23 @@ def scores(seen: Seen, weights: Weights, *, cosine: Array | None = None) -> Arra
     Parameters
     ----------
     cosine : (…, n, k), optional
-        To the prototypes, where it is at hand.
+        To the classes, where it is at hand.
     """
     xp = array_namespace(*seen)
-    cosine = product(seen.unit, weights.prototypes) if cosine is None else cosine
+    cosine = to_classes(seen.unit, weights) if cosine is None else cosine
     share = product(xp.exp(seen.log_kinds), xp.matrix_transpose(weights.zero_shot))
     zero_shot = weights.zero_shot_weight * xp.log(xp.clip(share, LEAST, None))
     return weights.cosine_weight * cosine + zero_shot + product(seen.view, weights.ridge) + weights.offset[..., None, :]
+
+
+def to_classes(unit: Array, weights: Weights) -> Array:
+    """Cosine to each class, that is to the nearest of its prototypes; (…, n, E) → (…, n, k)."""
+    xp, k = array_namespace(unit), weights.ways
+    cosine = product(unit, weights.prototypes)
+    if cosine.shape[-1] == k:
+        return cosine
+    lowest = xp.asarray(-2.0, dtype=cosine.dtype)
+    return xp.stack([xp.max(xp.where(weights.prototype_class == c, cosine, lowest), axis=-1) for c in range(k)], axis=-1)
 
 
 def judge(views: Views, head: Head) -> Judged:
@@ -180,11 +198,9 @@ def judge_array(views: Views, head: Head) -> Judged:
     """`judge` in any namespace, array by array: the oracle of its kernel."""
     xp = array_namespace(*views)
     seen = see(views, head.centre, kind_scale=head.kind_scale)
-    known_cosine = product(seen.unit, head.prototypes)
-    score = scores(seen, head, cosine=known_cosine) / head.temperature
-    distance = 1 - xp.max(known_cosine, axis=1)
-    novelty = 1 / (1 + xp.exp(-xp.clip((distance - head.novelty_location) / head.novelty_scale, -30.0, 30.0)))
-    known = xp.exp(log_softmax(score))
+    known_cosine = to_classes(seen.unit, head)
+    known = xp.exp(log_softmax(scores(seen, head, cosine=known_cosine) / head.temperature))
+    distance, novelty = 1 - xp.max(known_cosine, axis=1), novelty_of(known, known_cosine, head=head)
     probability = xp.concat([known * (1 - novelty)[:, None], novelty[:, None]], axis=1)
     cosine = xp.concat([known_cosine, product(seen.unit, head.taught_prototypes)], axis=1)
     if head.taught:
@@ -194,6 +210,25 @@ def judge_array(views: Views, head: Head) -> Judged:
     prior_probability = weighted / xp.sum(weighted, axis=1, keepdims=True)
     inside = conformal_set(probability, xp.max(head.taught_conformal) if head.taught else head.conformal)
     return Judged(probability, prior_probability, novelty, xp.argmax(cosine, axis=1), distance, inside)
+
+
+def novelty_of(known: Array, cosine: Array, *, head: Head) -> Array:
+    """How likely an alert is new, by the measure of the nearest class; what may not be taken from a class is known.
+
+    Parameters
+    ----------
+    known, cosine : (n, k)
+        Probabilities of the known classes, which sum to 1, and the cosines to them.
+
+    Returns
+    -------
+    (n,)
+    """
+    xp = array_namespace(known, cosine)
+    nearest = xp.argmax(cosine, axis=1)
+    location, scale = xp.take(head.novelty_location, nearest, axis=0), xp.take(head.novelty_scale, nearest, axis=0)
+    far = (1 - xp.max(cosine, axis=1) - location) / scale
+    return xp.sum(known * head.novelty_share, axis=1) / (1 + xp.exp(-xp.clip(far, -30.0, 30.0)))
 
 
 def whole_prior(head: Head) -> Array:

@@ -84,6 +84,7 @@ def _weights(support: Support, fitted: Ridge | None) -> Weights:
     kinds, view = support.seen.log_kinds.shape[-1], support.seen.view
     return Weights(
         prototypes=unit_rows(_sums(support)),
+        prototype_class=xp.arange(k, dtype=support.label.dtype),
         zero_shot=xp.zeros((kinds, k), dtype=support.label.dtype) if support.zero_shot is None else support.zero_shot,
         cosine_weight=SHARPNESS * ones,
         zero_shot_weight=zeros if support.zero_shot is None else zero_shot_weight * ones,

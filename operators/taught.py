@@ -104,7 +104,7 @@ def teach(
     if not all(np.isfinite(column).all() for column in examples):
         raise TeachError(f"{name}: an example's view holds a number that is not finite")
     new, known = _view(examples, head), _view(reference.views, head)
-    weight, own, answer = _ridge(new, known, ways=head.prototypes.shape[0])
+    weight, own, answer = _ridge(new, known, ways=head.ways)
     location = max(quantile(answer[reference.images == value], 1 - false_calls) for value in np.unique(reference.images))
     if window is not None and window.embedding.shape[0]:
         location = max(location, quantile(_view(window, head) @ weight, 1 - window_calls))
@@ -120,7 +120,7 @@ def teach(
     }
     alone = _put(_bare(head), {name: columns})
     judged = judge(Views(*(np.asarray(column, dtype=np.float32) for column in reference.views)), alone)
-    k = head.prototypes.shape[0]
+    k = head.ways
     stands_for = night(reference.label, np.asarray(head.prior[:k], dtype=np.float64))
     columns["taught_thresholds"] = least_probability(judged.prior_probability[:, k], stands_for)
     # The known alerts' own labels, with the taught class in the running: a set must still hold the truth as often as it promises.

@@ -117,6 +117,8 @@ class ScoringState:
     head: HeadPart
     reference: ReferencePart = field(default_factory=ReferencePart)
     taxonomy: str = TAXONOMY
+    unseen: tuple[Head, ...] = ()
+    """Heads that were fitted without one fold of the real objects each (`registry.bundle.fold_of`): for figures, and no part of an id."""
     scoring_id: str = field(init=False)
     """sha256 of the parts' ids, the scoring rules and the taxonomy, its beginning."""
 
@@ -167,7 +169,7 @@ class ScoringState:
         ValueError
             The head names a class twice, or its arrays are not of one length.
         """
-        return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known))
+        return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known), unseen=())
 
 
 def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | None = None) -> ScoringState:
@@ -197,7 +199,7 @@ def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | 
 def make_state(bundle: Bundle, session: Session, *, why: str, decoder: Decoder) -> ScoringState:
     """Put a bundle and a session together."""
     encoder = EncoderPart(session, encoder_id(bundle.encoder), bundle.sha256[:ID_DIGITS], why)
-    return ScoringState(decoder, encoder, HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes))
+    return ScoringState(decoder, encoder, HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes), unseen=bundle.unseen)
 
 
 def _read_only(array: Array) -> Array:

@@ -1,7 +1,7 @@
 """A model as a folder: what a worker needs to score, and proof that it is whole.
 
     encoder.onnx        tokens, stamps, context → embedding, logits
-    arrays.safetensors  the head (`operators.head.Head`)
+    arrays.safetensors  the head (`operators.head.Head`); where real alerts helped to fit it, the ridges that did without a fold of them
     reference.safetensors  known simulated alerts as the head reads them, float16: a class taught beside them is calibrated on these
     golden.safetensors  a few simulated inputs and what this encoder and head answered when the bundle was made
     manifest.json       classes, versions, sha256 and size of the other files, how it was made and what it reached
@@ -34,7 +34,9 @@ from operators.head import ARRAYS, Head, Views, head_of, judge
 from operators.taught import Reference
 from schemas.taxonomy import class_name_problem
 
-FORMAT: Literal[3] = 3
+FORMAT: Literal[4] = 4
+FOLDS = 5
+"""Of real objects; each is left out of one ridge."""
 PUBLISHED = Path(__file__).parent / "published"
 """The bundle that ships."""
 MANIFEST = "manifest.json"
@@ -46,6 +48,9 @@ LIMITS = {
     "golden.safetensors": 4_000_000,
 }
 """Largest size of each file [bytes]. What ships is below 4 MB altogether (a test)."""
+
+APART = ("ridge", "offset")
+"""What a head without a fold of the real objects has of its own."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 REFERENCE = {"embedding": "float16", "logits": "float16", "named": "float16", "label": "int16", "images": "uint8"}
@@ -68,7 +73,8 @@ class FileRecord(pydantic.BaseModel, frozen=True, extra="forbid"):
 class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """`manifest.json`."""
 
-    format: Literal[3]
+    format: Literal[3, 4]
+    """3: one prototype a class, and one measure of novelty for all of them."""
     classes: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
     """Slugs; the order of every class axis in `arrays.safetensors`, `other` not among them."""
     kinds: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
@@ -120,6 +126,12 @@ class Bundle:
     head: Head
     reference: Reference
     golden: Golden
+    unseen: tuple[Head, ...] = ()
+    """Heads fitted without one fold of the real objects each, for figures on those; empty: no real object was fitted on."""
+
+    def head_for(self, object_id: str) -> Head:
+        """The head that has not seen an object: what its score would be if its label were not known."""
+        return self.unseen[fold_of(object_id)] if self.unseen else self.head
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -142,6 +154,12 @@ class Parts:
     head: Head
     reference: Reference
     golden: Golden
+    unseen: tuple[Head, ...] = ()
+
+
+def fold_of(object_id: str) -> int:
+    """Fold of an object, 0 … `FOLDS` - 1: by its name alone, so that a bundle needs no list of names."""
+    return int.from_bytes(hashlib.blake2b(object_id.encode(), digest_size=8).digest()) % FOLDS
 
 
 def load(path: Path | None = None) -> Bundle:
@@ -170,8 +188,9 @@ def load(path: Path | None = None) -> Bundle:
     golden = _arrays(folder, "golden.safetensors", blobs=blobs)
     reference = _reference(_arrays(folder, "reference.safetensors", blobs=blobs, kinds=REFERENCE))
     try:
+        given = of_format_3(arrays) if manifest.format == 3 else arrays
         # A bundle made before anomalies had a topic has no threshold of it: it follows from the known alerts that ship with it.
-        head = head_of({"novelty_threshold": np.asarray(NEVER, dtype=np.float32), **arrays})
+        head = head_of({"novelty_threshold": np.asarray(NEVER, dtype=np.float32), **given})
         bundle = Bundle(
             path=folder,
             sha256=hashlib.sha256(text).hexdigest(),
@@ -180,15 +199,16 @@ def load(path: Path | None = None) -> Bundle:
             head=head,
             reference=reference,
             golden=Golden(**{name: golden[name] for name in Golden.__dataclass_fields__}),
+            unseen=_unseen(folder, head, arrays=arrays),
         )
     except KeyError as error:
         raise BundleError(f"{folder} lacks the array {error.args[0]}") from None
     _check(folder, bundle)
-    return bundle if "novelty_threshold" in arrays else replace(bundle, head=_with_novelty_threshold(bundle))
+    return bundle if "novelty_threshold" in arrays else _with_novelty_threshold(bundle)
 
 
-def _with_novelty_threshold(bundle: Bundle) -> Head:
-    """The head with a threshold of novelty that the bundle's own reference alerts give."""
+def _with_novelty_threshold(bundle: Bundle) -> Bundle:
+    """The bundle with a threshold of novelty that its own reference alerts give."""
     head, known = bundle.head, bundle.reference
     views = Views(*(np.asarray(column[known.images], dtype=np.float32) for column in known.views))
     threshold = novelty_threshold(
@@ -198,7 +218,8 @@ def _with_novelty_threshold(bundle: Bundle) -> Head:
         bogus=bundle.classes.index(BOGUS) if BOGUS in bundle.classes else None,
         alerts_a_night=ALERTS_A_NIGHT,
     )
-    return replace(head, novelty_threshold=np.asarray(threshold, dtype=np.float32))
+    heads = (replace(one, novelty_threshold=np.asarray(threshold, dtype=np.float32)) for one in (head, *bundle.unseen))
+    return replace(bundle, head=next(heads), unseen=tuple(heads))
 
 
 def save(path: Path, parts: Parts) -> Bundle:
@@ -219,6 +240,10 @@ def save(path: Path, parts: Parts) -> Bundle:
     staging.mkdir()
     try:
         arrays: Arrays = {name: np.asarray(getattr(parts.head, name), dtype=np.float32) for name in ARRAYS}
+        if parts.unseen:
+            arrays |= {
+                f"unseen_{name}": np.stack([np.asarray(getattr(one, name), dtype=np.float32) for one in parts.unseen]) for name in APART
+            }
         golden = {name: np.asarray(getattr(parts.golden, name), dtype=np.float32) for name in Golden.__dataclass_fields__}
         blobs = {
             "encoder.onnx": parts.encoder,
@@ -257,6 +282,25 @@ def refuse(path: Path) -> None:
     others = sorted({entry.name for entry in path.iterdir()} - set(LIMITS)) if path.is_dir() else []
     if others:
         raise BundleError(f"{path} holds {others[0]}, which is not a part of a bundle: name a folder of its own")
+
+
+def _unseen(folder: Path, head: Head, *, arrays: Arrays) -> tuple[Head, ...]:
+    """Heads without a fold: all but `APART` is the head's own."""
+    names = {name: f"unseen_{name}" for name in APART}
+    if not any(name in arrays for name in names.values()):
+        return ()
+    for name, stacked in names.items():
+        expected = (FOLDS, *np.shape(getattr(head, name)))
+        if arrays[stacked].shape != expected:
+            raise BundleError(f"{folder}: {stacked} has the shape {arrays[stacked].shape}, expected {expected}")
+    return tuple(replace(head, **{name: arrays[stacked][fold] for name, stacked in names.items()}) for fold in range(FOLDS))
+
+
+def of_format_3(arrays: Arrays) -> Arrays:
+    """Arrays of the present format that score the same."""
+    k, f32 = len(arrays["prototypes"]), np.float32
+    measures = {name: np.full(k, arrays[name].reshape(-1)[:1], dtype=f32) for name in ("novelty_location", "novelty_scale")}
+    return arrays | measures | {"prototype_class": np.arange(k, dtype=f32), "novelty_share": np.ones(k, dtype=f32)}
 
 
 def _safe(arrays: Arrays) -> bytes:
@@ -325,16 +369,17 @@ def _check(folder: Path, bundle: Bundle) -> None:
     if known.label.ndim != 1 or not len(known.label) or known.label.min() < 0 or known.label.max() >= k:
         raise BundleError(f"{folder}: the reference alerts are none of the {k} classes")
     n = len(known.label)
-    numbers = ("cosine_weight", "kind_scale", "temperature", "novelty_location", "novelty_scale", "novelty_threshold", "conformal")
+    numbers = ("cosine_weight", "kind_scale", "temperature", "novelty_threshold", "conformal")
     shapes = {
         "centre": (width,),
-        "prototypes": (k, width),
+        "prototypes": (head.prototype_class.shape[0], width),
         "zero_shot": (simulated, k),
         "zero_shot_weight": (k,),
         "ridge": (k, view),
         "offset": (k,),
         "prior": (k + 1,),
         "thresholds": (k,),
+        **dict.fromkeys(("novelty_location", "novelty_scale", "novelty_share"), (k,)),
         "taught_prototypes": (0, width),
         "taught_weights": (0, view),
         "taught_location": (0,),
@@ -359,5 +404,9 @@ def _check(folder: Path, bundle: Bundle) -> None:
             raise BundleError(f"{folder}: {name} has the shape {array.shape}, expected {shape}")
     if abs(float(np.sum(head.prior)) - 1) > 1e-4 or np.any(head.prior < 0):
         raise BundleError(f"{folder}: the stream prior does not sum to 1")
-    if min(float(head.temperature), float(head.novelty_scale), float(head.kind_scale)) <= 0:
+    if head.prototype_class.ndim != 1 or set(np.asarray(head.prototype_class).tolist()) != set(range(k)):
+        raise BundleError(f"{folder}: each of the {k} classes needs a prototype")
+    if np.any((head.novelty_share < 0) | (head.novelty_share > 1)):
+        raise BundleError(f"{folder}: a share that novelty may take lies between 0 and 1")
+    if min(float(head.temperature), float(np.min(head.novelty_scale)), float(head.kind_scale)) <= 0:
         raise BundleError(f"{folder}: temperature, novelty scale and kind scale must be above 0")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from console import night_file
@@ -210,6 +211,7 @@ def report_night(
     many = compared.strata()["≥ 5"]
     reports.show(console, "Alerts with 5 detections or more, by class", reports.class_table(many))
     reports.show_confusion(console, many, title="Their confusion: rows the truth, columns the prediction")
+    reports.show(console, "The simulated night beside the bars", bars_of_the_night(compared))
     flow = reports.table()
     flow.show_header = False
     flow.add_column()
@@ -247,6 +249,23 @@ def report_night(
     return balanced
 
 
+def bars_of_the_night(compared: reports.Comparison) -> Table:
+    """What a simulated night is to show, beside what this one does."""
+    bogus, many = compared.matrix().score("bogus"), compared.strata()["≥ 5"]
+    shown = reports.table()
+    shown.add_column("figure")
+    for name in ("bar", "this night"):
+        shown.add_column(name, justify="right")
+    for name, bar, value in (
+        ("bogus recall, any number of detections", 0.95, bogus.recall),
+        ("bogus precision, any number of detections", 0.97, bogus.precision),
+        ("macro recall, 5 detections or more", 0.88, many.macro_recall),
+    ):
+        text = "–" if math.isnan(value) else f"{100 * value:.1f} %"
+        shown.add_row(name, f"≥ {100 * bar:.0f} %", Text(text, "green" if value >= bar else "red"))
+    return shown
+
+
 def against_truth(arrivals: Sequence[Arrival], made: Sequence[Made]) -> reports.Comparison:
     """Detections beside the simulated truth."""
     truth = {m.candid: m for m in made if m.kind == "alert"}
@@ -271,6 +290,8 @@ def real_packets(console: Console, settings: Settings) -> dict[str, Any] | None:
     configure_logging("warning")
     judge = Judge(labels_of(folder))
     with progress("real packets", "packets") as bar:
-        judge.alerts += scored_folder(folder, published(settings).state, progress=bar.advance)
+        state = published(settings).state
+        judge.alerts += scored_folder(folder, state, progress=bar.advance)
+        judge.cross_fitted = bool(state.unseen)
     judge.show(console, f"Real ZTF packets ({len(judge.alerts):,} of {folder})", brief=True)
     return {"packets": len(judge.alerts), **judge.figures()}

@@ -61,7 +61,7 @@ def describe(
     from data.simulate.sample import summary
     from evaluation import zeroshot
     from gpu.choose import choose
-    from operators.head import prototype
+    from operators.head import prototype, to_classes
     from registry.bundle import load as load_bundle
 
     description, score = find_description(what)
@@ -80,7 +80,8 @@ def describe(
         z, sampled = zeroshot.alerts(description, session, n=count, seed=seed)
         bar.advance()
         own = prototype(z, centre)
-        cosine = {name: float(own @ row) for name, row in zip(loaded.classes, np.asarray(loaded.head.prototypes), strict=True)}
+        near = to_classes(np.asarray(own, dtype=np.float32)[None], loaded.head)[0]
+        cosine = dict(zip(loaded.classes, near.tolist(), strict=True))
         tables = {}
         for path in against:
             bar.describe(path.name)

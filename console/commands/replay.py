@@ -261,7 +261,7 @@ def replay(settings: Settings, archives: Sequence[str], *, out: Path, labels_fil
                 writer.add(map(row, origins, results))
                 scored = [packets.popleft() for _ in results]
                 if labels:
-                    judge.add(scored, results, decoder=scorer.state.decoder)
+                    judge.add(scored, results, state=scorer.state)
                 for outcome in results:
                     counts.packets += 1
                     if outcome is None:

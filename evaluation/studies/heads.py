@@ -26,7 +26,7 @@ from operators.head import ARRAYS, Head, Judged, Views, head_of, judge
 from operators.namespace import to_host
 from operators.taught import Reference, teach
 from pipeline.embed import embed
-from registry.bundle import Bundle
+from registry.bundle import Bundle, of_format_3
 from schemas.catalogue_labels import meaning_of
 from schemas.surveys.decode import Decoder
 
@@ -39,6 +39,7 @@ CHUNK = 256
 def earlier(path: Path, head: Head) -> Head:
     """A head of the same encoder from a bundle's `arrays.safetensors`; what that format did not have counts nothing."""
     arrays = safetensors.numpy.load_file(path)
+    arrays = arrays if "prototype_class" in arrays else of_format_3(arrays)
     kept = {name: arrays[name] if name in arrays else _nothing(name, head) for name in ARRAYS}
     return head_of(kept)
 
@@ -147,7 +148,7 @@ def _one(
 
     label = truth[test] - (truth[test] > c)
     old = truth[test] != c
-    new = head.prototypes.shape[0]
+    new = head.ways
     out = {}
     for way, unlabelled in (("known alerts alone", None), ("and a window", part(window))):
         taught = teach(head, "taught", examples=part(own[:shots]), reference=reference, window=unlabelled)
@@ -176,7 +177,9 @@ def _shifted(reference: Reference, c: int) -> Reference:
 
 def _without(head: Head, c: int) -> Head:
     """The head as if it had never known class c."""
-    keep = np.arange(head.prototypes.shape[0]) != c
-    rows = {name: getattr(head, name)[keep] for name in ("prototypes", "zero_shot_weight", "ridge", "offset", "thresholds")}
+    keep, of = np.arange(head.ways) != c, np.asarray(head.prototype_class)
+    per_class = ("zero_shot_weight", "ridge", "offset", "thresholds", "novelty_location", "novelty_scale", "novelty_share")
+    rows = {name: getattr(head, name)[keep] for name in per_class}
+    rows |= {"prototypes": head.prototypes[of != c], "prototype_class": (of - (of > c))[of != c].astype(of.dtype)}
     prior = head.prior[np.append(keep, True)]
     return replace(head, **rows, zero_shot=head.zero_shot[:, keep], prior=prior / prior.sum())

@@ -66,7 +66,8 @@ def compiled(function: Callable[..., Any] | None = None, *, reassociate: bool = 
     if function is None:
         return partial(compiled, reassociate=reassociate)
     flags = {"reassoc", "contract", "nsz"} if reassociate else False
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", fastmath=flags)(function)
+    options: dict[str, Any] = {"no_cfunc_wrapper": True}  # nothing calls them from C; known to numba, not to its types
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", fastmath=flags, **options)(function)
     folder = cache_folder()
     if folder is not None:
         dispatcher._cache = _Cache(function, folder)

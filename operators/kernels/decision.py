@@ -49,20 +49,20 @@ def _decide(  # type: ignore[no-untyped-def] # pragma: no cover
             if scores[i, j] == scores[i, j]:
                 is_real, kind = scores[i, j] >= least_score[j], j
                 break
-        best, first = -1, 0
+        best, first = -1, -1
         factor, leading = np.float32(0), np.float32(0)
         for c in range(k):
             p = prior[i, c]
             if not is_real and rare[c]:
                 continue
-            if p > leading:
+            if first < 0 or p > leading:
                 first, leading = c, p
             if p >= thresholds[c]:
                 over = (p + tiny) / (thresholds[c] + tiny)
                 if best < 0 or over > factor:
                     best, factor = c, over
         new = is_real and novelty[i] >= novelty_threshold
-        if new or (best < 0 and prior[i, k] > leading):
+        if new or (best < 0 and (first < 0 or (is_real and prior[i, k] > leading))):
             which = k
         else:
             which = best if best >= 0 else first

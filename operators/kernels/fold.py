@@ -9,6 +9,7 @@ import numpy as np
 
 from operators.kernels.compiled import compiled
 from operators.kernels.harmonics import HARMONICS, harmonic_fit
+from operators.kernels.order import different, stable_order
 
 TRIAL_BINS = 16
 OFFSETS = 13
@@ -18,6 +19,10 @@ PEAKS = 6
 KEEP = 7
 """Centres whose best trial is fitted, and two peaks of the periodogram."""
 MULTIPLES = np.array([1.0, 0.5, 2.0, 1 / 3, 3.0, 0.25])
+WIDE = np.array([-0.06, 0.0, 0.06])
+"""Steps of a fit around a frequency, of the span's own step."""
+FINE = np.array([-0.03, -0.015, 0.015, 0.03])
+NARROW = np.array([-0.03, 0.0, 0.03])
 ALIAS = 0.005
 """Half-width [1/d] of what is masked around whole numbers of cycles a day."""
 _WELL_SAMPLED = 0.9998**2
@@ -183,15 +188,14 @@ def search(t, m, w, power, length, span, slow):  # type: ignore[no-untyped-def]
     if a + b == 0:
         return slow, 0.0, slowest
     centres = np.empty((a + b) * len(MULTIPLES))
-    n = 0
+    n = np.int64(0)
     for k in range(a + b):
         f = (peaks[0, k] if k < a else peaks[1, k - a]) / length
         for multiple in MULTIPLES:
             if f * multiple >= slow and f * multiple <= fastest:
                 centres[n] = f * multiple
                 n += 1
-    centres = np.unique(centres[:n])
-    n = len(centres)
+    centres, n = different(centres, n)
     least, best = np.empty(n), np.empty(n)
     left = np.empty(OFFSETS)
     apart = APART / span
@@ -200,7 +204,7 @@ def search(t, m, w, power, length, span, slow):  # type: ignore[no-untyped-def]
         i = np.argmin(left)
         least[k] = left[i]
         best[k] = centres[k] + (i - OFFSETS // 2) * apart
-    order = np.argsort(least, kind="mergesort")
+    order = stable_order(least, n)
     kept = min(KEEP, n)
     starts = np.empty(kept + 2)
     for k in range(kept):
@@ -214,21 +218,18 @@ def search(t, m, w, power, length, span, slow):  # type: ignore[no-untyped-def]
 @compiled
 def refine(t, m, w, starts, span, slow, fastest):  # type: ignore[no-untyped-def]
     """The best of some frequencies by a fit of harmonics, and the shortest of its multiples' periods that explains the curve as well."""
-    wide = np.array([-0.06, 0.0, 0.06]) / span
-    fine = np.array([-0.03, -0.015, 0.015, 0.03]) / span
-    narrow = np.array([-0.03, 0.0, 0.03]) / span
     first, second = np.inf, np.inf  # variances and frequencies of the two best
     f, g = np.inf, np.inf
     for start in starts:
-        variance, at = nearest(t, m, w, start, wide, np.inf)
+        variance, at = nearest(t, m, w, start, WIDE, span, np.inf)
         if variance < first or (variance == first and at < f):
             second, g = first, f
             first, f = variance, at
         elif variance < second or (variance == second and at < g):
             second, g = variance, at
-    first, f = nearest(t, m, w, f, fine, first)
+    first, f = nearest(t, m, w, f, FINE, span, first)
     if second < np.inf:
-        second, g = nearest(t, m, w, g, fine, second)
+        second, g = nearest(t, m, w, g, FINE, span, second)
         if second < first or (second == first and g < f):
             first, f = second, g
     # The shortest period that explains it: one whose multiple gains no more than its noise would.
@@ -236,7 +237,7 @@ def refine(t, m, w, starts, span, slow, fastest):  # type: ignore[no-untyped-def
     for _ in range(2):
         for factor in (2.0, 3.0):
             if slow <= f * factor <= fastest:
-                other, at = nearest(t, m, w, f * factor, narrow, np.inf)
+                other, at = nearest(t, m, w, f * factor, NARROW, span, np.inf)
                 if other <= allowed:
                     f = at
                     break
@@ -244,11 +245,12 @@ def refine(t, m, w, starts, span, slow, fastest):  # type: ignore[no-untyped-def
 
 
 @compiled
-def nearest(t, m, w, f, steps, known):  # type: ignore[no-untyped-def]
-    """Variance and frequency of the best fit at some steps from a frequency, whose own variance may be known; of equal ones the lower."""
+def nearest(t, m, w, f, steps, span, known):  # type: ignore[no-untyped-def]
+    """Variance and frequency of the best fit at steps / span from a frequency, whose variance may be known; of equal ones the lower."""
     coefficients = np.empty(2 * HARMONICS + 1)
     best, at = known, f
-    for step in steps:
+    for part in steps:
+        step = part / span
         variance = harmonic_fit(t, m, w, f + step, coefficients)
         if variance < best or (variance == best and f + step < at):
             best, at = variance, f + step

@@ -11,6 +11,7 @@ import numpy as np
 
 from operators.kernels.compiled import compiled
 from operators.kernels.harmonics import HARMONICS, harmonic_fit, harmonic_value
+from operators.kernels.order import different, median, percentile, stable_order
 
 BINS = 32
 LOG_PERIODS = np.array([-1.25, -0.9, -0.55, -0.3, -0.05, 0.3, 0.8, 1.4, 2.0, 2.5])
@@ -31,8 +32,9 @@ _PERCENTILES = np.array([2.0, 10.0, 25.0, 50.0, 75.0, 90.0, 98.0])
 def brought_together(time, flux, flux_err, wavelength, valid, reference):  # type: ignore[no-untyped-def]
     """Times [d], magnitudes, weights, median error of a star, and whether no total flux is known; no times where it is not folded."""
     nothing = np.empty(0)
+    zero = np.int64(0)
     points: Any = np.empty((4, len(time)))
-    n = 0
+    n = zero
     for j in range(len(time)):
         f, e = np.float64(flux[j]), np.float64(flux_err[j])
         if valid[j] and np.isfinite(time[j]) and abs(f) < 1e12 and e > 0 and e < 1e12:
@@ -41,18 +43,25 @@ def brought_together(time, flux, flux_err, wavelength, valid, reference):  # typ
     if n < LEAST_POINTS:
         return nothing, nothing, nothing, 0.0, False
     t, f, e, band = points[0, :n], points[1, :n], points[2, :n], points[3, :n]
-    bands = np.unique(band)
-    count = np.zeros(len(bands), np.int64)
-    for k in range(len(bands)):
-        count[k] = (band == bands[k]).sum()
-    most = np.argmax(count)
+    bands, n_bands = different(band, n)
+    count = np.zeros(n_bands, np.int64)
+    most = 0
+    for b in range(n_bands):
+        for j in range(n):
+            count[b] += band[j] == bands[b]
+        if count[b] > count[most]:
+            most = b
     has_reference = np.isfinite(reference)
-    total = f + reference if has_reference else f
-    ordered = np.sort(total)
-    scaled = not has_reference and percentile(ordered, 2.0) <= 0
+    total, work = np.empty(n), np.empty(n)
+    for j in range(n):
+        total[j] = f[j] + reference if has_reference else f[j]
+        work[j] = total[j]
+    low, at = percentile(work, zero, 2.0)
+    scaled = not has_reference and low <= 0
     m, s = np.empty(n), np.empty(n)
     if scaled:
-        middle, spread = np.median(f), max(percentile(ordered, 98.0) - percentile(ordered, 2.0), 1e-12)
+        high, at = percentile(work, at, 98.0)
+        middle, spread = median(f), max(high - low, 1e-12)
         for j in range(n):
             m[j], s[j] = -(f[j] - middle) / spread, e[j] / spread
     else:
@@ -61,7 +70,7 @@ def brought_together(time, flux, flux_err, wavelength, valid, reference):  # typ
             m[j], s[j] = -2.5 * np.log10(floor), 1.0857 * e[j] / floor
     k = 0
     held: Any = np.empty((3, n))
-    for b in range(len(bands)):
+    for b in range(n_bands):
         if b != most and (count[most] >= ONE_BAND or count[b] < OF_A_BAND):
             continue
         begin = k
@@ -69,49 +78,92 @@ def brought_together(time, flux, flux_err, wavelength, valid, reference):  # typ
             if band[j] == bands[b]:
                 held[0, k], held[1, k], held[2, k] = t[j], m[j], s[j]
                 k += 1
-        held[1, begin:k] -= np.median(held[1, begin:k])
-    limit = 10 * np.median(np.abs(held[1, :k])) + 0.3
-    kept = 0
+        middle = median(held[1, begin:k])
+        for j in range(begin, k):
+            held[1, j] -= middle
+    for j in range(k):
+        m[j] = abs(held[1, j])
+    limit = 10 * median(m[:k]) + 0.3
+    kept = zero
     for j in range(k):
         if abs(held[1, j]) < limit:
             held[0, kept], held[1, kept], held[2, kept] = held[0, j], held[1, j], min(held[2, j], 1.0)
             kept += 1
     if kept < LEAST_POINTS:
         return nothing, nothing, nothing, 0.0, False
-    order = np.argsort(held[0, :kept], kind="mergesort")
-    t, m, s = held[0, :kept][order], held[1, :kept][order], held[2, :kept][order]
-    if t[-1] - t[0] < LEAST_SPAN or not m.max() - m.min() > 1e-6:
+    order = stable_order(held[0], kept)
+    start = held[0, order[0]]
+    t, m, s, w = np.empty(kept), np.empty(kept), np.empty(kept), np.empty(kept)
+    for j in range(kept):
+        t[j], m[j], s[j] = held[0, order[j]] - start, held[1, order[j]], held[2, order[j]]
+    low, high = extremes(m)
+    if t[-1] < LEAST_SPAN or not high - low > 1e-6:
         return nothing, nothing, nothing, 0.0, False
-    t = t - t[0]
     # A point much better than the others does not decide alone: the star's own scatter is part of its error.
-    w = 1 / (s**2 + JITTER**2 + (0.1 * np.std(m)) ** 2)
-    w /= w.mean()
-    return t, m - (m * w).sum() / w.sum(), w, np.median(s), scaled
+    scatter = 0.1 * variance(m) ** 0.5
+    whole = 0.0
+    for j in range(kept):
+        w[j] = 1 / (s[j] * s[j] + JITTER**2 + scatter * scatter)
+        whole += w[j]
+    mean_weight = whole / kept
+    whole, weighted = 0.0, 0.0
+    for j in range(kept):
+        w[j] /= mean_weight
+        weighted += m[j] * w[j]
+        whole += w[j]
+    mean = weighted / whole
+    for j in range(kept):
+        m[j] -= mean
+    return t, m, w, median(s), scaled
 
 
 @compiled
-def percentile(ordered, q):  # type: ignore[no-untyped-def]
-    """Of sorted values, between two of them by a straight line."""
-    at = q / 100.0 * (len(ordered) - 1)
-    k = min(int(at), len(ordered) - 2)
-    low, high, part = ordered[k], ordered[k + 1], at - k
-    return low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part)
+def mean_of(values):  # type: ignore[no-untyped-def]
+    """The sum over the number."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total / len(values)
+
+
+@compiled
+def variance(values):  # type: ignore[no-untyped-def]
+    """The mean square distance from the mean."""
+    mean = mean_of(values)
+    squares = 0.0
+    for value in values:
+        squares += (value - mean) * (value - mean)
+    return squares / len(values)
+
+
+@compiled
+def extremes(values):  # type: ignore[no-untyped-def]
+    """The smallest and the largest."""
+    low, high = values[0], values[0]
+    for value in values:
+        low, high = min(low, value), max(high, value)
+    return low, high
 
 
 @compiled
 def describe(t, m, w, error, scaled, f, peak, slowest, out):  # type: ignore[no-untyped-def]
     """Fill the channels of a star folded at f [1/d]; out (V,)."""
-    total = (w * m * m).sum() / w.sum()
+    whole, square = 0.0, 0.0
+    for j in range(len(m)):
+        square += w[j] * m[j] * m[j]
+        whole += w[j]
+    total = square / whole
     once, twice = np.zeros(2 * HARMONICS + 1), np.zeros(2 * HARMONICS + 1)
     left = harmonic_fit(t, m, w, f, once)
     left2 = harmonic_fit(t, m, w, f / 2, twice)
     curve, curve2 = np.empty(BINS), np.empty(BINS)
     folded(t, m, w, f, once, 0.018, curve)
     folded(t, m, w, f / 2, twice, 0.014, curve2)
-    amplitude = curve.max() - curve.min() + 1e-4
-    range2 = curve2.max() - curve2.min()
+    low, high = extremes(curve)
+    low2, high2 = extremes(curve2)
+    amplitude, range2 = high - low + 1e-4, high2 - low2
     top, top2 = curve.argmax(), curve2.argmax()
-    mean, mean2 = curve.mean(), curve2.mean()
+    mean, mean2 = mean_of(curve), mean_of(curve2)
     for b in range(BINS):
         out[b] = (curve[(b + top) % BINS] - mean) / amplitude * 2
         out[BINS + b] = (curve2[(b + top2) % BINS] - mean2) / (range2 + 1e-4) * 2
@@ -146,15 +198,19 @@ def describe(t, m, w, error, scaled, f, peak, slowest, out):  # type: ignore[no-
             odd += power
         else:
             even += power
-    rolled = np.empty(5)
+    other = -np.inf
     for k in range(5):
-        rolled[k] = curve2[(BINS // 2 - 2 + k + top2) % BINS]
-    half = (rolled.max() - np.median(curve2)) / range2 if range2 != 0 else mean2
-    middle = 0.5 * (curve.max() + curve.min())
-    sigma = np.std(m) + 1e-9
+        other = max(other, curve2[(BINS // 2 - 2 + k + top2) % BINS])
+    half = (other - median(curve2)) / range2 if range2 != 0 else mean2
+    middle = 0.5 * (high + low)
+    above = 0
+    for b in range(BINS):
+        above += curve[b] > middle
+    sigma = variance(m) ** 0.5 + 1e-9
     third, fourth = 0.0, 0.0
-    residual = np.empty(len(m))
+    residual, work = np.empty(len(m)), np.empty(len(m))
     for j in range(len(m)):
+        work[j] = m[j]
         z = m[j] / sigma
         third += z**3
         fourth += z**4
@@ -162,14 +218,14 @@ def describe(t, m, w, error, scaled, f, peak, slowest, out):  # type: ignore[no-
     out[at] = np.log10((odd + 1e-8) / (even + 1e-8)) + 1
     out[at + 1] = 5 * (1 - np.sqrt(left2 / left)) if left > 0 else 0.0
     out[at + 2] = 3 * half
-    out[at + 3] = 4 * np.mean(curve > middle) - 1.5
+    out[at + 3] = 4 * (above / BINS) - 1.5
     out[at + 4] = third / len(m)
     out[at + 5] = np.log(fourth / len(m) + 1e-3) - 1
     at += 6
-    ordered = np.sort(m)
+    begin = np.int64(0)
     q = np.empty(len(_PERCENTILES))
     for k in range(len(q)):
-        q[k] = percentile(ordered, _PERCENTILES[k])
+        q[k], begin = percentile(work, begin, _PERCENTILES[k])
     spread = q[-1] - q[0] + 1e-3
     for k in range(len(q)):
         if k != len(q) // 2:
@@ -219,4 +275,4 @@ def roughness(t, m):  # type: ignore[no-untyped-def]
             squares += (m[j] - m[j - 1]) ** 2
     if close < 5:
         return 0.75
-    return np.sqrt(squares / close / (2 * np.var(m) + 1e-12))
+    return np.sqrt(squares / close / (2 * variance(m) + 1e-12))

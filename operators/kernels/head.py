@@ -8,16 +8,18 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from operators.kernels.compiled import compiled
 from operators.types import F32, Array
 
 
 class Columns(NamedTuple):
-    """A head's arrays as the loop reads them: k known classes, t taught ones, w = k + t of both."""
+    """A head's arrays as the loop reads them: k known classes with p prototypes, t taught ones, w = k + t of both."""
 
     centre: F32  # (E,)
-    on_unit: F32  # (E, 2 · w) prototypes, and the ridge on the centred embedding
+    on_unit: F32  # (E, p + t + w) prototypes, and the ridge on the centred embedding
+    prototype_class: npt.NDArray[np.int64]  # (p,)
     on_kinds: F32  # (K, w) the ridge on the log-probabilities of kinds
     on_named: F32  # (F, w) on the named features
     zero_shot: F32  # (K, k)
@@ -25,8 +27,11 @@ class Columns(NamedTuple):
     offset: F32  # (k,)
     location: F32  # (t,)
     scale: F32  # (t,)
+    novelty_location: F32  # (k,)
+    novelty_scale: F32  # (k,)
+    novelty_share: F32  # (k,)
     prior: F32  # (k + t + 1,) over that of balanced classes
-    numbers: F32  # (7,) weight of the cosine, temperature, novelty's location and scale, conformal quantile, least, lowest
+    numbers: F32  # (5,) weight of the cosine, temperature, conformal quantile, least, lowest
 
 
 def columns_of(head: Any, prior: Array, *, least: float, lowest: float, named_weight: float) -> Columns:
@@ -45,10 +50,11 @@ def columns_of(head: Any, prior: Array, *, least: float, lowest: float, named_we
     prototypes = np.concatenate([head.prototypes, head.taught_prototypes])
     ridge = np.concatenate([head.ridge, head.taught_weights])
     conformal = head.taught_conformal.max() if head.taught else head.conformal
-    numbers = (head.cosine_weight, head.temperature, head.novelty_location, head.novelty_scale, conformal, least, lowest)
+    numbers = (head.cosine_weight, head.temperature, conformal, least, lowest)
     return Columns(
         np.array(head.centre, np.float32),
         _rows(np.concatenate([prototypes, ridge[:, :width]])),
+        np.array(head.prototype_class, np.int64),
         _rows(ridge[:, width : width + kinds] / head.kind_scale),
         _rows(ridge[:, width + kinds :] * named_weight),
         np.array(head.zero_shot, np.float32),
@@ -56,6 +62,9 @@ def columns_of(head: Any, prior: Array, *, least: float, lowest: float, named_we
         np.array(head.offset, np.float32),
         np.array(head.taught_location, np.float32),
         np.array(head.taught_scale, np.float32),
+        np.array(head.novelty_location, np.float32),
+        np.array(head.novelty_scale, np.float32),
+        np.array(head.novelty_share, np.float32),
         np.array(prior * prior.shape[0], np.float32),
         np.array(numbers, np.float32),
     )
@@ -84,17 +93,17 @@ def _bounded(x):  # type: ignore[no-untyped-def]
 
 @compiled
 def _judge(  # type: ignore[no-untyped-def]
-    embedding, logits, named, centre, on_unit, on_kinds, on_named, zero_shot, zero_shot_weight, offset, location, scale, prior,
-    numbers, probability, prior_probability, novelty, nearest, distance, conformal,
+    embedding, logits, named, centre, on_unit, prototype_class, on_kinds, on_named, zero_shot, zero_shot_weight, offset, location, scale,
+    novelty_location, novelty_scale, novelty_share, prior, numbers, probability, prior_probability, novelty, nearest, distance, conformal,
 ):  # fmt: skip
     one, none = np.float32(1), np.float32(0)
     n, width = embedding.shape
     kinds, k = zero_shot.shape
     t = len(location)
-    wide = k + t
-    cosine_weight, temperature, novelty_location, novelty_scale, quantile, least, lowest = numbers
-    both, share = np.empty(2 * wide, np.float32), np.empty(k, np.float32)
-    near, ridge = both[:wide], both[wide:]
+    wide, p = k + t, len(prototype_class)
+    cosine_weight, temperature, quantile, least, lowest = numbers
+    both, share, near = np.empty(p + t + wide, np.float32), np.empty(k, np.float32), np.empty(wide, np.float32)
+    ridge = both[p + t :]
     odds, above = np.empty(kinds, np.float32), np.empty(k + t + 1, np.float32)
     for i in range(n):
         both[:] = 0
@@ -106,8 +115,12 @@ def _judge(  # type: ignore[no-untyped-def]
         length = max(np.sqrt(square), np.float32(1e-6))
         for j in range(width):
             x = (embedding[i, j] - centre[j]) / length
-            for c in range(2 * wide):
+            for c in range(len(both)):
                 both[c] += x * on_unit[j, c]
+        near[:k] = -2
+        near[k:] = both[p : p + t]
+        for c in range(p):
+            near[prototype_class[c]] = max(near[prototype_class[c]], both[c])
 
         top = logits[i, 0]
         for j in range(kinds):
@@ -143,9 +156,13 @@ def _judge(  # type: ignore[no-untyped-def]
         for c in range(k):
             if near[c] > closest:
                 closest, which = near[c], c
-        new = one / (one + np.exp(-_bounded((one - closest - novelty_location) / novelty_scale)))
+        open_to = none
         for c in range(k):
-            row[c] = row[c] / whole * (one - new)
+            row[c] = row[c] / whole
+            open_to += row[c] * novelty_share[c]
+        new = open_to / (one + np.exp(-_bounded((one - closest - novelty_location[which]) / novelty_scale[which])))
+        for c in range(k):
+            row[c] = row[c] * (one - new)
 
         # Taught classes: a share beside the most probable of the others.
         if t:

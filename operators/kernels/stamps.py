@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.compiled import compiled
+from operators.kernels.order import kth_smallest
 from operators.types import F32
 
 LATTICE = 2
@@ -25,6 +26,7 @@ def normalise_stamps(image: F32) -> F32:
 @compiled
 def _normalise(image, out):  # type: ignore[no-untyped-def]
     n, channels, height, width = image.shape
+    zero = np.int64(0)
     sample = np.empty(((height + LATTICE - 1) // LATTICE) * ((width + LATTICE - 1) // LATTICE), dtype=np.float32)
     for i in range(n):
         out[i, channels] = 1.0
@@ -42,9 +44,9 @@ def _normalise(image, out):  # type: ignore[no-untyped-def]
                 # Three selections, each within what the one before left on its side.
                 last = count - 1
                 middle, low, high = last * 50 // 100, last * 16 // 100, last * 84 // 100
-                median = _select(sample, 0, last, middle)
-                lower = _select(sample, 0, middle, low)
-                upper = _select(sample, middle, last, high)
+                median = kth_smallest(sample, zero, last, middle)
+                lower = kth_smallest(sample, zero, middle, low)
+                upper = kth_smallest(sample, middle, last, high)
                 sigma = max((upper - lower) / np.float32(2.0), np.float32(1e-6))
             for y in range(height):
                 for x in range(width):
@@ -56,27 +58,3 @@ def _normalise(image, out):  # type: ignore[no-untyped-def]
                     out[i, c, y, x] = -size if z < 0 else size
                     if not finite:
                         out[i, channels, y, x] = 0.0
-
-
-@compiled
-def _select(a, left, right, k):  # type: ignore[no-untyped-def]
-    """The k-th smallest of a[left … right]; smaller ones end before it, larger ones after (Hoare's quickselect)."""
-    while left < right:
-        pivot = a[(left + right) >> 1]
-        i, j = left, right
-        while i <= j:
-            while a[i] < pivot:
-                i += 1
-            while a[j] > pivot:
-                j -= 1
-            if i <= j:
-                a[i], a[j] = a[j], a[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            right = j
-        elif k >= i:
-            left = i
-        else:
-            break
-    return a[k]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.compiled import compiled
+from operators.kernels.order import stable_order
 
 LIMIT, FORCED, DETECTION, OWN = 0.0, 1.0, 2.0, 3.0
 """Rank of a point: of two at the same time in the same band the higher one stays; OWN is the detection that the alert is about."""
@@ -25,7 +26,6 @@ SIGNIFICANT = 5.0
 TIME, WAVELENGTH, RANK, SHOWN, FLUX, ERROR, LIMITS = range(7)
 """Rows of the (7, m) points."""
 ROWS = 7
-_MOST_RUNS = 16
 
 
 @compiled
@@ -42,53 +42,6 @@ def put(points, m, time, wavelength, flux, error, limit, rank):  # type: ignore[
 
 
 @compiled
-def in_time(time, m):  # type: ignore[no-untyped-def] # pragma: no cover
-    """(m,) indices that sort m times, equal ones in the order they stand: a merge of the runs they come in, which are few."""
-    order = np.empty(m, np.int64)
-    begin = np.empty(_MOST_RUNS + 1, np.int64)
-    runs = 0
-    at = 0
-    while at < m:
-        if runs == _MOST_RUNS:
-            return np.argsort(time[:m], kind="mergesort")
-        begin[runs] = at
-        end = at + 1
-        if end < m and time[end] < time[at]:  # falls: strictly, so that equal times keep their order
-            while end < m and time[end] < time[end - 1]:
-                end += 1
-            for j in range(at, end):
-                order[j] = at + end - 1 - j
-        else:
-            while end < m and time[end] >= time[end - 1]:
-                end += 1
-            for j in range(at, end):
-                order[j] = j
-        runs += 1
-        at = end
-    begin[runs] = m
-    other = np.empty(m if runs > 1 else 0, np.int64)
-    while runs > 1:
-        merged = 0
-        for r in range(0, runs, 2):
-            a, middle = begin[r], begin[r + 1]
-            end = begin[min(r + 2, runs)]
-            b = middle
-            for j in range(begin[r], end):
-                if a < middle and (b >= end or time[order[a]] <= time[order[b]]):
-                    other[j] = order[a]
-                    a += 1
-                else:
-                    other[j] = order[b]
-                    b += 1
-            begin[merged] = begin[r]
-            merged += 1
-        begin[merged] = m
-        runs = merged
-        order, other = other, order
-    return order
-
-
-@compiled
 def select(points, m, first_known, here):  # type: ignore[no-untyped-def] # pragma: no cover
     """Sort m points (ROWS, ≥ m) and drop duplicates.
 
@@ -99,7 +52,7 @@ def select(points, m, first_known, here):  # type: ignore[no-untyped-def] # prag
     Returns the kept indices in time order (only the first so many count), how many, how many of them show the source, and the earlier
     of first_known and of the earliest detection.
     """
-    order = in_time(points[TIME], m)
+    order = stable_order(points[TIME], m)
     kept = np.empty(m, np.int64)
     k = 0
     shown = 0

@@ -160,7 +160,7 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     points = np.empty((ROWS, 1 + count[_PRV] + count[_FORCED] + count[_LIMITS]))
     dropped = 0
     own, error = either(number[_F1], number[_F2]) * 1e-3, either(number[_E1], number[_E2]) * 1e-3
-    m = measure(points, 0, here, wavelength_of(number[_B1], number[_B2]), own, error, OWN)
+    m = measure(points, np.int64(0), here, wavelength_of(number[_B1], number[_B2]), own, error, OWN)
     mine = m
     for j in range(count[_PRV]):
         t = to_mjd(either(table[_P[0], j], table[_P[1], j]), _SCALES)

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from operators.kernels.compiled import compiled
+from operators.kernels.order import median, stable_order
 from operators.types import WAVELENGTH, Survey
 from schemas.avro.container import Container
 from schemas.avro.program import Want, record_fields, slots
 from schemas.avro.wire import PacketError
 from schemas.surveys.columns import CONTEXT_INDEX, Columns, Record
 from schemas.surveys.cutouts import Cutouts
-from schemas.surveys.history import DETECTION, FORCED, ROWS, SAME_TIME, SIGNIFICANT, in_time, put, settle
+from schemas.surveys.history import DETECTION, FORCED, ROWS, SAME_TIME, SIGNIFICANT, put, settle
 from schemas.surveys.ranges import Range, blank, bounds, spans
 from schemas.surveys.times import DAY, TIME_RANGES, ecliptic_latitude, galactic_latitude, to_mjd
 
@@ -124,7 +125,7 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     here = np.nan
     curve = np.empty((3, n))  # good cadences: MJD TDB, flux and error [e-/s]
     level = np.empty(n)
-    m = 0
+    m = np.int64(0)
     k = 0
     dropped = 0
     for j in range(n):
@@ -147,11 +148,11 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     here += TAI_OF_TDB
     baseline = number[_BASELINE]
     if baseline != baseline and k > 0:
-        baseline = np.median(level[:k])
+        baseline = median(level[:k])
     m = averaged(curve, m)
     points = np.empty((ROWS, m))
     own, error, latest = np.nan, np.nan, -np.inf
-    held = 0
+    held = np.int64(0)
     for j in range(m):
         t, f, e = curve[0, j], (curve[1, j] - baseline) * MICROJANSKY, curve[2, j] * MICROJANSKY
         if f == f:
@@ -189,13 +190,13 @@ def averaged(curve, m):  # type: ignore[no-untyped-def] # pragma: no cover
     """
     if m < 2:
         return m
-    order = in_time(curve[0], m)
+    order = stable_order(curve[0], m)
     step = np.empty(m - 1)
     steps = 0
     for j in range(m - 1):
         step[steps] = curve[0, order[j + 1]] - curve[0, order[j]]
         steps += step[steps] >= SAME_TIME  # a cadence that stands twice is none
-    usual = np.median(step[:steps]) if steps > 0 else CADENCE
+    usual = median(step[:steps]) if steps > 0 else CADENCE
     if not usual < 0.5 * CADENCE:
         return m
     last = curve[0, order[m - 1]]
@@ -211,7 +212,8 @@ def averaged(curve, m):  # type: ignore[no-untyped-def] # pragma: no cover
             current = number
             inside = 0
             filled += 1
-            binned[:, filled - 1] = 0.0
+            for row in range(3):
+                binned[row, filled - 1] = 0.0
         inside += 1
         binned[0, filled - 1] += (curve[0, p] - binned[0, filled - 1]) / inside
         binned[1, filled - 1] += (curve[1, p] - binned[1, filled - 1]) / inside
@@ -219,7 +221,8 @@ def averaged(curve, m):  # type: ignore[no-untyped-def] # pragma: no cover
         before = binned[2, filled - 1] * (inside - 1)
         binned[2, filled - 1] = np.sqrt(before * before + curve[2, p] * curve[2, p]) / inside
     for j in range(filled):
-        curve[:, j] = binned[:, filled - 1 - j]
+        for row in range(3):
+            curve[row, j] = binned[row, filled - 1 - j]
     return filled
 
 

@@ -96,8 +96,10 @@ def utc_to_tai(mjd):  # type: ignore[no-untyped-def] # pragma: no cover
     """MJD in UTC → MJD in TAI [d]; before 1972 the first whole-second offset is used."""
     if not mjd < LEAP_MJD[-1]:
         return mjd + 37.0 / 86400.0
-    step = np.searchsorted(LEAP_MJD, mjd, side="right") - 1
-    return mjd + LEAP_SECONDS[max(step, 0)] / 86400.0
+    step = len(LEAP_MJD) - 1
+    while step > 0 and mjd < LEAP_MJD[step]:
+        step -= 1
+    return mjd + LEAP_SECONDS[step] / 86400.0
 
 
 @compiled

@@ -198,7 +198,7 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     # Starts of exposures until duplicates are gone: not every row states how long its exposure was. Raw numbers until points are picked.
     points = np.empty((ROWS, 1 + count[_PRV] + count[_FP]))
     exposure = np.empty(points.shape[1])
-    m = 0
+    m = np.int64(0)
     dropped = 0
     band = wavelength_of(number[_FID])
     if band == band and error == error:

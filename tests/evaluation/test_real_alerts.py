@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 
 from evaluation import labelled_packets
 from evaluation.measures import object_interval
-from evaluation.real_alerts import BARS, RealAlert, catalogue_stars, figures, published_class, real_alert
+from evaluation.real_alerts import BARS, RealAlert, figures, published_class, real_alert
 from gpu.choose import choose
+from operators.context import catalogue_star
+from operators.head import Head
 from operators.types import CONTEXT
 from pipeline.score import score
 from pipeline.state import ScoringState, load
+from registry.bundle import FOLDS, fold_of
 from registry.bundle import load as load_bundle
 from schemas.catalogue_labels import GROUP_OF, OBJECT_TYPES, meaning_of
 from schemas.records.detection import Decision, Detection
@@ -184,9 +188,8 @@ def test_alerts_are_what_the_stream_says(state: ScoringState, real: list[bytes])
     outcomes = [*score(real, state), None]
     detections = [o for o in outcomes if isinstance(o, Detection)]
     labels = {detections[0].object_id: "AGN", str(detections[1].candid): "TDE"}
-    found = list(labelled_packets.real_alerts([*real, b""], outcomes, labels=labels, decoder=state.decoder))
-    assert [(a.candid, a.balanced, a.detections) for a in found] == [(d.candid, d.top_class, d.n_detections) for d in detections]
-    assert [a.decision for a in found] == [published_class(d) for d in detections]
+    found = list(labelled_packets.real_alerts([*real, b""], outcomes, labels=labels, state=state))
+    assert [(a.candid, a.detections) for a in found] == [(d.candid, d.n_detections) for d in detections]
     assert found[0].label == "AGN"
     assert found[1].label == "TDE"
     columns = {name: i for i, name in enumerate(CONTEXT)}
@@ -195,12 +198,33 @@ def test_alerts_are_what_the_stream_says(state: ScoringState, real: list[bytes])
         assert a.catalogue_star == bool(by_hand and not context[columns["solar_system_distance"]] < 5)
 
 
+def test_an_object_is_judged_by_the_head_that_was_fitted_without_it(state: ScoringState, real: list[bytes]) -> None:
+    """Every fold's head is made to call everything its own class: each alert shows whose it was."""
+    classes = state.classes
+
+    def of(number: int) -> Head:
+        offset = np.zeros(len(classes), dtype=np.float32)
+        offset[number] = 1e4
+        return dataclasses.replace(state.head.weights, offset=offset, novelty_share=0 * offset)
+
+    folded = dataclasses.replace(state, unseen=tuple(of(number) for number in range(FOLDS)))
+    outcomes = score(real, folded)
+    found = list(labelled_packets.real_alerts(real, outcomes, labels={}, state=folded))
+    assert len(found) == sum(isinstance(o, Detection) for o in outcomes) > 3
+    assert [a.balanced for a in found] == [classes[fold_of(a.object_id)] for a in found]
+    assert folded.scoring_id == state.scoring_id
+    alone = dataclasses.replace(state, unseen=())
+    plain = list(labelled_packets.real_alerts(real, outcomes, labels={}, state=alone))
+    assert [a.balanced for a in plain] == [o.top_class for o in outcomes if isinstance(o, Detection)]
+    assert state.with_head(state.head.weights).unseen == ()
+
+
 def test_a_known_asteroid_near_a_star_is_not_the_star(state: ScoringState, real: list[bytes]) -> None:
     batch = state.decoder.decode(real).batch
     context = np.array(batch.context)
     context[:, CONTEXT.index("star_galaxy")], context[:, CONTEXT.index("source_distance")] = 0.95, 0.5
     context[:, CONTEXT.index("solar_system_distance")] = np.where(np.arange(len(context)) % 2, np.nan, 3.0)
-    assert catalogue_stars(replace(batch, context=context)).tolist() == (np.arange(len(context)) % 2 == 1).tolist()
+    assert catalogue_star(context).tolist() == (np.arange(len(context)) % 2 == 1).tolist()
 
 
 def test_the_decision_is_what_is_published(state: ScoringState, real: list[bytes]) -> None:

@@ -18,7 +18,7 @@ from data.tables import Curves, from_arrays, read
 from evaluation import task_head, zeroshot
 from evaluation.pattern import Patterns
 from gpu.ort import OrtSession
-from operators.head import centred
+from operators.head import centred, to_classes
 from operators.head import prototype as mean_of
 from operators.support import PULL
 from registry.bundle import Bundle, load
@@ -57,7 +57,7 @@ def patterns(points: int = 12, spacing: float = 6.0) -> Patterns:
 def test_a_description_lands_on_the_class_it_describes(name: str, slug: str, bundle: Bundle, session: OrtSession) -> None:
     own = zeroshot.prototype(DESCRIPTIONS[name], session, centre=bundle.head.centre, n=40, seed=1)
     assert np.linalg.norm(own) == pytest.approx(1)
-    cosine = np.asarray(bundle.head.prototypes) @ own
+    cosine = to_classes(np.asarray(own, dtype=np.float32)[None], bundle.head)[0]
     assert bundle.classes[int(np.argmax(cosine))] == slug
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 from console.commands.train import table_of
 from gpu.ort import OrtSession
-from learning import assessment
+from learning import assessment, real_sky
 from operators.head import Judged
 from registry.bundle import load
 
@@ -63,7 +63,15 @@ def test_the_table_shows_every_class() -> None:
 def test_real_packets(shared: Path) -> None:
     """Moving objects, by far the most labelled packets, are recognised; the rest is few and only reported."""
     bundle = load()
-    found = assessment.real_packets(shared / "ztf_alerts", OrtSession(bundle.encoder), head=bundle.head, classes=bundle.classes)
+    real = real_sky.read(shared / "ztf_alerts", OrtSession(bundle.encoder), classes=bundle.classes)
+    assert real is not None
+    known = real.label >= 0
+    apart = real.judged(bundle.unseen)
+    labelled = Judged(*(column[known] for column in apart))
+    found = assessment.figures(labelled, real.label[known], number=real.number[known], classes=bundle.classes, least=1)
     assert sum(found["n"].values()) >= 160
+    assert not (known & real.star).any()
+    shares = real.stars(apart, bundle.classes)
+    assert shares["star"] > 0.5 > 0.3 > shares["agn"]
     assert found["recall"]["1"]["asteroid"] > 0.9
     assert 0.8 < found["coverage"] <= 1

@@ -23,10 +23,12 @@ from learning.export import compare, restore, to_onnx  # noqa: E402
 from learning.fit import Checkpoint, Initial, fit, schedule  # noqa: E402
 from learning.hyperparameters import LAST_LAYERS, PARTS, EncoderConfig, Hyperparameters  # noqa: E402
 from learning.losses import contrast  # noqa: E402
+from learning.ridge import Sky  # noqa: E402
 from learning.workplace import Step  # noqa: E402
 from operators.budget import FLOOR, quantile  # noqa: E402
-from operators.head import Views, judge  # noqa: E402
+from operators.head import Head, Views, judge  # noqa: E402
 from operators.types import CONTEXT  # noqa: E402
+from registry.bundle import FOLDS  # noqa: E402
 
 CONFIG = EncoderConfig(classes=len(NAMES), width=16, channels=(4, 8, 8, 8), image=16, context=16, fold=16, hidden=32, embedding=16)
 """A small network of the published one's kind."""
@@ -233,7 +235,7 @@ def part(views: Views, rows: slice) -> Views:
 
 def test_calibration_is_calibrated() -> None:
     views, label = head_inputs()
-    head = calibrate(part(views, slice(3000)), label[:3000], classes=SLUGS, mix=STREAM_MIX)
+    head = calibrate(part(views, slice(3000)), label[:3000], classes=SLUGS, mix=STREAM_MIX).head
     judged = judge(part(views, slice(3000, None)), head)
     found = assessment.figures(judged, label[3000:], number=np.full(3000, 9), classes=SLUGS)
     assert found["accuracy"]["5+"] > 0.9
@@ -254,10 +256,74 @@ def test_a_class_is_as_probable_as_its_kinds_together() -> None:
     kinds = np.concatenate([logits, logits[:, :1], np.full((len(logits), 1), 9.0, dtype=np.float32)], axis=1)
     made_of = np.concatenate([np.eye(18), np.eye(18)[:1], np.zeros((1, 18))]).astype(np.float32)
     views = views._replace(logits=kinds)
-    head = calibrate(part(views, slice(3000)), label[:3000], classes=SLUGS, mix=STREAM_MIX, zero_shot=made_of)
+    head = calibrate(part(views, slice(3000)), label[:3000], classes=SLUGS, mix=STREAM_MIX, zero_shot=made_of).head
     judged = judge(part(views, slice(3000, None)), head)
     assert head.zero_shot.shape == (20, 18)
     assert (judged.probability[:, :18].argmax(axis=1) == label[3000:]).mean() > 0.9
+
+
+def test_a_class_with_several_modes_has_several_prototypes_and_is_not_called_new() -> None:
+    """Bogus in three heaps far apart: near none of its heaps' mean, and as known as every other class."""
+    views, label = head_inputs(9000)
+    rng = np.random.default_rng(3)
+    bogus = label == SLUGS.index("bogus")
+    heap = rng.integers(0, 3, len(label))
+    embedding = views.embedding.copy()
+    embedding[bogus] += (6 * rng.normal(size=(3, 32)))[heap[bogus]].astype(np.float32)
+    views = views._replace(embedding=embedding)
+    kind = np.where(bogus, 100 + heap, label)
+    found = {}
+    for name, kinds in (("one", None), ("several", kind[:5000])):
+        head = calibrate(part(views, slice(5000)), label[:5000], classes=SLUGS, mix=STREAM_MIX, kind=kinds).head
+        judged = judge(part(views, slice(5000, None)), head)
+        found[name] = head, judged.distance[bogus[5000:]], judged
+    assert found["one"][0].prototypes.shape[0] == 18
+    assert np.bincount(found["several"][0].prototype_class.astype(int)).tolist() == [1] * 17 + [3]
+    assert np.median(found["several"][1]) < 0.5 * np.median(found["one"][1])
+    judged = found["several"][2]
+    for c in range(18):
+        assert (judged.novelty[label[5000:] == c] > 0.5).mean() < 0.08, SLUGS[c]
+    assert (judged.probability.argmax(axis=1)[bogus[5000:]] == SLUGS.index("bogus")).mean() > 0.95
+
+
+def test_novelty_is_measured_by_the_nearest_class_and_leaves_artefacts_alone() -> None:
+    """A tight class's alerts end where a wide one's are still at home, and what is surely an artefact is nothing new."""
+    views, label = head_inputs(9000)
+    embedding = views.embedding.copy()
+    tight = label == 0
+    embedding[tight] = embedding[tight].mean(axis=0) + 0.1 * (embedding[tight] - embedding[tight].mean(axis=0))
+    head = calibrate(part(views._replace(embedding=embedding), slice(9000)), label, classes=SLUGS, mix=STREAM_MIX).head
+    assert head.novelty_location[0] < 0.5 * np.median(head.novelty_location[1:])
+    assert np.flatnonzero(head.novelty_share == 0).tolist() == [SLUGS.index("bogus")]
+
+
+def test_real_alerts_help_those_that_were_left_out() -> None:
+    """Real alerts of two classes look alike but for a feature that says nothing in the simulation."""
+    views, label = head_inputs()
+    rng = np.random.default_rng(5)
+    real = np.flatnonzero((label[3000:] == 3) | (label[3000:] == 4)) + 3000
+    between = (views.embedding[label == 4].mean(axis=0) + views.embedding[label == 3].mean(axis=0)) / 2
+    named = views.named[real].copy()
+    named[:, 0] += np.where(label[real] == 3, 1, -1)
+    look = between + 0.5 * rng.normal(size=(len(real), 32))
+    sky_views = Views(look.astype(np.float32), 0 * views.logits[real], named)
+    fold = rng.integers(0, FOLDS, len(real))
+    known = np.where(rng.random(len(real)) < 0.5, label[real], -1)
+    sky = Sky(sky_views, known, (3, 4), fold)
+    found = calibrate(part(views, slice(3000)), label[:3000], classes=SLUGS, mix=STREAM_MIX, sky=sky)
+    assert len(found.unseen) == FOLDS
+    bare = calibrate(part(views, slice(3000)), label[:3000], classes=SLUGS, mix=STREAM_MIX)
+    assert bare.unseen == ()
+    before = scores_of(sky_views, bare.head) == label[real]
+    after = np.concatenate([(scores_of(sky_views, head) == label[real])[fold == i] for i, head in enumerate(found.unseen)])
+    assert after.mean() > before.mean() + 0.1
+    apart = part(views, slice(3000, None))
+    simulated = [(scores_of(apart, head) == label[3000:]).mean() for head in (bare.head, found.head)]
+    assert simulated[1] > simulated[0] - 0.03
+
+
+def scores_of(views: Views, head: Head) -> np.ndarray:
+    return np.asarray(judge(views, head).probability[:, : head.ways].argmax(axis=1))
 
 
 def test_quantile_is_the_conformal_one() -> None:

@@ -86,7 +86,9 @@ def test_a_missing_score_is_not_imputed_the_network_decides() -> None:
 
 
 def test_a_rare_class_without_evidence_never_leads() -> None:
-    assert one((0.0, 0.02, 0.9, 0.05, 0.03), drb=0.1) == ("other", False, False, "drb")
+    assert one((0.0, 0.02, 0.85, 0.05, 0.08), drb=0.1) == ("bogus", False, False, "drb"), "other does not lead without it either"
+    everything = {"rare": np.ones(4, bool)}
+    assert one((0.0, 0.02, 0.9, 0.05, 0.03), drb=0.1, change=everything) == ("other", False, False, "drb"), "nothing is left"
 
 
 def test_thresholds_from_nothing_to_never() -> None:
@@ -111,7 +113,7 @@ def plain(prior: Any, novelty: float, found: Any, r: Rule) -> tuple[int, bool, b
     if reached:
         return max(reached, key=lambda j: (prior[j] / r.thresholds[j], -j)), True, real, evidence
     best = max(may, key=lambda j: (prior[j], -j))
-    return (best if prior[best] >= prior[k] else k), False, real, evidence
+    return (best if not real or prior[best] >= prior[k] else k), False, real, evidence
 
 
 def test_in_every_namespace_as_written_out_row_by_row(xp: Any) -> None:

@@ -36,8 +36,10 @@ def head(**change):
         "ridge": 0.3 * r.normal(size=(K, E + K + F)).astype(f32),
         "offset": np.array([0.1, -0.1, 0, 0], f32),
         "temperature": np.asarray(1.5, f32),
-        "novelty_location": np.asarray(0.6, f32),
-        "novelty_scale": np.asarray(0.1, f32),
+        "prototype_class": np.arange(K, dtype=f32),
+        "novelty_location": np.array([0.6, 0.5, 0.7, 0.6], f32),
+        "novelty_scale": np.array([0.1, 0.2, 0.1, 0.1], f32),
+        "novelty_share": np.array([1, 1, 1, 0.5], f32),
         "novelty_threshold": np.asarray(0.8, f32),
         "prior": np.array([0.9, 0.05, 0.03, 0.01, 0.01], f32),
         "conformal": np.asarray(0.9, f32),
@@ -68,7 +70,7 @@ def test_probabilities_sum_to_one_both_ways():
 
 
 def test_an_example_is_nearest_to_its_own_prototype_and_an_unseen_class_is_new():
-    h = head(ridge=np.zeros((K, E + K + F), np.float32))
+    h = head(ridge=np.zeros((K, E + K + F), np.float32), novelty_share=np.ones(K, np.float32))
     z = np.concatenate([h.prototypes, -h.prototypes.sum(axis=0, keepdims=True)]) + h.centre
     judged = judge(Views(z, np.zeros((K + 1, K), np.float32), np.zeros((K + 1, F), np.float32)), h)
     np.testing.assert_array_equal(judged.nearest[:K], np.arange(K))
@@ -106,9 +108,11 @@ def test_what_the_head_says_by_hand():
             (h.cosine_weight * (h.prototypes[c] @ unit) + h.zero_shot_weight[c] * log[c] + h.ridge[c] @ view + h.offset[c]) / h.temperature
             for c in range(K)
         ]
+        nearest = np.argmax(h.prototypes @ unit)
         distance = 1 - max(h.prototypes @ unit)
-        new = 1 / (1 + np.exp(-(distance - h.novelty_location) / h.novelty_scale))
-        known = np.exp(score) / np.exp(score).sum() * (1 - new)
+        known = np.exp(score) / np.exp(score).sum()
+        new = known @ h.novelty_share / (1 + np.exp(-(distance - h.novelty_location[nearest]) / h.novelty_scale[nearest]))
+        known = known * (1 - new)
         np.testing.assert_allclose(got.probability[i], [*known, new], atol=2e-6)
         np.testing.assert_allclose(got.distance[i], distance, atol=1e-6)
 

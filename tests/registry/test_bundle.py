@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from gpu.ort import OrtSession
 from operators.head import ARRAYS, Views, judge
-from registry.bundle import PUBLISHED, Bundle, BundleError, Parts, load, save
+from registry.bundle import FOLDS, PUBLISHED, Bundle, BundleError, Parts, fold_of, load, save
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def published() -> Bundle:
 
 def parts(of: Bundle, **manifest: Any) -> Parts:
     kept = of.manifest.model_dump(exclude={"format", "files"})
-    return Parts({**kept, **manifest}, of.encoder, of.head, of.reference, of.golden)
+    return Parts({**kept, **manifest}, of.encoder, of.head, of.reference, of.golden, of.unseen)
 
 
 @pytest.fixture
@@ -79,6 +79,62 @@ def test_round_trip(published: Bundle, tmp_path: Path) -> None:
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(again.head, name), getattr(published.head, name))
         assert getattr(again.head, name).shape == getattr(published.head, name).shape
+
+
+def test_heads_without_a_fold_of_the_real_objects(published: Bundle, tmp_path: Path) -> None:
+    """Whose label was fitted on is judged by the head that did without it; a bundle that saw no real object has one head."""
+    heads = tuple(dataclasses.replace(published.head, ridge=published.head.ridge * np.float32(1 + i / 10)) for i in range(FOLDS))
+    loaded = save(tmp_path / "real", dataclasses.replace(parts(published), unseen=heads))
+    names = [f"ZTF18aa{i}" for i in range(200)]
+    assert {fold_of(name) for name in names} == set(range(FOLDS))
+    for name in names[:20]:
+        np.testing.assert_array_equal(loaded.head_for(name).ridge, heads[fold_of(name)].ridge)
+        np.testing.assert_array_equal(loaded.head_for(name).prototypes, published.head.prototypes)
+    alone = save(tmp_path / "alone", dataclasses.replace(parts(published), unseen=()))
+    assert alone.head_for("ZTF18aa1") is alone.head
+    arrays = arrays_of(tmp_path / "real")
+    rewrite(tmp_path / "real", "arrays.safetensors", safetensors.numpy.save(arrays | {"unseen_ridge": arrays["unseen_ridge"][1:]}))
+    assert "unseen_ridge has the shape" in refused(tmp_path / "real")
+    del arrays["unseen_offset"]
+    rewrite(tmp_path / "real", "arrays.safetensors", safetensors.numpy.save(arrays))
+    assert refused(tmp_path / "real").endswith("lacks the array unseen_offset")
+
+
+def test_a_bundle_of_the_former_format_scores_as_it_did(published: Bundle, tmp_path: Path) -> None:
+    """One prototype a class, one measure of novelty."""
+    k, f32 = len(published.classes), np.float32
+    first = [int(np.flatnonzero(published.head.prototype_class == c)[0]) for c in range(k)]
+    same = {"novelty_location": np.full(k, 0.4, f32), "novelty_scale": np.full(k, 0.05, f32), "novelty_share": np.ones(k, f32)}
+    head = dataclasses.replace(published.head, prototypes=published.head.prototypes[first], prototype_class=np.arange(k, dtype=f32), **same)
+    save(tmp_path / "old", dataclasses.replace(parts(published), head=head, unseen=()))
+    arrays = arrays_of(tmp_path / "old")
+    del arrays["prototype_class"], arrays["novelty_share"]
+    arrays |= {"novelty_location": np.asarray(0.4, f32), "novelty_scale": np.asarray(0.05, f32)}
+    rewrite(tmp_path / "old", "arrays.safetensors", safetensors.numpy.save(arrays))
+    manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest | {"format": 3}))
+    loaded = load(tmp_path / "old")
+    golden = published.golden
+    views = Views(golden.embedding, golden.logits, golden.named)
+    for got, right in zip(judge(views, loaded.head), judge(views, head), strict=True):
+        np.testing.assert_array_equal(got, right)
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest | {"format": 4}))
+    assert "lacks the array" in refused(tmp_path / "old")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a: a | {"prototype_class": np.zeros_like(a["prototype_class"])}, "needs a prototype"),
+        (lambda a: a | {"prototype_class": a["prototype_class"] + np.float32(0.5)}, "needs a prototype"),
+        (lambda a: a | {"novelty_share": a["novelty_share"] + np.float32(1)}, "between 0 and 1"),
+        (lambda a: a | {"novelty_scale": 0 * a["novelty_scale"]}, "must be above 0"),
+        (lambda a: a | {"novelty_location": a["novelty_location"][1:]}, "novelty_location has the shape"),
+    ],
+)
+def test_prototypes_and_measures_of_novelty_must_fit(copy: Path, change: Any, said: str) -> None:
+    rewrite(copy, "arrays.safetensors", safetensors.numpy.save(change(arrays_of(copy))))
+    assert said in refused(copy)
 
 
 def test_saving_replaces_what_was_there(published: Bundle, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.kernels.order import stable_order
 from operators.types import CONTEXT, MAX_POINTS, AlertBatch
 from schemas.avro.container import encode_ztf
 from schemas.avro.schema_store import SchemaStore
 from schemas.surveys import lsst, tess, ztf
 from schemas.surveys.decode import Decoder
-from schemas.surveys.history import in_time
 from schemas.surveys.ranges import SENTINELS, bounds
 from schemas.surveys.times import JD_OF_MJD, SCALES, TIME_RANGES, to_mjd
 from tests.schemas.made import tess_record, ztf_record
@@ -277,7 +277,7 @@ def test_forced_points_count_where_they_show_the_source() -> None:
 @given(st.lists(st.integers(0, 40), max_size=80))
 def test_any_order_of_times_is_sorted_stably(times: list[int]) -> None:
     values = np.array(times, float)
-    np.testing.assert_array_equal(in_time(values, len(values)), np.argsort(values, kind="stable"))
+    np.testing.assert_array_equal(stable_order(values, len(values)), np.argsort(values, kind="stable"))
 
 
 def test_long_runs_in_both_directions_are_sorted() -> None:
@@ -285,7 +285,7 @@ def test_long_runs_in_both_directions_are_sorted() -> None:
     for parts in (1, 2, 5, 15, 40):
         runs = [np.sort(rng.integers(0, 500, rng.integers(1, 200)))[:: rng.choice([-1, 1])] for _ in range(parts)]
         values = np.concatenate(runs).astype(float)
-        np.testing.assert_array_equal(in_time(values, len(values)), np.argsort(values, kind="stable"))
+        np.testing.assert_array_equal(stable_order(values, len(values)), np.argsort(values, kind="stable"))
 
 
 # --- TESS at 20 s
