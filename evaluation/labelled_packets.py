@@ -73,9 +73,15 @@ def real_alerts(
     state : ScoringState
         That scored them. A detection does not carry the catalogue source's distance: the packets are read once more for it.
     """
-    outcomes = apart(packets, outcomes, state=state)
+    yield from beside_labels(packets, apart(packets, outcomes, state=state), labels=labels, decoder=state.decoder)
+
+
+def beside_labels(
+    packets: Sequence[bytes], outcomes: Sequence[Outcome], *, labels: Mapping[str, str], decoder: Decoder
+) -> Iterator[RealAlert]:
+    """The same of outcomes as they are."""
     scored = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Detection)]
-    decoded = state.decoder.decode([packets[i] for i in scored])
+    decoded = decoder.decode([packets[i] for i in scored])
     stars = to_host(catalogue_star(decoded.batch.context)) if decoded.index else ()
     for row, place in enumerate(decoded.index):
         detection = outcomes[scored[place]]

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.connectors.archives import Packet, packets_of
-from evaluation.labelled_packets import CHUNK, labels_of, real_alerts
+from evaluation.labelled_packets import CHUNK, apart, beside_labels, labels_of
 from evaluation.real_alerts import OTHER, RealAlert
 from gpu.session import Session
-from operators.head import Head, centred, product
+from operators.head import Head, centred, product, to_classes
 from operators.namespace import to_host
 from operators.types import CONTEXT, F32, F64, RAW_STAMP, STAMP, WAVELENGTH, AlertBatch
 from pipeline.score import score
@@ -173,10 +173,10 @@ def _order(wrong: WrongAlert) -> tuple[bool, str, str, str, str]:
 
 
 def _wrong(packets: Sequence[bytes], labels: dict[str, str], *, state: ScoringState, bundle: Bundle) -> list[WrongAlert]:
-    outcomes = score(packets, state)
+    outcomes = apart(packets, score(packets, state), state=state)
     by_candid = {o.candid: (i, o) for i, o in enumerate(outcomes) if isinstance(o, Detection)}
     found = []
-    for alert in real_alerts(packets, outcomes, labels=labels, decoder=state.decoder):
+    for alert in beside_labels(packets, outcomes, labels=labels, decoder=state.decoder):
         reason = reason_of(alert)
         if reason is not None:
             place, detection = by_candid[alert.candid]
@@ -218,11 +218,8 @@ def _curve(batch: AlertBatch) -> LightCurve:
 
 def near_prototypes(embedding: F32, head: Head, *, classes: Sequence[str]) -> tuple[Near, ...]:
     """The nearest classes of the head, each by the nearest of its prototypes; (1, E) embedding."""
-    distance = 1 - product(centred(embedding, np.asarray(head.centre)), np.asarray(head.prototypes))[0]
-    owner = np.asarray(getattr(head, "prototype_class", np.arange(len(distance)))).astype(int)
-    nearest = {int(c): float(distance[owner == c].min()) for c in np.unique(owner)}
-    best = sorted(nearest.items(), key=lambda item: item[1])[:NEAREST]
-    return tuple(Near(classes[c], d) for c, d in best)
+    distance = 1 - np.asarray(to_classes(centred(embedding, np.asarray(head.centre)), head))[0]
+    return tuple(Near(classes[c], float(distance[c])) for c in np.argsort(distance, kind="stable")[:NEAREST])
 
 
 def near_examples(embedding: F32, bundle: Bundle) -> tuple[Near, ...]:

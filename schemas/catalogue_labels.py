@@ -10,6 +10,7 @@ of `schemas.taxonomy`. docs/labels.md is made of this table.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +79,40 @@ OBJECT_TYPES: dict[str, tuple[str | None, Group, str]] = {
     "RotV*": (None, "star", "rotating variable"),
     "BYDra": (None, "star", "BY Draconis variable"),
     "RSCVn": (None, "star", "RS Canum Venaticorum variable"),
+    "Varstar": (None, "star", "variable star (TNS)"),
+    "star": (None, "star", "star"),
+    "T Tauri": ("yso", "star", "T Tauri star"),
+    "Herbig": ("yso", "star", "Herbig Ae/Be star"),
+    "M": ("lpv", "star", "Mira (GCVS)"),
+    "SR": ("lpv", "star", "semi-regular variable (GCVS)"),
+    "SRA": ("lpv", "star", "semi-regular variable (GCVS)"),
+    "SRB": ("lpv", "star", "semi-regular variable (GCVS)"),
+    "SRC": ("lpv", "star", "semi-regular variable (GCVS)"),
+    "SRD": ("lpv", "star", "semi-regular variable (GCVS)"),
+    "L": ("lpv", "star", "slow irregular variable (GCVS)"),
+    "LB": ("lpv", "star", "slow irregular variable (GCVS)"),
+    "UG": ("cv", "star", "dwarf nova (GCVS)"),
+    "UGSS": ("cv", "star", "dwarf nova (GCVS)"),
+    "UGSU": ("cv", "star", "dwarf nova (GCVS)"),
+    "UGZ": ("cv", "star", "dwarf nova (GCVS)"),
+    "AM": ("cv", "star", "AM Herculis system (GCVS)"),
+    "Algol": ("eclipsing-binary", "star", "eclipsing binary of Algol type"),
+    "CEP": (None, "star", "Cepheid (GCVS)"),
+    "DCEP": (None, "star", "classical Cepheid (GCVS)"),
+    "DSCT": (None, "star", "delta Scuti star (GCVS)"),
+    "ROT": (None, "star", "rotating variable (GCVS)"),
+    "BY": (None, "star", "BY Draconis variable (GCVS)"),
+    "RS": (None, "star", "RS Canum Venaticorum variable (GCVS)"),
+    "RCB": (None, "star", "R Coronae Borealis star (GCVS)"),
+    "LBV": (None, "star", "luminous blue variable"),
+    "LRN": (None, "other", "luminous red nova"),
+    "ILRT": (None, "other", "intermediate-luminosity red transient"),
+    "FBOT": (None, "other", "fast blue optical transient"),
+    "SN": (None, "sn", "supernova of unstated type"),
+    "SN I": (None, "sn", "supernova of type I, not further typed"),
+    "BL Lac": ("agn", "agn", "BL Lacertae object"),
+    "Seyfert1": ("agn", "agn", "Seyfert 1 galaxy"),
+    "Seyfert2": ("agn", "agn", "Seyfert 2 galaxy"),
     "PulsV*": (None, "star", "pulsating variable (delta Scuti, beta Cephei, W Virginis…)"),
     "Cepheid": (None, "star", "Cepheid"),
     "Ce*": (None, "star", "Cepheid"),
@@ -129,6 +164,16 @@ OBJECT_TYPES: dict[str, tuple[str | None, Group, str]] = {
     "Unknown": (None, "unknown", "object of unknown type"),
 }
 """SIMBAD's object types that are not names of our classes. A type with more behind its asterisk (PulsV*delSct) means its beginning."""
+
+SUBTYPES: tuple[tuple[str, str], ...] = (
+    (r"(sn )?ia\b.*|sn ?iax.*|iax\b.*", "sn-ia"),
+    (r"sn ?(ibc|ib/c|i(b|c)([ -].*)?|ibn|icn|iib).*|(ibn|icn|iib)\b.*", "sn-ibc"),
+    (r"sn ?iin.*", "sn-iin"),
+    (r"sn ?ii[pl]?\b.*", "sn-ii"),
+    (r"slsn\b.*", "slsn"),
+    (r"tde\b.*", "tde"),
+)
+"""Spectral subtypes of TNS (SN Ia-pec, SN Ibn, TDE-H-He, SLSN-I.5) → class. IIb lies with Ib and Ic: a stripped envelope, as simulated."""
 _TYPES = {name.casefold(): row for name, row in OBJECT_TYPES.items()}
 
 
@@ -137,17 +182,15 @@ def meaning_of(label: str) -> Meaning:
 
     ``LPV/AGB`` is a class where catalogues cannot distinguish two; a question mark, ``Candidate_…`` and ``…_Candidate`` mark a candidate.
     """
-    label = label.strip()
-    first, _, second = label.partition("/")
-    slug = slug_of(label) or (None if first == OTHER_VARIABLE else slug_of(first))
-    if slug is not None:
-        return Meaning(slug, GROUP_OF.get(slug, "other"))
-    name = second if first == OTHER_VARIABLE else label
+    first, stroke, second = label.strip().partition("/")
+    name = second if first == OTHER_VARIABLE else label.strip()
     plain = name.removeprefix("Candidate_").removesuffix("_Candidate").rstrip("?")
     candidate = plain != name
+    slug = slug_of(plain) or next((slug for pattern, slug in SUBTYPES if re.fullmatch(pattern, plain.casefold())), None)
+    if slug is None and stroke and first != OTHER_VARIABLE:
+        slug = slug_of(first)
+    if slug is not None:
+        return Meaning(slug, GROUP_OF.get(slug, "other"), candidate)
     begins = plain[: plain.find("*") + 1]
     row = _TYPES.get(plain.casefold()) or (_TYPES.get(begins.casefold()) if begins else None)
-    if row is not None:
-        return Meaning(row[0], row[1], candidate)
-    slug = slug_of(plain)
-    return Meaning(slug, GROUP_OF.get(slug, "other"), candidate) if slug else Meaning(None, "unknown", candidate)
+    return Meaning(None, "unknown", candidate) if row is None else Meaning(row[0], row[1], candidate)

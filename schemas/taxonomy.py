@@ -54,7 +54,8 @@ OTHER = "other"
 _ALIASES: dict[str, str] = {
     "ia": "sn-ia", "snia": "sn-ia", "snia91t": "sn-ia", "snia91bg": "sn-ia", "snia91tlike": "sn-ia", "snia91bglike": "sn-ia",
     "earlysniacandidate": "sn-ia", "ii": "sn-ii", "snii": "sn-ii", "sniip": "sn-ii", "sniil": "sn-ii", "iip": "sn-ii", "iil": "sn-ii",
-    "sniib": "sn-ii", "iib": "sn-ii", "iin": "sn-iin", "sniin": "sn-iin", "ib": "sn-ibc", "ic": "sn-ibc", "ibc": "sn-ibc", "snib": "sn-ibc",
+    "sniib": "sn-ibc", "iib": "sn-ibc",
+    "iin": "sn-iin", "sniin": "sn-iin", "ib": "sn-ibc", "ic": "sn-ibc", "ibc": "sn-ibc", "snib": "sn-ibc",
     "snic": "sn-ibc", "snibc": "sn-ibc", "snicbl": "sn-ibc", "icbl": "sn-ibc", "slsni": "slsn", "slsnii": "slsn", "slsn": "slsn",
     "kn": "kilonova", "grb": "afterglow", "grbafterglow": "afterglow", "ulens": "microlensing", "mlens": "microlensing",
     "mdwarf": "m-dwarf-flare", "flare": "m-dwarf-flare", "dmeflare": "m-dwarf-flare", "qso": "agn", "blazar": "agn", "quasar": "agn",

@@ -158,6 +158,11 @@ def test_nothing_wrong_is_not_certainty(n: int) -> None:
         ("other_var/QSO_Candidate", "agn", "agn", True), ("other_var/V*?", None, "star", True), ("other_var/**", None, "star", False),
         ("other_var/Candidate_SN*", None, "sn", True), ("other_var/GlCl?", None, "other", True), ("Symbiotic", None, "star", False),
         ("other_var/Radio(cm)", None, "unknown", False), ("", None, "unknown", False), ("what is this", None, "unknown", False),
+        ("SN Ia-pec", "sn-ia", "sn", False), ("SN Iax[02cx-like]", "sn-ia", "sn", False), ("SN IIb", "sn-ibc", "sn", False),
+        ("SN Ibn", "sn-ibc", "sn", False), ("SN Ib-pec", "sn-ibc", "sn", False), ("SN IIn-pec", "sn-iin", "sn", False),
+        ("SN II-pec", "sn-ii", "sn", False), ("SN IIP", "sn-ii", "sn", False), ("SN", None, "sn", False), ("SN I", None, "sn", False),
+        ("SLSN-I.5", "slsn", "sn", False), ("TDE-H-He", "tde", "sn", False),
+        ("SN Ia?", "sn-ia", "sn", True), ("Varstar", None, "star", False),
         ("kilonova", "kilonova", "other", False), ("bogus", "bogus", "other", False),
     ],
 )  # fmt: skip

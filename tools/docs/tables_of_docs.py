@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.catalogue_labels import GROUP_OF, GROUPS, OBJECT_TYPES
+from schemas.catalogue_labels import GROUP_OF, GROUPS, OBJECT_TYPES, SUBTYPES
 from schemas.records import json_form
 from schemas.records.table import TABLE, latest
 from schemas.taxonomy import CLASSES, TAXONOMY
@@ -138,6 +138,8 @@ def labels() -> str:
         "- **Precision** of a class counts every labelled alert that is called so: a label outside our classes is a false call, also where "
         "it\n  does not say what varies. Beside it stands the precision among labels that do say.\n\n"
         + grid(("object type", "what it is", "class of ours", "group"), rows)
+        + "\n## Spectral subtypes\n\n"
+        + grid(("label, in small letters", "class"), ((f"`{pattern}`", f"`{slug}`") for pattern, slug in SUBTYPES))
     )
 
 
