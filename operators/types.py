@@ -123,8 +123,6 @@ CONTEXT: tuple[str, ...] = (
 """Names of the context columns, in order. Any may be NaN."""
 
 MEASURED: tuple[str, ...] = (
-    "rb",  # real/bogus score of the forest, 0 … 1 (ZTF rb); never in place of the other one
-    "drb",  # real/bogus score of the network, 0 … 1 (ZTF drb, since packets of version 3.3)
     "reference_chi",  # of a point source's fit to the nearest source of the reference image (ZTF chinr)
     "reference_sharpness",  # of that source: 0 a star, > 0 extended (ZTF sharpnr)
     "reference_error",  # of its magnitude [mag] (ZTF sigmagnr)
@@ -148,6 +146,15 @@ MEASURED: tuple[str, ...] = (
 )
 """What the survey's pipeline measured besides; decoded and simulated, but no encoder or head reads it yet. Any may be NaN: missing, never
 imputed."""
+
+
+SURVEY_SCORES: tuple[str, ...] = (
+    "drb",  # ZTF's deep-learning score
+    "rb",  # ZTF's random-forest score, on another scale
+    "reliability",  # Rubin's
+)
+"""Columns of `AlertBatch.survey_scores`: the surveys' own scores, 0 bogus … 1 real, by precedence. `CONTEXT`'s real_bogus is the first one
+that a packet has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +203,7 @@ class AlertBatch:
     own_err: Array | None = None  # float32 [µJy] 1 σ error of this alert's own flux, NaN where the packet gives none
     n_detected: Array | None = None  # int64: detected points of the whole packet without duplicates, this alert included, beyond T too
     n_dropped: Array | None = None  # int64: points of the packet left out because their time can be none
+    survey_scores: Array | None = None  # float32 (n, len(SURVEY_SCORES)); NaN where the packet has none
 
     def __len__(self) -> int:
         return len(self.candid)

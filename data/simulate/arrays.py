@@ -21,7 +21,7 @@ from data.simulate.measured import PIXEL
 from data.simulate.observe import MID_EXPOSURE, TAI_UTC, Alert, choose, observe, points
 from data.simulate.scene import Scene, scene
 from data.simulate.surroundings import NOTHING, band_of, context
-from operators.types import CONTEXT, MAX_POINTS, MEASURED, RAW_STAMP, STAMP, AlertBatch, Survey
+from operators.types import CONTEXT, MAX_POINTS, MEASURED, RAW_STAMP, STAMP, SURVEY_SCORES, AlertBatch, Survey
 from schemas.surveys.ztf import MEASURED_FIELDS
 
 SURVEY_MIX: dict[Survey, float] = {"ztf": 0.78, "lsst": 0.18, "tess": 0.04}
@@ -90,6 +90,7 @@ def to_batch(columns: Mapping[str, Any]) -> AlertBatch:
         "pixel_scale",
         "context",
         "measured",
+        "survey_scores",
     )
     return AlertBatch(
         survey=cast("tuple[Survey, ...]", tuple(str(s) for s in columns["survey"])),
@@ -154,6 +155,7 @@ def _empty(n: int) -> dict[str, Any]:
         "pixel_scale": np.full(n, np.nan, np.float32),
         "context": np.full((n, len(CONTEXT)), np.nan, np.float32),
         "measured": np.full((n, len(MEASURED)), np.nan, np.float32),
+        "survey_scores": np.full((n, len(SURVEY_SCORES)), np.nan, np.float32),
         "label": np.zeros(n, np.int64),
         "n_detections": np.zeros(n, np.int64),
         "redshift": np.full(n, np.nan, np.float32),
@@ -217,6 +219,7 @@ def fill(out: dict[str, Any], row: int, *, alert: Alert, surroundings: Scene) ->
     out["context"][row] = _context(alert, facts, survey_first=survey_first)
     if o.survey == "ztf":
         values = (facts[MEASURED_FIELDS[name]] for name in MEASURED)
+        out["survey_scores"][row] = [np.nan if (score := facts.get(name)) is None else score for name in SURVEY_SCORES]
         out["measured"][row] = [np.nan if value is None or value == NOTHING else value for value in values]
     if o.survey != "tess":
         images, _ = stamps(alert, surroundings, context=facts)

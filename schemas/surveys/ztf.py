@@ -15,7 +15,7 @@ from operators.kernels.compiled import compiled
 from operators.types import MEASURED, WAVELENGTH, Survey
 from schemas.avro.program import Kind, Want, code, record_fields, slots
 from schemas.avro.wire import PacketError
-from schemas.surveys.columns import CONTEXT_INDEX, Columns, Record
+from schemas.surveys.columns import CONTEXT_INDEX, SCORE_INDEX, Columns, Record
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.history import (
     DETECTION,
@@ -47,7 +47,7 @@ _NUMBERS = ("jd", "fid", "programid", "magpsf", "sigmapsf", "ra", "dec", "diffma
             "srmag1", "simag1", "szmag1", "distnr", "magnr", "ssdistnr", "ssmagnr", "ndethist", "ncovhist", "jdstarthist", "fwhm", "elong",
             "xpos", "ypos", "exptime")  # fmt: skip
 MEASURED_FIELDS = {
-    "rb": "rb", "drb": "drb", "reference_chi": "chinr", "reference_sharpness": "sharpnr", "reference_error": "sigmagnr",
+    "reference_chi": "chinr", "reference_sharpness": "sharpnr", "reference_error": "sigmagnr",
     "gaia_distance": "neargaia", "gaia_magnitude": "maggaia", "bright_distance": "neargaiabright", "second_distance": "distpsnr2",
     "second_star_galaxy": "sgscore2", "star_likeness": "classtar", "negative_pixels": "nneg", "bad_pixels": "nbad", "sum_ratio": "sumrat",
     "aperture_difference": "magdiff", "fit_chi": "chipsf", "seeing_ratio": "seeratio", "axis": "aimagerat", "sky": "sky",
@@ -139,10 +139,10 @@ _P_JD, _P_FID, _P_MAG, _P_SIGMA, _P_LIM, _P_SIGN, _P_EXPTIME = (_C[f"prv_candida
 _F_JD, _F_FID, _F_FLUX, _F_ERR, _F_ZP, _F_LIM, _F_STATUS, _F_EXPTIME = (_C[f"fp_hists.{k}"] for k in WANT.arrays["fp_hists"])
 
 _SLOTS_MEASURED = np.array([_S[f"candidate.{MEASURED_FIELDS[name]}"] for name in MEASURED])
-_M_DRB = MEASURED.index("drb")
 _FALSE, _LETTER_F, _CAPITAL_F = code("0"), code("f"), code("F")
 _GOOD = code("0")
 _WAVELENGTHS = np.array([np.nan, WAVELENGTH["ztf"]["g"], WAVELENGTH["ztf"]["r"], WAVELENGTH["ztf"]["i"]])
+_DRB_SCORE, _RB_SCORE = SCORE_INDEX["drb"], SCORE_INDEX["rb"]
 _K = CONTEXT_INDEX
 _K_RB, _K_SG, _K_SDIST, _K_SFLUX, _K_RDIST, _K_RFLUX = (
     _K[k] for k in ("real_bogus", "star_galaxy", "source_distance", "source_flux", "reference_distance", "reference_flux")
@@ -181,10 +181,7 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
         raise PacketError("bad_value", TIMES.fault("candidate.jd", float(number[_JD])))
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
-    measured = columns.measured[i]
-    measured[:] = number[_SLOTS_MEASURED]  # cleared of what they cannot be by `fill_row`
-    if measured[_M_DRB] == 0 and not number[_DRBVERSION] > 0:
-        measured[_M_DRB] = np.nan
+    columns.measured[i] = number[_SLOTS_MEASURED]  # cleared of what they cannot be by `fill_row`
     if not columns.put_windows(i, record, slots=_WINDOWS, cutouts=cutouts, pixel_scale=PIXEL_SCALE):
         images = [record.bytes(slot) for slot in _CUTOUTS]
         # a stamp cut by the quadrant's edge is smaller: which edge, the pixel position says
@@ -193,6 +190,10 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
             right=bool(number[_XPOS] < COLUMNS_OF_QUADRANT / 2) if number[_XPOS] == number[_XPOS] else None,
             top=bool(number[_YPOS] < ROWS_OF_QUADRANT / 2) if number[_YPOS] == number[_YPOS] else None,
         )  # fmt: skip
+    scores = columns.survey_scores[i]
+    scores[_DRB_SCORE], scores[_RB_SCORE] = number[_DRB], number[_RB]
+    if scores[_DRB_SCORE] == 0 and not number[_DRBVERSION] > 0:  # see `fill_row`: no score
+        scores[_DRB_SCORE] = np.nan
     programid = number[_PROGRAMID]
     columns.identify(
         SURVEY,
@@ -290,8 +291,9 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     n_dropped[i] = dropped
     row = context[i]
     row[:] = np.nan
-    has_drb = number[_DRB] > 0 or (number[_DRB] == 0 and number[_DRBVERSION] > 0)  # before version 3.3 some archives wrote 0 and ""
-    row[_K_RB] = number[_DRB] if has_drb else number[_RB]
+    if not (number[_DRB] > 0 or (number[_DRB] == 0 and number[_DRBVERSION] > 0)):  # before version 3.3 some archives wrote 0 and ""
+        number[_DRB] = np.nan
+    row[_K_RB] = number[_DRB] if number[_DRB] == number[_DRB] else number[_RB]
     row[_K_SG] = number[_SGSCORE]
     row[_K_SDIST] = number[_DISTPS]
     for slot in (_SRMAG, _SGMAG, _SIMAG, _SZMAG):
