@@ -19,6 +19,7 @@ from benchmarks import naive
 from benchmarks.naive_packet import context_of, curve_of
 from benchmarks.packets import Packets
 from operators.context import context
+from operators.decision import decide
 from operators.features import comparable, features
 from operators.head import Head, Views, judge, see
 from operators.stamps import stamps
@@ -191,8 +192,14 @@ def _our_pass(state: ScoringState, blind: Decoder, *, many: Head, packets: Seque
     embedded = each("network", state.session.run, read, seen, around)
     views = each("features, comparable", lambda e, f: Views(e.embedding, e.logits, comparable(f)), embedded, named)
     judged = each("head", lambda v: judge(v, state.head.weights), views)
+    scores = [np.asarray(batch.survey_scores) for batch in decoded]
+    decided = each("decision", lambda j, s: decide(j, s, rule=state.head.rule), judged, scores)
     each(MANY, lambda v: judge(v, many), views)
-    each("record out", lambda batch, j, f: [codec.encode(d) for d in assemble(batch, j, named=f, state=state)], decoded, judged, named)
+    each(
+        "record out",
+        lambda batch, j, d, f: [codec.encode(record) for record in assemble(batch, j, decided=d, named=f, state=state)],
+        decoded, judged, decided, named,
+    )  # fmt: skip
     each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, Detection)], batches)
 
 

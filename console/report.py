@@ -263,6 +263,17 @@ def _short(name: str) -> str:
     return name.removeprefix("sn-").replace("-", "")[:4]
 
 
+def decision_table(classes: Mapping[str, int], published: Mapping[str, int]) -> Table:
+    """Detections by the class of their decision: how many reached its threshold, and how many did not; the most published first."""
+    shown = table()
+    shown.add_column("class")
+    for name in ("on its topic", "below threshold"):
+        shown.add_column(name, justify="right")
+    for name, n in sorted(classes.items(), key=lambda kv: (-published.get(kv[0], 0), -kv[1], kv[0])):
+        shown.add_row(cell(name), f"{(reached := published.get(name, 0)):,}", f"{n - reached:,}")
+    return shown
+
+
 def count_table(rows: Mapping[str, int], first: str = "reason", *, second: str = "packets") -> Table:
     """What and how many, largest first."""
     shown = table()

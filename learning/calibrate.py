@@ -20,6 +20,7 @@ import torch
 from learning.dataset import I64, Bools
 from learning.ridge import Ridge, Sky, joined, minimise, real_rows, ridge, simulated_rows
 from operators.budget import ALERTS_A_NIGHT, BUDGET, least_probability, night, quantile
+from operators.decision import BOGUS, NEVER, novelty_threshold
 from operators.head import Head, Seen, Views, centred, conformal_scores, judge, kind_scale, log_softmax, prototype, scores, see
 from operators.types import F32, F64
 
@@ -122,6 +123,7 @@ def calibrate(
         novelty_location=np.full(k, 2.0),
         novelty_scale=np.full(k, 0.1),
         novelty_share=np.array([float(name != "bogus") for name in classes]),
+        novelty_threshold=np.asarray(NEVER),
         conformal=np.asarray(1.0),
         prior=prior(classes),
         thresholds=np.ones(k),
@@ -151,7 +153,15 @@ def calibrate(
     head = replace(head, novelty_location=f32(location), novelty_scale=f32(spread))
     found = conformal_scores(judge(apart, head).probability)
     head = replace(head, conformal=f32(quantile(found[np.arange(len(truth)), truth])))
-    head = replace(head, thresholds=thresholds(np.asarray(judge(apart, head).prior_probability), truth, shares=prior(classes)))
+    judged = judge(apart, head)
+    new = novelty_threshold(
+        judged, truth, prior=head.prior, bogus=classes.index(BOGUS) if BOGUS in classes else None, alerts_a_night=ALERTS_A_NIGHT
+    )
+    head = replace(
+        head,
+        novelty_threshold=f32(new),
+        thresholds=thresholds(np.asarray(judged.prior_probability), truth, shares=prior(classes)),
+    )
     return Calibrated(head, tuple(_with_ridge(head, one) for one in unseen))
 
 

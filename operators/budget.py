@@ -16,6 +16,8 @@ COVERAGE = 0.9
 ALERTS_A_NIGHT = 100_000.0
 BUDGET = 100.0
 """Alerts a night that a class's topic may carry that are not of the class."""
+ANOMALY_BUDGET = 2_000.0
+"""The same of the topic of anomalies: as many as the stated mix has alerts of no known class (`learning.calibrate.STREAM_PRIOR`)."""
 FLOOR = 0.05
 """Least threshold of a class's topic: below it even a class with budget to spare would fill its topic with what is almost surely else."""
 

@@ -79,6 +79,7 @@ class Head(Weights):
     novelty_location: Array  # (k,) distance from the nearest class at which an alert is as likely new as known
     novelty_scale: Array  # (k,)
     novelty_share: Array  # (k,) of the class's probability, what novelty may take: 0 where the class is all that is unlike the others
+    novelty_threshold: Array  # () from which an alert that is real goes to the topic of anomalies
     conformal: Array  # () the 90 % quantile of the cumulative-probability score
     prior: Array  # (k + 1,) the stream's mix, `other` last; sums to 1
     thresholds: Array  # (k,) of the prior probability: above it an alert goes to the class's own topic

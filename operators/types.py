@@ -122,6 +122,15 @@ CONTEXT: tuple[str, ...] = (
 """Names of the context columns, in order. Any may be NaN."""
 
 
+SURVEY_SCORES: tuple[str, ...] = (
+    "drb",  # ZTF's deep-learning score
+    "rb",  # ZTF's random-forest score, on another scale
+    "reliability",  # Rubin's
+)
+"""Columns of `AlertBatch.survey_scores`: the surveys' own scores, 0 bogus … 1 real, by precedence. `CONTEXT`'s real_bogus is the first one
+that a packet has."""
+
+
 @dataclass(frozen=True, slots=True)
 class AlertBatch:
     """n decoded alerts as columns. Identity stays on the host; the arrays share one namespace."""
@@ -165,6 +174,7 @@ class AlertBatch:
     own_err: Array | None = None  # float32 [µJy] 1 σ error of this alert's own flux, NaN where the packet gives none
     n_detected: Array | None = None  # int64: detected points of the whole packet without duplicates, this alert included, beyond T too
     n_dropped: Array | None = None  # int64: points of the packet left out because their time can be none
+    survey_scores: Array | None = None  # float32 (n, len(SURVEY_SCORES)); NaN where the packet has none
 
     def __len__(self) -> int:
         return len(self.candid)

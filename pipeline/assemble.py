@@ -13,25 +13,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu.session import EngineError
+from operators.budget import ANOMALY_BUDGET, BUDGET
+from operators.decision import EVIDENCE, Decided
 from operators.features import FEATURES
 from operators.head import Judged
 from operators.namespace import to_host
 from operators.types import CONTEXT, F32, AlertBatch, Array
-from schemas.records.detection import Detection
+from schemas.records.detection import Decision, Detection
 from schemas.records.parts import ClassProbability, Feature
 from schemas.surveys.identity import packet_id
+from schemas.taxonomy import OTHER
 
 if TYPE_CHECKING:
     from pipeline.state import ScoringState
 
-OTHER = "other"
-_CLASS, _FEATURE = partial(tuple.__new__, ClassProbability), partial(tuple.__new__, Feature)
+_CLASS, _FEATURE, _DECISION = partial(tuple.__new__, ClassProbability), partial(tuple.__new__, Feature), partial(tuple.__new__, Decision)
 """Of a tuple of their fields; some fifty are made of each alert, and by name each costs four times as much."""
 PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance", "redshift")
 """What the survey itself says that a subscriber filters by; None where the packet has nothing."""
 
 
-def assemble(batch: AlertBatch, judged: Judged, *, named: F32, state: ScoringState, embedding: Array | None = None) -> list[Detection]:
+def assemble(
+    batch: AlertBatch, judged: Judged, *, decided: Decided, named: F32, state: ScoringState, embedding: Array | None = None
+) -> list[Detection]:
     """Turn arrays into records, one an alert, in order.
 
     Parameters
@@ -40,6 +44,8 @@ def assemble(batch: AlertBatch, judged: Judged, *, named: F32, state: ScoringSta
         n decoded alerts.
     judged : Judged
         Of the same alerts, in the state's namespace.
+    decided : Decided
+        Of the same alerts and namespace.
     named : (n, len(FEATURES)) float32
         NaN where a feature is not defined, infinite where it is more than 32 bits hold; such a feature is left out of the record.
     state : ScoringState
@@ -55,7 +61,7 @@ def assemble(batch: AlertBatch, judged: Judged, *, named: F32, state: ScoringSta
     gpu.session.EngineError
         A probability, the novelty or the distance is not a finite number: no packet makes it so, all inputs of the engine are finite.
     """
-    if batch.own_err is None or batch.n_detected is None:
+    if batch.own_err is None or batch.n_detected is None or batch.survey_scores is None:
         raise ValueError("only alerts that came as packets become detections")
     names = (*state.classes, OTHER)
     host = {field: np.asarray(to_host(getattr(judged, field))) for field in Judged._fields}
@@ -72,6 +78,7 @@ def assemble(batch: AlertBatch, judged: Judged, *, named: F32, state: ScoringSta
     passed = [column.tolist() for column in np.asarray(to_host(batch.context)).T]
     passed = [passed[CONTEXT.index(name)] for name in (*PASSED_THROUGH, "flux")]
     passed.append(np.asarray(to_host(batch.own_err)).tolist())
+    passed += (np.asarray(to_host(batch.survey_scores)).T[:2]).tolist()  # drb, rb
     ra, dec, mjd, first = (np.asarray(to_host(column)).tolist() for column in (batch.ra, batch.dec, batch.mjd, batch.first_detection))
     n_detected = np.asarray(to_host(batch.n_detected)).tolist()
     features, defined = named.tolist(), np.isfinite(named).tolist()
@@ -79,13 +86,14 @@ def assemble(batch: AlertBatch, judged: Judged, *, named: F32, state: ScoringSta
     if embedding is not None:
         size, coded = 2 * embedding.shape[1], np.asarray(to_host(embedding)).astype("<f2").tobytes()
 
+    decisions = _decisions(decided, state)
     reference_id = state.reference.id if state.reference.catalogues else None
 
     detections = []
     for i in range(len(batch)):
         packet = packet_id(batch.survey[i], batch.candid[i], record_digest=batch.digest[i])
         own = [column[i] if math.isfinite(column[i]) else None for column in passed]
-        real_bogus, star_galaxy, solar_system_distance, redshift, flux, flux_err = own
+        real_bogus, star_galaxy, solar_system_distance, redshift, flux, flux_err, drb, rb = own
         detections.append(
             Detection(
                 packet_id=packet,
@@ -102,6 +110,7 @@ def assemble(batch: AlertBatch, judged: Judged, *, named: F32, state: ScoringSta
                 flux_err=flux_err,
                 n_detections=n_detected[i],
                 first_detection=first[i] if math.isfinite(first[i]) else None,
+                decision=decisions[i],
                 classes=tuple(map(_CLASS, zip(ranked[i], probability[i], prior[i], strict=True))),
                 top_class=ranked[i][0],
                 top_probability=probability[i][0],
@@ -110,6 +119,8 @@ def assemble(batch: AlertBatch, judged: Judged, *, named: F32, state: ScoringSta
                 nearest_prototype=state.classes[nearest[i]],
                 prototype_distance=distance[i],
                 real_bogus=real_bogus,
+                rb=rb,
+                drb=drb,
                 star_galaxy=star_galaxy,
                 solar_system_distance=solar_system_distance,
                 redshift=redshift,
@@ -125,3 +136,17 @@ def assemble(batch: AlertBatch, judged: Judged, *, named: F32, state: ScoringSta
             )
         )
     return detections
+
+
+def _decisions(decided: Decided, state: ScoringState) -> list[Decision]:
+    """One an alert: the class, its prior probability, and what it was decided by."""
+    names = (*state.classes, OTHER)
+    least = [state.thresholds[name] for name in names]
+    budget = (*(BUDGET,) * len(state.classes), ANOMALY_BUDGET)
+    chosen = np.asarray(to_host(decided.chosen)).tolist()
+    evidence = [EVIDENCE[kind] for kind in np.asarray(to_host(decided.evidence)).tolist()]
+    probability, published, real = (
+        np.asarray(to_host(column)).tolist() for column in (decided.prior_probability, decided.published, decided.real)
+    )
+    columns = ([names[j] for j in chosen], probability, [least[j] for j in chosen], [budget[j] for j in chosen], published, real, evidence)
+    return list(map(_DECISION, zip(*columns, strict=True)))

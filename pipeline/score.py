@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from operators.decision import decide
 from operators.head import judge
 from operators.namespace import to_host
 from pipeline.assemble import assemble
@@ -44,7 +45,11 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
     if decoded.index:
         seen = embed(decoded.batch, state.session)  # 2. → tokens, stamps, context → embeddings, logits; named features
         judged = judge(seen.views, state.head.weights)  # 3. → probabilities, novelty, conformal set
-        detections = assemble(decoded.batch, judged, named=to_host(seen.named), state=state, embedding=seen.embedding)  # 4. → records
+        scores = state.namespace.asarray(decoded.batch.survey_scores)
+        decided = decide(judged, scores, rule=state.head.rule)  # 4. → the class that is published
+        detections = assemble(  # 5. → records
+            decoded.batch, judged, decided=decided, named=to_host(seen.named), state=state, embedding=seen.embedding
+        )
         for position, detection in zip(decoded.index, detections, strict=True):
             results[position] = detection
     missing = results.count(None)

@@ -22,7 +22,8 @@ import numpy as np
 
 from gpu.choose import choose
 from gpu.session import Session
-from operators.head import Head, identity
+from operators.decision import DECISION_RULES, Rule, rule_of
+from operators.head import Head, identity, whole_thresholds
 from operators.namespace import to_host
 from operators.types import Array
 from pipeline.verify import verify
@@ -30,7 +31,7 @@ from registry.bundle import Bundle
 from registry.bundle import load as load_bundle
 from schemas.avro.schema_store import SchemaStore
 from schemas.surveys.decode import Decoder
-from schemas.taxonomy import TAXONOMY
+from schemas.taxonomy import OTHER, TAXONOMY
 
 SCORING_RULES = "2"
 """Of the code between packet and detection: raised when the same model gives other scores because an operator changed."""
@@ -72,21 +73,24 @@ class HeadPart:
     classes: tuple[str, ...] = field(init=False)
     """Slugs of known and taught classes; `other` is not among them."""
     thresholds: Mapping[str, float] = field(init=False)
-    """Class → least probability under the stream prior at which an alert goes to the class's topic."""
+    """Class → least probability under the stream prior at which an alert goes to the class's topic; `other` → least novelty."""
+    rule: Rule = field(init=False)
+    """By which an alert's published class is decided."""
     id: str = field(init=False)
-    """sha256 of all of it, its beginning."""
+    """sha256 of all of it and of the decision's rules, its beginning."""
 
     def __post_init__(self) -> None:
         weights = self.weights.map(_read_only)
         classes = (*self.known, *weights.taught)
         if len(set(classes)) < len(classes):
             raise ValueError(f"a class stands twice in {', '.join(classes)}")
-        least = [*to_host(weights.thresholds).tolist(), *to_host(weights.taught_thresholds).tolist()]
+        least = [*to_host(whole_thresholds(weights)).tolist(), float(to_host(weights.novelty_threshold))]
         derived = {
             "weights": weights,
             "classes": classes,
-            "thresholds": MappingProxyType(dict(zip(classes, least, strict=True))),
-            "id": id_of((identity(weights), *self.known)),
+            "thresholds": MappingProxyType(dict(zip((*classes, OTHER), least, strict=True))),
+            "rule": rule_of(weights, classes),
+            "id": id_of((identity(weights), DECISION_RULES, *self.known)),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)  # frozen for every caller

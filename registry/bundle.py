@@ -27,8 +27,10 @@ import safetensors
 import safetensors.numpy
 
 from errors import UserError
+from operators.budget import ALERTS_A_NIGHT
+from operators.decision import BOGUS, NEVER, novelty_threshold
 from operators.features import COMPARABLE
-from operators.head import ARRAYS, Head, Views, head_of
+from operators.head import ARRAYS, Head, Views, head_of, judge
 from operators.taught import Reference
 from schemas.taxonomy import class_name_problem
 
@@ -184,22 +186,40 @@ def load(path: Path | None = None) -> Bundle:
     blobs = {name: _verified(folder, name, manifest=manifest) for name in LIMITS if name != MANIFEST}
     arrays = _arrays(folder, "arrays.safetensors", blobs=blobs)
     golden = _arrays(folder, "golden.safetensors", blobs=blobs)
+    reference = _reference(_arrays(folder, "reference.safetensors", blobs=blobs, kinds=REFERENCE))
     try:
-        head = head_of(of_format_3(arrays) if manifest.format == 3 else arrays)
+        given = of_format_3(arrays) if manifest.format == 3 else arrays
+        # A bundle made before anomalies had a topic has no threshold of it: it follows from the known alerts that ship with it.
+        head = head_of({"novelty_threshold": np.asarray(NEVER, dtype=np.float32), **given})
         bundle = Bundle(
             path=folder,
             sha256=hashlib.sha256(text).hexdigest(),
             manifest=manifest,
             encoder=blobs["encoder.onnx"],
             head=head,
-            reference=_reference(_arrays(folder, "reference.safetensors", blobs=blobs, kinds=REFERENCE)),
+            reference=reference,
             golden=Golden(**{name: golden[name] for name in Golden.__dataclass_fields__}),
             unseen=_unseen(folder, head, arrays=arrays),
         )
     except KeyError as error:
         raise BundleError(f"{folder} lacks the array {error.args[0]}") from None
     _check(folder, bundle)
-    return bundle
+    return bundle if "novelty_threshold" in arrays else _with_novelty_threshold(bundle)
+
+
+def _with_novelty_threshold(bundle: Bundle) -> Bundle:
+    """The bundle with a threshold of novelty that its own reference alerts give."""
+    head, known = bundle.head, bundle.reference
+    views = Views(*(np.asarray(column[known.images], dtype=np.float32) for column in known.views))
+    threshold = novelty_threshold(
+        judge(views, head),
+        known.label[known.images],
+        prior=head.prior,
+        bogus=bundle.classes.index(BOGUS) if BOGUS in bundle.classes else None,
+        alerts_a_night=ALERTS_A_NIGHT,
+    )
+    heads = (replace(one, novelty_threshold=np.asarray(threshold, dtype=np.float32)) for one in (head, *bundle.unseen))
+    return replace(bundle, head=next(heads), unseen=tuple(heads))
 
 
 def save(path: Path, parts: Parts) -> Bundle:
@@ -349,7 +369,7 @@ def _check(folder: Path, bundle: Bundle) -> None:
     if known.label.ndim != 1 or not len(known.label) or known.label.min() < 0 or known.label.max() >= k:
         raise BundleError(f"{folder}: the reference alerts are none of the {k} classes")
     n = len(known.label)
-    numbers = ("cosine_weight", "kind_scale", "temperature", "conformal")
+    numbers = ("cosine_weight", "kind_scale", "temperature", "novelty_threshold", "conformal")
     shapes = {
         "centre": (width,),
         "prototypes": (head.prototype_class.shape[0], width),

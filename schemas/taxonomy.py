@@ -48,6 +48,8 @@ CLASSES: tuple[ClassName, ...] = (
     ClassName("bogus", "Artefact of the image", "bogus", None, None, None),
 )
 SLUGS: tuple[str, ...] = tuple(entry.slug for entry in CLASSES)
+OTHER = "other"
+"""What is like no class; the name of no class, and the last one of a detection's probabilities."""
 
 _ALIASES: dict[str, str] = {
     "ia": "sn-ia", "snia": "sn-ia", "snia91t": "sn-ia", "snia91bg": "sn-ia", "snia91tlike": "sn-ia", "snia91bglike": "sn-ia",

@@ -2,14 +2,14 @@
 
 ScoringState → `Pipeline`, a `Scorer`; the worker's one `StateHolder` → the scorer of the batch that begins now
 
-Who needs the state asks the holder once, at a batch's start, and keeps the answer to the batch's end: its scores, thresholds, telemetry and
+Who needs the state asks the holder once, at a batch's start, and keeps the answer to the batch's end: its scores, decisions, telemetry and
 id are one state's. A new state is built and warmed beside the old one (`prepare`); the swap is one assignment, on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -30,10 +30,6 @@ class Scorer(Protocol):
     @property
     def classes(self) -> Sequence[str]:
         """Slugs of the classes."""
-
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        """Class → least probability under the stream prior at which a detection goes to the class's topic."""
 
     @property
     def scoring_id(self) -> str:
@@ -61,11 +57,6 @@ class Pipeline:
     def classes(self) -> Sequence[str]:
         """Slugs of the classes."""
         return self.state.classes
-
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        """Class → least probability under the stream prior for the class's topic."""
-        return self.state.thresholds
 
     @property
     def scoring_id(self) -> str:

@@ -96,6 +96,8 @@ class Window:
             outcomes.detections += 1
             shown, _ = result.shown_class
             self.summary.classes[shown] = self.summary.classes.get(shown, 0) + 1
+            if result.decision is not None and result.decision.published:
+                self.summary.published[shown] = self.summary.published.get(shown, 0) + 1
             self.detections.append(result)
 
 
@@ -122,7 +124,7 @@ def _score_summary(worker: str, stratum: tuple[str, str, str], *, detections: li
         mjd_first=min(d.mjd for d in detections),
         mjd_last=max(d.mjd for d in detections),
         n=len(detections),
-        classes=dict(Counter(d.top_class for d in detections)),
+        classes=dict(Counter(d.shown_class[0] for d in detections)),
         empty_sets=sum(not d.conformal_set for d in detections),
         novelty_sum=sum(novelty),
         novelty_squares=sum(x * x for x in novelty),

@@ -125,7 +125,7 @@ class Flow:
             A topic cannot be made; the state before goes on.
         """
         async with self._swapping:
-            new = scorer.thresholds.keys() - self.states.current.thresholds.keys()
+            new = set(scorer.classes) - set(self.states.current.classes)
             if new:
                 await topics.declare_classes(self._settings, sorted(new))
                 if self.producer is not None:

@@ -30,11 +30,12 @@ def operators() -> None:
     import numpy as np
 
     from operators.context import context
+    from operators.decision import decide, rule_of
     from operators.features import features
     from operators.head import Views, judge
     from operators.stamps import stamps
     from operators.tokens import tokens
-    from operators.types import MAX_POINTS
+    from operators.types import MAX_POINTS, SURVEY_SCORES
     from registry.bundle import load
     from schemas.surveys.columns import Columns
 
@@ -63,7 +64,9 @@ def operators() -> None:
     for operator in (tokens, stamps, context, features):
         operator(batch)
     known = load()
-    judge(Views(known.golden.embedding, known.golden.logits, known.golden.named), known.head)
+    judged = judge(Views(known.golden.embedding, known.golden.logits, known.golden.named), known.head)
+    scores = np.full((len(known.golden.embedding), len(SURVEY_SCORES)), np.nan, np.float32)
+    decide(judged, scores, rule=rule_of(known.head, known.classes))
 
 
 def sky() -> None:

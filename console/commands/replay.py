@@ -55,13 +55,23 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("flux", pa.float32(), metadata={"unit": "uJy"}),
     pa.field("flux_err", pa.float32(), metadata={"unit": "uJy"}),
     pa.field("n_detections", pa.int32()),
-    pa.field("top_class", pa.string()),
-    pa.field("top_probability", pa.float32()),
+    pa.field("decision_class", pa.string(), metadata={"doc": "the class that is published: what page, topics and watch show"}),
+    pa.field("decision_prior_probability", pa.float32(), metadata={"doc": "its probability under the stated frequencies of the stream"}),
+    pa.field("decision_threshold", pa.float32(), metadata={"doc": "of that probability; of other: of the novelty"}),
+    pa.field("decision_budget", pa.float32(), metadata={"doc": "false alerts that the threshold was made for", "unit": "1/night"}),
+    pa.field("decision_published", pa.bool_(), metadata={"doc": "the threshold is reached: a public alert is on the class's topic"}),
+    pa.field("decision_real", pa.bool_(), metadata={"doc": "a source on the sky caused the alert, says decision_evidence"}),
+    pa.field("decision_evidence", pa.string(), metadata={"doc": "drb, rb, reliability or network"}),
+    pa.field("top_class", pa.string(), metadata={"doc": "of the highest balanced probability: as if all classes were equally frequent"}),
+    pa.field("top_probability", pa.float32(), metadata={"doc": "its balanced probability"}),
     pa.field("classes", pa.list_(_PROBABILITY)),
     pa.field("conformal_set", pa.list_(pa.string())),
     pa.field("novelty", pa.float32()),
     pa.field("nearest_prototype", pa.string()),
     pa.field("prototype_distance", pa.float32()),
+    pa.field("real_bogus", pa.float32(), metadata={"doc": "the survey's own score: drb, else rb, or reliability"}),
+    pa.field("rb", pa.float32()),
+    pa.field("drb", pa.float32()),
     pa.field("model", pa.string()),
     pa.field("engine", pa.string()),
     pa.field("scoring_id", pa.string()),
@@ -78,8 +88,19 @@ class ReplayCounts:
     packets: int = 0
     detections: int = 0
     duplicates: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+    """Detections by the class of their decision."""
+    published: Counter[str] = field(default_factory=Counter)
+    """Those of them that reached the class's threshold."""
     skipped: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+
+    def decided(self, detection: Detection) -> None:
+        """Count a detection by its decision, as a worker's summary does."""
+        klass, _ = detection.shown_class
+        self.classes[klass] += 1
+        if detection.decision is not None and detection.decision.published:
+            self.published[klass] += 1
 
     def figures(self) -> dict[str, Any]:
         """For the report."""
@@ -87,6 +108,8 @@ class ReplayCounts:
             "packets": self.packets,
             "detections": self.detections,
             "duplicates": self.duplicates,
+            "classes": dict(self.classes),
+            "published": dict(self.published),
             "skipped": dict(self.skipped),
             "rejected": dict(self.rejected),
         }
@@ -104,7 +127,9 @@ def row(origin: str, outcome: Detection | Rejected | None) -> dict[str, Any]:
             "error_class": outcome.error_class,
             "reason": outcome.reason,
         }
-    return {"origin": origin, "kind": "detection", **to_row(outcome), "candid": str(outcome.candid)}
+    decision = outcome.decision._asdict() if outcome.decision is not None else {}
+    decided = {f"decision_{name.removesuffix('_name')}": value for name, value in decision.items()}
+    return {"origin": origin, "kind": "detection", **to_row(outcome), **decided, "candid": str(outcome.candid)}
 
 
 class Writer:
@@ -245,6 +270,7 @@ def replay(settings: Settings, archives: Sequence[str], *, out: Path, labels_fil
                         counts.rejected[outcome.error_class] += 1
                     else:
                         counts.detections += 1
+                        counts.decided(outcome)
                 bar.advance(len(results))
         writer.close()
     except BaseException:
@@ -262,6 +288,8 @@ def replay(settings: Settings, archives: Sequence[str], *, out: Path, labels_fil
         f" in {seconds:.1f} s ({per_second:,.0f}/s), scoring id {scorer.scoring_id}, {scorer.engine} → {out}",
         soft_wrap=True,
     )
+    if counts.classes:
+        reports.show(console, "Classes as decided under the stream's prior", reports.decision_table(counts.classes, counts.published))
     if counts.rejected:
         reports.show(console, "Rejected by reason", reports.count_table(counts.rejected))
     if counts.skipped:

@@ -24,7 +24,7 @@ from service.status.page import clock, number, rate, span
 if TYPE_CHECKING:
     from settings.model import Settings
 
-LEFT = ("class", "object", "alarm", "of", "reason", "topic")
+LEFT = ("class", "object", "alarm", "of", "reason", "topic", "on topic")
 """Columns of words."""
 
 
@@ -104,8 +104,11 @@ def render(console: Console, s: dict[str, Any]) -> None:
         ),
         (
             "Classes",
-            ("class", "detections"),
-            [(k, number(v)) for k, v in sorted(s["classes"].items(), key=lambda kv: (-kv[1], kv[0]))],
+            ("class", "on its topic", "below threshold"),
+            [
+                (k, number(n := s["published"].get(k, 0)), number(v - n))
+                for k, v in sorted(s["classes"].items(), key=lambda kv: (-s["published"].get(kv[0], 0), -kv[1], kv[0]))
+            ],
         ),
         ("Rejected by reason", ("reason", "packets"), [(k, number(v)) for k, v in s["rejected"].items()]),
         (
@@ -115,8 +118,11 @@ def render(console: Console, s: dict[str, Any]) -> None:
         ),
         (
             "Last detections",
-            ("class", "probability", "object", "novelty"),
-            [(d["class"], number(d["probability"], 2), d["object_id"], number(d["novelty"], 2)) for d in s["detections"][:10]],
+            ("class", "prior probability", "on topic", "object", "novelty"),
+            [
+                (d["class"], number(d["prior_probability"], 2), "yes" if d["published"] else "–", d["object_id"], number(d["novelty"], 2))
+                for d in s["detections"][:10]
+            ],
         ),
     ):
         if rows:

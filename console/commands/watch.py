@@ -23,9 +23,10 @@ from console.arguments import class_named
 from console.report import cell, printable_json
 from errors import UserError, one_line, say
 from schemas.records.detection import Detection, to_row
+from schemas.taxonomy import OTHER
 from streams.bad_records import BadRecords
 from streams.kafka.consumer import make_consumer
-from streams.kafka.topics import DETECTIONS, admin_client, class_topic
+from streams.kafka.topics import ANOMALY, DETECTIONS, admin_client, class_topic
 
 if TYPE_CHECKING:
     from aiokafka import TopicPartition
@@ -51,7 +52,9 @@ async def topic_of(settings: Settings, klass: str | None) -> str:
         raise UserError("the broker has no topics of ours: start `protonova run`, or make them with `protonova topics --repair`")
     prefix = class_topic("")
     slugs = [name.removeprefix(prefix) for name in there if name.startswith(prefix)]
-    return DETECTIONS if klass is None else class_topic(class_named(klass, slugs))
+    if klass is None:
+        return DETECTIONS
+    return ANOMALY if klass.strip().casefold() == OTHER else class_topic(class_named(klass, slugs))
 
 
 async def detections(settings: Settings, topic: str, *, from_beginning: bool) -> AsyncIterator[Seen]:
@@ -101,20 +104,27 @@ class Column(NamedTuple):
 
 
 def _certainty(d: Detection) -> str:
-    probability = d.shown_class[1]
-    return "bold green" if probability >= 0.8 else "bold" if probability >= 0.5 else ""
+    """What is on its class's topic stands out."""
+    return "" if d.decision is None or not d.decision.published else "bold green" if d.shown_class[1] >= 0.8 else "bold"
+
+
+def _topic(d: Detection) -> str:
+    """What the class's topic is called after `detections.`, where the detection is on it."""
+    return class_topic(d.decision.class_name).removeprefix(class_topic("")) if d.decision is not None and d.decision.published else "–"
 
 
 # What matters most comes first: a narrow terminal shows the first columns only.
 COLUMNS = (
     Column("class", 16, "left", lambda at, d: cell(d.shown_class[0], _certainty(d), limit=16)),
-    Column("prob.", 5, "right", lambda at, d: cell(f"{d.shown_class[1]:.2f}", _certainty(d))),
+    Column("prior", 5, "right", lambda at, d: cell(f"{d.shown_class[1]:.2f}", _certainty(d))),
+    Column("on topic", 16, "left", lambda at, d: cell(_topic(d), limit=16)),
     Column("object", 20, "left", lambda at, d: cell(d.object_id, limit=20)),
     Column("UTC", 8, "left", lambda at, d: cell(time.strftime("%H:%M:%S", time.gmtime(at)))),
     Column("novelty", 7, "right", lambda at, d: cell(f"{d.novelty:.2f}")),
     Column("band", 4, "left", lambda at, d: cell(d.band, limit=4)),
     Column("flux µJy", 9, "right", lambda at, d: cell("–" if d.flux is None or d.flux != d.flux else f"{d.flux:.1f}", limit=9)),
     Column("points", 6, "right", lambda at, d: cell(d.n_detections, limit=6)),
+    Column("balanced", 22, "left", lambda at, d: cell(f"{d.top_class[:16]} {d.top_probability:.2f}", limit=22)),
     Column("90 % set", 40, "left", lambda at, d: cell(", ".join(d.conformal_set[:3]) + " …" * (len(d.conformal_set) > 3), limit=40)),
 )
 
@@ -192,7 +202,9 @@ def _line(at: float, d: Detection) -> str:
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
         one_line(d.object_id, 40),
         one_line(d.shown_class[0], 40),
-        f"{d.shown_class[1]:.3f}",
+        f"prior={d.shown_class[1]:.3f}",
+        f"topic={one_line(_topic(d), 40)}",
+        f"balanced={one_line(d.top_class, 40)}:{d.top_probability:.3f}",
         f"novelty={d.novelty:.3f}",
         one_line(d.detection_id, 120),
     )

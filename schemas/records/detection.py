@@ -30,12 +30,15 @@ from schemas.records.table import BY_ID, DETECTION
 
 
 class Decision(NamedTuple):
-    """The one class that is shown first; see `detection.avsc`, as for all below."""
+    """The one class that is published; see `detection.avsc`, as for all below."""
 
     class_name: str
     prior_probability: float
     threshold: float | None = None
     budget: float | None = None
+    published: bool = False
+    real: bool | None = None
+    evidence: str | None = None
 
 
 class TaughtClass(NamedTuple):
@@ -186,6 +189,7 @@ NAMES = tuple(f.name for f in fields(Detection) if f.name != "embedding")
 PREFIX = framing(DETECTION)
 _SEQUENCES: dict[str, Any] = {"classes": ClassProbability, "features": Feature, "taught": TaughtClass}
 _PARTS: dict[str, Any] = {"decision": Decision, "host": Host, "transit": Transit, "flare": Flare, "frame": Frame}
+_TRUTH = (b"\x00", b"\x01")
 _field = partial(field_writer, BY_ID[DETECTION].schema_text)
 
 
@@ -274,5 +278,10 @@ def body(d: Detection, part: Coded) -> bytes:
 
 def _decision(decision: Decision) -> bytes:
     """Every detection has one: by hand."""
-    name, probability, threshold, budget = decision
-    return b"\x02" + WORD[name] + FLOAT(probability) + optional(threshold) + optional(budget)
+    name, probability, threshold, budget, published, real, evidence = decision
+    return b"".join(
+        (
+            b"\x02", WORD[name], FLOAT(probability), optional(threshold), optional(budget), _TRUTH[published],
+            NULL if real is None else b"\x02" + _TRUTH[real], NULL if evidence is None else b"\x02" + WORD[evidence],
+        )
+    )  # fmt: skip

@@ -20,9 +20,9 @@ from schemas.avro.schema_store import TESS_ID
 _HERE = Path(__file__).parent
 _SURVEYS = _HERE.parent / "surveys"
 
-DETECTION_V1, REJECTED_V1, SCORE_SUMMARY, WORKER_SUMMARY = 1_000_001, 1_000_002, 1_000_003, 1_000_005
-DRIFT_ALARM, RETRAIN_COMMAND, EMBEDDING, DETECTION, REJECTED = 1_000_006, 1_000_007, 1_000_008, 1_000_009, 1_000_010
-SOURCE_POSITION, SOURCE_STATE = 1_000_011, 1_000_012
+DETECTION_V1, REJECTED_V1, SCORE_SUMMARY, WORKER_SUMMARY_V1 = 1_000_001, 1_000_002, 1_000_003, 1_000_005
+DRIFT_ALARM, RETRAIN_COMMAND, EMBEDDING, DETECTION_V2, REJECTED = 1_000_006, 1_000_007, 1_000_008, 1_000_009, 1_000_010
+SOURCE_POSITION, SOURCE_STATE, DETECTION, WORKER_SUMMARY = 1_000_011, 1_000_012, 1_000_013, 1_000_014
 BODY_BYTES = 65_536
 """Largest body of a record of ours: 1 kB is usual, and a detection with 500 taught classes stays below [bytes]."""
 
@@ -52,13 +52,15 @@ def _row(subject: str, schema_id: int, *, version: int, file: str | Path, max_by
 
 TABLE: tuple[RegisteredSchema, ...] = (
     _row("detections-value", DETECTION_V1, version=1, file="detection_v1.avsc"),
-    _row("detections-value", DETECTION, version=2, file="detection.avsc"),
+    _row("detections-value", DETECTION_V2, version=2, file="detection_v2.avsc"),
+    _row("detections-value", DETECTION, version=3, file="detection.avsc"),
     _row("embeddings-value", EMBEDDING, version=1, file="embedding.avsc"),
     _row("alerts.rejected-headers", REJECTED_V1, version=1, file="rejected_v1.avsc"),
     _row("alerts.rejected-headers", REJECTED, version=2, file="rejected.avsc"),
     # Two kinds of record share telemetry.scores: the second is named by topic and record (Confluent's TopicRecordNameStrategy).
     _row("telemetry.scores-value", SCORE_SUMMARY, version=1, file="score_summary.avsc"),
-    _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY, version=1, file="worker_summary.avsc"),
+    _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY_V1, version=1, file="worker_summary_v1.avsc"),
+    _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY, version=2, file="worker_summary.avsc"),
     _row("drift.alarms-value", DRIFT_ALARM, version=1, file="drift_alarm.avsc"),
     _row("commands.retrain-value", RETRAIN_COMMAND, version=1, file="retrain_command.avsc"),
     _row("sources.positions-value", SOURCE_POSITION, version=1, file="source_position.avsc"),

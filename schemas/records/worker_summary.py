@@ -45,6 +45,7 @@ class WorkerSummary:
     packets: int = 0
     compute_ms: float = 0.0
     latency: dict[int, int] = field(default_factory=dict)
+    published: dict[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -71,6 +72,7 @@ def from_row(row: Mapping[str, Any]) -> WorkerSummary:
     check_texts(values, "worker", "scoring_id", "model", "engine")
     check_counts("batches and packets", (values["batches"], values["packets"]))
     check_counts("classes", values["classes"])
+    check_counts("published", values["published"])
     check_counts("latency", values["latency"])
     check_finite(values, "compute_ms")
     for survey, outcomes in values["surveys"].items():

@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, AlertBatch, Survey
+from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, SURVEY_SCORES, AlertBatch, Survey
 from schemas.avro.machine import Scratch
 from schemas.avro.program import Want
 from schemas.avro.wire import PacketError
 from schemas.surveys.cutouts import Cutouts
 
 CONTEXT_INDEX = {name: i for i, name in enumerate(CONTEXT)}
+SCORE_INDEX = {name: i for i, name in enumerate(SURVEY_SCORES)}
 STAMPS = range(3)
 """Science, template, difference."""
 
@@ -82,6 +83,7 @@ class Columns:
         self.own_err = np.empty(n, np.float32)
         self.n_detected = np.empty(n, np.int64)
         self.n_dropped = np.empty(n, np.int64)
+        self.survey_scores = np.full((n, len(SURVEY_SCORES)), np.nan, np.float32)
         self.own = (self.ra, self.dec, self.mjd, self.own_err, self.n_detected, self.n_dropped)
 
     def identify(self, survey: Survey, candid: int, *, object_id: str, programid: int, band: str) -> None:
@@ -120,7 +122,7 @@ class Columns:
         """The filled rows."""
         n = len(self.candid)
         names = ("ra", "dec", "mjd", "first_detection", "truncated", "time", "wavelength", "flux", "flux_err", "limit", "detected", "valid",
-                 "stamps", "pixel_scale", "context", "own_err", "n_detected", "n_dropped")  # fmt: skip
+                 "stamps", "pixel_scale", "context", "own_err", "n_detected", "n_dropped", "survey_scores")  # fmt: skip
         arrays: dict[str, Any] = {name: getattr(self, name)[:n] for name in names}
         return AlertBatch(
             tuple(self.survey),

@@ -18,7 +18,7 @@ from operators.kernels.compiled import compiled
 from operators.types import WAVELENGTH, Survey
 from schemas.avro.program import Kind, Want, record_fields, slots
 from schemas.avro.wire import PacketError
-from schemas.surveys.columns import CONTEXT_INDEX, Columns, Record
+from schemas.surveys.columns import CONTEXT_INDEX, SCORE_INDEX, Columns, Record
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.history import DETECTION, FORCED, LIMIT, OWN, ROWS, put, settle
 from schemas.surveys.ranges import COUNT, DISTANCE, MAGNITUDE, SHARE, Range, blank, bounds, spans
@@ -102,6 +102,7 @@ _L_T1, _L_T2, _L_B1, _L_B2, _L_NOISE = (_C[f"prvDiaNondetectionLimits.{k}"] for 
 _WAVELENGTHS = np.full(256, np.nan)
 for _band, _angstrom in WAVELENGTH["lsst"].items():
     _WAVELENGTHS[ord(_band)] = _angstrom
+_RELIABILITY_SCORE = SCORE_INDEX["reliability"]
 _K = CONTEXT_INDEX
 _K_RB, _K_SG, _K_SDIST, _K_RFLUX, _K_SSDIST, _K_SSFLUX, _K_POSITIVE, _K_NDET, _K_HISTORY = (
     _K[k]
@@ -136,6 +137,7 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
     columns.put_stamps(i, [record.bytes(slot) for slot in _CUTOUTS], cutouts=cutouts, pixel_scale=PIXEL_SCALE)
+    columns.survey_scores[i, _RELIABILITY_SCORE] = columns.context[i, _K_RB]
     # null and 0 both mean "none"
     key = next((number for number in (record.long(slot) for slot in _OBJECTS) if number), candid)
     band = record.text(_B1, "band") or record.text(_B2, "filterName")

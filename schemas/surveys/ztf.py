@@ -15,7 +15,7 @@ from operators.kernels.compiled import compiled
 from operators.types import WAVELENGTH, Survey
 from schemas.avro.program import Kind, Want, code, record_fields, slots
 from schemas.avro.wire import PacketError
-from schemas.surveys.columns import CONTEXT_INDEX, Columns, Record
+from schemas.surveys.columns import CONTEXT_INDEX, SCORE_INDEX, Columns, Record
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.history import (
     DETECTION,
@@ -119,6 +119,7 @@ _F_JD, _F_FID, _F_FLUX, _F_ERR, _F_ZP, _F_LIM, _F_STATUS, _F_EXPTIME = (_C[f"fp_
 _FALSE, _LETTER_F, _CAPITAL_F = code("0"), code("f"), code("F")
 _GOOD = code("0")
 _WAVELENGTHS = np.array([np.nan, WAVELENGTH["ztf"]["g"], WAVELENGTH["ztf"]["r"], WAVELENGTH["ztf"]["i"]])
+_DRB_SCORE, _RB_SCORE = SCORE_INDEX["drb"], SCORE_INDEX["rb"]
 _K = CONTEXT_INDEX
 _K_RB, _K_SG, _K_SDIST, _K_SFLUX, _K_RDIST, _K_RFLUX = (
     _K[k] for k in ("real_bogus", "star_galaxy", "source_distance", "source_flux", "reference_distance", "reference_flux")
@@ -165,6 +166,8 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
             right=bool(number[_XPOS] < COLUMNS_OF_QUADRANT / 2) if number[_XPOS] == number[_XPOS] else None,
             top=bool(number[_YPOS] < ROWS_OF_QUADRANT / 2) if number[_YPOS] == number[_YPOS] else None,
         )  # fmt: skip
+    scores = columns.survey_scores[i]
+    scores[_DRB_SCORE], scores[_RB_SCORE] = number[_DRB], number[_RB]
     programid = number[_PROGRAMID]
     columns.identify(
         SURVEY,
@@ -262,8 +265,9 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     n_dropped[i] = dropped
     row = context[i]
     row[:] = np.nan
-    has_drb = number[_DRB] > 0 or (number[_DRB] == 0 and number[_DRBVERSION] > 0)  # before version 3.3 some archives wrote 0 and ""
-    row[_K_RB] = number[_DRB] if has_drb else number[_RB]
+    if not (number[_DRB] > 0 or (number[_DRB] == 0 and number[_DRBVERSION] > 0)):  # before version 3.3 some archives wrote 0 and ""
+        number[_DRB] = np.nan
+    row[_K_RB] = number[_DRB] if number[_DRB] == number[_DRB] else number[_RB]
     row[_K_SG] = number[_SGSCORE]
     row[_K_SDIST] = number[_DISTPS]
     for slot in (_SRMAG, _SGMAG, _SIMAG, _SZMAG):

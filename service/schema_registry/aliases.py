@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from schemas.records.table import RegisteredSchema
-from streams.kafka.topics import DETECTIONS, EMBEDDINGS, EMBEDDINGS_PRIVATE, PRIVATE, class_topic
+from streams.kafka.topics import ANOMALY, DETECTIONS, EMBEDDINGS, EMBEDDINGS_PRIVATE, PRIVATE, class_topic
 
 _SUBTOPIC = re.compile(rf"({DETECTIONS}|{EMBEDDINGS})\.[a-z0-9][a-z0-9-]{{0,99}}-value")
 
@@ -28,5 +28,7 @@ def registered(subjects: Subjects, name: str) -> Sequence[RegisteredSchema] | No
 
 def listed(subjects: Subjects, classes: Iterable[str]) -> list[str]:
     """Every subject by name: those registered, and those of the topics that share a schema."""
-    shared = [topic for topic in (PRIVATE, EMBEDDINGS_PRIVATE, *map(class_topic, classes)) if registered(subjects, f"{topic}-value")]
+    shared = [
+        topic for topic in (PRIVATE, ANOMALY, EMBEDDINGS_PRIVATE, *map(class_topic, classes)) if registered(subjects, f"{topic}-value")
+    ]
     return sorted({*subjects, *(f"{topic}-value" for topic in shared)})

@@ -49,10 +49,14 @@ class _Snapshot(Collector):
             if s["latency_ms"][name] is not None:
                 latency.add_metric([quantile], s["latency_ms"][name] / 1000)
         yield latency
-        classes = CounterMetricFamily("protonova_stream_classes", "Detections by the class that is shown", labels=["class"])
+        classes = CounterMetricFamily("protonova_stream_classes", "Detections by the class of their decision", labels=["class"])
         for name, count in s["classes"].items():
             classes.add_metric([name], count)
         yield classes
+        published = CounterMetricFamily("protonova_stream_published", "Those that reached the class's threshold", labels=["class"])
+        for name, count in s["published"].items():
+            published.add_metric([name], count)
+        yield published
         yield from self._balance()
         raised = GaugeMetricFamily("protonova_alarms_active", "Alarms that ask for a person now", labels=["severity"])
         for severity in ("bad", "warn"):

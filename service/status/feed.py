@@ -228,5 +228,12 @@ async def _close(close: Callable[[], Awaitable[object]]) -> None:
 def shown_row(message: ConsumerRecord, d: Detection) -> tuple[float, dict[str, Any]]:
     """What the page shows of a detection."""
     klass, probability = d.shown_class
-    shown = {"class": klass, "probability": probability, "conformal_set": list(d.conformal_set)}
+    shown = {
+        "class": klass,
+        "prior_probability": probability,
+        "published": d.decision is not None and d.decision.published,
+        "balanced_class": d.top_class,
+        "balanced_probability": d.top_probability,
+        "conformal_set": list(d.conformal_set),
+    }
     return message.timestamp / 1000, {**{name: getattr(d, name) for name in SHOWN}, **shown}

@@ -110,6 +110,9 @@ class Figures:
         self.totals: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.classes: Counter[str] = Counter()
+        """Detections by the class of their decision."""
+        self.published: Counter[str] = Counter()
+        """Those of them that reached the class's threshold: they are on its topic, unless they are not public."""
         self.workers: dict[str, Worker] = {}
         self.alarms: deque[dict[str, Any]] = deque(maxlen=20)
         self.detections: deque[dict[str, Any]] = deque(maxlen=25)
@@ -146,6 +149,7 @@ class Figures:
             counts["rejected"] += sum(outcomes.rejected.values())
             self.reasons.update(outcomes.rejected)
         self.classes.update(summary.classes)
+        self.published.update(summary.published)
         start, end = summary.start_ms / 1000, summary.end_ms / 1000
         # Spread over the window, so that summaries of several seconds do not draw a comb. No second gets a fraction of a packet.
         seconds = max(1, min(60, round(end - start)))
@@ -298,6 +302,7 @@ class Figures:
             "totals": {k: self.totals[k] for k in OUTCOMES},
             "rejected": dict(self.reasons),
             "classes": dict(self.classes),
+            "published": dict(self.published),
             "bad_records": [{"topic": t, "error_class": e, "records": n} for (t, e), n in sorted(self.bad_records.items())],
             "latency_ms": {
                 "p50": percentile(latency, 0.5),

@@ -219,20 +219,26 @@ def _alarms(s: Snapshot) -> str:
 
 
 def _classes(s: Snapshot) -> str:
-    most = max(s["classes"].values(), default=0)
+    most, published = max(s["classes"].values(), default=0), s["published"]
     rows = [
-        (escape(k), number(v), f'<meter min="0" max="{most}" value="{v}">{v}</meter>')
-        for k, v in sorted(s["classes"].items(), key=lambda kv: (-kv[1], kv[0]))
-    ]
-    columns = [("class", "text"), ("detections", "num"), ("", "bar")]
-    return f'<section class="panel"><h2>Classes</h2>{table("Detections by class", columns, rows=rows, empty="No detection yet.")}</section>'
+        (escape(k), f"<b>{number(published.get(k, 0))}</b>", number(v - published.get(k, 0)),
+         f'<meter min="0" max="{most}" value="{v}">{v}</meter>')
+        for k, v in sorted(s["classes"].items(), key=lambda kv: (-published.get(kv[0], 0), -kv[1], kv[0]))
+    ]  # fmt: skip
+    columns = [("class", "text"), ("on its topic", "num"), ("below threshold", "num"), ("", "bar")]
+    body = table("Detections by decided class", columns, rows=rows, empty="No detection yet.")
+    return (
+        '<section class="panel"><h2>Classes <small>as decided under the stream\'s prior; <i>other</i> is on '
+        f"<code>detections.anomaly</code></small></h2>{body}</section>"
+    )
 
 
 def _detections(s: Snapshot) -> str:
     rows = [
         (
-            f"<b>{escape(d['class'])}</b>",
-            number(d["probability"], 2),
+            f"<b>{escape(d['class'])}</b>" if d["published"] else escape(d["class"]),
+            number(d["prior_probability"], 2),
+            "yes" if d["published"] else "–",
             escape(d["object_id"]),
             clock(d["time"]),
             number(d["novelty"], 2),
@@ -240,6 +246,7 @@ def _detections(s: Snapshot) -> str:
             number(d["flux"], 1),
             number(d["n_detections"]),
             escape(d["survey"]),
+            f"{escape(d['balanced_class'])} {number(d['balanced_probability'], 2)}",
             escape(", ".join(d["conformal_set"])) or "–",
         )
         for d in s["detections"]
@@ -247,7 +254,8 @@ def _detections(s: Snapshot) -> str:
     columns = [
         # What matters most comes first: a phone shows the first columns only.
         ("class", "text"),
-        ("prob.", "num"),
+        ("prior prob.", "num"),
+        ("on topic", "text"),
         ("object", "text"),
         ("UTC", "text"),
         ("novelty", "num"),
@@ -255,6 +263,7 @@ def _detections(s: Snapshot) -> str:
         ("flux µJy", "num"),
         ("points", "num"),
         ("survey", "text"),
+        ("balanced prob.", "text"),
         ("90 % set", "text"),
     ]
     body = table("Last detections", columns, rows=rows, empty="No detection yet.")

@@ -1,8 +1,9 @@
 """Outcomes → records on topics, a batch of them for each partition, and the acknowledgements to await.
 
-A detection goes to `detections` and to the topic of every class above its threshold, its embedding to `embeddings`; those of a packet that
-is not public go to `detections.private` and `embeddings.private` alone. Each topic's detections have the form that the settings name for it
-(`schemas/records/dialects.py`). A rejected packet goes to `alerts.rejected` with its bytes. A duplicate goes nowhere.
+A detection goes to `detections` and, where its decision is published, to the topic of the decided class, its embedding to `embeddings`;
+those of a packet that is not public go to `detections.private` and `embeddings.private` alone. Each topic's detections have the form that
+the settings name for it (`schemas/records/dialects.py`). A rejected packet goes to `alerts.rejected` with its bytes. A duplicate goes
+nowhere.
 """
 
 from __future__ import annotations
@@ -89,13 +90,22 @@ def passed_on(sent: Mapping[str, bytes]) -> Headers:
     return [(name, value) for name in PASSED_ON if (value := sent.get(name)) is not None and len(value) <= LONGEST_MARK]
 
 
+def topics_of(detection: Detection) -> list[str]:
+    """Where a detection goes."""
+    if detection.programid != PUBLIC:
+        return [topics.PRIVATE]
+    decision = detection.decision
+    if decision is None or not decision.published:
+        return [topics.DETECTIONS]
+    return [topics.DETECTIONS, topics.class_topic(decision.class_name)]
+
+
 def detection_records(
     packet: Incoming,
     outcome: Outcome,
     *,
     detection: Detection,
     scored_ms: int,
-    thresholds: Mapping[str, float],
     values: Encoded,
     forms: Forms,
 ) -> Iterator[Record]:
@@ -109,8 +119,6 @@ def detection_records(
         The outcome's.
     scored_ms : int
         When it was scored [ms since 1970].
-    thresholds : mapping
-        Class → least probability under the stream prior.
     values : tuple of bytes and bytes or None
         The detection's body, and its embedding framed.
     forms : Forms
@@ -132,13 +140,8 @@ def detection_records(
     public = detection.programid == PUBLIC
     if embedding is not None:
         yield Record(topics.EMBEDDINGS if public else topics.EMBEDDINGS_PRIVATE, place, embedding, headers, place)
-    if public:
-        names = [topics.DETECTIONS]
-        names += [topics.class_topic(name) for name, _, prior in detection.classes if prior >= thresholds.get(name, 2.0)]
-    else:
-        names = [topics.PRIVATE]
     made: dict[Write, Message] = {}  # each form once, however many topics have it
-    for name in names:
+    for name in topics_of(detection):
         write = forms[name]
         message = made.get(write)
         if message is None:
@@ -220,7 +223,6 @@ class Deliverer:
         return waits
 
     def _records(self, packets: Sequence[Incoming], scored: Scored) -> Iterator[Record]:
-        thresholds = scored.scorer.thresholds
         for packet, outcome in zip(packets, scored.outcomes, strict=True):
             if isinstance(outcome.result, Rejected):
                 yield rejected_record(packet, outcome.result, scored_ms=scored.scored_ms)
@@ -231,7 +233,6 @@ class Deliverer:
                     outcome,
                     detection=outcome.result,
                     scored_ms=scored.scored_ms,
-                    thresholds=thresholds,
                     values=values,
                     forms=self._forms,
                 )

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from schemas.taxonomy import OTHER
+
 if TYPE_CHECKING:
     from aiokafka import TopicPartition
     from aiokafka.admin import AIOKafkaAdminClient
@@ -59,6 +61,7 @@ POSITIONS = "sources.positions"
 SOURCES = "sources.states"
 DETECTIONS = "detections"
 PRIVATE = "detections.private"
+ANOMALY = "detections.anomaly"
 EMBEDDINGS = "embeddings"
 EMBEDDINGS_PRIVATE = "embeddings.private"
 TELEMETRY = "telemetry.scores"
@@ -77,6 +80,7 @@ TOPICS = (
     Topic(SOURCES, "source", "SourceState: what the mirror does with each source", 7 * DAY, cleanup="compact"),
     Topic(DETECTIONS, "object id", "Detection", 30 * DAY, RECORD_BYTES, None),
     Topic(PRIVATE, "object id", "Detection of a packet that is not public (ZTF programid 2, 3): restrict who may read it", 30 * DAY),
+    Topic(ANOMALY, "object id", "Detection decided as `other`: like no class that is known, and real", 30 * DAY),
     Topic(EMBEDDINGS, "object id", "Embedding: what the network made of a detection's alert, in no order", 7 * DAY, RECORD_BYTES, None),
     Topic(EMBEDDINGS_PRIVATE, "object id", "Embedding of a packet that is not public: restrict who may read it", 7 * DAY),
     Topic(TELEMETRY, "worker", "WorkerSummary: a second's counts and latencies; ScoreSummary: its scores by stratum; both add up", DAY),
@@ -86,8 +90,8 @@ TOPICS = (
 
 
 def class_topic(slug: str) -> str:
-    """The topic of a class's detections above its threshold."""
-    return f"{DETECTIONS}.{slug}"
+    """The topic of the detections that are published as a class; of `other`, that of anomalies."""
+    return ANOMALY if slug == OTHER else f"{DETECTIONS}.{slug}"
 
 
 def wiring(classes: Iterable[str]) -> list[Topic]:
@@ -96,7 +100,7 @@ def wiring(classes: Iterable[str]) -> list[Topic]:
 
 
 def _of_class(slug: str) -> Topic:
-    return Topic(class_topic(slug), "object id", "Detection above the threshold of the class", 30 * DAY)
+    return Topic(class_topic(slug), "object id", "Detection whose decision is the class, its threshold reached", 30 * DAY)
 
 
 class Row(NamedTuple):

@@ -59,7 +59,7 @@ def test_the_live_table_fits_with_class_and_probability_first(width: int, one: D
     lines = printed(watch.table("detections", [(time.time(), one)] * 3, total=3, since=time.monotonic(), width=width), width)
     assert max(map(len, lines)) <= width
     assert len(lines) == 5, "no row is folded"
-    assert lines[0].split()[:2] == ["class", "prob."]
+    assert lines[0].split()[:2] == ["class", "prior"]
     assert "0.90" in lines[1]
     assert harmless("\n".join(lines))
     if one.top_class == "eclipsing-binary":
@@ -68,8 +68,8 @@ def test_the_live_table_fits_with_class_and_probability_first(width: int, one: D
 
 def test_a_wide_terminal_shows_more() -> None:
     names = [[c.name for c in watch.columns_that_fit(width)] for width in (10, 80, 200)]
-    assert names[0] == ["class", "prob."]
-    assert names[1][:6] == ["class", "prob.", "object", "UTC", "novelty", "band"]
+    assert names[0] == ["class", "prior"]
+    assert names[1][:6] == ["class", "prior", "on topic", "object", "UTC", "novelty"]
     assert names[2] == [c.name for c in watch.COLUMNS]
 
 
@@ -92,7 +92,9 @@ def test_status_shows_classes_and_alarms_and_nothing_drives_the_terminal() -> No
     figures.alarm(990.0, asdict(DriftAlarm("1", "adwin", "novelty", HOSTILE, 0.1, 0.5, 9, HOSTILE, 990_000)))
     figures.alarm(991.0, asdict(DriftAlarm("2", HOSTILE, HOSTILE, "ztf/g", 0.2, 0.1, 9, HOSTILE, 991_000)))
     one = hostile()
-    figures.detection(995.0, {"object_id": one.object_id, "class": one.top_class, "probability": 0.5, "novelty": 0.1, "conformal_set": []})
+    figures.detection(
+        995.0, {"object_id": one.object_id, "class": one.top_class, "prior_probability": 0.5, "published": True, "novelty": 0.1}
+    )
     out = io.StringIO()
     render(Console(file=out, width=80, force_terminal=False), figures.snapshot())
     text = out.getvalue()

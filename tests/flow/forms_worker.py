@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 
-from pipeline.state import load
-from streams.scorer import Pipeline
+from schemas.records.detection import Detection
+from streams.kafka import producer, topics
 
 CLASSES = ("sn-ia", "tde", "agn")
 """Whose topics are used."""
 
 
-class EveryDetection(Pipeline):
-    """The same scores, with thresholds that any detection passes."""
-
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        return dict.fromkeys(CLASSES, 0.0)
+def everywhere(detection: Detection) -> list[str]:
+    """The topics of a detection, were it of every class."""
+    if detection.programid != producer.PUBLIC:
+        return [topics.PRIVATE]
+    return [topics.DETECTIONS, *map(topics.class_topic, CLASSES)]
 
 
 if __name__ == "__main__":
+    from pipeline.state import load
     from settings.model import Settings
+    from streams.scorer import Pipeline
     from streams.worker import run_worker
 
-    os._exit(run_worker(Settings(), int(sys.argv[1]), make_scorer=lambda settings: EveryDetection(load())))
+    producer.topics_of = everywhere
+    os._exit(run_worker(Settings(), int(sys.argv[1]), make_scorer=lambda settings: Pipeline(load())))

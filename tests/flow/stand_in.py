@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.records.detection import Detection
+from schemas.records.detection import Decision, Detection
 from schemas.records.parts import ClassProbability
 from schemas.records.rejected import Rejected
 from schemas.surveys.identity import packet_digest
@@ -72,6 +72,7 @@ class StandIn:
             flux=100.0,
             flux_err=5.0,
             n_detections=3,
+            decision=Decision(klass, p, (least := self.thresholds.get(klass)), 100.0, published=least is not None and p >= least),
             classes=(ClassProbability(klass, p, p), ClassProbability("other", 1 - p, 1 - p)),
             top_class=klass,
             top_probability=p,

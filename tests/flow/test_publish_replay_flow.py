@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +19,10 @@ import pytest
 from console.commands.run import Supervisor
 from console.outcome_counts import Listener
 from schemas.records.detection import Detection
+from schemas.taxonomy import SLUGS
 from settings.model import Settings
+from streams.kafka import topics
+from tests.flow.conftest import until
 
 EXPECTED: dict[str, Any] = {
     # Over everything in ztf_alerts and lsst_alerts: what is published where, what is skipped, what becomes of it.
@@ -62,6 +66,15 @@ def essence(d: Detection | dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
+def page_of(supervisor: Supervisor) -> dict[str, Any]:
+    """What the status page shows; nothing before it is served."""
+    address = supervisor.status_page
+    if address is None:
+        return {}
+    shown: dict[str, Any] = httpx.get(f"{address.rstrip('/')}/status.json", timeout=10).json()
+    return shown
+
+
 @pytest.mark.timeout(900)
 async def test_real_packets_live_and_replayed(bench: Any, shared: Path, tmp_path: Path) -> None:
     settings: Settings = bench.settings.model_copy(update={"status_port": 0})
@@ -69,12 +82,16 @@ async def test_real_packets_live_and_replayed(bench: Any, shared: Path, tmp_path
     supervisor = Supervisor(settings)
     await asyncio.to_thread(supervisor.start)
     try:
+        await until(lambda: page_of(supervisor).get("looked") is not None, 120)
         done = await asyncio.to_thread(protonova, settings, "publish", *paths, "--report", str(tmp_path / "publish.json"))
         published = json.loads((tmp_path / "publish.json").read_text())
         assert "907 packets published" in done.stdout
         async with Listener(settings) as listener:
             assert await listener.until(published["packets"], 120), vars(listener.counts)
             counts = listener.counts
+        await until(lambda: page_of(supervisor)["totals"]["in"] >= published["packets"], 60)
+        page = page_of(supervisor)
+        watched = await asyncio.to_thread(protonova, settings, "watch", "--from-beginning", "--json", "--count", str(len(counts.arrivals)))
     finally:
         await asyncio.to_thread(supervisor.stop)
     assert {k: published[k] for k in ("packets", "topics", "skipped")} == {k: EXPECTED[k] for k in ("packets", "topics", "skipped")}
@@ -109,6 +126,16 @@ async def test_real_packets_live_and_replayed(bench: Any, shared: Path, tmp_path
     assert Counter(r["kind"] for r in rows) == {"detection": 889, "rejected": 5, "duplicate": 13}
     assert Counter(essence(r) for r in rows if r["kind"] == "detection") == Counter(essence(a.detection) for a in counts.arrivals)
     assert all(r["reason"] and r["error_class"] for r in rows if r["kind"] == "rejected")
+
+    # One decision: page, topics, watch and replay count the same by class.
+    found = [r for r in rows if r["kind"] == "detection"]
+    seen = [json.loads(line)["decision"] for line in watched.stdout.splitlines()]
+    assert page["classes"] == Counter(r["decision_class"] for r in found) == Counter(d["class_name"] for d in seen) == replayed["classes"]
+    names = [topics.ANOMALY, *(topics.class_topic(name) for name in SLUGS)]
+    on_topics = {name: len(records) for name, records in (await bench.everything(*names)).items() if records}
+    assert on_topics == {topics.class_topic(name): n for name, n in page["published"].items()}
+    assert page["published"] == Counter(r["decision_class"] for r in found if r["decision_published"]) == replayed["published"]
+    assert page["published"] == Counter(d["class_name"] for d in seen if d["published"])
 
     # And out of the topic: all of it, and a stretch of it.
     again = tmp_path / "again.parquet"

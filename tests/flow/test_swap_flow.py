@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from schemas.records.codec import decode, decode_detection
-from schemas.records.detection import Detection
+from schemas.records.detection import Decision, Detection
 from schemas.records.parts import ClassProbability
 from schemas.records.rejected import Rejected
 from schemas.records.worker_summary import WorkerSummary
@@ -26,16 +26,19 @@ class Taught(StandIn):
         super().__init__()
         self.scoring_id, self.share = scoring_id, share
         self.classes = (*StandIn.classes, *classes)
-        self.thresholds = {**StandIn.thresholds, **dict.fromkeys(classes, 0.5)}
 
     def one(self, value: bytes) -> Detection | Rejected:
         """The class it was taught, as probable as `share`."""
         found = super().one(value)
         if isinstance(found, Rejected):
             return found
-        own = tuple(ClassProbability(name, self.share, self.share) for name in self.classes[len(StandIn.classes) :])
+        taught = self.classes[len(StandIn.classes) :]
+        own = tuple(ClassProbability(name, self.share, self.share) for name in taught)
+        decision = Decision(taught[0], self.share, 0.5, 100.0, published=self.share >= 0.5) if taught else found.decision
         name = f"{found.packet_id}:{self.scoring_id}"
-        return replace(found, scoring_id=self.scoring_id, detection_id=name, novelty=self.share, classes=(*found.classes, *own))
+        return replace(
+            found, scoring_id=self.scoring_id, detection_id=name, decision=decision, novelty=self.share, classes=(*found.classes, *own)
+        )
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gpu.session import EngineError
+from operators.decision import decide
 from operators.features import FEATURES
 from operators.head import Judged
 from pipeline.assemble import assemble
@@ -70,14 +71,15 @@ def test_a_number_beyond_32_bits_is_absent(state: ScoringState) -> None:
     context = batch.context.copy()
     context[0] = np.inf
     odd = dataclasses.replace(batch, context=context, own_err=np.array([np.inf], np.float32))
-    [record] = assemble(odd, judged, named=named, state=state)
+    decided = decide(judged, batch.survey_scores, rule=state.head.rule)
+    [record] = assemble(odd, judged, decided=decided, named=named, state=state)
     assert (record.flux, record.flux_err, record.real_bogus, record.star_galaxy, record.solar_system_distance) == (None,) * 5
     assert [f.name for f in record.features] == list(FEATURES[3:])
     for field in ("probability", "novelty", "distance"):
         value = getattr(judged, field).copy()
         value.flat[0] = np.nan
         with pytest.raises(EngineError, match=field):
-            assemble(batch, judged._replace(**{field: value}), named=named, state=state)
+            assemble(batch, judged._replace(**{field: value}), decided=decided, named=named, state=state)
     assert detection.flux is not None
 
 

@@ -71,7 +71,10 @@ def test_golden_batch_repeats(published: Bundle) -> None:
 
 def test_round_trip(published: Bundle, tmp_path: Path) -> None:
     again = save(tmp_path / "again", parts(published))
-    assert again.sha256 == published.sha256
+    twice = save(tmp_path / "twice", parts(again))
+    assert twice.sha256 == again.sha256, "the same parts are the same bytes"
+    if "novelty_threshold" in arrays_of(published.path):
+        assert again.sha256 == published.sha256
     assert again.encoder == published.encoder
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(again.head, name), getattr(published.head, name))
@@ -218,6 +221,19 @@ def test_arrays_that_do_not_fit(copy: Path, name: str, change: Any, reason: str)
     arrays[name] = np.ascontiguousarray(change(arrays[name])).reshape(np.shape(change(arrays[name])))
     rewrite(copy, "arrays.safetensors", safetensors.numpy.save(arrays))
     assert reason in refused(copy)
+
+
+def test_a_bundle_of_before_anomalies_gets_its_threshold_from_its_own_reference(copy: Path, published: Bundle, tmp_path: Path) -> None:
+    """It follows from the alerts that ship with it, and is kept when the bundle is written."""
+    arrays = arrays_of(copy)
+    arrays.pop("novelty_threshold", None)
+    rewrite(copy, "arrays.safetensors", safetensors.numpy.save(arrays))
+    old = load(copy)
+    assert 0.5 <= float(old.head.novelty_threshold) <= 0.9
+    kept = save(tmp_path / "kept", parts(old))
+    assert arrays_of(kept.path)["novelty_threshold"] == old.head.novelty_threshold
+    head = dataclasses.replace(old.head, novelty_threshold=np.asarray(0.625, np.float32))
+    assert float(save(tmp_path / "made", dataclasses.replace(parts(old), head=head)).head.novelty_threshold) == 0.625
 
 
 def test_parts_that_do_not_fit_are_not_written(published: Bundle, tmp_path: Path) -> None:

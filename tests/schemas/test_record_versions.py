@@ -30,6 +30,8 @@ FOR_EVER = {
     1_000_010: ("alerts.rejected-headers", 2, "35d276312cff2010"),
     1_000_011: ("sources.positions-value", 1, "3fc3b99c6a821710"),
     1_000_012: ("sources.states-value", 1, "d7dc05dd9a1caafd"),
+    1_000_013: ("detections-value", 3, "2603e46941a06125"),
+    1_000_014: ("telemetry.scores-protonova.WorkerSummary", 2, "4bf10a621a5af234"),
 }
 """id → subject, version, and the beginning of the sha256 of the schema without its documentation. A new row is added; none ever changes."""
 

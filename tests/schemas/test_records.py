@@ -38,7 +38,8 @@ DETECTION = Detection(
     model="m" * 16, engine="onnxruntime cpu", scoring_id="0123456789abcdef", taxonomy="protonova-1", embedding=b"\x00\x3c\x00\xc0",
 )  # fmt: skip
 FULL = replace(
-    DETECTION, first_detection=59999.5, decision=Decision("tde", 0.5, 0.25, 12.0), energy=-3.5, taught=(TaughtClass("fbot", 3, 5),),
+    DETECTION, first_detection=59999.5, decision=Decision("tde", 0.5, 0.25, 12.0, True, True, "drb"), energy=-3.5,
+    taught=(TaughtClass("fbot", 3, 5),),
     rb=0.25, drb=0.75, solar_system_name="(1) Ceres ά", host=Host("ned", "NGC 1", 1.5, 0.015625, None, True, 64.0, 0.5),
     crossmatches=(Crossmatch("gaia", "42", 0.5, None, None, 0.25, 8.0, (Magnitude("g", 14.5), Magnitude("bp", 15.0))),
                   Crossmatch("simbad", "M 31", 2.0, "Galaxy", 0.5)),
@@ -51,7 +52,9 @@ SUMMARY = ScoreSummary(
     novelty_sum=0.5, novelty_squares=0.25, novelty=[3] + [0] * 19, top_probability_sum=1.0, top_probability=[0] * 19 + [3],
     distance_sum=0.5, flux=[0] * 20,
 )  # fmt: skip
-WORKER = WorkerSummary("w", 1000, 2000, "s", "m", "e", {"ztf": Outcomes(2, 1, {"bad_avro": 1})}, {"agn": 2}, 1, 4, 2.5, {0: 3, 400: 1})
+WORKER = WorkerSummary(
+    "w", 1000, 2000, "s", "m", "e", {"ztf": Outcomes(2, 1, {"bad_avro": 1})}, {"agn": 2}, 1, 4, 2.5, {0: 3, 400: 1}, {"agn": 1}
+)
 ALARM = DriftAlarm("a", "adwin", "novelty", "ztf/g/sky", 0.1, 0.5, 30, "s", 1000)
 COMMAND = RetrainCommand("s:a", "s", "novelty moved", "a", 1000)
 RECORDS = (DETECTION, FULL, SUMMARY, WORKER, ALARM, COMMAND)
@@ -64,7 +67,7 @@ def schema(schema_id: int) -> Any:
 @pytest.mark.parametrize("found", [DETECTION, FULL, replace(DETECTION, features=(), conformal_set=(), candid=2**63 - 1, flux=None)])
 def test_a_detection_is_what_fastavro_reads(found: Detection) -> None:
     framed = codec.encode(found)
-    assert framed[:5] == b"\0" + (1_000_009).to_bytes(4, "big")
+    assert framed[:5] == b"\0" + table.DETECTION.to_bytes(4, "big")
     assert fastavro.schemaless_reader(io.BytesIO(framed[5:]), schema(table.DETECTION), None) == to_row(found)
     out = io.BytesIO()
     fastavro.schemaless_writer(out, schema(table.DETECTION), to_row(found))

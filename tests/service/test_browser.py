@@ -31,7 +31,9 @@ def flowing(figures: Figures) -> None:
     figures.look([Partition("alerts.ztf", p, "", 0, 12_345_678, 12_345_670, Ledger(0, 12_345_668)) for p in range(4)])
     figures.summary(summary(now - 1, now, 90, 4, truncated=1))
     figures.classes.update({"eclipsing-binary": 90})
-    shown = {"survey": "ztf", "object_id": "ZTF25abcdefg", "class": "eclipsing-binary", "probability": 0.91, "novelty": 0.2}
+    figures.published.update({"eclipsing-binary": 80})
+    shown = {"survey": "ztf", "object_id": "ZTF25abcdefg", "class": "eclipsing-binary", "prior_probability": 0.91, "novelty": 0.2}
+    shown |= {"published": True, "balanced_class": "rr-lyrae", "balanced_probability": 0.5}
     figures.detection(now, {**shown, "conformal_set": ["eclipsing-binary", "rr-lyrae"], "band": "g", "flux": -3.0, "n_detections": 4})
 
 

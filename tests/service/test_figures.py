@@ -231,23 +231,26 @@ def test_the_page_is_whole_without_javascript_and_escapes_what_it_shows(clock: C
         "survey": "ztf",
         "object_id": evil,
         "class": "tde",
-        "probability": 0.91,
+        "prior_probability": 0.91,
+        "published": True,
+        "balanced_class": evil,
+        "balanced_probability": 0.37,
         "novelty": 0.2,
         "conformal_set": ["tde", evil],
     }
     figures.detection(clock.now, {**shown, "band": "g", "flux": -3.0, "n_detections": 4})
     figures.reasons[evil] = 3
-    figures.classes["tde"] = 1
+    figures.classes["tde"], figures.published["tde"] = 1, 1
     html = page(figures.snapshot())
     checker = Checker()
     checker.feed(html)
     assert checker.open == []
     text = " ".join(checker.text)
-    for word in ("truncated", "300", "worker-0", "alerts.ztf", "tde", "0.91", "balanced", "latency p99", evil):
+    for word in ("truncated", "300", "worker-0", "alerts.ztf", "tde", "0.91", "0.37", "balanced", "latency p99", evil):
         assert word in text
     assert "<img" not in html
     assert checker.attributes.count(("tabindex", "0")) == html.count('class="scroll"') > 3, "a table scrolls without a mouse"
-    assert [c for c in ("class", "prob.", "object") if c in text] == ["class", "prob.", "object"]
+    assert [c for c in ("class", "prior prob.", "on topic", "object") if c not in text] == []
     assert text.index("0.91") < text.rindex(evil), "a phone shows the first columns only"
     # The content policy allows no inline style or script.
     assert not [a for a in checker.attributes if a[0] == "style" or a[0].startswith("on")]
@@ -266,13 +269,14 @@ def test_prometheus_reads_the_figures(clock: Clock) -> None:
 
     figures = flowing(clock)
     answering(figures, at(10, 17, partition=2))
-    figures.classes["tde"] = 3
+    figures.classes["tde"], figures.published["tde"] = 3, 2
     figures.alarm(clock.now, asdict(DriftAlarm("1", "adwin", "novelty", "ztf/g/sky", 0.1, 0.3, 9, "cafe", int(clock.now * 1000))))
     families = {f.name: f for f in text_string_to_metric_families(exposition(figures.snapshot()).decode())}
     packets = {s.labels["outcome"]: s.value for s in families["protonova_stream_packets"].samples}
     assert packets == {"in": 6000, "detections": 5400, "rejected": 360, "duplicates": 240}
     assert families["protonova_stream_lag_packets"].samples[0].value == 7
     assert {s.labels["class"]: s.value for s in families["protonova_stream_classes"].samples} == {"tde": 3}
+    assert {s.labels["class"]: s.value for s in families["protonova_stream_published"].samples} == {"tde": 2}
     assert {s.labels["severity"]: s.value for s in families["protonova_alarms_active"].samples} == {"bad": 0, "warn": 1}
     raised = families["protonova_alarm_raised_seconds"].samples[0]
     assert (raised.labels, raised.value) == ({"alarm": "novelty", "of": "ztf/g/sky"}, clock.now)

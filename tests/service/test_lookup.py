@@ -49,7 +49,7 @@ def test_what_is_not_a_topic_of_ours_has_none(base: str, topic: str) -> None:
 
 def test_an_id_names_every_subject_it_is_used_under(base: str) -> None:
     used = httpx.get(f"{base}/schemas/ids/{latest('detections-value').id}/versions").json()
-    topics = ("detections", "detections.private", "detections.tde", "detections.sn-ia")
+    topics = ("detections", "detections.private", "detections.anomaly", "detections.tde", "detections.sn-ia")
     assert {row["subject"] for row in used} == {f"{topic}-value" for topic in topics}
 
 

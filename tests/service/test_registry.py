@@ -212,7 +212,10 @@ def test_security_headers_on_everything_and_no_foreign_host(base: str) -> None:
 
 
 def test_the_json_schema_is_served(base: str) -> None:
-    found = httpx.get(f"{base}/json-schemas/detection-2.schema.json")
+    found = httpx.get(f"{base}/json-schemas/detection-3.schema.json")
     assert found.headers["content-type"] == "application/schema+json"
     assert found.json() == json_form.json_schema()
+    assert httpx.get(f"{base}/json-schemas/detection-2.schema.json").json()["$id"] == "urn:protonova:detection:2", (
+        "of records that are there"
+    )
     assert httpx.get(f"{base}/json-schemas/detection-99.schema.json").status_code == 404

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.records import codec, dialects
-from schemas.records.detection import Detection
-from schemas.records.parts import ClassProbability
+from schemas.records.detection import Decision, Detection
 from settings.model import Settings
 from streams.agents.detector import Incoming, Outcome, Scored
 from streams.kafka import topics
@@ -18,15 +17,20 @@ from streams.kafka.producer import Deliverer, Forms, Record, detection_records
 from tests.flow.stand_in import StandIn, packet
 from tests.schemas.test_records import FULL
 
-FOUND = replace(FULL, programid=1, classes=tuple(ClassProbability(name, 0.25, 0.25) for name in ("sn-ia", "tde", "agn", "yso")))
-THRESHOLDS = {"sn-ia": 0.0, "tde": 0.2, "agn": 0.25, "yso": 0.9}
 TABLE = {"detections.sn-ia": "container", "detections.tde": "fink", "detections.agn": "json", "detections.private": "json"}
+
+
+def decided(class_name: str, *, published: bool = True) -> Detection:
+    return replace(FULL, programid=1, decision=Decision(class_name, 0.25, 0.125, 100.0, published, True, "rb"))
+
+
+FOUND = decided("tde")
 INCOMING = Incoming(b"", "alerts.ztf", 0, 7, 1000, ())
 
 
 def records_of(found: Detection, forms: Forms) -> list[Record]:
     values = codec.encode_both(found)
-    sent = detection_records(INCOMING, Outcome(found), detection=found, scored_ms=2000, thresholds=THRESHOLDS, values=values, forms=forms)
+    sent = detection_records(INCOMING, Outcome(found), detection=found, scored_ms=2000, values=values, forms=forms)
     return list(sent)
 
 
@@ -35,18 +39,28 @@ def made(found: Detection, table: dict[str, str] = TABLE) -> list[Record]:
     return records_of(found, forms)
 
 
-def test_each_topic_has_its_form_and_the_object_its_partition() -> None:
-    records = {record.topic: record for record in made(FOUND)}
-    assert records.keys() == {"embeddings", "detections", "detections.sn-ia", "detections.tde", "detections.agn"}
+@pytest.mark.parametrize("class_name", ["sn-ia", "tde", "agn"])
+def test_each_topic_has_its_form_and_the_object_its_partition(class_name: str) -> None:
+    found = decided(class_name)
+    records = {record.topic: record for record in made(found)}
+    assert records.keys() == {"embeddings", "detections", f"detections.{class_name}"}
     for topic, record in records.items():
         if topic != topics.EMBEDDINGS:
-            assert codec.decode_detection(record.value, record.key) == FOUND
-            message = dialects.DIALECTS[TABLE.get(topic, "confluent")](FOUND, codec.encode_both(FOUND)[0])
+            assert codec.decode_detection(record.value, record.key) == found
+            message = dialects.DIALECTS[TABLE.get(topic, "confluent")](found, codec.encode_both(found)[0])
             assert (record.key, record.value) == (message.key, message.value)
             assert record.headers[-len(message.headers) :] == list(message.headers) or not message.headers
-            assert dict(record.headers)["candid"] == b"%d" % FOUND.candid
-        assert record.place == FOUND.object_id.encode()
+            assert dict(record.headers)["candid"] == b"%d" % found.candid
+        assert record.place == found.object_id.encode()
     assert "_format" not in dict(records["detections"].headers), "no form's header reaches another topic"
+
+
+def test_the_decision_alone_chooses_the_topic() -> None:
+    """Whatever the probabilities are: what is not published, and a record of before decisions, is on no class's topic."""
+    assert [r.topic for r in made(decided("other"))] == ["embeddings", "detections", "detections.anomaly"]
+    for found in (decided("tde", published=False), decided("other", published=False), replace(FOUND, decision=None)):
+        assert [r.topic for r in made(found)] == ["embeddings", "detections"]
+    assert [r.topic for r in made(replace(decided("tde"), programid=3))] == ["embeddings.private", "detections.private"]
 
 
 def test_private_detections_have_a_form_too() -> None:
@@ -70,9 +84,9 @@ def test_a_form_is_made_once_and_chosen_once(monkeypatch: pytest.MonkeyPatch) ->
     forms = Forms(form_of)
     for _ in range(3):
         records = records_of(FOUND, forms)
-        assert len(records) == 5
+        assert len(records) == 3
     assert len(written) == 3
-    assert len(asked) == len(set(asked)) == 4
+    assert len(asked) == len(set(asked)) == 2
 
 
 class Batch:

@@ -139,14 +139,21 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
     heads = {s.scoring_id: s.head.id for s in states}
     assert len(set(heads.values())) == len(states)
     assert all((d.encoder_id, d.head_id, d.reference_id) == (states[0].encoder.id, heads[d.scoring_id], None) for d in sent)
-    # A class's topic got what the thresholds of the same state send there, and nothing else.
+    # A class's topic got what the thresholds of the same state send there, and nothing else; the summaries count the same.
     thresholds = {s.scoring_id: s.thresholds for s in states}
-    above = Counter(
-        (c.name, d.detection_id) for d in sent for c in d.classes if c.prior_probability >= thresholds[d.scoring_id].get(c.name, 2)
-    )
-    to_class = Counter((topic.removeprefix("detections."), d.detection_id) for topic, d in producer.sent if topic != topics.DETECTIONS)
-    assert above == to_class
+    decided = [(d, d.decision) for d in sent if d.decision is not None]
+    assert len(decided) == n
+    for d, decision in decided:
+        least = thresholds[d.scoring_id][decision.class_name]
+        assert decision.threshold == pytest.approx(least)
+        assert decision.published == ((d.novelty if decision.class_name == "other" else decision.prior_probability) >= least)
+    above = Counter((topics.class_topic(decision.class_name), d.detection_id) for d, decision in decided if decision.published)
+    assert above == Counter((topic, d.detection_id) for topic, d in producer.sent if topic != topics.DETECTIONS)
     summaries, strata = outcome_counts.take(10.0)
+    published: Counter[str] = Counter()
+    for summary in summaries:
+        published.update({topics.class_topic(name): count for name, count in summary.published.items()})
+    assert published == Counter(topic for topic, _ in above.elements())
     assert {s.scoring_id: s.total for s in summaries} == by_id
     assert sum(s.n for s in strata) == n
     assert summaries[-1].scoring_id == holder.current.scoring_id
