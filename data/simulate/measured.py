@@ -83,7 +83,7 @@ def measured(alert: Alert) -> dict[str, Any]:
     out["sumrat"] = 1.0 if rng.random() < look.whole else float(np.clip(1 - rng.exponential(look.lost), -0.2, 1.0))
     out["magdiff"] = float(np.clip(rng.normal(*look.aperture), -1.0, 1.0))
     out["chipsf"] = 1.0 + float(rng.lognormal(*look.fit))
-    out["classtar"] = float(np.clip(1 - rng.lognormal(*look.star_like), 0.0, 1.0))
+    out["classtar"] = round(float(np.clip(1 - rng.lognormal(*look.star_like), 0.0, 1.0)), 3)
     bound, otherwise = look.spread
     out["seeratio"] = 2.0 if rng.random() < bound else float(np.clip(rng.lognormal(*otherwise), 0.4, 2.0))
     out["sky"] = float(rng.normal(*look.sky))

@@ -96,8 +96,8 @@ def _reference(
         magnitude, extended = float(mags[k]), float(scene.galaxy[k]) if k or nucleus is None else nucleus
         slope = 0.3 - 0.1 * min(2 * extended, 1.0)
         noise = (0.012 + 0.28 * 10 ** (slope * (magnitude - 23.0))) * float(rng.lognormal(0, 0.15))
-        out["distnr"], out["magnr"] = float(near[k] / PIXEL), float(magnitude + rng.normal(0, noise))
-        out["sigmagnr"] = float(noise)
+        out["distnr"], out["magnr"] = float(near[k] / PIXEL), round(float(magnitude + rng.normal(0, noise)), 3)
+        out["sigmagnr"] = round(float(noise), 3)  # ZTF writes these with three digits
         out |= _point_source_fit(rng, magnitude, extended=extended)
     else:
         out["distnr"], out["magnr"], out["sigmagnr"], out["chinr"], out["sharpnr"] = float(rng.uniform(15, 30)), 23.2, 0.3, 0.6, 0.0
@@ -112,7 +112,7 @@ def _point_source_fit(rng: np.random.Generator, magnitude: float, *, extended: f
     chi = (1 - faint) * (-0.8 + 2.2 * extended) + faint * -0.22
     sharp = (1 - faint) * (-0.01 + 0.34 * extended) + faint * -0.2
     spread = (0.02 + 0.13 * extended) * (1 - faint) + 0.22 * faint
-    return {"chinr": float(rng.lognormal(chi, 0.45)), "sharpnr": float(rng.normal(sharp, spread))}
+    return {"chinr": round(float(rng.lognormal(chi, 0.45)), 3), "sharpnr": round(float(rng.normal(sharp, spread)), 3)}
 
 
 GAIA: dict[str, tuple[str, float]] = {"neargaia": ("maggaia", 20.7), "neargaiabright": ("maggaiabright", 14.0)}
