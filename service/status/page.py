@@ -238,7 +238,7 @@ def _detections(s: Snapshot) -> str:
         (
             f"<b>{escape(d['class'])}</b>" if d["published"] else escape(d["class"]),
             number(d["prior_probability"], 2),
-            "yes" if d["published"] else "–",
+            "yes" if d["published"] else "not real" if d["real"] is False else "–",
             escape(d["object_id"]),
             clock(d["time"]),
             number(d["novelty"], 2),
