@@ -65,17 +65,10 @@ def real_alert(detection: Detection, label: str, *, catalogue_star: bool) -> Rea
         detection.mjd,
         label,
         detection.n_detections,
-        published_class(detection),
+        detection.shown_class[0],
         detection.top_class,
         catalogue_star,
     )
-
-
-def published_class(detection: Detection) -> str:
-    """The class that page, topics and replay show first: the decision; of a record without one the most probable under the prior."""
-    if detection.decision is not None:
-        return detection.decision.class_name
-    return max(detection.classes, key=lambda c: c.prior_probability).name
 
 
 def figures(alerts: Iterable[RealAlert]) -> dict[str, Any]:

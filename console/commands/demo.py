@@ -273,7 +273,7 @@ def against_truth(arrivals: Sequence[Arrival], made: Sequence[Made]) -> reports.
     for a in arrivals:
         known = truth.get(a.detection.candid)
         if known is not None:
-            compared.pairs.append((known.label, a.detection.top_class, known.n_detections))
+            compared.pairs.append((known.label, a.detection.shown_class[0], known.n_detections))
     return compared
 
 

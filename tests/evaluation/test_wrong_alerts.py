@@ -19,6 +19,7 @@ from evaluation.wrong_alerts import Gallery, LightCurve, gallery, reason_of, spr
 from gpu.choose import choose
 from registry.bundle import Bundle, load
 from tools.docs import alert_pictures, wrong_page
+from tools.docs.browser import Browser, browser_path
 
 
 def alert(label: str, called: str, *, star: bool = False, name: str = "o") -> RealAlert:
@@ -157,3 +158,17 @@ def test_prototypes_of_a_class_are_one_class(bundle: Bundle) -> None:
     )
     names = [n.name for n in near]
     assert len(set(names)) == len(names) == wrong_alerts.NEAREST
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_browser_shows_every_picture_within_the_window(width: int, found: Gallery, bundle: Bundle, tmp_path: Path) -> None:
+    if browser_path() is None:
+        pytest.skip("no chromium is installed")
+    path = tmp_path / wrong_page.PAGE
+    path.write_text(wrong_page.page(found, bundle), encoding="utf-8")
+    with Browser() as browser:
+        browser.open(path.as_uri(), width)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        assert browser.run("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        assert browser.run("document.images.length") >= len(found.shown)
+        assert browser.run("[...document.querySelectorAll('.curve > svg')].every(s => s.getBoundingClientRect().height > 100)")
