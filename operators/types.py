@@ -8,6 +8,7 @@ Dimensions used throughout, and in the docstrings:
     S   raw stamp side in pixels (`RAW_STAMP`)
     P   network stamp side in pixels (`STAMP`)
     C   context values (`len(CONTEXT)`)
+    M   further measurements (`len(MEASURED)`)
 
 Canonical units: difference flux [µJy, AB, signed], 1 σ errors [µJy], limits as 5 σ flux [µJy], time MJD TAI [d], wavelength [Å],
 angles [deg]. Missing numbers are NaN; padding is `valid == False`.
@@ -121,6 +122,31 @@ CONTEXT: tuple[str, ...] = (
 )
 """Names of the context columns, in order. Any may be NaN."""
 
+MEASURED: tuple[str, ...] = (
+    "reference_chi",  # of a point source's fit to the nearest source of the reference image (ZTF chinr)
+    "reference_sharpness",  # of that source: 0 a star, > 0 extended (ZTF sharpnr)
+    "reference_error",  # of its magnitude [mag] (ZTF sigmagnr)
+    "gaia_distance",  # to the nearest Gaia source [arcsec] (ZTF neargaia)
+    "gaia_magnitude",  # of that source [mag] (ZTF maggaia)
+    "bright_distance",  # to the nearest Gaia source brighter than 14 mag [arcsec] (ZTF neargaiabright)
+    "second_distance",  # to the second nearest catalogue source [arcsec] (ZTF distpsnr2)
+    "second_star_galaxy",  # of that source, 0 galaxy … 1 star (ZTF sgscore2)
+    "star_likeness",  # of the detection, 0 … 1 (ZTF classtar)
+    "negative_pixels",  # of the 25 around the detection (ZTF nneg)
+    "bad_pixels",  # of the 25 (ZTF nbad)
+    "sum_ratio",  # of the pixels' sum to the sum of their sizes, ≤ 1 (ZTF sumrat)
+    "aperture_difference",  # aperture's less fitted magnitude [mag] (ZTF magdiff)
+    "fit_chi",  # of a point source's fit to the detection, reduced (ZTF chipsf)
+    "seeing_ratio",  # of the difference image's seeing to the science image's (ZTF seeratio)
+    "axis",  # semi-major axis over fwhm (ZTF aimagerat)
+    "sky",  # background under the detection [counts] (ZTF sky)
+    "matched_signal",  # peak of the matched-filtered image over its noise (ZTF scorr)
+    "spikes",  # of the difference image's pixels at the detection, over its noise (ZTF dsnrms)
+    "spikes_in_science",  # the same of the science image (ZTF ssnrms)
+)
+"""What the survey's pipeline measured besides; decoded and simulated, but no encoder or head reads it yet. Any may be NaN: missing, never
+imputed."""
+
 
 SURVEY_SCORES: tuple[str, ...] = (
     "drb",  # ZTF's deep-learning score
@@ -166,6 +192,9 @@ class AlertBatch:
 
     # (n, C) float32, see CONTEXT
     context: Array
+
+    measured: Array | None = None
+    """(n, M) float32, see MEASURED; None: the alerts were not packets"""
 
     digest: tuple[str, ...] = ()
     """Of each alert's packet, 32 hexadecimal digits (`schemas.surveys.identity`); empty: the alerts were not packets."""

@@ -13,7 +13,7 @@ described.py     a class from a physical description (descriptions/*.yaml) → a
 sample.py        a description → objects that a survey detected
 cadence.py       when a survey looks, in which band, how deep
 observe.py       source + visits → detections, limits, forced photometry → one alert
-surroundings.py  catalogue matches, scores and history of an alert
+surroundings.py, measured.py   catalogue matches and history of an alert; shape, pixel statistics and scores of its detection
 images.py        science, template and difference images
 arrays.py        alerts → columns of an AlertBatch
 curves.py        kinds → light curves of any cadence without images; photometry.py: those of stars over years

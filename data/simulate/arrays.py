@@ -17,10 +17,12 @@ from data.simulate import sky
 from data.simulate.classes import SLUGS
 from data.simulate.draw import PopulationName, generator
 from data.simulate.images import stamps
+from data.simulate.measured import PIXEL
 from data.simulate.observe import MID_EXPOSURE, TAI_UTC, Alert, choose, observe, points
 from data.simulate.scene import Scene, scene
-from data.simulate.surroundings import NOTHING, PIXEL, band_of, context
-from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, STAMP, AlertBatch, Survey
+from data.simulate.surroundings import NOTHING, band_of, context
+from operators.types import CONTEXT, MAX_POINTS, MEASURED, RAW_STAMP, STAMP, SURVEY_SCORES, AlertBatch, Survey
+from schemas.surveys.ztf import MEASURED_FIELDS
 
 SURVEY_MIX: dict[Survey, float] = {"ztf": 0.78, "lsst": 0.18, "tess": 0.04}
 _TESS_CLASSES = ("sn-ia", "sn-ii", "sn-ibc", "afterglow", "m-dwarf-flare", "agn", "rr-lyrae", "eclipsing-binary", "cv", "yso", "bogus")
@@ -87,6 +89,8 @@ def to_batch(columns: Mapping[str, Any]) -> AlertBatch:
         "valid",
         "pixel_scale",
         "context",
+        "measured",
+        "survey_scores",
     )
     return AlertBatch(
         survey=cast("tuple[Survey, ...]", tuple(str(s) for s in columns["survey"])),
@@ -150,6 +154,8 @@ def _empty(n: int) -> dict[str, Any]:
         "stamps": np.full((n, 3, STAMP, STAMP), np.nan, np.float16),
         "pixel_scale": np.full(n, np.nan, np.float32),
         "context": np.full((n, len(CONTEXT)), np.nan, np.float32),
+        "measured": np.full((n, len(MEASURED)), np.nan, np.float32),
+        "survey_scores": np.full((n, len(SURVEY_SCORES)), np.nan, np.float32),
         "label": np.zeros(n, np.int64),
         "n_detections": np.zeros(n, np.int64),
         "redshift": np.full(n, np.nan, np.float32),
@@ -211,6 +217,10 @@ def fill(out: dict[str, Any], row: int, *, alert: Alert, surroundings: Scene) ->
     out["first_detection"][row] = survey_first + to_middle
     out["truncated"][row] = float(out["time"][row, 0]) > survey_first + to_middle + REACH
     out["context"][row] = _context(alert, facts, survey_first=survey_first)
+    if o.survey == "ztf":
+        values = (facts[MEASURED_FIELDS[name]] for name in MEASURED)
+        out["survey_scores"][row] = [np.nan if (score := facts.get(name)) is None else score for name in SURVEY_SCORES]
+        out["measured"][row] = [np.nan if value is None or value == NOTHING else value for value in values]
     if o.survey != "tess":
         images, _ = stamps(alert, surroundings, context=facts)
         with np.errstate(over="ignore"):

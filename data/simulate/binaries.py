@@ -136,7 +136,7 @@ def eclipsing_binary(d: Draw) -> Source:
     def magnitudes(t: F64, wavelength: F64) -> F64:
         return at(profile, t / period + phase) * (wavelength / 6200.0) ** -tilt
 
-    sky: SkyKind = "disc" if d.chance(0.75) else "halo"
+    sky: SkyKind = "disc" if d.chance(0.4) else "halo"
     light = difference(star, magnitudes, reference=reference_times(d), mean=True)
     return Source("eclipsing-binary", kind, light, (0.0, 120.0), sky, star=star, persistent=True)
 

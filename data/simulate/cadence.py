@@ -1,8 +1,9 @@
 """When a survey looks at a place, in which band, and how deep.
 
-ZTF: public survey of g and r every 2–3 nights, some fields in i or often a night, 5 σ limits 20.5 ± 0.35 by night and moon (Bellm et al.
-2019, Masci et al. 2019; the medians of `diffmaglim` in public packets are 20.0–20.4). Rubin: six bands, pairs half an hour apart every
-3–4 nights, single-visit depths of Ivezić et al. 2019. TESS: 27 d without nights, a gap in the middle, 30 min bins.
+ZTF: public survey of g and r every 2–3 nights, some fields in i or often a night (Bellm et al. 2019, Masci et al. 2019). 5 σ limits by
+moon, seeing and weather as `diffmaglim` of public packets has them: median 20.2, best 20.9, one in ten above 19, one in fifty above 18.
+Rubin: six bands, pairs half an hour apart every 3–4 nights, single-visit depths of Ivezić et al. 2019. TESS: 27 d without nights, a gap in
+the middle, 30 min bins.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from operators.types import WAVELENGTH, Survey
 
 Programme: TypeAlias = Literal["survey", "often", "continuous"]
 BANDS: dict[Survey, tuple[str, ...]] = {s: tuple(WAVELENGTH[s]) for s in ("ztf", "lsst", "tess")}
-DEPTH: dict[Survey, tuple[float, ...]] = {"ztf": (20.55, 20.45, 19.95), "lsst": (23.6, 24.6, 24.3, 23.6, 23.0, 22.1), "tess": (18.2,)}
+DEPTH: dict[Survey, tuple[float, ...]] = {"ztf": (20.85, 20.75, 20.15), "lsst": (23.6, 24.6, 24.3, 23.6, 23.0, 22.1), "tess": (18.2,)}
 DEEPER: dict[Survey, float] = {"ztf": 0.0, "lsst": 3.2, "tess": -2.2}
 """How much fainter than ZTF's a survey's sources are [mag]."""
+BAD_NIGHT, LOST = 0.35, 0.8
+"""Chance that clouds or a bright sky take away from a night's depth, and how much they take on average [mag]."""
 HISTORY_DAYS: dict[Survey, float] = {"ztf": 30.0, "lsst": 365.0, "tess": 27.0}
 """How far back a packet reaches."""
 
@@ -47,6 +50,13 @@ def _nights(rng: np.random.Generator, start: float, *, end: float) -> F64:
     spell = np.repeat(rng.random(len(nights) // 3 + 1) < 0.72, 3)[: len(nights)]
     clear = spell & (rng.random(len(nights)) < 0.93)
     return nights[clear]
+
+
+def _lost(rng: np.random.Generator, mjd: F64) -> F64:
+    """Depth that each exposure loses to its night's weather [mag]."""
+    nights, night = np.unique(np.floor(mjd), return_inverse=True)
+    lost = np.where(rng.random(len(nights)) < BAD_NIGHT, rng.exponential(LOST, len(nights)), 0.0)
+    return np.asarray(np.minimum(lost[night] * rng.uniform(0.6, 1.2, len(mjd)), 4.0))
 
 
 PROGRAMMES: dict[str, dict[Programme, float]] = {
@@ -85,12 +95,16 @@ def visits(
         band = np.concatenate([first, second]).astype(np.int64)
     else:
         nights = _nights(rng, start, end=end)
-        interval = rng.uniform(1.2, 3.2) if population == "train" else rng.uniform(1.5, 2.8)
-        night_of = nights[rng.random(len(nights)) < 1 / interval]
+        interval = rng.uniform(1.6, 3.6) if population == "train" else rng.uniform(1.8, 3.0)
+        if rng.random() < 0.7:  # a field has its turn every so many nights, and waits for a clear one
+            turn = np.floor((nights + rng.uniform(0, interval)) / interval)
+            night_of = nights[np.diff(turn, prepend=-1.0) > 0]
+        else:
+            night_of = nights[rng.random(len(nights)) < 1 / interval]
         chances = PROGRAMMES.get(slug, PROGRAMMES[""])
         programme = rng.choice(list(chances), p=list(chances.values()))
         parts, bands = [], []
-        for index, chance in ((0, rng.uniform(0.45, 1.0)), (1, rng.uniform(0.65, 1.0)), (2, 0.25 if rng.random() < 0.15 else 0.0)):
+        for index, chance in ((0, rng.uniform(0.5, 1.0)), (1, rng.uniform(0.55, 1.0)), (2, 0.25 if rng.random() < 0.15 else 0.0)):
             for _ in range(4 if programme == "often" and index < 2 else 1):
                 seen = night_of[rng.random(len(night_of)) < chance]
                 parts.append(seen + rng.uniform(0.12, 0.5, len(seen)))
@@ -112,6 +126,8 @@ def visits(
         fwhm = np.full(n, 40.0)
     else:
         blue = np.where(np.array([WAVELENGTH[survey][b] for b in BANDS[survey]])[band] < 5500, 0.9, 0.55)
+        sharp = 2.0 if survey == "ztf" else 0.8
+        fwhm = sharp * np.exp(0.24 * rng.standard_normal(n)) + np.maximum(0, -0.6 * rng.standard_normal(n) - 0.8)
         limit = (
             dark
             - blue * moon**2 * rng.uniform(0.3, 1.0, n)
@@ -119,8 +135,7 @@ def visits(
             + rng.normal(0, 0.15)
             + 0.05 * rng.standard_normal(n)
         )
-        fwhm = (2.0 if survey == "ztf" else 0.8) * np.exp(0.18 * rng.standard_normal(n)) + np.maximum(
-            0, -0.6 * rng.standard_normal(n) - 0.8
-        )
+        if survey == "ztf":
+            limit -= 2.5 * np.log10(fwhm / sharp) + _lost(rng, mjd)
     wavelength = np.array([WAVELENGTH[survey][b] for b in BANDS[survey]])[band]
     return Visits(mjd, band, wavelength, limit, np.clip(fwhm, 0.5, 45), rng.random(n) < 0.85)

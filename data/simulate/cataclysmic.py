@@ -22,7 +22,7 @@ def cv(d: Draw) -> Source:
 
 
 def _sky(d: Draw) -> SkyKind:
-    return "disc" if d.chance(0.6) else "any"
+    return "disc" if d.chance(0.3) else "any"
 
 
 def _dwarf_nova(d: Draw, kind: str) -> Source:

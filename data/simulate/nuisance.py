@@ -8,6 +8,9 @@ from data.simulate.draw import Draw
 from data.simulate.sky import F64, black_body
 from data.simulate.source import Source, Star
 
+MATCHED = 1.5
+"""Alerts within so much belong to one object [arcsec]."""
+
 
 def asteroid(d: Draw) -> Source:
     """A main-belt asteroid (one in twelve nearer).
@@ -21,10 +24,12 @@ def asteroid(d: Draw) -> Source:
     colour = d.normal("colour", 0.55, sd=0.12)
     star = Star(mag, colour)
 
-    def observed(t: F64, wavelength: F64) -> F64:
-        return np.where(np.abs(t) < 0.004, star.reference(wavelength), 0.0)
-
     motion = d.loguniform("motion_near", 60, high=600) if near else d.lognormal("motion", 33, sigma=0.35, low=5, high=90)
+    here = min(0.004, MATCHED / motion / 24)  # [d] before and after, while its alerts still lie at one place
+
+    def observed(t: F64, wavelength: F64) -> F64:
+        return np.where(np.abs(t) < here, star.reference(wavelength), 0.0)
+
     known = 0.0 if d.chance(0.25 if near else 0.07) else 1.0
     return Source("asteroid", "asteroid", observed, (0.0, 0.0), "ecliptic", motion=motion, single=True, extra={"known": known})
 

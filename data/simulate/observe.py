@@ -13,7 +13,7 @@ from data.simulate import classes, described_source, sky
 from data.simulate.cadence import DEEPER, HISTORY_DAYS, Visits, visits
 from data.simulate.draw import Draw, PopulationName, generator
 from data.simulate.sky import F64
-from data.simulate.source import SkyKind, Source
+from data.simulate.source import SkyKind, Source, host
 from data.simulate.variables import HISTORY
 from operators.types import Survey
 
@@ -24,8 +24,28 @@ Bools = npt.NDArray[np.bool_]
 TAI_UTC = 37.0 / 86400
 MID_EXPOSURE: dict[Survey, float] = {"ztf": 15.0 / 86400}
 """[d] from the time that a survey's packet states to the middle of its exposure: ZTF's is the start."""
-EPOCH: dict[PopulationName, tuple[float, float]] = {"train": (58300.0, 60500.0), "demo": (60700.0, 61200.0)}
-"""Dates of the simulated events [MJD]."""
+EPOCHS: dict[PopulationName, tuple[tuple[float, float, float], ...]] = {
+    "train": ((0.3, 58300.0, 58650.0), (0.4, 58650.0, 60200.0), (0.3, 60200.0, 60500.0)),
+    "demo": ((1.0, 60700.0, 61200.0),),
+}
+"""Dates of the simulated events: chance, first and last day [MJD]. Those of training are the three ages of ZTF's packets."""
+DRB_SINCE, FORCED_SINCE = 58650.0, 60200.0
+"""First packets with the network's real/bogus score (version 3.3) and with forced photometry (version 4) [MJD]."""
+FORCED = 0.75
+"""Share of the packets since then whose forced photometry is there: some brokers take it out."""
+BEGAN = 58194.0
+"""ZTF's first night [MJD]: no count or history of a packet reaches further back."""
+BLENDED: dict[str, float] = {"rr-lyrae": 0.5, "eclipsing-binary": 0.5, "lpv": 0.5}
+"""By class, the chance that constant light of neighbours lies within the star's image: the star of the catalogues is the sum, its amplitude
+in magnitudes smaller. Alerts of real stars are mostly of small amplitudes, catalogues of variables of large ones."""
+LEAST_SHARE = 0.15
+"""Of the star in such a blend, uniform in its logarithm up to 1."""
+SUPERNOVAE = ("sn-ia", "sn-ii", "sn-iin", "sn-ibc", "slsn")
+ANY_HOST = 0.25
+"""Chance that a supernova lies in a galaxy drawn regardless of its class: hosts and offsets of the classes overlap more than the samples'
+medians that each is drawn around, and what a supernova is must show in its light."""
+COVERED = 0.45
+"""Exposures a day of one field and channel, in all filters: medians of `ncovhist` are 102 after 257 d and 820 after five years."""
 
 
 @dataclass(slots=True)
@@ -80,6 +100,13 @@ def position(rng: np.random.Generator, kind: SkyKind, *, south: bool = False) ->
             return ra, dec
 
 
+def _date(rng: np.random.Generator, population: PopulationName) -> float:
+    """The day of an event [MJD]."""
+    chances, first, last = zip(*EPOCHS[population], strict=True)
+    k = int(np.searchsorted(np.cumsum(chances), rng.random() * sum(chances), side="right"))
+    return float(rng.uniform(first[k], last[k]))
+
+
 def _window(rng: np.random.Generator, source: Source, *, survey: Survey) -> tuple[float, float]:
     """Days on the source's clock that must be observed."""
     low, high = source.active
@@ -107,7 +134,7 @@ def observe(
         b = max(abs(float(sky.galactic_latitude(ra, dec))), 5.0)
         a_v = float(min(0.09 / np.sin(np.radians(b)) * rng.lognormal(0, 0.5), 2.0))
     low, high = _window(rng, source, survey=survey)
-    zero = float(rng.uniform(*EPOCH[population]))
+    zero = _date(rng, population)
     v = visits(
         rng,
         survey,
@@ -126,6 +153,10 @@ def observe(
         zero = float(at - source.active[0] - (span * rng.uniform(0.02, 1.0) ** 2 if span else 0.0))
     t = v.mjd - zero
     true = source.flux(t, v.wavelength) * sky.dimming(v.wavelength, a_v)
+    if described is None and slug in SUPERNOVAE and rng.random() < ANY_HOST:
+        source.host = host(Draw(rng, population, scope="any-host"), source.redshift)
+    if described is None and rng.random() < BLENDED.get(slug, 0.0):
+        true = true * float(np.exp(rng.uniform(np.log(LEAST_SHARE), 0.0)))
     static = source.star.reference(v.wavelength) if source.star is not None else np.zeros_like(true)
     n = len(v)
     depth = 10 ** (0.4 * (23.9 - v.limit)) / 5
@@ -150,7 +181,7 @@ def observe(
         candidates = np.flatnonzero(detected & (np.abs(t) < 0.004))
     if not len(candidates):
         return None
-    rows = rng.random(n) < 0.93 if rng.random() < 0.5 else np.zeros(n, bool)
+    rows = (rng.random(n) < 0.93) & (survey != "ztf" or (rng.random() < FORCED and zero >= FORCED_SINCE))
     return Observed(
         seed=seed,
         index=index,
@@ -169,7 +200,7 @@ def observe(
         detected=detected,
         faint=(signal >= 3.5) & v.same_field if not source.single else detected,
         candidates=candidates,
-        earlier_visits=int(rng.lognormal(6.0, 1.1)),
+        earlier_visits=int(max(float(v.mjd[0]) - BEGAN, 0.0) * COVERED * rng.lognormal(0, 0.6)),
         forced_rows=rows,
     )
 

@@ -202,7 +202,7 @@ def lpv(d: Draw) -> Source:
             return total
 
     star = Star(d.magnitude("mag", 12.6, faint=18.5), d.normal("colour", 1.85, sd=0.4, low=1.0, high=3.2))
-    sky: SkyKind = "disc" if d.chance(0.8) else "halo"
+    sky: SkyKind = "disc" if d.chance(0.4) else "halo"
     return _source(d, "lpv", kind=kind, magnitudes=magnitudes, star=star, sky=sky, slope=-d.uniform("blue", 0.7, high=1.2), active=200.0)
 
 

@@ -2,7 +2,7 @@
 
 One list serves catalogue matches (`context.py`) and images (`stamps.py`), so that a packet never contradicts itself. Counts per square
 arcminute are those of Pan-STARRS and of ZTF's reference images (medians of `distpsnr1` 13" and `distnr` 8" around asteroids give 4 to r =
-22, 11 to r = 23.3).
+22, 10 to r = 23.5).
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from data.simulate.sky import F64
 
 RADIUS = 42.0
 """[arcsec] sources are drawn to."""
+BRIGHTEST, FAINTEST, SLOPE = 12.0, 23.0, 0.2
+"""Counts of field stars, 10^(slope m) [mag]."""
+NUCLEUS = 1 / 3
+"""A nucleus and its host are one catalogued source: a galaxy where the host gives more than this share of the light."""
 
 
 @dataclass(slots=True)
@@ -41,18 +45,45 @@ class Scene:
         return 10 ** (0.4 * (23.9 - self.mag_r - tilt))
 
 
+def star_density(latitude: float, faintest: float = FAINTEST) -> float:
+    """Field stars a square arcminute at a galactic latitude [deg], down to a magnitude."""
+    whole = 10 ** (SLOPE * FAINTEST) - 10 ** (SLOPE * BRIGHTEST)
+    share = max(10 ** (SLOPE * faintest) - 10 ** (SLOPE * BRIGHTEST), 0.0) / whole
+    return float(2.0 * share / np.sin(np.radians(max(abs(latitude), 2.0))) ** 1.1)
+
+
+def host_share(o: Observed, scene: Scene) -> float:
+    """Share of the host in the light of a nucleus and its host; 0 where one of them is not seen."""
+    if o.source.host is None or o.source.star is None:
+        return 0.0
+    light = 10 ** (-0.4 * scene.mag_r[:2])  # host, nucleus
+    return float(light[0] / light.sum())
+
+
+def as_catalogued(o: Observed, scene: Scene) -> Scene:
+    """The scene as catalogues list it: an active nucleus and its host, which the images show one on the other, are one source."""
+    share = host_share(o, scene)
+    if share == 0:
+        return scene
+    kept = 0 if share > NUCLEUS else 1
+    one = Scene(*(np.delete(getattr(scene, name), 1 - kept) for name in Scene.__slots__))
+    one.mag_r[0] = scene.mag_r[0] + 2.5 * np.log10(share)
+    one.dx[0], one.dy[0] = scene.dx[1], scene.dy[1]
+    return one
+
+
 def scene(o: Observed) -> Scene:
     """The surroundings of an object: a function of the object alone, the same for each of its alerts."""
     rng = generator(o.population, o.seed, o.index, 11)
     latitude = max(abs(float(sky.galactic_latitude(o.ra, o.dec))), 2.0)
     area = np.pi * RADIUS**2 / 3600
-    stars = min(int(rng.poisson(area * 2.0 / np.sin(np.radians(latitude)) ** 1.1)), 90)
-    galaxies = int(rng.poisson(area * 9.0 * min(1.0, latitude / 25)))
+    stars = min(int(rng.poisson(area * star_density(latitude))), 90)
+    galaxies = int(rng.poisson(area * 12.7 * min(1.0, latitude / 25)))
     n = stars + galaxies
     r, phi = RADIUS * np.sqrt(rng.random(n)), rng.uniform(0, 2 * np.pi, n)
     galaxy = np.arange(n) >= stars
     u = rng.random(n)
-    mag = np.where(galaxy, _counts(u, 17.0, faint=23.3, slope=0.38), _counts(u, 12.0, faint=23.0, slope=0.2))
+    mag = np.where(galaxy, _counts(u, 17.0, faint=23.9, slope=0.38), _counts(u, BRIGHTEST, faint=FAINTEST, slope=SLOPE))
     colour = np.where(galaxy, rng.normal(0.75, 0.3, n), rng.choice([0.45, 0.7, 1.4], n) + rng.normal(0, 0.12, n))
     radius = np.where(galaxy, np.clip(10 ** (-0.13 * (mag - 17)) * 2.6 * rng.lognormal(0, 0.3, n), 0.3, 8), 0.0)
     own: list[list[float]] = [[] for _ in range(9)]

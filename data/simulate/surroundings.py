@@ -1,4 +1,4 @@
-"""What the survey knows beside the light curve: catalogue matches, scores, shape and history of one alert, in ZTF's own terms."""
+"""What the survey knows beside the light curve: catalogue matches and history of one alert, and what it measured, in ZTF's own terms."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from data.simulate import sky
 from data.simulate.draw import generator
-from data.simulate.observe import Alert
-from data.simulate.scene import Scene
-from operators.types import WAVELENGTH
+from data.simulate.measured import PIXEL, measured
+from data.simulate.observe import BEGAN, Alert
+from data.simulate.scene import RADIUS, Scene, as_catalogued, host_share, star_density
+from operators.types import F64, WAVELENGTH
 
-PIXEL = 1.01
-"""ZTF's pixel scale [arcsec]."""
+NUCLEUS_EXTENDED = 0.25
+"""Least extent of an active nucleus in the reference image, between a star (0) and a galaxy (1): a quasar's host is never quite dark."""
+REFERENCE_LIMIT = 23.5
+"""[mag] of sources in the reference image."""
 NOTHING = -999.0
 """How ZTF writes that a catalogue has no match."""
 
@@ -22,16 +26,25 @@ def context(alert: Alert, scene: Scene) -> dict[str, Any]:
     o, v, now = alert.observed, alert.observed.visits, alert.now
     rng = generator(o.population, o.seed, o.index, 13, now)
     out: dict[str, Any] = {}
-    signal = float(abs(o.flux[now]) / o.error[now])
-    blur = float(np.hypot(0.1, 0.8 / np.sqrt(signal)))  # astrometric noise [arcsec]
-    shift = rng.normal(0, blur, 2)
+    nucleus = None
+    if o.label == "agn":
+        nucleus = max(NUCLEUS_EXTENDED, host_share(o, scene) ** 0.5)
+        scene = as_catalogued(o, scene)
+    shift = position_error(alert)
     _catalogue(out, rng, scene=scene, shift=shift)
-    _reference(out, rng, scene=scene, shift=shift, wavelength=float(v.wavelength[now]))
+    _reference(out, rng, scene=scene, shift=shift, wavelength=float(v.wavelength[now]), nucleus=nucleus)
+    _gaia(out, rng, scene=scene, shift=shift, latitude=float(sky.galactic_latitude(o.ra, o.dec)))
     _solar_system(out, rng, alert=alert)
-    _scores(out, rng, alert=alert, signal=signal)
-    _shape(out, rng, alert=alert, signal=signal)
+    out |= measured(alert)
     _history(out, rng, alert=alert)
     return out
+
+
+def position_error(alert: Alert) -> F64:
+    """(2,) how far every catalogued source seems to lie from where it is, as the alert's own position is a peak among noise [arcsec]."""
+    o, now = alert.observed, alert.now
+    signal = float(abs(o.flux[now]) / o.error[now])
+    return generator(o.population, o.seed, o.index, 14, now).normal(0, float(np.hypot(0.1, 0.8 / np.sqrt(signal))), 2)
 
 
 def _catalogue(out: dict[str, Any], rng: np.random.Generator, *, scene: Scene, shift: Any) -> None:
@@ -55,7 +68,7 @@ def _catalogue(out: dict[str, Any], rng: np.random.Generator, *, scene: Scene, s
         k = int(index[slot - 1])
         r, colour = float(scene.mag_r[k]), float(scene.g_r[k])
         faint = float(np.clip((r - 19.0) / 3.0, 0, 1))
-        if rng.random() < (0.12 if scene.radius[k] < 4 else 0.45):
+        if rng.random() < (0.08 if scene.radius[k] < 4 else 0.4):
             score = 0.5  # the catalogue has no opinion
         elif scene.galaxy[k]:
             score = float(rng.beta(0.35 + 1.1 * faint, 5.0 - 3.0 * faint))
@@ -68,27 +81,61 @@ def _catalogue(out: dict[str, Any], rng: np.random.Generator, *, scene: Scene, s
         out[f"objectidps{slot}"] = int(rng.integers(10**17, 2 * 10**17))
 
 
-def _reference(out: dict[str, Any], rng: np.random.Generator, *, scene: Scene, shift: Any, wavelength: float) -> None:
-    """The nearest source of ZTF's reference image [pixels, mag], which ends near 23, and the nearest Gaia star."""
+def _reference(
+    out: dict[str, Any], rng: np.random.Generator, *, scene: Scene, shift: Any, wavelength: float, nucleus: float | None
+) -> None:
+    """The nearest source of ZTF's reference image [pixels, mag], which ends near 23.5.
+
+    `nucleus`: how extended an active nucleus, which is the first source, looks; None: there is none.
+    """
     mags = 23.9 - 2.5 * np.log10(scene.flux(wavelength))
     distance = np.hypot(scene.dx + shift[0], scene.dy + shift[1])
-    near = np.where(mags + rng.normal(0, 0.1, len(mags)) < 23.1, distance, np.inf)
+    near = np.where(mags + rng.normal(0, 0.1, len(mags)) < REFERENCE_LIMIT, distance, np.inf)
     if len(near) and np.isfinite(near).any():
         k = int(np.argmin(near))
-        noise = 0.01 + 0.1 * 10 ** (0.3 * (float(mags[k]) - 22.5))
-        out["distnr"], out["magnr"] = float(near[k] / PIXEL), float(mags[k] + rng.normal(0, noise))
+        magnitude, extended = float(mags[k]), float(scene.galaxy[k]) if k or nucleus is None else nucleus
+        slope = 0.3 - 0.1 * min(2 * extended, 1.0)
+        noise = (0.012 + 0.28 * 10 ** (slope * (magnitude - 23.0))) * float(rng.lognormal(0, 0.15))
+        out["distnr"], out["magnr"] = float(near[k] / PIXEL), float(magnitude + rng.normal(0, noise))
         out["sigmagnr"] = float(noise)
-        out["chinr"] = float(rng.lognormal(0.9 if scene.galaxy[k] else -0.45, 0.4))
-        out["sharpnr"] = float(rng.normal(0.35, 0.2) if scene.galaxy[k] else rng.normal(-0.02, 0.06 + 0.04 * noise))
+        out |= _point_source_fit(rng, magnitude, extended=extended)
     else:
         out["distnr"], out["magnr"], out["sigmagnr"], out["chinr"], out["sharpnr"] = float(rng.uniform(15, 30)), 23.2, 0.3, 0.6, 0.0
-    gaia = np.where(~scene.galaxy & (scene.mag_r < 20.7), distance, np.inf)
-    for key, limit, mag_key in (("neargaia", 99.0, "maggaia"), ("neargaiabright", 14.0, "maggaiabright")):
-        close = np.where(scene.mag_r < limit, gaia, np.inf)
-        found = bool(len(close) and np.isfinite(close).any())
-        k = int(np.argmin(close)) if found else -1
-        out[key] = float(close[k]) if found else float(rng.uniform(43, 90))
-        out[mag_key] = float(scene.mag_r[k]) if found else float(rng.uniform(12, min(limit, 20)))
+
+
+def _point_source_fit(rng: np.random.Generator, magnitude: float, *, extended: float) -> dict[str, float]:
+    """How well a point source fits the reference's nearest one: near the limit a galaxy is as sharp as noise, and as good a fit.
+
+    `extended`: 0 a star, 1 a galaxy, between them a nucleus in its host.
+    """
+    faint = float(np.clip((magnitude - 19.5 - extended) / (3.0 - 0.7 * extended), 0, 1))
+    chi = (1 - faint) * (-0.8 + 2.2 * extended) + faint * -0.22
+    sharp = (1 - faint) * (-0.01 + 0.34 * extended) + faint * -0.2
+    spread = (0.02 + 0.13 * extended) * (1 - faint) + 0.22 * faint
+    return {"chinr": float(rng.lognormal(chi, 0.45)), "sharpnr": float(rng.normal(sharp, spread))}
+
+
+GAIA: dict[str, tuple[str, float]] = {"neargaia": ("maggaia", 20.7), "neargaiabright": ("maggaiabright", 14.0)}
+"""Distance to the nearest Gaia source as bright [mag] within `GAIA_REACH` → its magnitude."""
+GAIA_REACH = 90.0
+
+
+def _gaia(out: dict[str, Any], rng: np.random.Generator, *, scene: Scene, shift: Any, latitude: float) -> None:
+    """The nearest Gaia sources: stars, and one compact galaxy in three; beyond the scene by their density alone."""
+    distance = np.hypot(scene.dx + shift[0], scene.dy + shift[1])
+    listed = ~scene.galaxy | ((scene.radius < 3) & (rng.random(len(distance)) < 0.35))
+    for key, (magnitude, limit) in GAIA.items():
+        close = np.where(listed & (scene.mag_r < limit), distance, np.inf)
+        if len(close) and np.isfinite(close).any():
+            k = int(np.argmin(close))
+            out[key], out[magnitude] = float(close[k]), float(scene.mag_r[k])
+            continue
+        inside, rest = RADIUS**2, GAIA_REACH**2 - RADIUS**2
+        if rng.random() < 1 - np.exp(-star_density(latitude, limit) * np.pi * rest / 3600):
+            out[key] = float(np.sqrt(inside + rng.random() * rest))
+            out[magnitude] = float(limit - rng.exponential(1.6))
+        else:
+            out[key] = out[magnitude] = NOTHING
 
 
 def _solar_system(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert) -> None:
@@ -104,63 +151,15 @@ def _solar_system(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert
         out["ssnamenr"] = str(int(rng.integers(1, 700_000)))
 
 
-def _scores(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert, signal: float) -> None:
-    """Real/bogus scores: the forest's `rb` (Mahabal et al. 2019) and the network's `drb` (Duev et al. 2019). They overlap."""
-    o = alert.observed
-    weak = float(np.clip((12.0 - signal) / 8.0, 0, 1))
-    if o.label == "bogus":
-        fooled = rng.random() < 0.14
-        out["rb"] = float(rng.beta(4, 4) if fooled else rng.beta(2.5, 5.5))
-        out["drb"] = float(rng.beta(3, 1.2) if fooled else rng.beta(0.28, 2.2))
-    else:
-        missed = rng.random() < 0.02 + 0.05 * weak
-        out["rb"] = float(rng.beta(6.5 - 1.5 * weak, 3.0))
-        out["drb"] = float(rng.beta(1.0, 1.0) if missed else 1 - rng.beta(0.25 + 0.25 * weak, 22 - 15 * weak))
-    if rng.random() < 0.15:
-        out["drb"] = None  # packets before version 3.3
-
-
-def _shape(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert, signal: float) -> None:
-    """Width, elongation and pixel statistics of the detection on the difference image."""
-    o = alert.observed
-    kind = o.source.kind
-    seeing = float(o.visits.fwhm[alert.now]) / PIXEL
-    spread = 0.08 + 1.2 / signal
-    width, elongation = seeing * float(rng.lognormal(0.08 + 0.8 / signal, spread)), 1.02 + float(rng.gamma(1.5, 0.04 + 0.3 / signal))
-    negative, ratio, quality = int(rng.poisson(6.0 / signal)), float(1 - rng.gamma(0.6, 0.15 / signal)), float(rng.lognormal(0.4, 0.5))
-    if o.label == "asteroid":
-        trail = o.source.motion * 30 / 3600 / PIXEL
-        width, elongation = float(np.hypot(width * 1.2, 0.7 * trail)), elongation * float(np.hypot(1, trail / seeing))
-    elif o.label == "bogus":
-        narrow = kind in ("cosmic-ray", "hot-pixel")
-        width = float(rng.uniform(0.7, 1.5) if narrow else seeing * rng.lognormal(0.05, 0.45))
-        elongation = 1.05 + float(rng.gamma(1.3, 0.9 if kind == "bad-column" else 0.25))
-        negative = int(rng.integers(4, 13)) if kind in ("dipole", "bright-star") else int(rng.integers(0, 9))
-        ratio, quality = float(rng.uniform(0.1, 0.95)), float(rng.lognormal(1.2, 0.9))
-    elif o.source.star is not None and o.source.star.mag_r < 16:
-        negative, ratio = negative + int(rng.integers(0, 5)), ratio - float(rng.gamma(1.0, 0.06))
-        quality *= float(rng.lognormal(0.8, 0.6))
-    out["fwhm"], out["elong"] = float(np.clip(width, 0.6, 25)), float(np.clip(elongation, 1.0, 6.0))
-    out["aimage"] = out["fwhm"] * 0.27 * float(np.sqrt(out["elong"]))
-    out["bimage"] = out["aimage"] / out["elong"]
-    out["aimagerat"], out["bimagerat"] = out["aimage"] / out["fwhm"], out["bimage"] / out["fwhm"]
-    out["nneg"], out["nbad"], out["sumrat"] = (
-        min(negative, 24),
-        int(o.label == "bogus" and rng.random() < 0.15),
-        float(np.clip(ratio, -0.2, 1.0)),
-    )
-    out["chipsf"], out["classtar"] = quality, float(np.clip(rng.beta(8, 1) if o.label != "bogus" else rng.beta(2, 1.5), 0, 1))
-    out["seeratio"] = float(np.clip(rng.normal(0.95, 0.15), 0.5, 2.0) if o.label != "bogus" or rng.random() < 0.5 else 2.0)
-    out["sky"] = float(rng.normal(0, 0.3))
-    out["scorr"] = float(signal * rng.uniform(0.95, 1.25))
-
-
 def _history(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert) -> None:
     """The survey's own counts at this position since its beginning, down to 3 σ, on the same field and channel."""
     o, now = alert.observed, alert.now
-    past = np.flatnonzero(o.faint[:now])
+    begun = o.visits.mjd[:now] >= BEGAN
+    past = np.flatnonzero(o.faint[:now] & begun)
+    before = max(float(o.visits.mjd[0]) - BEGAN, 0.0)  # [d] of the survey that were not simulated
     if o.label == "agn" or o.source.persistent:
-        more = len(past) * float(rng.uniform(0, 2.0))  # the survey is older than what was simulated
+        simulated = max(float(o.visits.mjd[now] - max(float(o.visits.mjd[0]), BEGAN)), 1.0)
+        more = len(past) * before / simulated * float(rng.uniform(0, 1.2))
     else:
         past = past[o.visits.mjd[past] > o.visits.mjd[now] - 400]
         more = 0.0
@@ -173,9 +172,9 @@ def _history(out: dict[str, Any], rng: np.random.Generator, *, alert: Alert) -> 
     out["ndethist"] = 1 + len(past) + int(more)
     first = float(o.visits.mjd[past[0]]) if len(past) else float(o.visits.mjd[now])
     if more >= 1:
-        first = min(first, float(o.visits.mjd[0]) - float(rng.uniform(1, 400)))
+        first = min(first, float(o.visits.mjd[0]) - before * (1 - float(rng.random()) ** 3))  # most were seen in the first months
     out["mjdstarthist"] = first  # [MJD UTC], written as a Julian date by packets.py
-    out["ncovhist"] = o.earlier_visits + int(np.sum(o.visits.same_field[: now + 1])) + int(1.5 * more)
+    out["ncovhist"] = max(o.earlier_visits + int(np.sum(o.visits.same_field[:now] & begun)) + 1, out["ndethist"])
 
 
 def band_of(alert: Alert) -> str:

@@ -61,21 +61,22 @@ def _exposures(alert: Alert) -> list[dict[str, Any]]:
     ]
 
 
-def _photometry(flux: float, error: float) -> dict[str, Any]:
+def _photometry(flux: float, error: float, *, aperture: float = 0.05) -> dict[str, Any]:
+    """A measurement in magnitudes; `aperture`: how much fainter the aperture's is."""
     size = max(abs(flux), 1e-9)
     magnitude, sigma = float(23.9 - 2.5 * np.log10(size)), float(2.5 / np.log(10) * error / size)
     return {
         "isdiffpos": "t" if flux >= 0 else "f",
         "magpsf": magnitude,
         "sigmapsf": sigma,
-        "magap": magnitude + 0.05,
+        "magap": magnitude + aperture,
         "sigmagap": 1.2 * sigma,
     }
 
 
 def _candidate(alert: Alert, candid: int, *, facts: Mapping[str, Any], exposure: dict[str, Any]) -> dict[str, Any]:
     o, now = alert.observed, alert.now
-    photometry = _photometry(float(o.flux[now]), float(o.error[now]))
+    photometry = _photometry(float(o.flux[now]), float(o.error[now]), aperture=facts["magdiff"])
     known = {key: value for key, value in facts.items() if key != "mjdstarthist"}
     return {
         **exposure,
@@ -88,7 +89,6 @@ def _candidate(alert: Alert, candid: int, *, facts: Mapping[str, Any], exposure:
         "tblid": 1 + now % 40,
         "ra": o.ra,
         "dec": o.dec,
-        "magdiff": 0.05,
         "magfromlim": exposure["diffmaglim"] - photometry["magap"],
         "magapbig": photometry["magpsf"],
         "sigmagapbig": 1.6 * photometry["sigmapsf"],

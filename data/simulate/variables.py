@@ -75,7 +75,7 @@ def yso(d: Draw) -> Source:
         kind,
         difference(star, magnitudes, reference=reference_times(d), mean=True),
         (0.0, 150.0),
-        "star-forming",
+        "star-forming" if d.chance(0.75) else "halo",
         star=star,
         persistent=True,
     )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, SURVEY_SCORES, AlertBatch, Survey
+from operators.types import CONTEXT, MAX_POINTS, MEASURED, RAW_STAMP, SURVEY_SCORES, AlertBatch, Survey
 from schemas.avro.machine import Scratch
 from schemas.avro.program import Want
 from schemas.avro.wire import PacketError
@@ -78,6 +78,7 @@ class Columns:
         self.stamps = np.empty((n, len(STAMPS), RAW_STAMP, RAW_STAMP), np.float32)
         self.pixel_scale = np.empty(n, np.float32)
         self.context = np.empty((n, len(CONTEXT)), np.float32)
+        self.measured = np.full((n, len(MEASURED)), np.nan, np.float32)
         self.light_curve = (self.time, self.wavelength, self.flux, self.flux_err, self.limit, self.detected, self.valid,
                             self.first_detection, self.truncated)  # fmt: skip
         self.own_err = np.empty(n, np.float32)
@@ -122,7 +123,8 @@ class Columns:
         """The filled rows."""
         n = len(self.candid)
         names = ("ra", "dec", "mjd", "first_detection", "truncated", "time", "wavelength", "flux", "flux_err", "limit", "detected", "valid",
-                 "stamps", "pixel_scale", "context", "own_err", "n_detected", "n_dropped", "survey_scores")  # fmt: skip
+                 "stamps", "pixel_scale", "context", "measured", "own_err", "n_detected", "n_dropped",
+                 "survey_scores")  # fmt: skip
         arrays: dict[str, Any] = {name: getattr(self, name)[:n] for name in names}
         return AlertBatch(
             tuple(self.survey),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from operators.kernels.compiled import compiled
-from operators.types import WAVELENGTH, Survey
+from operators.types import MEASURED, WAVELENGTH, Survey
 from schemas.avro.program import Kind, Want, code, record_fields, slots
 from schemas.avro.wire import PacketError
 from schemas.surveys.columns import CONTEXT_INDEX, SCORE_INDEX, Columns, Record
@@ -46,8 +46,16 @@ MAX_NAME = 64
 _NUMBERS = ("jd", "fid", "programid", "magpsf", "sigmapsf", "ra", "dec", "diffmaglim", "drb", "rb", "sgscore1", "distpsnr1", "sgmag1",
             "srmag1", "simag1", "szmag1", "distnr", "magnr", "ssdistnr", "ssmagnr", "ndethist", "ncovhist", "jdstarthist", "fwhm", "elong",
             "xpos", "ypos", "exptime")  # fmt: skip
+MEASURED_FIELDS = {
+    "reference_chi": "chinr", "reference_sharpness": "sharpnr", "reference_error": "sigmagnr",
+    "gaia_distance": "neargaia", "gaia_magnitude": "maggaia", "bright_distance": "neargaiabright", "second_distance": "distpsnr2",
+    "second_star_galaxy": "sgscore2", "star_likeness": "classtar", "negative_pixels": "nneg", "bad_pixels": "nbad", "sum_ratio": "sumrat",
+    "aperture_difference": "magdiff", "fit_chi": "chipsf", "seeing_ratio": "seeratio", "axis": "aimagerat", "sky": "sky",
+    "matched_signal": "scorr", "spikes": "dsnrms", "spikes_in_science": "ssnrms",
+}  # fmt: skip
+"""Name in `MEASURED` → field of the candidate."""
 _NUMBER: Kind = "number"
-_SCALARS: dict[str, Kind] = {f"candidate.{name}": _NUMBER for name in _NUMBERS}
+_SCALARS: dict[str, Kind] = {f"candidate.{name}": _NUMBER for name in dict.fromkeys((*_NUMBERS, *MEASURED_FIELDS.values()))}
 _SCALARS |= {"candidate.isdiffpos": "text", "candidate.drbversion": "text", "candidate.candid": "integer", "candid": "integer"}
 _SCALARS |= {
     "objectId": "text",
@@ -90,6 +98,20 @@ VALID: dict[str, Range] = {
     "elong": (1.0, 1e3),
     "xpos": (-1e4, 1e4),
     "ypos": (-1e4, 1e4),
+    "chinr": (0.0, 1e5),
+    "sharpnr": (-100.0, 100.0),
+    "sigmagnr": (0.0, 10.0),
+    **dict.fromkeys(("neargaia", "neargaiabright", "distpsnr2"), DISTANCE),
+    "maggaia": MAGNITUDE,
+    **dict.fromkeys(("sgscore2", "classtar"), SHARE),
+    **dict.fromkeys(("nneg", "nbad"), (0.0, 25.0)),
+    "sumrat": (-1.0, 1.0),
+    "magdiff": (-20.0, 20.0),
+    "chipsf": (0.0, 1e7),
+    "seeratio": (1e-3, 100.0),
+    "aimagerat": (1e-4, 100.0),
+    "sky": (-1e5, 1e5),
+    **dict.fromkeys(("scorr", "dsnrms", "ssnrms"), (0.0, 1e7)),
     "exptime": (1.0, 3600.0),  # s; some archives write 0
     "forcediffimflux": (-1e9, 1e9),
     "forcediffimfluxunc": (1e-3, 1e9),  # DN
@@ -116,6 +138,7 @@ _PRV, _FP = _A["prv_candidates"], _A["fp_hists"]
 _P_JD, _P_FID, _P_MAG, _P_SIGMA, _P_LIM, _P_SIGN, _P_EXPTIME = (_C[f"prv_candidates.{k}"] for k in WANT.arrays["prv_candidates"])
 _F_JD, _F_FID, _F_FLUX, _F_ERR, _F_ZP, _F_LIM, _F_STATUS, _F_EXPTIME = (_C[f"fp_hists.{k}"] for k in WANT.arrays["fp_hists"])
 
+_SLOTS_MEASURED = np.array([_S[f"candidate.{MEASURED_FIELDS[name]}"] for name in MEASURED])
 _FALSE, _LETTER_F, _CAPITAL_F = code("0"), code("f"), code("F")
 _GOOD = code("0")
 _WAVELENGTHS = np.array([np.nan, WAVELENGTH["ztf"]["g"], WAVELENGTH["ztf"]["r"], WAVELENGTH["ztf"]["i"]])
@@ -158,6 +181,7 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
         raise PacketError("bad_value", TIMES.fault("candidate.jd", float(number[_JD])))
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
+    columns.measured[i] = number[_SLOTS_MEASURED]  # cleared of what they cannot be by `fill_row`
     if not columns.put_windows(i, record, slots=_WINDOWS, cutouts=cutouts, pixel_scale=PIXEL_SCALE):
         images = [record.bytes(slot) for slot in _CUTOUTS]
         # a stamp cut by the quadrant's edge is smaller: which edge, the pixel position says
@@ -168,6 +192,8 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
         )  # fmt: skip
     scores = columns.survey_scores[i]
     scores[_DRB_SCORE], scores[_RB_SCORE] = number[_DRB], number[_RB]
+    if scores[_DRB_SCORE] == 0 and not number[_DRBVERSION] > 0:  # see `fill_row`: no score
+        scores[_DRB_SCORE] = np.nan
     programid = number[_PROGRAMID]
     columns.identify(
         SURVEY,

@@ -15,8 +15,9 @@ from data.simulate.cadence import visits
 from data.simulate.cataclysmic import KINDS
 from data.simulate.draw import Draw, generator
 from data.simulate.images import stamps
-from data.simulate.observe import Alert, observe
-from data.simulate.scene import scene
+from data.simulate.measured import PIXEL
+from data.simulate.observe import BEGAN, DRB_SINCE, FORCED_SINCE, Alert, observe
+from data.simulate.scene import as_catalogued, host_share, scene
 from data.simulate.sky import dimming, ecliptic_latitude, from_ecliptic, from_galactic, galactic_latitude, modulus, redshift_at
 from data.simulate.surroundings import NOTHING, context
 from data.simulate.survey_packets import n_detections, packet
@@ -198,6 +199,8 @@ def test_a_packet_decodes_to_the_columns_of_make() -> None:
         np.testing.assert_allclose(getattr(batch, name), getattr(expected, name), rtol=2e-5, atol=1e-6, err_msg=name)
     for k, name in enumerate(CONTEXT):
         np.testing.assert_allclose(batch.context[:, k], expected.context[:, k], rtol=1e-4, atol=1e-4, err_msg=name)
+    np.testing.assert_allclose(batch.measured, expected.measured, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(batch.survey_scores, expected.survey_scores, rtol=1e-5, atol=1e-6)
     crop = slice(RAW_STAMP // 2 - STAMP // 2, RAW_STAMP // 2 + STAMP // 2)
     central = batch.stamps[:, :, crop, crop]
     np.testing.assert_allclose(central, expected.stamps[:, :, crop, crop], rtol=1e-3, atol=0.2)  # float16
@@ -264,3 +267,111 @@ def test_the_same_bytes_in_another_process() -> None:
 
     run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == sha256(b"".join(p for p, _ in night(12, 25))).hexdigest()
+
+
+def test_a_history_begins_no_earlier_than_the_survey_and_grows_with_its_age() -> None:
+    counts: dict[bool, list[float]] = {True: [], False: []}
+    for k in range(160):
+        alert = pick(13, k, population="train", surveys={"ztf": 1.0}, classes={("eclipsing-binary", "agn", "sn-ia")[k % 3]: 1.0})
+        o = alert.observed
+        facts = context(alert, scene(o))
+        assert facts["mjdstarthist"] >= BEGAN
+        assert facts["ncovhist"] >= facts["ndethist"] >= 1
+        counts[bool(o.visits.mjd[alert.now] < DRB_SINCE)].append(facts["ncovhist"])
+    assert min(map(len, counts.values())) > 20
+    assert np.median(counts[True]) < 0.5 * np.median(counts[False])
+
+
+def test_packets_have_the_fields_of_their_date() -> None:
+    forced: dict[bool, list[bool]] = {True: [], False: []}
+    for k in range(60):
+        alert = pick(14, k, population="train", surveys={"ztf": 1.0}, classes={"sn-ia": 1.0})
+        o = alert.observed
+        date = float(o.visits.mjd[alert.now])
+        assert (context(alert, scene(o))["drb"] is None) == (date < DRB_SINCE)
+        forced[float(o.visits.mjd[0]) >= FORCED_SINCE].append(bool(o.forced_rows.any()))
+        if date < FORCED_SINCE - 300:
+            assert not o.forced_rows.any()
+    assert np.mean(forced[True]) > 0.4
+
+
+def test_bad_nights_are_in_real_packets_proportion() -> None:
+    """Percentiles of `diffmaglim` of 8,700 earlier visits in public packets: 5 % 17.9, 16 % 19.1, half 20.0, 84 % 20.5."""
+    limit = np.concatenate(
+        [visits(np.random.default_rng(k), "ztf", population="train", start=59000.0, end=59100.0).limit for k in range(60)]
+    )
+    low, middle, high = np.percentile(limit, (5, 50, 84))
+    assert 18.3 < low < 19.3
+    assert 19.9 < middle < 20.5
+    assert 20.4 < high < 20.9
+
+
+def test_half_of_some_stars_are_blends() -> None:
+    """A neighbour's constant light makes the amplitude small, and the catalogued star no fainter."""
+    amplitude = []
+    for k in range(80):
+        o = observe(15, k, slug="rr-lyrae", population="train")
+        if o is not None and o.source.star is not None:
+            red = o.visits.band == 1
+            share = 1 + o.forced[red] / o.source.star.reference(o.visits.wavelength[red])
+            amplitude.append(2.5 * np.log10(np.percentile(share, 95) / max(np.percentile(share, 5), 0.05)))
+    assert 0.1 < np.mean(np.array(amplitude) < 0.3) < 0.6
+    assert np.mean(np.array(amplitude) > 0.4) > 0.2
+
+
+def test_a_star_stands_off_its_alert_by_the_error_of_the_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pixels of error move the star in science and template, as they move it in the catalogue's distance; the change stays."""
+    alert = next(
+        a
+        for k in range(100)
+        if (a := pick(16, k, population="train", surveys={"ztf": 1.0}, classes={"eclipsing-binary": 1.0})).observed.source.star is not None
+        and a.observed.source.star.mag_r < 17
+    )
+    surroundings = scene(alert.observed)
+    at, near = {}, {}
+    for name, error in (("none", np.zeros(2)), ("two", np.array([2 * PIXEL, 0.0]))):
+        for module in ("images", "surroundings"):
+            monkeypatch.setattr(f"data.simulate.{module}.position_error", lambda _, error=error: error)
+        facts = context(alert, surroundings)
+        images, _ = stamps(alert, surroundings, context=facts)
+        near[name] = facts["distpsnr1"]
+        core = np.nan_to_num(images[1] - np.nanmedian(images[1]))[20:43, 20:43]
+        at[name] = np.array(np.unravel_index(core.argmax(), core.shape))
+    np.testing.assert_array_equal(at["two"] - at["none"], [0, 2])
+    assert near["none"] < 0.01 < 1.9 < near["two"] < 2.1
+
+
+def test_noise_has_the_covariance_of_readout_and_resampling() -> None:
+    found = []
+    for k in range(40):
+        alert = pick(17, k, population="train", surveys={"ztf": 1.0}, classes={"asteroid": 1.0})
+        surroundings = scene(alert.observed)
+        images, _ = stamps(alert, surroundings, context=context(alert, surroundings))
+        if np.isnan(images).any():
+            continue
+        row = []
+        for image in images[:2]:
+            z = image - np.median(image)
+            z /= 1.4826 * np.median(np.abs(z))
+            z[np.abs(z) > 3] = np.nan
+            row += [np.nanmean(z[:, 1:] * z[:, :-1]) / np.nanmean(z * z), np.nanmean(z[:, 2:] * z[:, :-2]) / np.nanmean(z * z)]
+        found.append(row)
+    science, _, template, template_second = np.median(found, axis=0)
+    assert -0.12 < science < -0.01  # 145 real asteroids: -0.07
+    assert 0.12 < template < 0.32  # 0.18
+    assert template_second < 0.05  # -0.10
+
+
+def test_a_nucleus_and_its_host_are_one_catalogued_source() -> None:
+    kinds = set()
+    for k in range(40):
+        alert = pick(18, k, population="train", surveys={"ztf": 1.0}, classes={"agn": 1.0})
+        o = alert.observed
+        whole = scene(o)
+        one = as_catalogued(o, whole)
+        kinds.add(o.source.host is None)
+        assert len(one.dx) == len(whole.dx) - (o.source.host is not None)
+        if o.source.host is not None:
+            assert one.mag_r[0] < whole.mag_r[:2].min()
+            assert bool(one.galaxy[0]) == (host_share(o, whole) > 1 / 3)
+    assert kinds == {True, False}
