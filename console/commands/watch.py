@@ -9,7 +9,7 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -50,11 +50,23 @@ async def topic_of(settings: Settings, klass: str | None) -> str:
         there = await admin.list_topics()
     if DETECTIONS not in there:
         raise UserError("the broker has no topics of ours: start `protonova run`, or make them with `protonova topics --repair`")
-    prefix = class_topic("")
-    slugs = [name.removeprefix(prefix) for name in there if name.startswith(prefix)]
+    return topic_among(there, klass)
+
+
+def topic_among(there: Iterable[str], klass: str | None) -> str:
+    """The topic of a class by any name that it has, `other` among them; None: of all detections.
+
+    Raises
+    ------
+    UserError
+        The class has no topic there.
+    """
     if klass is None:
         return DETECTIONS
-    return ANOMALY if klass.strip().casefold() == OTHER else class_topic(class_named(klass, slugs))
+    if klass.strip().casefold() == OTHER:
+        return ANOMALY
+    prefix = class_topic("")
+    return class_topic(class_named(klass, [name.removeprefix(prefix) for name in there if name.startswith(prefix)]))
 
 
 async def detections(settings: Settings, topic: str, *, from_beginning: bool) -> AsyncIterator[Seen]:

@@ -232,6 +232,7 @@ def shown_row(message: ConsumerRecord, d: Detection) -> tuple[float, dict[str, A
         "class": klass,
         "prior_probability": probability,
         "published": d.decision is not None and d.decision.published,
+        "real": None if d.decision is None else d.decision.real,
         "balanced_class": d.top_class,
         "balanced_probability": d.top_probability,
         "conformal_set": list(d.conformal_set),

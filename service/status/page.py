@@ -225,11 +225,11 @@ def _classes(s: Snapshot) -> str:
          f'<meter min="0" max="{most}" value="{v}">{v}</meter>')
         for k, v in sorted(s["classes"].items(), key=lambda kv: (-published.get(kv[0], 0), -kv[1], kv[0]))
     ]  # fmt: skip
-    columns = [("class", "text"), ("on its topic", "num"), ("below threshold", "num"), ("", "bar")]
+    columns = [("class", "text"), ("on its topic", "num"), ("below", "num"), ("", "bar")]
     body = table("Detections by decided class", columns, rows=rows, empty="No detection yet.")
     return (
-        '<section class="panel"><h2>Classes <small>as decided under the stream\'s prior; <i>other</i> is on '
-        f"<code>detections.anomaly</code></small></h2>{body}</section>"
+        '<section class="panel"><h2>Classes <small>decided under the stream\'s prior; below: the threshold is not reached; '
+        f"<i>other</i> is on <code>detections.anomaly</code></small></h2>{body}</section>"
     )
 
 
@@ -238,7 +238,7 @@ def _detections(s: Snapshot) -> str:
         (
             f"<b>{escape(d['class'])}</b>" if d["published"] else escape(d["class"]),
             number(d["prior_probability"], 2),
-            "yes" if d["published"] else "–",
+            "yes" if d["published"] else "not real" if d["real"] is False else "–",
             escape(d["object_id"]),
             clock(d["time"]),
             number(d["novelty"], 2),

@@ -244,6 +244,7 @@ def test_calibration_is_calibrated() -> None:
     assert found["called_new"] < 0.06
     assert head.prior.sum() == pytest.approx(1, abs=1e-5)
     assert ((head.thresholds >= FLOOR) & (head.thresholds <= 0.5)).all()
+    assert 0.5 <= float(head.novelty_threshold) <= 0.9
     away = np.float32(30) * np.random.default_rng(9).normal(size=(500, 32)).astype(np.float32)
     far = judge(part(views, slice(500))._replace(embedding=away), head)
     assert (far.novelty > 0.5).mean() > 0.5

@@ -33,7 +33,7 @@ def flowing(figures: Figures) -> None:
     figures.classes.update({"eclipsing-binary": 90})
     figures.published.update({"eclipsing-binary": 80})
     shown = {"survey": "ztf", "object_id": "ZTF25abcdefg", "class": "eclipsing-binary", "prior_probability": 0.91, "novelty": 0.2}
-    shown |= {"published": True, "balanced_class": "rr-lyrae", "balanced_probability": 0.5}
+    shown |= {"published": True, "real": True, "balanced_class": "rr-lyrae", "balanced_probability": 0.5}
     figures.detection(now, {**shown, "conformal_set": ["eclipsing-binary", "rr-lyrae"], "band": "g", "flux": -3.0, "n_detections": 4})
 
 

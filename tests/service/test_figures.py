@@ -232,7 +232,8 @@ def test_the_page_is_whole_without_javascript_and_escapes_what_it_shows(clock: C
         "object_id": evil,
         "class": "tde",
         "prior_probability": 0.91,
-        "published": True,
+        "published": False,
+        "real": False,
         "balanced_class": evil,
         "balanced_probability": 0.37,
         "novelty": 0.2,
@@ -246,7 +247,7 @@ def test_the_page_is_whole_without_javascript_and_escapes_what_it_shows(clock: C
     checker.feed(html)
     assert checker.open == []
     text = " ".join(checker.text)
-    for word in ("truncated", "300", "worker-0", "alerts.ztf", "tde", "0.91", "0.37", "balanced", "latency p99", evil):
+    for word in ("truncated", "300", "worker-0", "alerts.ztf", "tde", "0.91", "not real", "0.37", "balanced", "latency p99", evil):
         assert word in text
     assert "<img" not in html
     assert checker.attributes.count(("tabindex", "0")) == html.count('class="scroll"') > 3, "a table scrolls without a mouse"

@@ -85,6 +85,17 @@ def replayed(packets: Sequence[bytes], scorer: Pipeline) -> tuple[ReplayCounts, 
     return counts, rows
 
 
+@pytest.mark.parametrize(
+    ("name", "topic"),
+    [(None, "detections"), ("other", "detections.anomaly"), (" Other", "detections.anomaly"), ("anomaly", "detections.anomaly"),
+     ("SN Ia", "detections.sn-ia"), ("TDE", "detections.tde")],
+)  # fmt: skip
+def test_a_topic_is_named_by_its_class(name: str | None, topic: str) -> None:
+    there = [t.name for t in topics.wiring(("sn-ia", "tde"))]
+    assert watch.topic_among(there, name) == topic
+    assert topic in there
+
+
 async def test_a_record_of_before_decisions_is_shown_and_counted_as_before(packets: Sequence[bytes]) -> None:
     [found, *_] = [d for d in Pipeline(load(engine="onnxruntime"))(packets[:8]) if isinstance(d, Detection)]
     old = dataclasses.replace(found, decision=None)
