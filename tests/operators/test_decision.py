@@ -157,8 +157,8 @@ def test_which_classes_are_rare_follows_from_the_stated_prior() -> None:
     bundle = load()
     r = rule_of(bundle.head, bundle.classes)
     named = dict(zip(bundle.classes, np.asarray(r.rare).tolist(), strict=True))
-    assert all(named[name] for name in ("kilonova", "afterglow", "tde", "slsn", "sn-ia"))
-    assert not any(named[name] for name in ("bogus", "asteroid", "agn", "rr-lyrae", "lpv"))
+    assert all(named[name] for name in ("kilonova", "afterglow", "tde", "slsn", "sn-ibc"))
+    assert not any(named[name] for name in ("bogus", "asteroid", "agn", "rr-lyrae", "lpv", "sn-ia", "sn-ii"))
     assert r.bogus == bundle.classes.index("bogus")
     taught = dataclasses.replace(
         bundle.head, taught=("fbot",), taught_prior=np.array([1e-4], np.float32), taught_thresholds=np.array([0.2], np.float32)
