@@ -5,14 +5,13 @@ packets, `ScoringState`, labels → [RealAlert]; a folder of packets with `LABEL
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data.connectors.archives import Packet, packets_of
-from errors import UserError
+from data.connectors.archives import only_packets
+from data.label_table import labels_of
 from evaluation.provenance import made_with
 from evaluation.real_alerts import RealAlert, figures, real_alert
 from gpu.session import Session
@@ -26,32 +25,8 @@ from schemas.records.rejected import Rejected
 from schemas.surveys.decode import Decoder
 
 Outcome = Detection | Rejected | None
-TABLE = "LABELS.csv"
 CHUNK = 256
-UNKNOWN_COLUMNS = f"{TABLE} needs the columns objectId and klass"
 STUDY = "real_alerts"
-
-
-class PacketsError(UserError):
-    """The folder cannot be used. One line."""
-
-
-def labels_of(folder: Path) -> dict[str, str]:
-    """Labels of a table: objectId → label.
-
-    Raises
-    ------
-    PacketsError
-        There is no table, or it lacks a column.
-    """
-    try:
-        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            if not {"objectId", "klass"} <= set(rows.fieldnames or ()):
-                raise PacketsError(f"{folder}: {UNKNOWN_COLUMNS}")
-            return {str(row["objectId"]): str(row["klass"] or "").strip() for row in rows}
-    except OSError:
-        raise PacketsError(f"{folder / TABLE} is not there: --packets takes a folder of packets and their {TABLE}") from None
 
 
 def label_of(detection: Detection, labels: Mapping[str, str]) -> str:
@@ -110,7 +85,7 @@ def scored_folder(folder: Path, state: ScoringState, *, progress: Callable[[int]
     """
     labels = labels_of(folder)
     found: list[RealAlert] = []
-    packets = (item.packet for item in packets_of([folder]) if isinstance(item, Packet))
+    packets = only_packets([folder])
     while group := list(islice(packets, CHUNK)):
         found += real_alerts(group, score(group, state), labels=labels, state=state)
         progress(len(group))

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data.connectors.archives import Packet, packets_of
+from data.connectors.archives import only_packets
+from data.label_table import labels_of
 from data.simulate.draw import PopulationName
 from data.simulate.night import alert_at
 from data.simulate.survey_packets import packet
 from evaluation.forest import binned, bins, many_votes
-from evaluation.labelled_packets import labels_of
 from evaluation.measures import auroc
 from evaluation.packet_facts import UNREAD, Facts, facts
 from operators.types import F64
@@ -85,13 +85,11 @@ def real_sky(folder: Path, *, progress: Progress = lambda what, n: None) -> Sky:
 
     Raises
     ------
-    evaluation.labelled_packets.PacketsError
+    data.label_table.PacketsError
         There is no table of labels.
     """
     known = labels_of(folder)
-    found = facts(
-        (item.packet for item in packets_of([folder]) if isinstance(item, Packet)), progress=lambda n: progress("real packets", n)
-    )
+    found = facts(only_packets([folder]), progress=lambda n: progress("real packets", n))
     return Sky(found, tuple(coarse(known.get(name, "")) for name in found.object_id))
 
 

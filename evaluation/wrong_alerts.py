@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.connectors.archives import Packet, packets_of
-from evaluation.labelled_packets import CHUNK, apart, beside_labels, labels_of
+from data.connectors.archives import only_packets
+from data.label_table import labels_of
+from evaluation.labelled_packets import CHUNK, apart, beside_labels
 from evaluation.real_alerts import OTHER, RealAlert
 from gpu.session import Session
 from operators.head import Head, centred, product, to_classes
@@ -140,7 +141,7 @@ def gallery(
     """
     state = make_state(bundle, session, why="", decoder=Decoder())
     labels, latest = labels_of(folder), dict[str, WrongAlert]()
-    packets = (item.packet for item in packets_of([folder]) if isinstance(item, Packet))
+    packets = only_packets([folder])
     while group := list(islice(packets, CHUNK)):
         for wrong in _wrong(group, labels, state=state, bundle=bundle):
             known = latest.get(wrong.alert.object_id)

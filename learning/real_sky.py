@@ -8,7 +8,6 @@ scored must not have been seen, hence the folds by object (`registry.bundle.fold
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -17,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from data.connectors.archives import Packet, packets_of
+from data.connectors.archives import only_packets
+from data.label_table import TABLE, labels_of
 from gpu.session import Session
 from learning.dataset import I64, Bools
 from learning.ridge import Sky
@@ -26,10 +26,10 @@ from operators.head import Head, Judged, Views, judge
 from operators.types import AlertBatch
 from pipeline.embed import embed, gather
 from registry.bundle import fold_of
-from schemas.catalogue_labels import meaning_of
+from schemas.catalogue_labels import GROUP_OF, meaning_of
 from schemas.surveys.decode import Decoder
 
-STARS: tuple[str, ...] = ("rr-lyrae", "eclipsing-binary", "cv", "lpv", "yso", "m-dwarf-flare", "microlensing")
+STARS: tuple[str, ...] = tuple(name for name, group in GROUP_OF.items() if group == "star")
 """Classes that a star of a catalogue may be."""
 CHUNK = 256
 
@@ -70,15 +70,6 @@ class RealAlerts:
         return {"n": len(called)} | {name: round(float(np.mean(rows)), 4) for name, rows in shares.items()}
 
 
-def labels_of(folder: Path) -> dict[str, str]:
-    """ObjectId → label as the table has it, "" where it has none; empty without a table."""
-    path = folder / "LABELS.csv"
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as table:
-        return {row["objectId"]: row["klass"] for row in csv.DictReader(table)}
-
-
 def read(folder: Path, session: Session, *, classes: Sequence[str]) -> RealAlerts | None:
     """Embed the labelled packets of a folder and its catalogue stars; None where there are none.
 
@@ -88,8 +79,13 @@ def read(folder: Path, session: Session, *, classes: Sequence[str]) -> RealAlert
         Packets, and a table `LABELS.csv` with the columns objectId and klass.
     session : Session
     classes : slugs
+
+    Raises
+    ------
+    data.label_table.PacketsError
+        The table lacks a column.
     """
-    labels = labels_of(folder)
+    labels = labels_of(folder) if (folder / TABLE).is_file() else {}
     meant = {name: meaning_of(label) for name, label in labels.items()}
     position = {name: classes.index(m.slug) for name, m in meant.items() if m.exact and m.slug in classes}
     views, label, star, number, names = [], [], [], [], []
@@ -115,7 +111,7 @@ def read(folder: Path, session: Session, *, classes: Sequence[str]) -> RealAlert
 def _once(folder: Path) -> Iterator[AlertBatch]:
     """Decoded packets of a folder, each candid once."""
     decoder, seen = Decoder(), set()
-    packets = (item.packet for item in packets_of([folder]) if isinstance(item, Packet))
+    packets = only_packets([folder])
     while group := list(islice(packets, CHUNK)):
         batch = decoder.decode(group).batch
         rows = []

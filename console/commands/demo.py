@@ -280,7 +280,8 @@ def against_truth(arrivals: Sequence[Arrival], made: Sequence[Made]) -> reports.
 def real_packets(console: Console, settings: Settings) -> dict[str, Any] | None:
     """Score the labelled real packets by the same function and print them beside the simulated ones; None: there are none."""
     from console.labels import Judge
-    from evaluation.labelled_packets import TABLE, labels_of, scored_folder
+    from data.label_table import TABLE, labels_of
+    from evaluation.labelled_packets import scored_folder
     from streams.worker import configure_logging, published
 
     folder = settings.shared / "data" / "real" / "ztf_alerts"

@@ -70,6 +70,11 @@ def packets_of(paths: Iterable[str | Path]) -> Iterator[Item]:
         yield from _path(Path(path))
 
 
+def only_packets(paths: Iterable[str | Path]) -> Iterator[bytes]:
+    """The packets under the paths; what is not one is passed over without a word, as where a folder holds its table of labels too."""
+    return (item.packet for item in packets_of(paths) if isinstance(item, Packet))
+
+
 def _path(path: Path) -> Iterator[Item]:
     try:
         mode = path.stat().st_mode

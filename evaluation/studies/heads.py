@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from data.connectors.archives import Packet, packets_of
+from data.connectors.archives import only_packets
+from data.label_table import labels_of
 from data.tables import Curves
 from evaluation import task_head
-from evaluation.labelled_packets import labels_of
 from gpu.session import Session
 from operators.head import ARRAYS, Head, Judged, Views, head_of, judge
 from operators.namespace import to_host
@@ -83,7 +83,7 @@ def _packets(bundle: Bundle, before: Head, *, session: Session, folder: Path) ->
     old: list[Judged] = []
     new: list[Judged] = []
     truth: list[int] = []
-    found = (item.packet for item in packets_of([folder]) if isinstance(item, Packet))
+    found = only_packets([folder])
     while group := list(islice(found, CHUNK)):
         batch = decoder.decode(group).batch
         rows = [i for i, candid in enumerate(batch.candid) if candid not in seen]

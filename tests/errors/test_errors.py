@@ -15,7 +15,7 @@ from errors import InternalError, ProtonovaError, RetryableError, SettingsError,
 USER = (
     "errors:SettingsError", "registry.bundle:BundleError", "data.tables:TableError", "data.simulate.sample:NeverSeenError",
     "data.simulate.described:DescriptionError", "evaluation.zeroshot:PriorError", "evaluation.handmade:FeaturesError",
-    "evaluation.labelled_packets:PacketsError", "evaluation.card:CardError",
+    "data.label_table:PacketsError", "evaluation.card:CardError",
 )  # fmt: skip
 RETRYABLE = ("gpu.session:EngineError", "streams.agents.detector:EngineFailure")
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data import label_table
 from evaluation import labelled_packets
 from evaluation.measures import object_interval
 from evaluation.real_alerts import BARS, RealAlert, figures, real_alert
@@ -256,5 +257,5 @@ def test_the_study_of_a_folder_says_which_bundle_it_is_of(shared: Path, tmp_path
     assert found["made_with"]["bundle"] == bundle.sha256
     assert found["alerts"] > 10
     assert sum(seen) >= found["alerts"]
-    with pytest.raises(labelled_packets.PacketsError, match=r"LABELS\.csv is not there"):
-        labelled_packets.labels_of(tmp_path / "none")
+    with pytest.raises(label_table.PacketsError, match=r"LABELS\.csv is not there"):
+        label_table.labels_of(tmp_path / "none")

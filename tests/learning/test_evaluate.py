@@ -12,6 +12,7 @@ from rich.console import Console
 pytest.importorskip("torch")
 
 from console.commands.train import table_of
+from data.label_table import PacketsError
 from gpu.ort import OrtSession
 from learning import assessment, real_sky
 from operators.head import Judged
@@ -75,3 +76,12 @@ def test_real_packets(shared: Path) -> None:
     assert shares["star"] > 0.5 > 0.3 > shares["agn"]
     assert found["recall"]["1"]["asteroid"] > 0.9
     assert 0.8 < found["coverage"] <= 1
+
+
+def test_a_table_of_labels_without_its_columns_is_one_line(tmp_path: Path) -> None:
+    """And without a table there are none."""
+    session = OrtSession(load().encoder)
+    assert real_sky.read(tmp_path, session, classes=CLASSES) is None
+    (tmp_path / "LABELS.csv").write_text("name,type\na,AGN\n")
+    with pytest.raises(PacketsError, match="needs the columns objectId and klass"):
+        real_sky.read(tmp_path, session, classes=CLASSES)
