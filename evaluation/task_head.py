@@ -18,11 +18,12 @@ from evaluation.kinds import Rule, kinds_of, weights
 from evaluation.simulated import Looks, Mode, simulate
 from gpu.session import Session
 from operators import head
+from operators.context import SURROUNDINGS
 from operators.features import COMPARABLE, comparable
 from operators.head import LEAST, Seen, centred, kind_scale, scores, see
 from operators.support import Physics, Support, solve
 from operators.tokens import tokens
-from operators.types import CONTEXT, F32, F64, N_TOKENS, AlertBatch
+from operators.types import F32, F64, N_TOKENS, AlertBatch
 from pipeline.embed import Embeddings, Inputs, gather, inputs_of
 from pipeline.embed import embed as embed_batch
 
@@ -71,9 +72,9 @@ class Blind:
         """Inputs with what is missing blanked as the encoder was taught to read it."""
         context = np.array(inputs.context)
         if self.context:
-            context[:, : 2 * len(CONTEXT)] = 0
+            context[:, : 2 * len(SURROUNDINGS)] = 0
         if self.fold:
-            context[:, 2 * len(CONTEXT) :] = 0
+            context[:, 2 * len(SURROUNDINGS) :] = 0
         return Inputs(inputs.tokens, np.zeros_like(inputs.stamps) if self.stamps else inputs.stamps, context)
 
     def inputs(self, batch: AlertBatch) -> Inputs:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from data.simulate.arrays import ADDED
 from learning.dataset import Alerts, Bools
-from operators.types import CONTEXT, F32, F64
+from operators.types import CONTEXT, F32, F64, MEASURED, SURVEY_SCORES
 
 SPREAD: dict[str, float] = {
     "source_flux": 0.4,
@@ -31,8 +32,33 @@ SPREAD: dict[str, float] = {
 """1 σ of ln(factor) by which context may be off: by year of the survey, catalogue, seeing. How often a place was visited says when a packet
 was sent and nothing of its class, so it is nearly erased."""
 FACTORS = np.array([SPREAD.get(name, 0.0) for name in CONTEXT])
+MEASURED_SPREAD: dict[str, float] = {
+    "reference_chi": 0.15,
+    "reference_error": 0.2,
+    "negative_pixels": 0.2,
+    "fit_chi": 0.3,
+    "seeing_ratio": 0.08,
+    "axis": 0.06,
+    "sky": 0.2,
+    "matched_signal": 0.12,
+    "spikes": 0.15,
+    "spikes_in_science": 0.15,
+}
+"""1 σ of ln(factor), as `SPREAD`, of what the survey's pipeline measured: it is simulated by medians and spreads alone."""
+MEASURED_SHIFT: dict[str, float] = {
+    "reference_sharpness": 0.04,
+    "sum_ratio": 0.02,
+    "aperture_difference": 0.04,
+    "source_g": 0.06,
+    "source_r": 0.06,
+    "source_i": 0.06,
+    "source_z": 0.06,
+}
+"""1 σ of what is added, of those that have no logarithm."""
 GONE: dict[str, float] = {
-    "real_bogus": 0.25,
+    "drb": 0.3,
+    "rb": 0.3,
+    "reliability": 0.25,
     "galactic_latitude": 0.3,
     "ecliptic_latitude": 0.3,
     "n_visits": 0.3,
@@ -67,7 +93,13 @@ class Strength:
     """1 σ of ln(wavelength)."""
     no_stamps: float = 0.2
     no_context: float = 0.2
+    no_measured: float = 0.15
+    """Chance that nothing is left of what the survey's pipeline measured: another survey, or a change of its version."""
     no_value: float = 0.1
+    host: float = 0.25
+    """Chance that the host is known, with its distance, flux and colour; as often, by itself, its redshift."""
+    catalogues: float = 0.2
+    """Chance that other catalogues were asked whether it is a star, an active nucleus, a variable star."""
     scatter: float = 0.6
     """Largest 1 σ by which a catalogue's positions are off [arcsec]; drawn log-uniformly from a twentieth of it."""
     age: float = 0.5
@@ -86,6 +118,7 @@ def augment(alerts: Alerts, rng: np.random.Generator, *, strength: Strength = St
     _light_curve(alerts, rng, s=strength)
     _images(alerts, rng, s=strength)
     _context(alerts, rng, s=strength)
+    _measured(alerts, rng, s=strength)
     return alerts
 
 
@@ -148,6 +181,7 @@ def _context(a: Alerts, rng: np.random.Generator, *, s: Strength) -> None:
     for column in DISTANCES:
         context[:, column] = np.hypot(context[:, column] + sigma * rng.standard_normal(n), sigma * rng.standard_normal(n))
     _age(a, context, rng=rng, s=s)
+    context[:, -len(ADDED) :] = _added(a, rng, s=s)
     chance = np.array([s.missing.get(name, s.no_value) for name in CONTEXT])
     gone = (rng.random((n, values)) < chance) | (rng.random((n, 1)) < s.no_context)
     a.context = np.where(gone, np.float32(np.nan), context).astype(np.float32)
@@ -164,8 +198,46 @@ def _age(a: Alerts, context: F32, *, rng: np.random.Generator, s: Strength) -> N
     ratio = np.where(older, new / np.maximum(history, 1.0), 1.0)
     stray = rng.random(n) < s.early
     new = np.where(stray, new + 10 ** rng.uniform(1.0, 3.2, n), new).astype(np.float32)
-    count = np.where(stray, 10 ** rng.uniform(0.0, 2.0, n), 0.0)
+    count = np.where(stray, 10 ** rng.uniform(0.0, 3.0, n), 0.0)
     a.first_detection = -new
     older |= stray
     context[:, HISTORY] = np.where(older & np.isfinite(context[:, HISTORY]), new, context[:, HISTORY])
     context[:, N_DETECTIONS] = np.maximum(context[:, N_DETECTIONS] * ratio, np.minimum(context[:, N_DETECTIONS], a.number)) + count
+
+
+FOUND = 0.6, 0.97
+"""Completeness of a catalogue of stars, nuclei or variables, at least and at most."""
+FALSE = 0.01
+"""Chance that such a catalogue has a wrong neighbour."""
+
+
+def _added(a: Alerts, rng: np.random.Generator, *, s: Strength) -> F64:
+    """What catalogues give of `ADDED`, where they were asked: as incomplete, uncertain and sometimes wrong as they are."""
+    n = len(a)
+    truth = dict(zip(ADDED, a.added.T.astype(np.float64), strict=True))
+    known, asked, spectrum = rng.random(n) < s.host, rng.random(n) < s.catalogues, rng.random(n) < s.host
+    redshift = truth["redshift"]
+    sigma = np.where(rng.random(n) < 0.5, 1e-3, np.where(rng.random(n) < 0.05, 0.3, 0.03)) * (1 + redshift)
+    out = {
+        "redshift": np.where(spectrum, np.maximum(redshift + sigma * rng.standard_normal(n), 1e-4), np.nan),
+        "host_distance": np.where(known, np.abs(truth["host_distance"] + 0.2 * rng.standard_normal(n)), np.nan),
+        "host_flux": np.where(known, truth["host_flux"] * np.exp(0.2 * rng.standard_normal(n)), np.nan),
+        "host_colour": np.where(known, truth["host_colour"] + 0.08 * rng.standard_normal(n), np.nan),
+    }
+    complete = rng.uniform(*FOUND, n)
+    for name in ("catalogue_star", "catalogue_agn", "catalogue_variable"):
+        matched = np.where(truth[name] > 0, rng.random(n) < complete, rng.random(n) < FALSE)
+        out[name] = np.where(asked & np.isfinite(truth[name]), matched, np.nan)
+    return np.stack([out[name] for name in ADDED], axis=1)
+
+
+def _measured(a: Alerts, rng: np.random.Generator, *, s: Strength) -> None:
+    """Change and drop what the survey's pipeline measured, and its scores."""
+    n, m = a.measured.shape
+    factor = np.exp(np.array([MEASURED_SPREAD.get(name, 0.0) for name in MEASURED]) * rng.standard_normal((n, m)))
+    shift = np.array([MEASURED_SHIFT.get(name, 0.0) for name in MEASURED]) * rng.standard_normal((n, m))
+    nothing = rng.random((n, 1)) < s.no_measured
+    gone = nothing | (rng.random((n, m)) < np.array([s.missing.get(name, s.no_value) for name in MEASURED]))
+    a.measured = np.where(gone, np.nan, a.measured * factor + shift).astype(np.float32)
+    lost = rng.random(a.scores.shape) < np.array([s.missing.get(name, s.no_value) for name in SURVEY_SCORES])
+    a.scores = np.where(lost, np.float32(np.nan), a.scores)

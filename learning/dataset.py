@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
 from data.simulate import arrays, curves
+from data.simulate.arrays import ADDED
 from data.simulate.classes import KINDS, SLUGS
 from data.simulate.curves import TARGETS
 from data.simulate.draw import PopulationName
@@ -28,7 +30,7 @@ from operators.context import surroundings
 from operators.fold import FOLD, fold
 from operators.stamps import stamps
 from operators.tokens import tokens
-from operators.types import CONTEXT, F32, F64, RAW_STAMP, STAMP, AlertBatch, Survey
+from operators.types import CONTEXT, F32, F64, MEASURED, RAW_STAMP, STAMP, SURVEY_SCORES, AlertBatch, Survey
 from pipeline.embed import Embeddings, Inputs, embed, gather
 
 Bools = npt.NDArray[np.bool_]
@@ -62,6 +64,9 @@ class Alerts:
     valid: Bools  # (n, T)
     stamps: npt.NDArray[np.float16]  # (n, 4, P, P) as the network sees them; (n, 4, 0, 0): light curves without images
     context: F32  # (n, C)
+    measured: F32  # (n, M)
+    scores: F32  # (n, S) the surveys' own
+    added: F32  # (n, A) the truth behind `ADDED`; the augmentation gives some alerts what a catalogue would have of it
     folded: F32  # (n, V) the folded view
     target: F32  # (n, TARGETS) the clean curve; NaN: none
 
@@ -108,6 +113,8 @@ class Alerts:
             stamps=np.zeros((n, 3, 0, 0), dtype=np.float32),
             pixel_scale=np.full(n, np.nan, dtype=np.float32),
             context=self.context,
+            measured=self.measured,
+            survey_scores=self.scores,
         )
 
 
@@ -137,9 +144,17 @@ def from_batch(batch: AlertBatch, label: I64) -> Alerts:
         valid=np.asarray(batch.valid),
         stamps=np.asarray(stamps(batch), dtype=np.float16),
         context=np.asarray(batch.context, dtype=f32),
+        measured=_column(batch.measured, len(batch), width=len(MEASURED)),
+        scores=_column(batch.survey_scores, len(batch), width=len(SURVEY_SCORES)),
+        added=_column(None, len(batch), width=len(ADDED)),
         folded=np.asarray(fold(batch)),
         target=np.full((len(batch), TARGETS), np.nan, dtype=f32),
     )
+
+
+def _column(values: Any, n: int, *, width: int) -> F32:
+    """(n, width), missing where the alerts have none."""
+    return np.full((n, width), np.nan, dtype=np.float32) if values is None else np.asarray(values, dtype=np.float32)
 
 
 def embed_alerts(alerts: Alerts, session: Session, *, see: Callable[[Inputs], Inputs] = lambda inputs: inputs) -> Embeddings:
@@ -182,7 +197,9 @@ def simulate(
     parts = []
     for start in range(0, n, _CHUNK):  # raw frames of all alerts at once would be gigabytes
         chunk = {name: values[start : start + _CHUNK] for name, values in columns.items()}
-        parts.append(from_batch(arrays.to_batch(chunk), np.array([NAMES.index(str(kind)) for kind in chunk["kind"]])))
+        part = from_batch(arrays.to_batch(chunk), np.array([NAMES.index(str(kind)) for kind in chunk["kind"]]))
+        part.added[:] = chunk["added"]
+        parts.append(part)
     return join(parts)
 
 
@@ -206,6 +223,9 @@ def simulate_curves(
         limit=np.full((n, width), np.nan, dtype=np.float32),
         stamps=np.zeros((n, 4, 0, 0), dtype=np.float16),
         context=context,
+        measured=_column(None, n, width=len(MEASURED)),
+        scores=_column(None, n, width=len(SURVEY_SCORES)),
+        added=_column(None, n, width=len(ADDED)),
         folded=np.zeros((n, len(FOLD)), dtype=np.float32),
         target=columns["target"],
         **{name: columns[name] for name in ("time", "wavelength", "flux", "flux_err", "detected", "valid")},

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from operators.context import SURROUNDINGS
 from operators.fold import FOLD
 from operators.tokens import N_FEATURES
-from operators.types import CONTEXT
 
 PARTS = ("embed_token", "recurrent", "norm", "query", "image", "surroundings", "folded", "fuse", "direction", "sharpness", "bias")
 """Parts of the encoder by name, from its inputs to its logits."""
+BEFORE_NAMES: tuple[str, ...] = (
+    "real_bogus", "star_galaxy", "source_distance", "source_flux", "reference_distance", "reference_flux", "solar_system_distance",
+    "solar_system_flux", "positive", "n_detections", "n_visits", "history", "galactic_latitude", "ecliptic_latitude", "fwhm", "elongation",
+    "flux", "signal_to_noise", "redshift",
+)  # fmt: skip
+"""Values of the surroundings that an encoder reads whose file does not name them."""
 LAST_LAYERS = ("fuse", "direction", "sharpness", "bias")
 """Parts behind those that read one input each: what the cheapest fine-tuning trains."""
 
@@ -69,13 +75,18 @@ class EncoderConfig:
     channels: tuple[int, ...] = (16, 32, 64, 96)
     """Of the convolutions; each halves the image."""
     image: int = 96
-    surroundings: int = 2 * len(CONTEXT)
-    """2 C: numbers of the context of the surroundings; what is behind them is the folded view."""
+    values: tuple[str, ...] = SURROUNDINGS
+    """Names of the N values of the surroundings, in order."""
     context: int = 64
     folded: int = len(FOLD)
     fold: int = 128
     hidden: int = 256
     embedding: int = 128
+
+    @property
+    def surroundings(self) -> int:
+        """2 N: numbers of the context of the surroundings; what is behind them is the folded view."""
+        return 2 * len(self.values)
 
     def to_json(self) -> str:
         """Write the sizes as a model file keeps them."""
@@ -86,4 +97,6 @@ class EncoderConfig:
         """Read the sizes of a model file."""
         values = json.loads(text)
         values["channels"] = tuple(values["channels"])
+        values.pop("surroundings", None)
+        values["values"] = tuple(values.get("values", BEFORE_NAMES))
         return cls(**values)

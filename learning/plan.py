@@ -18,7 +18,7 @@ from data.simulate.classes import KINDS, SLUGS
 from errors import UserError, one_line
 from learning.augment import GONE, Strength
 from learning.hyperparameters import PARTS, EncoderConfig, Hyperparameters
-from operators.types import CONTEXT
+from operators.context import SURROUNDINGS
 
 MINUTES = 60.0
 STEPS_A_MINUTE = 540
@@ -41,7 +41,7 @@ SHARES = ("curves", "warm_up", "label_smoothing", "average")
 ABOVE_ZERO = ("batch", "shards", "learning_rate", "contrast_temperature", "clip")
 SIZES = ("dilation", "wavelength", "scatter", "stamp_noise")
 """Numbers of the augmentation that are not chances."""
-BY_THE_INPUTS = ("classes", "features", "surroundings", "folded")
+BY_THE_INPUTS = ("classes", "features", "values", "folded")
 """Sizes of the encoder that follow from the code, not from a plan."""
 
 Numbers = Mapping[str, float]
@@ -94,7 +94,7 @@ class Plan:
     augmentation: Numbers = field(default_factory=dict, hash=False)
     """What differs from the defaults of `augment.Strength`."""
     missing: Numbers = field(default_factory=dict, hash=False)
-    """Value of the context → chance that a training alert lacks it, where it differs from `augment.GONE` and `Strength.no_value`. Every
+    """Value of the surroundings → chance that a training alert lacks it, where it differs from `augment.GONE` and `Strength.no_value`. Every
     value that a packet or a catalogue may give (redshift, host, matches) is masked where it is missing; what is dropped often is not
     leant on."""
     encoder: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict, hash=False)
@@ -241,7 +241,7 @@ def _augmentation(given: Numbers) -> dict[str, float]:
 
 
 def _missing(given: Numbers) -> dict[str, float]:
-    found = _typed("missing", given, defaults=dict.fromkeys(CONTEXT, 0.0))
+    found = _typed("missing", given, defaults=dict.fromkeys(SURROUNDINGS, 0.0))
     for name, value in found.items():
         if not 0 <= value <= 1:
             raise PlanError("missing", f"{name} must be a chance between 0 and 1, not {value:g}")

@@ -10,11 +10,12 @@ the command, and the trainer of the stream calls the same function.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from data.simulate.classes import SLUGS
 from errors import InternalError
@@ -40,6 +41,7 @@ from learning.recalibrate import (
     real_alerts,
 )  # fmt: skip
 from learning.workplace import Progress, Unattended, Workplace
+from operators.context import SURROUNDINGS
 from operators.budget import ALERTS_A_NIGHT
 from registry.bundle import PUBLISHED, Bundle, BundleError, Parts, load, refuse, save
 from schemas.taxonomy import TAXONOMY
@@ -153,12 +155,34 @@ def _initial(plan: Plan) -> Initial | None:
         raise PlanError("start_from", f"knows other kinds than are simulated now ({len(bundle.kinds)} and {len(NAMES)}): train from a seed")
     if not _same_inputs(encoder.config):
         raise PlanError("start_from", "reads other inputs than the operators make now: train from a seed")
-    return Initial(encoder, bundle.sha256)
+    return Initial(widened(encoder), bundle.sha256)
 
 
 def _same_inputs(config: EncoderConfig) -> bool:
     now = asdict(EncoderConfig(classes=len(NAMES)))
-    return all(asdict(config)[name] == now[name] for name in BY_THE_INPUTS)
+    return all(asdict(config)[name] == now[name] for name in BY_THE_INPUTS if name != "values")
+
+
+SUCCESSORS: Mapping[str, str] = {"drb": "real_bogus", "reliability": "real_bogus"}
+"""Value of the surroundings → the one of an older encoder that it begins as."""
+
+
+def widened(encoder: Encoder) -> Encoder:
+    """The encoder with weights for every value of the surroundings that is read now; those it never read begin at zero."""
+    then, now = encoder.config.values, SURROUNDINGS
+    if then == now:
+        return encoder
+    wider = Encoder(replace(encoder.config, values=now))
+    state = encoder.state_dict()
+    before = state["surroundings.0.weight"]
+    after = torch.zeros(before.shape[0], 2 * len(now))
+    for i, name in enumerate(now):
+        name = name if name in then else SUCCESSORS.get(name, "")
+        if name in then:
+            k = then.index(name)
+            after[:, i], after[:, len(now) + i] = before[:, k], before[:, len(then) + k]
+    wider.load_state_dict({**state, "surroundings.0.weight": after})
+    return wider.eval()
 
 
 @dataclass(frozen=True, slots=True)

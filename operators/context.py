@@ -1,7 +1,8 @@
-"""Context values and folded view → what the encoder sees of an alert besides its light curve and its images.
+"""Context, measurements, survey scores and folded view → what the encoder sees of an alert besides its light curve and its images.
 
-(n, C) in the units of `CONTEXT` → (n, 2 C) float32: each value brought near [-1, 1] and 0 where it is missing, then which ones are there;
-behind them the V numbers of the folded view (`operators.fold`), zeros where a light curve has none
+(n, C), (n, M), (n, S) in the units of `CONTEXT`, `MEASURED`, `SURVEY_SCORES` → (n, 2 N) float32 of the N `SURROUNDINGS`: each value brought
+near [-1, 1] and 0 where it is missing, then which ones are there; behind them the V numbers of the folded view (`operators.fold`), zeros
+where a light curve has none
 
 Every transform is monotone and fixed; nothing is learned from a data set, so nothing drifts with one.
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from operators.fold import FOLD, fold
 from operators.namespace import array_namespace
-from operators.types import CONTEXT, AlertBatch, Array
+from operators.types import CONTEXT, MEASURED, SURVEY_SCORES, AlertBatch, Array
 
 STAR_SCORE, STAR_DISTANCE, ASTEROID_DISTANCE = 0.9, 1.0, 5.0
 """A catalogue star: star/galaxy score above, its distance below, and no known asteroid nearer [arcsec]."""
@@ -72,30 +75,74 @@ def _redshift(xp: Any, x: Array) -> Array:
     return xp.log10(xp.clip(x, 1e-4, 10.0)) / 2 + 0.5
 
 
-TRANSFORMS: dict[str, Callable[[Any, Array], Array]] = {
-    "real_bogus": _share,
-    "star_galaxy": _share,
-    "source_distance": _distance,
-    "source_flux": _brightness,
-    "reference_distance": _distance,
-    "reference_flux": _brightness,
-    "solar_system_distance": _distance,
-    "solar_system_flux": _brightness,
-    "positive": _share,
-    "n_detections": _count,
-    "n_visits": _count,
-    "history": _days,
-    "galactic_latitude": _angle,
-    "ecliptic_latitude": _angle,
-    "fwhm": _width,
-    "elongation": _shape,
-    "flux": _signed_brightness,
-    "signal_to_noise": _ratio,
-    "redshift": _redshift,
-}
+def _logarithm(xp: Any, x: Array) -> Array:
+    return xp.log(xp.clip(x, 1e-3, 1e4)) / 2
 
 
-N_CONTEXT = 2 * len(CONTEXT) + len(FOLD)
+def _clipped(xp: Any, x: Array) -> Array:
+    return xp.clip(x, -1.0, 1.0)
+
+
+def _spikes(xp: Any, x: Array) -> Array:
+    return xp.log10(xp.clip(x, 1e-2, 1e4)) / 2 - 0.5
+
+
+def _fit(xp: Any, x: Array) -> Array:
+    return xp.log10(xp.clip(x, 1e-2, 1e6)) / 3
+
+
+def _error(xp: Any, x: Array) -> Array:
+    return xp.log10(xp.clip(x, 1e-3, 1.0)) + 1.5
+
+
+def _background(xp: Any, x: Array) -> Array:
+    return xp.asinh(x) / 2
+
+
+def _pixels(xp: Any, x: Array) -> Array:
+    return x / 12 - 1
+
+
+def _colour(xp: Any, x: Array) -> Array:
+    return xp.clip(x, -1.0, 3.0)
+
+
+TRANSFORMS: dict[Callable[[Any, Array], Array], tuple[str, ...]] = {
+    _share: (
+        "star_galaxy", "positive", "catalogue_star", "catalogue_agn", "catalogue_variable",
+        "drb", "rb", "reliability", "star_likeness", "sum_ratio",
+    ),
+    _distance: ("source_distance", "reference_distance", "solar_system_distance", "host_distance"),
+    _brightness: ("source_flux", "reference_flux", "solar_system_flux", "host_flux"),
+    _signed_brightness: ("flux",),
+    _count: ("n_detections", "n_visits"),
+    _days: ("history",),
+    _angle: ("galactic_latitude", "ecliptic_latitude"),
+    _width: ("fwhm",),
+    _shape: ("elongation",),
+    _ratio: ("signal_to_noise",),
+    _redshift: ("redshift",),
+    _colour: ("host_colour", "source_g_r", "source_r_i"),
+    _logarithm: ("reference_chi", "seeing_ratio", "axis", "matched_ratio"),
+    _clipped: ("reference_sharpness", "aperture_difference"),
+    _error: ("reference_error",),
+    _fit: ("fit_chi",),
+    _spikes: ("spikes", "spikes_in_science"),
+    _background: ("sky",),
+    _pixels: ("negative_pixels",),
+}  # fmt: skip
+"""Transform → the values that go through it, in the order in which the encoder reads them."""
+SURROUNDINGS: tuple[str, ...] = tuple(name for names in TRANSFORMS.values() for name in names)
+"""Names of the N values: of `CONTEXT`, `MEASURED`, `SURVEY_SCORES` or `DERIVED`. The real/bogus score of the context is not among them: it is
+one of the survey's scores, which are on scales of their own."""
+DERIVED: tuple[str, ...] = ("source_g_r", "source_r_i", "matched_ratio")
+"""Colours of the nearest catalogue source [mag]; peak of the matched-filtered image over the photometry's signal to noise."""
+_RAW = (*CONTEXT, *MEASURED, *SURVEY_SCORES, *DERIVED)
+_PLACES = tuple((transform, np.array([_RAW.index(name) for name in names])) for transform, names in TRANSFORMS.items())
+_ORDER = np.concatenate([places for _, places in _PLACES])
+_G, _R, _I, _MATCHED = (MEASURED.index(name) for name in ("source_g", "source_r", "source_i", "matched_signal"))
+_SIGNAL = CONTEXT.index("signal_to_noise")
+N_CONTEXT = 2 * len(SURROUNDINGS) + len(FOLD)
 """Width of what `context` gives."""
 
 
@@ -110,17 +157,29 @@ def context(batch: AlertBatch) -> Array:
 
 
 def surroundings(batch: AlertBatch) -> Array:
-    """Scale the context columns and say which are there.
+    """Scale the values and say which are there.
 
     Returns
     -------
-    (n, 2 C) float32 array of the batch's namespace.
+    (n, 2 N) float32 array of the batch's namespace.
     """
     xp = array_namespace(batch.context)
-    values = batch.context
-    present = xp.isfinite(values)
-    zero = xp.asarray(0.0, dtype=xp.float32)
-    filled = xp.where(present, values, zero)
-    scaled = xp.stack([TRANSFORMS[name](xp, filled[:, i]) for i, name in enumerate(CONTEXT)], axis=1)
-    scaled = xp.clip(xp.where(present, scaled, zero), -4.0, 4.0)
-    return xp.astype(xp.concat([scaled, xp.astype(present, scaled.dtype)], axis=1), xp.float32)
+    raw = _raw(batch, xp)
+    present = xp.isfinite(raw)
+    filled = xp.where(present, raw, xp.asarray(0.0, dtype=xp.float32))
+    scaled = xp.concat([transform(xp, xp.take(filled, xp.asarray(places), axis=1)) for transform, places in _PLACES], axis=1)
+    shown = xp.astype(xp.take(present, xp.asarray(_ORDER), axis=1), xp.float32)
+    return xp.concat([xp.clip(xp.astype(scaled, xp.float32), -4.0, 4.0) * shown, shown], axis=1)
+
+
+def _raw(batch: AlertBatch, xp: Any) -> Array:
+    """(n, W) float32 in the order of `_RAW`; what an alert that was no packet has none of is missing."""
+    n = batch.context.shape[0]
+    measured, scores = (
+        xp.full((n, len(names)), xp.nan, dtype=xp.float32) if values is None else values
+        for values, names in ((batch.measured, MEASURED), (batch.survey_scores, SURVEY_SCORES))
+    )
+    signal = batch.context[:, _SIGNAL]
+    ratio = measured[:, _MATCHED] / xp.where(signal > 0, signal, xp.asarray(xp.nan, dtype=xp.float32))
+    derived = xp.stack([measured[:, _G] - measured[:, _R], measured[:, _R] - measured[:, _I], ratio], axis=1)
+    return xp.concat([batch.context, measured, scores, derived], axis=1)

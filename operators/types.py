@@ -118,7 +118,13 @@ CONTEXT: tuple[str, ...] = (
     "elongation",  # of the source's shape, ≥ 1
     "flux",  # of this alert, signed [µJy]
     "signal_to_noise",  # of this alert
-    "redshift",  # photometric or spectroscopic, of the host, where the packet has one
+    "redshift",  # photometric or spectroscopic, of the host, where the packet or a crossmatch has one
+    "host_distance",  # to the centre of the host, where it is known [arcsec]
+    "host_flux",  # of the host, r or nearest band [µJy]
+    "host_colour",  # of the host, g - r [mag]
+    "catalogue_star",  # 1 a star by its proper motion or parallax, 0 looked for and none
+    "catalogue_agn",  # 1 in a catalogue of active nuclei, 0 looked for and not there
+    "catalogue_variable",  # 1 in a catalogue of variable stars, 0 looked for and not there
 )
 """Names of the context columns, in order. Any may be NaN."""
 
@@ -143,9 +149,13 @@ MEASURED: tuple[str, ...] = (
     "matched_signal",  # peak of the matched-filtered image over its noise (ZTF scorr)
     "spikes",  # of the difference image's pixels at the detection, over its noise (ZTF dsnrms)
     "spikes_in_science",  # the same of the science image (ZTF ssnrms)
+    "source_g",  # of the nearest catalogue source [mag] (ZTF sgmag1)
+    "source_r",
+    "source_i",
+    "source_z",
 )
-"""What the survey's pipeline measured besides; decoded and simulated, but no encoder or head reads it yet. Any may be NaN: missing, never
-imputed."""
+"""What the survey's pipeline and its catalogue have besides. Any may be NaN: missing, never imputed. `operators.context` says which of it
+the encoder is shown."""
 
 
 SURVEY_SCORES: tuple[str, ...] = (

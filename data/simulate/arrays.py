@@ -25,6 +25,8 @@ from operators.types import CONTEXT, MAX_POINTS, MEASURED, RAW_STAMP, STAMP, SUR
 from schemas.surveys.ztf import MEASURED_FIELDS
 
 SURVEY_MIX: dict[Survey, float] = {"ztf": 0.78, "lsst": 0.18, "tess": 0.04}
+ADDED = CONTEXT[CONTEXT.index("redshift") :]
+"""Values of the context that no packet of today has: of the host, and what other catalogues know."""
 _TESS_CLASSES = ("sn-ia", "sn-ii", "sn-ibc", "afterglow", "m-dwarf-flare", "agn", "rr-lyrae", "eclipsing-binary", "cv", "yso", "bogus")
 REACH = 1.0
 """[d]: a light curve that begins no later than this after the first detection reaches back to it (schemas/surveys/history.py)."""
@@ -56,7 +58,8 @@ def make(
     -------
     dict with the columns of `AlertBatch` under their names (identity as arrays of strings and integers; `stamps` float16
     (n, 3, P, P), the central crop of the raw ones) and ``label`` (n,) int64 index into `SLUGS`, ``n_detections`` (n,) int64 detected
-    points of the light curve, ``redshift`` (n,) float32, NaN for stars, ``kind`` (n,) the finer class.
+    points of the light curve, ``redshift`` (n,) float32, NaN for stars, ``added`` (n, 7) float32 the truth behind redshift, host_distance, host_flux,
+    host_colour, catalogue_star, catalogue_agn, catalogue_variable of `CONTEXT`, which a packet does not have, ``kind`` (n,) the finer class.
     """
     surveys = dict(surveys or SURVEY_MIX)
     classes = dict(classes or dict.fromkeys(SLUGS, 1.0))
@@ -159,6 +162,7 @@ def _empty(n: int) -> dict[str, Any]:
         "label": np.zeros(n, np.int64),
         "n_detections": np.zeros(n, np.int64),
         "redshift": np.full(n, np.nan, np.float32),
+        "added": np.full((n, len(ADDED)), np.nan, np.float32),
         "kind": np.empty(n, "U16"),
     }
 
@@ -201,6 +205,8 @@ def fill(out: dict[str, Any], row: int, *, alert: Alert, surroundings: Scene) ->
     out["ra"][row], out["dec"][row] = o.ra, o.dec
     out["label"][row], out["kind"][row], out["redshift"][row] = label_of(o.label), o.source.kind, o.source.redshift
 
+    out["added"][row] = [added(alert)[name] for name in ADDED]
+
     p = points(alert)
     k = min(len(p.flux), MAX_POINTS)
     late = slice(len(p.flux) - k, None)  # the latest stay
@@ -221,11 +227,29 @@ def fill(out: dict[str, Any], row: int, *, alert: Alert, surroundings: Scene) ->
         values = (facts[MEASURED_FIELDS[name]] for name in MEASURED)
         out["survey_scores"][row] = [np.nan if (score := facts.get(name)) is None else score for name in SURVEY_SCORES]
         out["measured"][row] = [np.nan if value is None or value == NOTHING else value for value in values]
+    elif o.survey == "lsst":
+        out["survey_scores"][row, SURVEY_SCORES.index("reliability")] = out["context"][row, CONTEXT.index("real_bogus")]
     if o.survey != "tess":
         images, _ = stamps(alert, surroundings, context=facts)
         with np.errstate(over="ignore"):
             out["stamps"][row] = np.clip(images[:, _CROP, _CROP], -60000, 60000)
         out["pixel_scale"][row] = PIXEL if o.survey == "ztf" else 1.0
+
+
+def added(alert: Alert) -> dict[str, float]:
+    """What catalogues could add to an alert, by the names of `CONTEXT`: the host's own values, and whether it is such a source at all."""
+    o = alert.observed
+    host, star = o.source.host, o.source.star
+    moving = o.label in ("asteroid", "bogus")
+    return {
+        "redshift": float(o.source.redshift),
+        "host_distance": np.nan if host is None else float(host.offset),
+        "host_flux": np.nan if host is None else float(sky.flux(host.mag_r)),
+        "host_colour": np.nan if host is None else float(host.g_r),
+        "catalogue_star": float(star is not None and o.label != "agn" and not moving),
+        "catalogue_agn": float(o.label == "agn"),
+        "catalogue_variable": float(star is not None and o.source.persistent and o.label != "agn" and not moving),
+    }
 
 
 def _context(alert: Alert, facts: Mapping[str, Any], *, survey_first: float) -> Any:

@@ -52,6 +52,7 @@ MEASURED_FIELDS = {
     "second_star_galaxy": "sgscore2", "star_likeness": "classtar", "negative_pixels": "nneg", "bad_pixels": "nbad", "sum_ratio": "sumrat",
     "aperture_difference": "magdiff", "fit_chi": "chipsf", "seeing_ratio": "seeratio", "axis": "aimagerat", "sky": "sky",
     "matched_signal": "scorr", "spikes": "dsnrms", "spikes_in_science": "ssnrms",
+    "source_g": "sgmag1", "source_r": "srmag1", "source_i": "simag1", "source_z": "szmag1",
 }  # fmt: skip
 """Name in `MEASURED` → field of the candidate."""
 _NUMBER: Kind = "number"
