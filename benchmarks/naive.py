@@ -25,12 +25,12 @@ from astropy.io import fits
 from benchmarks.naive_packet import Curve, context_of, curve_of
 from gpu.eager import EagerSession
 from learning.export import restore
-from operators.context import N_CONTEXT
+from operators.context import N_CONTEXT, SURROUNDINGS
 from operators.features import FEATURES, NAMES, SPLIT, comparable
 from operators.head import LEAST as LEAST_SHARE
 from operators.head import LOWEST, NAMED
 from operators.tokens import BAND_CENTRES, BAND_WIDTH, N_FEATURES, PERIODS
-from operators.types import CONTEXT, F32, N_TOKENS, RAW_STAMP, STAMP
+from operators.types import F32, N_TOKENS, RAW_STAMP, STAMP
 from pipeline.state import ScoringState
 from registry.bundle import Bundle
 from schemas.records.table import DETECTION, parsed
@@ -302,13 +302,13 @@ def log_softmax(x: F32) -> F32:
 
 
 def surroundings(context: dict[str, float]) -> F32:
-    """The context as the network reads it: (2 C + V,); a month of alerts has no folded view."""
+    """The surroundings as the network reads them: (2 N + V,); a month of alerts has no folded view."""
     out = np.zeros(N_CONTEXT, dtype=np.float32)
-    for i, name in enumerate(CONTEXT):
+    for i, name in enumerate(SURROUNDINGS):
         value = context[name]
         if not math.isnan(value):
             out[i] = min(max(SCALED[name](value), -4), 4)
-            out[len(CONTEXT) + i] = 1
+            out[len(SURROUNDINGS) + i] = 1
     return out
 
 
@@ -316,8 +316,31 @@ def _clip(x: float, low: float, *, high: float) -> float:
     return min(max(x, low), high)
 
 
+def _share(x: float) -> float:
+    return 2 * x - 1
+
+
+def _colour(x: float) -> float:
+    return _clip(x, -1, high=3)
+
+
+def _logarithm(x: float) -> float:
+    return math.log(_clip(x, 1e-3, high=1e4)) / 2
+
+
 SCALED: dict[str, Callable[[float], float]] = {
-    "real_bogus": lambda x: 2 * x - 1,
+    **dict.fromkeys(("drb", "rb", "reliability", "star_likeness", "sum_ratio", "catalogue_star", "catalogue_agn"), _share),
+    "catalogue_variable": _share,
+    "host_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
+    "host_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
+    **dict.fromkeys(("host_colour", "source_g_r", "source_r_i"), _colour),
+    **dict.fromkeys(("reference_chi", "seeing_ratio", "axis", "matched_ratio"), _logarithm),
+    **dict.fromkeys(("reference_sharpness", "aperture_difference"), lambda x: _clip(x, -1, high=1)),
+    "reference_error": lambda x: math.log10(_clip(x, 1e-3, high=1)) + 1.5,
+    "fit_chi": lambda x: math.log10(_clip(x, 1e-2, high=1e6)) / 3,
+    **dict.fromkeys(("spikes", "spikes_in_science"), lambda x: math.log10(_clip(x, 1e-2, high=1e4)) / 2 - 0.5),
+    "sky": lambda x: math.asinh(x) / 2,
+    "negative_pixels": lambda x: x / 12 - 1,
     "star_galaxy": lambda x: 2 * x - 1,
     "source_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
     "source_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,

@@ -129,7 +129,7 @@ def without_duplicates(points: list[tuple[float, ...]]) -> list[tuple[float, ...
 
 
 def context_of(alert: dict[str, Any], curve: Curve) -> dict[str, float]:
-    """The alert's surroundings by the names of `CONTEXT`; NaN: not known."""
+    """The alert's surroundings by the names of `operators.context.SURROUNDINGS`, and the real/bogus score; NaN: not known."""
     own = alert["candidate"]
     flux, error = measurement(own)
     source = next((own[name] for name in ("srmag1", "sgmag1", "simag1", "szmag1") if is_magnitude(own[name])), None)
@@ -158,8 +158,28 @@ def context_of(alert: dict[str, Any], curve: Curve) -> dict[str, float]:
         "elongation": own["elong"] if own["elong"] is not None and own["elong"] >= 1 else NAN,
         "flux": flux,
         "signal_to_noise": abs(flux) / error,
-        "redshift": NAN,
+        **dict.fromkeys(ADDED, NAN),
+        "drb": drb if has_drb else NAN,
+        "rb": _or_nan(own["rb"]),
+        "reliability": NAN,
+        **{name: _known(own.get(field)) for name, field in POSITIVE.items()},
+        **{name: _or_nan(own.get(field)) for name, field in SIGNED.items()},
+        "matched_ratio": _known(own.get("scorr")) * error / abs(flux),
+        "source_g_r": _magnitude(own["sgmag1"]) - _magnitude(own["srmag1"]),
+        "source_r_i": _magnitude(own["srmag1"]) - _magnitude(own["simag1"]),
     }
+
+
+ADDED = ("redshift", "host_distance", "host_flux", "host_colour", "catalogue_star", "catalogue_agn", "catalogue_variable")
+POSITIVE = {
+    "star_likeness": "classtar", "reference_chi": "chinr", "reference_error": "sigmagnr", "seeing_ratio": "seeratio", "axis": "aimagerat",
+    "fit_chi": "chipsf", "spikes": "dsnrms", "spikes_in_science": "ssnrms", "negative_pixels": "nneg",
+}  # fmt: skip
+SIGNED = {"sum_ratio": "sumrat", "reference_sharpness": "sharpnr", "aperture_difference": "magdiff", "sky": "sky"}
+
+
+def _magnitude(value: float | None) -> float:
+    return float(value) if value is not None and is_magnitude(value) else NAN
 
 
 def _known(value: float | None) -> float:

@@ -1,6 +1,6 @@
 """What a ZTF packet looks like, as named numbers: what the network sees of it, and what it holds besides.
 
-packets → `Facts`: one row an alert, columns by group (context, light curve, stamps; fields that nothing reads yet)
+packets → `Facts`: one row an alert, columns by group (context, light curve, stamps; other fields of the candidate)
 
 Numbers that a person can name, so that a difference between two sets of packets can be mended where it arises.
 """
@@ -37,7 +37,7 @@ _PLAIN = (
     "distpsnr3", "nmtchps", "classtar", "nneg", "nbad", "sumrat", "magdiff", "chipsf", "seeratio", "aimagerat", "bimagerat", "sky",
     "dsnrms", "ssnrms", "dsdiff",
 )  # fmt: skip
-UNREAD: dict[str, Callable[[Fields], float]] = {
+FIELDS: dict[str, Callable[[Fields], float]] = {
     **{name: itemgetter(name) for name in _PLAIN},
     "magap - magpsf": lambda c: c["magap"] - c["magpsf"],
     "scorr / S/N": lambda c: c["scorr"] * c["sigmapsf"] / 1.0857,
@@ -46,7 +46,7 @@ UNREAD: dict[str, Callable[[Fields], float]] = {
     "source r - magpsf": lambda c: c["srmag1"] - c["magpsf"],
     "magnr - magpsf": lambda c: c["magnr"] - c["magpsf"],
 }  # fmt: skip
-"""Fields of a ZTF candidate that neither encoder nor head reads, each from the candidate's numbers (NaN: missing)."""
+"""Fields of a ZTF candidate that its context does not have, each from the candidate's numbers (NaN: missing)."""
 GROUPS = ("context", "light curve", "stamps", "fields")
 
 
@@ -110,7 +110,7 @@ def facts(packets: Iterable[bytes], *, progress: Callable[[int], None] = lambda 
             rows["context"].append({name: float(values[CONTEXT.index(name)]) for name in CONTEXT_FACTS})
             rows["light curve"].append(light_curve_facts(batch, i))
             rows["stamps"].append(stamp_facts(np.asarray(batch.stamps[i], dtype=np.float64)[:, _WINDOW, _WINDOW]))
-            rows["fields"].append(unread_facts(record["candidate"]))
+            rows["fields"].append(field_facts(record["candidate"]))
         progress(len(group))
     tables = {}
     for name, found in rows.items():
@@ -119,8 +119,8 @@ def facts(packets: Iterable[bytes], *, progress: Callable[[int], None] = lambda 
     return Facts(tuple(object_id), np.array(night), tuple(version), tables)
 
 
-def unread_facts(candidate: Mapping[str, Any]) -> dict[str, float]:
-    """The fields of `UNREAD`; -999, ZTF's way to write that there is no match, is missing."""
+def field_facts(candidate: Mapping[str, Any]) -> dict[str, float]:
+    """The fields of `FIELDS`; -999, ZTF's way to write that there is no match, is missing."""
 
     class Numbers(dict[str, float]):
         def __missing__(self, key: str) -> float:
@@ -129,7 +129,7 @@ def unread_facts(candidate: Mapping[str, Any]) -> dict[str, float]:
             return np.nan if number <= -99 and key not in ("dsdiff",) else number
 
     numbers = Numbers()
-    return {name: float(of(numbers)) for name, of in UNREAD.items()}
+    return {name: float(of(numbers)) for name, of in FIELDS.items()}
 
 
 def _median(values: F64) -> float:

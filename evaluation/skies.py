@@ -1,7 +1,7 @@
 """How well a forest distinguishes real ZTF packets from simulated ones, and by what: the distance from simulation to sky.
 
 a folder of real packets with their labels, a seed → AUC by population and group of facts, and what each fact alone gives; how well each
-field that nothing reads yet separates classes, in both skies
+further field separates classes, in both skies
 
 0.5: the skies cannot be distinguished; 1: always. Populations are compared, so that the mix of classes does not separate: catalogue stars,
 known asteroids, labelled supernovae and nuclei, each by the same cut in both skies. Folds are of objects. One night gives at most `A_NIGHT`
@@ -25,7 +25,7 @@ from data.simulate.night import alert_at
 from data.simulate.survey_packets import packet
 from evaluation.forest import binned, bins, many_votes
 from evaluation.measures import auroc
-from evaluation.packet_facts import UNREAD, Facts, facts
+from evaluation.packet_facts import FIELDS, Facts, facts
 from operators.types import F64
 from schemas.taxonomy import slug_of
 
@@ -207,13 +207,13 @@ PAIRS = (("star", "agn"), ("star", "supernova"), ("bogus", "star"), ("bogus", "s
 
 
 def powers(real: Sky, simulated: Sky) -> dict[str, dict[str, tuple[float, float]]]:
-    """How well each field of `UNREAD` separates kinds of objects: field → pair → (AUC on real packets, on simulated ones).
+    """How well each field of `FIELDS` separates kinds of objects: field → pair → (AUC on real packets, on simulated ones).
 
     One packet an object. Real artefacts are not labelled: those with at most two detections and a low score of the survey's stand for them.
     """
     kinds = [kinds_of_objects(sky, real=real_one) for sky, real_one in ((real, True), (simulated, False))]
     out: dict[str, dict[str, tuple[float, float]]] = {}
-    for name in UNREAD:
+    for name in FIELDS:
         columns = [sky.facts.column("fields", name) for sky in (real, simulated)]
         out[name] = {
             f"{a}/{b}": (

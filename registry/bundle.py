@@ -81,7 +81,7 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Simulated kinds; the order of the network's logits and of the first axis of `zero_shot`."""
     taxonomy: str
     """Version of the table that maps the slugs to other brokers' names."""
-    encoder: dict[str, int | list[int]]
+    encoder: dict[str, int | list[int] | list[str]]
     """Sizes of the network."""
     parameters: pydantic.PositiveInt
     created_by: str

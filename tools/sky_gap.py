@@ -1,7 +1,7 @@
 """Where simulated ZTF packets differ from real ones: ``python -m tools.sky_gap [--each N] [--seed S] [--report FILE]``.
 
 The AUC of a forest that distinguishes them, by population and group of facts, the ten facts that separate most, and how well each field
-that nothing reads yet separates classes in both skies. Without real packets it says so and ends with status 0.
+further field of the candidate separates classes in both skies. Without real packets it says so and ends with status 0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the simulation and the forest")
     parser.add_argument("--population", choices=("train", "demo"), default="train", help="whose parameters (default train)")
     parser.add_argument("--worst", type=int, default=WORST, help=f"facts to list (default {WORST})")
-    parser.add_argument("--fields", action="store_true", help="also list how well unread fields separate classes")
+    parser.add_argument("--fields", action="store_true", help="also list how well the other fields of the candidate separate classes")
     parser.add_argument("--report", type=Path, help="write the figures as JSON")
     options = parser.parse_args(arguments)
     console = reports.output()
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
             table.add_column(pair, justify="right")
         for name, pairs in powers.items():
             table.add_row(name, *(f"{a:.2f} ({b:.2f})" for a, b in pairs.values()))
-        reports.show(console, "Fields that nothing reads yet: chance that the first kind's is larger, real (simulated)", table)
+        reports.show(console, "Other fields of the candidate: chance that the first kind's is larger, real (simulated)", table)
     reports.write(options.report, {"command": "sky_gap", "gaps": [asdict(gap) for gap in gaps], "fields": powers})
     return 0
 

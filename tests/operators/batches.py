@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.types import CONTEXT, MAX_POINTS, RAW_STAMP, AlertBatch
+from operators.types import CONTEXT, MAX_POINTS, MEASURED, RAW_STAMP, SURVEY_SCORES, AlertBatch
 
 
 def random_batch(n: int, seed: int = 0, points: int = 40) -> AlertBatch:
@@ -47,6 +47,8 @@ def random_batch(n: int, seed: int = 0, points: int = 40) -> AlertBatch:
         stamps=stamps,
         pixel_scale=scale.astype(f32),
         context=np.where(r.uniform(size=(n, len(CONTEXT))) < 0.2, np.nan, r.uniform(0, 5, (n, len(CONTEXT)))).astype(f32),
+        measured=np.where(r.uniform(size=(n, len(MEASURED))) < 0.2, np.nan, r.uniform(0, 5, (n, len(MEASURED)))).astype(f32),
+        survey_scores=np.where(r.uniform(size=(n, len(SURVEY_SCORES))) < 0.2, np.nan, r.uniform(0, 1, (n, len(SURVEY_SCORES)))).astype(f32),
     )
 
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
-from operators.context import N_CONTEXT, TRANSFORMS, context
-from operators.types import CONTEXT
+from operators.context import DERIVED, N_CONTEXT, SURROUNDINGS, TRANSFORMS, context
+from operators.types import CONTEXT, MEASURED, SURVEY_SCORES
 from tests.operators.batches import random_batch, to_numpy
 
 
@@ -20,16 +21,57 @@ def test_every_namespace_agrees(moved):
 def test_missing_values_are_zero_and_said_so():
     batch = random_batch(30)
     out = context(batch)
-    missing = np.isnan(batch.context)
-    assert missing.any()
-    assert not out[:, : len(CONTEXT)][missing].any()
-    np.testing.assert_array_equal(out[:, len(CONTEXT) : 2 * len(CONTEXT)] == 0, missing)
+    n = len(SURROUNDINGS)
+    for i, name in enumerate(SURROUNDINGS):
+        if name in CONTEXT:
+            missing = np.isnan(batch.context[:, CONTEXT.index(name)])
+            assert missing.any()
+            assert not out[missing, i].any()
+            np.testing.assert_array_equal(out[:, n + i] == 0, missing)
+
+
+def test_what_was_no_packet_has_no_measurements():
+    batch = dataclasses.replace(random_batch(5), measured=None, survey_scores=None)
+    out = context(batch)
+    for name in (*(set(SURROUNDINGS) & {*MEASURED, *SURVEY_SCORES}), *DERIVED):
+        assert not out[:, SURROUNDINGS.index(name)].any()
+        assert not out[:, len(SURROUNDINGS) + SURROUNDINGS.index(name)].any()
 
 
 def test_each_transform_keeps_the_order_and_stays_bounded():
-    assert set(TRANSFORMS) == set(CONTEXT)
-    values = np.geomspace(1e-3, 1e5, 50).astype(np.float32)
-    batch = random_batch(50)
-    out = context(dataclasses.replace(batch, context=np.repeat(values[:, None], len(CONTEXT), axis=1)))[:, : len(CONTEXT)]
-    assert np.all(np.diff(out, axis=0) >= 0)
-    assert np.abs(out).max() <= 4
+    values = np.concatenate([-np.geomspace(1e-3, 1e5, 20)[::-1], np.geomspace(1e-3, 1e5, 50)]).astype(np.float32)
+    for transform, names in TRANSFORMS.items():
+        out = np.clip(transform(np, values), -4, 4)
+        assert np.all(np.diff(out) >= 0), names
+        assert np.isfinite(out).all()
+
+
+OF = (("context", CONTEXT), ("measured", MEASURED), ("survey_scores", SURVEY_SCORES))
+
+
+def test_each_value_is_read_once_and_by_its_name():
+    """A value alone in its column moves the number of its name, or none."""
+    assert len(set(SURROUNDINGS)) == len(SURROUNDINGS)
+    batch, n = random_batch(1), len(SURROUNDINGS)
+    for field, names in OF:
+        for k, name in enumerate(names):
+            columns = {other: np.full((1, len(of)), np.nan, np.float32) for other, of in OF}
+            columns[field][0, k] = 0.7
+            shown = context(dataclasses.replace(batch, **columns))[0, n : 2 * n]
+            assert [SURROUNDINGS[i] for i in np.flatnonzero(shown)] == ([name] if name in SURROUNDINGS else [])
+
+
+def test_derived_values():
+    """Colours are differences of magnitudes; the matched peak is divided by the photometry's signal to noise."""
+    batch = random_batch(1)
+    measured = np.full((1, len(MEASURED)), np.nan, np.float32)
+    for name, value in (("source_g", 18.5), ("source_r", 17.9), ("source_i", 17.6), ("matched_signal", 30.0)):
+        measured[0, MEASURED.index(name)] = value
+    values = np.full((1, len(CONTEXT)), np.nan, np.float32)
+    values[0, CONTEXT.index("signal_to_noise")] = 10.0
+    out = dict(zip(SURROUNDINGS, context(dataclasses.replace(batch, context=values, measured=measured))[0], strict=False))
+    assert out["source_g_r"] == pytest.approx(0.6, abs=1e-5)
+    assert out["source_r_i"] == pytest.approx(0.3, abs=1e-5)
+    assert out["matched_ratio"] == pytest.approx(np.log(3.0) / 2, abs=1e-5)
+    gone = context(dataclasses.replace(batch, context=np.full_like(values, np.nan), measured=measured))[0]
+    assert gone[len(SURROUNDINGS) + SURROUNDINGS.index("matched_ratio")] == 0
