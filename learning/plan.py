@@ -94,8 +94,8 @@ class Plan:
     augmentation: Numbers = field(default_factory=dict, hash=False)
     """What differs from the defaults of `augment.Strength`."""
     missing: Numbers = field(default_factory=dict, hash=False)
-    """Value of the surroundings → chance that a training alert lacks it, where it differs from `augment.GONE` and `Strength.no_value`. Every
-    value that a packet or a catalogue may give (redshift, host, matches) is masked where it is missing; what is dropped often is not
+    """Value of the surroundings → chance that a training alert lacks it, where it differs from `augment.GONE` and `Strength.no_value`.
+    Every value that a packet or a catalogue may give (redshift, host, matches) is masked where it is missing; what is dropped often is not
     leant on."""
     encoder: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict, hash=False)
     """What differs from the defaults of `EncoderConfig`, but for what follows from the code's own inputs (`BY_THE_INPUTS`)."""
@@ -280,7 +280,7 @@ def _mapping(name: str, given: object, *, known: Sequence[str]) -> Mapping[str, 
         raise PlanError(name, f"must be numbers by name, not {one_line(repr(given), 60)}")
     for key in given:
         if key not in known:
-            raise PlanError(name, f"knows {', '.join(sorted(known))}; not {key!r}")
+            raise PlanError(name, f"takes not {key!r} but {', '.join(sorted(known))}")
     return given
 
 

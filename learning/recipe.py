@@ -41,8 +41,8 @@ from learning.recalibrate import (
     real_alerts,
 )  # fmt: skip
 from learning.workplace import Progress, Unattended, Workplace
-from operators.context import SURROUNDINGS
 from operators.budget import ALERTS_A_NIGHT
+from operators.context import SURROUNDINGS
 from registry.bundle import PUBLISHED, Bundle, BundleError, Parts, load, refuse, save
 from schemas.taxonomy import TAXONOMY
 

@@ -133,8 +133,8 @@ TRANSFORMS: dict[Callable[[Any, Array], Array], tuple[str, ...]] = {
 }  # fmt: skip
 """Transform → the values that go through it, in the order in which the encoder reads them."""
 SURROUNDINGS: tuple[str, ...] = tuple(name for names in TRANSFORMS.values() for name in names)
-"""Names of the N values: of `CONTEXT`, `MEASURED`, `SURVEY_SCORES` or `DERIVED`. The real/bogus score of the context is not among them: it is
-one of the survey's scores, which are on scales of their own."""
+"""Names of the N values: of `CONTEXT`, `MEASURED`, `SURVEY_SCORES` or `DERIVED`. The real/bogus score of the context is not among them: it
+is one of the survey's scores, which are on scales of their own."""
 DERIVED: tuple[str, ...] = ("source_g_r", "source_r_i", "matched_ratio")
 """Colours of the nearest catalogue source [mag]; peak of the matched-filtered image over the photometry's signal to noise."""
 _RAW = (*CONTEXT, *MEASURED, *SURVEY_SCORES, *DERIVED)

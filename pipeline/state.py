@@ -22,12 +22,13 @@ import numpy as np
 
 from gpu.choose import choose
 from gpu.session import Session
+from operators.context import N_CONTEXT
 from operators.decision import DECISION_RULES, Rule, rule_of
 from operators.head import Head, identity, whole_thresholds
 from operators.namespace import to_host
 from operators.types import Array
 from pipeline.verify import verify
-from registry.bundle import Bundle
+from registry.bundle import Bundle, BundleError
 from registry.bundle import load as load_bundle
 from schemas.avro.schema_store import SchemaStore
 from schemas.surveys.decode import Decoder
@@ -191,6 +192,11 @@ def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | 
         The engine asked for is not here.
     """
     loaded = load_bundle(bundle)
+    if loaded.golden.context.shape[1] != N_CONTEXT:
+        raise BundleError(
+            f"{loaded.path} reads {loaded.golden.context.shape[1]} numbers of context, and the operators now make {N_CONTEXT}: train it "
+            "further with `protonova train --start-from` its folder, or choose another with PROTONOVA_BUNDLE"
+        )
     session, why = choose(loaded.encoder, engine)
     verify(loaded, session)
     return make_state(loaded, session, why=why, decoder=Decoder(store or SchemaStore()))

@@ -58,8 +58,8 @@ def make(
     -------
     dict with the columns of `AlertBatch` under their names (identity as arrays of strings and integers; `stamps` float16
     (n, 3, P, P), the central crop of the raw ones) and ``label`` (n,) int64 index into `SLUGS`, ``n_detections`` (n,) int64 detected
-    points of the light curve, ``redshift`` (n,) float32, NaN for stars, ``added`` (n, 7) float32 the truth behind redshift, host_distance, host_flux,
-    host_colour, catalogue_star, catalogue_agn, catalogue_variable of `CONTEXT`, which a packet does not have, ``kind`` (n,) the finer class.
+    points of the light curve, ``redshift`` (n,) float32, NaN for stars, ``added`` (n, len(ADDED)) float32 the truth behind what a
+    packet does not have, ``kind`` (n,) the finer class.
     """
     surveys = dict(surveys or SURVEY_MIX)
     classes = dict(classes or dict.fromkeys(SLUGS, 1.0))
