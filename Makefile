@@ -8,7 +8,7 @@ ARGS ?=
 
 export PROTONOVA_SHARED
 
-.PHONY: demo test test-all bench train lint types contracts lock clean help
+.PHONY: demo test test-all nightly bench train lint types contracts lock clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */	/' | expand -t 14
@@ -18,13 +18,18 @@ demo: $(VENV)/kernels.stamp   ## a simulated night through Kafka, a Faust worker
 
 # Those of the flow share one Kafka and the machine, so they run alone and after the others; status 5 says that ARGS chose none of them.
 test: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## every test but those marked slow, with a real Apache Kafka
-	@$(BIN)/python -m pytest -m "not slow and not flow" -n auto --maxprocesses 4 $(ARGS); others=$$?; \
+	@$(BIN)/python -m pytest -m "not slow and not flow and not nightly" -n auto --maxprocesses 4 $(ARGS); others=$$?; \
 	[ $$others = 0 ] || [ $$others = 5 ] || exit $$others; \
-	$(BIN)/python -m pytest -m "flow and not slow" --durations=10 $(ARGS); flow=$$?; \
+	$(BIN)/python -m pytest -m "flow and not slow and not nightly" --durations=10 $(ARGS); flow=$$?; \
 	[ $$flow = 0 ] || [ $$flow = 5 -a $$others = 0 ] || exit $$flow
 
-test-all: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## every test
-	@$(BIN)/python -m pytest $(ARGS)
+test-all: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## every test but those of the night
+	@$(BIN)/python -m pytest -m "not nightly" $(ARGS)
+
+nightly: $(VENV)/test.stamp   ## what takes longer than CI may: loops compiled from nothing, fuzzing, a night of kills
+	@rm -f $(VENV)/kernels.stamp && rm -rf operators/kernels/__pycache__/kernels-*
+	@$(MAKE) $(VENV)/kernels.stamp
+	@CI=true $(BIN)/python -m pytest -m nightly -s --durations=5 $(ARGS)
 
 bench: $(VENV)/test.stamp $(VENV)/kernels.stamp  ## the naive stack beside ours, on the same packets in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
