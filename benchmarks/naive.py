@@ -320,42 +320,24 @@ def _share(x: float) -> float:
     return 2 * x - 1
 
 
-def _colour(x: float) -> float:
-    return _clip(x, -1, high=3)
-
-
-def _logarithm(x: float) -> float:
-    return math.log(_clip(x, 1e-3, high=1e4)) / 2
-
-
 SCALED: dict[str, Callable[[float], float]] = {
-    **dict.fromkeys(("drb", "rb", "reliability", "star_likeness", "sum_ratio", "catalogue_star", "catalogue_agn"), _share),
-    "catalogue_variable": _share,
+    **dict.fromkeys(("drb", "rb", "reliability", "catalogue_star", "catalogue_agn", "catalogue_variable"), _share),
     "host_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
     "host_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
-    **dict.fromkeys(("host_colour", "source_g_r", "source_r_i"), _colour),
-    **dict.fromkeys(("reference_chi", "seeing_ratio", "axis", "matched_ratio"), _logarithm),
-    **dict.fromkeys(("reference_sharpness", "aperture_difference"), lambda x: _clip(x, -1, high=1)),
+    "host_colour": lambda x: _clip(x, -1, high=3),
+    "reference_chi": lambda x: math.log(_clip(x, 1e-3, high=1e4)) / 2,
+    "reference_sharpness": lambda x: _clip(x, -1, high=1),
     "reference_error": lambda x: math.log10(_clip(x, 1e-3, high=1)) + 1.5,
-    "fit_chi": lambda x: math.log10(_clip(x, 1e-2, high=1e6)) / 3,
-    **dict.fromkeys(("spikes", "spikes_in_science"), lambda x: math.log10(_clip(x, 1e-2, high=1e4)) / 2 - 0.5),
-    "sky": lambda x: math.asinh(x) / 2,
-    "negative_pixels": lambda x: x / 12 - 1,
     "star_galaxy": lambda x: 2 * x - 1,
     "source_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
     "source_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
     "reference_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
-    "reference_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
     "solar_system_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
     "solar_system_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
     "positive": lambda x: 2 * x - 1,
     "n_detections": lambda x: math.log1p(_clip(x, 0, high=1e5)) / 3 - 1,
     "n_visits": lambda x: math.log1p(_clip(x, 0, high=1e5)) / 3 - 1,
     "history": lambda x: math.log1p(_clip(x, 0, high=1e4)) / 4 - 0.7,
-    "galactic_latitude": lambda x: x / 45 - 1,
-    "ecliptic_latitude": lambda x: x / 45 - 1,
-    "fwhm": lambda x: _clip(x, 0, high=15) / 3 - 1,
-    "elongation": lambda x: math.log(_clip(x, 1, high=100)),
     "flux": lambda x: math.asinh(x / 5) / 5,
     "signal_to_noise": lambda x: math.asinh(_clip(x, -1e4, high=1e4)) / 4 - 0.5,
     "redshift": lambda x: math.log10(_clip(x, 1e-4, high=10)) / 2 + 0.5,

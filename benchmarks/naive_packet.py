@@ -162,24 +162,13 @@ def context_of(alert: dict[str, Any], curve: Curve) -> dict[str, float]:
         "drb": drb if has_drb else NAN,
         "rb": _or_nan(own["rb"]),
         "reliability": NAN,
-        **{name: _known(own.get(field)) for name, field in POSITIVE.items()},
-        **{name: _or_nan(own.get(field)) for name, field in SIGNED.items()},
-        "matched_ratio": _known(own.get("scorr")) * error / abs(flux),
-        "source_g_r": _magnitude(own["sgmag1"]) - _magnitude(own["srmag1"]),
-        "source_r_i": _magnitude(own["srmag1"]) - _magnitude(own["simag1"]),
+        "reference_chi": _known(own.get("chinr")),
+        "reference_error": _known(own.get("sigmagnr")),
+        "reference_sharpness": _or_nan(own.get("sharpnr")),
     }
 
 
 ADDED = ("redshift", "host_distance", "host_flux", "host_colour", "catalogue_star", "catalogue_agn", "catalogue_variable")
-POSITIVE = {
-    "star_likeness": "classtar", "reference_chi": "chinr", "reference_error": "sigmagnr", "seeing_ratio": "seeratio", "axis": "aimagerat",
-    "fit_chi": "chipsf", "spikes": "dsnrms", "spikes_in_science": "ssnrms", "negative_pixels": "nneg",
-}  # fmt: skip
-SIGNED = {"sum_ratio": "sumrat", "reference_sharpness": "sharpnr", "aperture_difference": "magdiff", "sky": "sky"}
-
-
-def _magnitude(value: float | None) -> float:
-    return float(value) if value is not None and is_magnitude(value) else NAN
 
 
 def _known(value: float | None) -> float:

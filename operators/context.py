@@ -55,18 +55,6 @@ def _days(xp: Any, x: Array) -> Array:
     return xp.log1p(xp.clip(x, 0.0, 1e4)) / 4 - 0.7
 
 
-def _angle(xp: Any, x: Array) -> Array:
-    return x / 45 - 1
-
-
-def _width(xp: Any, x: Array) -> Array:
-    return xp.clip(x, 0.0, 15.0) / 3 - 1
-
-
-def _shape(xp: Any, x: Array) -> Array:
-    return xp.log(xp.clip(x, 1.0, 100.0))
-
-
 def _ratio(xp: Any, x: Array) -> Array:
     return xp.asinh(xp.clip(x, -1e4, 1e4)) / 4 - 0.5
 
@@ -79,28 +67,12 @@ def _logarithm(xp: Any, x: Array) -> Array:
     return xp.log(xp.clip(x, 1e-3, 1e4)) / 2
 
 
-def _clipped(xp: Any, x: Array) -> Array:
+def _sharpness(xp: Any, x: Array) -> Array:
     return xp.clip(x, -1.0, 1.0)
-
-
-def _spikes(xp: Any, x: Array) -> Array:
-    return xp.log10(xp.clip(x, 1e-2, 1e4)) / 2 - 0.5
-
-
-def _fit(xp: Any, x: Array) -> Array:
-    return xp.log10(xp.clip(x, 1e-2, 1e6)) / 3
 
 
 def _error(xp: Any, x: Array) -> Array:
     return xp.log10(xp.clip(x, 1e-3, 1.0)) + 1.5
-
-
-def _background(xp: Any, x: Array) -> Array:
-    return xp.asinh(x) / 2
-
-
-def _pixels(xp: Any, x: Array) -> Array:
-    return x / 12 - 1
 
 
 def _colour(xp: Any, x: Array) -> Array:
@@ -108,40 +80,27 @@ def _colour(xp: Any, x: Array) -> Array:
 
 
 TRANSFORMS: dict[Callable[[Any, Array], Array], tuple[str, ...]] = {
-    _share: (
-        "star_galaxy", "positive", "catalogue_star", "catalogue_agn", "catalogue_variable",
-        "drb", "rb", "reliability", "star_likeness", "sum_ratio",
-    ),
+    _share: ("star_galaxy", "positive", "catalogue_star", "catalogue_agn", "catalogue_variable", "drb", "rb", "reliability"),
     _distance: ("source_distance", "reference_distance", "solar_system_distance", "host_distance"),
-    _brightness: ("source_flux", "reference_flux", "solar_system_flux", "host_flux"),
+    _brightness: ("source_flux", "solar_system_flux", "host_flux"),
     _signed_brightness: ("flux",),
     _count: ("n_detections", "n_visits"),
     _days: ("history",),
-    _angle: ("galactic_latitude", "ecliptic_latitude"),
-    _width: ("fwhm",),
-    _shape: ("elongation",),
     _ratio: ("signal_to_noise",),
     _redshift: ("redshift",),
-    _colour: ("host_colour", "source_g_r", "source_r_i"),
-    _logarithm: ("reference_chi", "seeing_ratio", "axis", "matched_ratio"),
-    _clipped: ("reference_sharpness", "aperture_difference"),
+    _colour: ("host_colour",),
+    _logarithm: ("reference_chi",),
+    _sharpness: ("reference_sharpness",),
     _error: ("reference_error",),
-    _fit: ("fit_chi",),
-    _spikes: ("spikes", "spikes_in_science"),
-    _background: ("sky",),
-    _pixels: ("negative_pixels",),
-}  # fmt: skip
+}
 """Transform → the values that go through it, in the order in which the encoder reads them."""
 SURROUNDINGS: tuple[str, ...] = tuple(name for names in TRANSFORMS.values() for name in names)
-"""Names of the N values: of `CONTEXT`, `MEASURED`, `SURVEY_SCORES` or `DERIVED`. The real/bogus score of the context is not among them: it
-is one of the survey's scores, which are on scales of their own."""
-DERIVED: tuple[str, ...] = ("source_g_r", "source_r_i", "matched_ratio")
-"""Colours of the nearest catalogue source [mag]; peak of the matched-filtered image over the photometry's signal to noise."""
-_RAW = (*CONTEXT, *MEASURED, *SURVEY_SCORES, *DERIVED)
+"""Names of the N values: of `CONTEXT`, `MEASURED` or `SURVEY_SCORES`. The real/bogus score of the context is not among them: it is one
+of the survey's scores, which are on scales of their own. Nor is what an encoder that was trained on everything leant on to its harm on real
+packets (docs/real-alerts.md): latitudes, shape and pixel statistics of the detection, colours of the source, flux of the reference."""
+_RAW = (*CONTEXT, *MEASURED, *SURVEY_SCORES)
 _PLACES = tuple((transform, np.array([_RAW.index(name) for name in names])) for transform, names in TRANSFORMS.items())
 _ORDER = np.concatenate([places for _, places in _PLACES])
-_G, _R, _I, _MATCHED = (MEASURED.index(name) for name in ("source_g", "source_r", "source_i", "matched_signal"))
-_SIGNAL = CONTEXT.index("signal_to_noise")
 N_CONTEXT = 2 * len(SURROUNDINGS) + len(FOLD)
 """Width of what `context` gives."""
 
@@ -179,7 +138,4 @@ def _raw(batch: AlertBatch, xp: Any) -> Array:
         xp.full((n, len(names)), xp.nan, dtype=xp.float32) if values is None else values
         for values, names in ((batch.measured, MEASURED), (batch.survey_scores, SURVEY_SCORES))
     )
-    signal = batch.context[:, _SIGNAL]
-    ratio = measured[:, _MATCHED] / xp.where(signal > 0, signal, xp.asarray(xp.nan, dtype=xp.float32))
-    derived = xp.stack([measured[:, _G] - measured[:, _R], measured[:, _R] - measured[:, _I], ratio], axis=1)
-    return xp.concat([batch.context, measured, scores, derived], axis=1)
+    return xp.concat([batch.context, measured, scores], axis=1)

@@ -3,9 +3,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import pytest
 
-from operators.context import DERIVED, N_CONTEXT, SURROUNDINGS, TRANSFORMS, context
+from operators.context import N_CONTEXT, SURROUNDINGS, TRANSFORMS, context
 from operators.types import CONTEXT, MEASURED, SURVEY_SCORES
 from tests.operators.batches import random_batch, to_numpy
 
@@ -33,7 +32,7 @@ def test_missing_values_are_zero_and_said_so():
 def test_what_was_no_packet_has_no_measurements():
     batch = dataclasses.replace(random_batch(5), measured=None, survey_scores=None)
     out = context(batch)
-    for name in (*(set(SURROUNDINGS) & {*MEASURED, *SURVEY_SCORES}), *DERIVED):
+    for name in set(SURROUNDINGS) & {*MEASURED, *SURVEY_SCORES}:
         assert not out[:, SURROUNDINGS.index(name)].any()
         assert not out[:, len(SURROUNDINGS) + SURROUNDINGS.index(name)].any()
 
@@ -59,19 +58,3 @@ def test_each_value_is_read_once_and_by_its_name():
             columns[field][0, k] = 0.7
             shown = context(dataclasses.replace(batch, **columns))[0, n : 2 * n]
             assert [SURROUNDINGS[i] for i in np.flatnonzero(shown)] == ([name] if name in SURROUNDINGS else [])
-
-
-def test_derived_values():
-    """Colours are differences of magnitudes; the matched peak is divided by the photometry's signal to noise."""
-    batch = random_batch(1)
-    measured = np.full((1, len(MEASURED)), np.nan, np.float32)
-    for name, value in (("source_g", 18.5), ("source_r", 17.9), ("source_i", 17.6), ("matched_signal", 30.0)):
-        measured[0, MEASURED.index(name)] = value
-    values = np.full((1, len(CONTEXT)), np.nan, np.float32)
-    values[0, CONTEXT.index("signal_to_noise")] = 10.0
-    out = dict(zip(SURROUNDINGS, context(dataclasses.replace(batch, context=values, measured=measured))[0], strict=False))
-    assert out["source_g_r"] == pytest.approx(0.6, abs=1e-5)
-    assert out["source_r_i"] == pytest.approx(0.3, abs=1e-5)
-    assert out["matched_ratio"] == pytest.approx(np.log(3.0) / 2, abs=1e-5)
-    gone = context(dataclasses.replace(batch, context=np.full_like(values, np.nan), measured=measured))[0]
-    assert gone[len(SURROUNDINGS) + SURROUNDINGS.index("matched_ratio")] == 0
