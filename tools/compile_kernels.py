@@ -31,6 +31,7 @@ def operators() -> None:
 
     from operators.context import context
     from operators.decision import decide, rule_of
+    from operators.detrend import Curve, Curves, detrend
     from operators.features import features
     from operators.head import Views, judge
     from operators.stamps import stamps
@@ -63,6 +64,8 @@ def operators() -> None:
     batch = columns.batch()
     for operator in (tokens, stamps, context, features):
         operator(batch)
+    star = Curve(t * np.float64(0.01), np.sin(t) + 100.0, np.full(MAX_POINTS, 1.0), np.zeros(MAX_POINTS, np.int64))
+    detrend(Curves.of([star]))
     known = load()
     judged = judge(Views(known.golden.embedding, known.golden.logits, known.golden.named), known.head)
     scores = np.full((len(known.golden.embedding), len(SURVEY_SCORES)), np.nan, np.float32)
