@@ -71,7 +71,7 @@ class Counts:
         }
 
 
-def query_of(source: str, arguments: Sequence[str], *, mirror: str | None, token_file: Path | None) -> Query:
+def query_of(source: str, arguments: Sequence[str], *, mirror: str | None, token_file: Path | None, publish: bool = False) -> Query:
     """Check what was typed, before anything is asked or written.
 
     Raises
@@ -86,6 +86,8 @@ def query_of(source: str, arguments: Sequence[str], *, mirror: str | None, token
         raise usage(f"{one_line(source, 60)!r} is not a source: {guess}Sources are {', '.join(SOURCES)}")
     if not arguments:
         raise usage(f"{source} needs a query, such as: protonova fetch {source} {found.example}")
+    if publish and not found.publishable:
+        raise usage(f"{source} gives no packets: leave --publish away, and name a folder by --to")
     return parse(source, arguments, keys=found.keys, base=mirror or found.base, token=_token(found.token, token_file))
 
 
@@ -127,8 +129,6 @@ def fetch(settings: Settings, query: Query, *, wanted: Wanted, pace: Pace | None
         from console.dvc_pointer import check_repository
 
         check_repository(folder)
-    if wanted.publish and not SOURCES[query.source].publishable:
-        raise usage(f"{query.source} gives no packets: leave --publish away, and name a folder by --to")
     counts = Counts()
     try:
         with transfers(query.source) as shown:

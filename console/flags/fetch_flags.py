@@ -40,7 +40,7 @@ def fetch(
         raise usage("--offline and --again exclude each other: give one")
     if rate is not None and not publish:
         raise usage("--rate goes with --publish")
-    asked = query_of(source, query or [], mirror=mirror, token_file=token_file)
+    asked = query_of(source, query or [], mirror=mirror, token_file=token_file, publish=publish)
     found = settings_of(kafka=kafka, state=state)
     pace = None
     if publish:

@@ -497,3 +497,12 @@ def test_every_source_has_its_page_its_terms_and_an_example() -> None:
         assert source.licence
         assert source.example
         assert parse(source.name, source.example.split(), keys=source.keys, base=source.base).source == source.name
+
+
+def test_the_page_names_every_source_and_its_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "fetch.md").read_text(encoding="utf-8")
+    for source in SOURCES.values():
+        assert f"| `{source.name}` |" in page
+        assert f"<{source.page}>" in page
+        for key in source.keys:
+            assert f"{key}=" in page
