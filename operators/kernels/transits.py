@@ -26,9 +26,9 @@ def binned(t, r, w, start, width, sums, weights):  # type: ignore[no-untyped-def
     weights[:] = 0.0
     last = float(len(sums) - 2)
     for j in range(len(t)):
-        k = np.int64(min(max((t[j] - start) / width, 0.0), last)) + 1
-        sums[k] += w[j] * (r[j] - mean)
-        weights[k] += w[j]
+        at = np.int64(min(max((t[j] - start) / width, 0.0), last)) + 1
+        sums[at] += w[j] * (r[j] - mean)
+        weights[at] += w[j]
     for k in range(1, len(sums)):
         sums[k] += sums[k - 1]
         weights[k] += weights[k - 1]
