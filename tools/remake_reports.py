@@ -69,12 +69,12 @@ RECIPES: tuple[Recipe, ...] = (
         "--out",
         5.4,
     ),
-    _task("ztf3", episodes=300, minutes=3.5),
-    _task("transients4_strict", episodes=300, minutes=5.4),
-    _task("transients4_early30", episodes=500, minutes=6.7),
-    _task("transients4_oac", episodes=500, minutes=10.2),
-    _task("stars", episodes=200, minutes=16.8, shots="1,5,10"),
-    _task("transients4_matched", episodes=500, minutes=18.3),
+    _task("ztf3", episodes=200, minutes=2.3),
+    _task("transients4_strict", episodes=200, minutes=3.6),
+    _task("transients4_early30", episodes=200, minutes=2.7),
+    _task("transients4_oac", episodes=200, minutes=4.1),
+    _task("stars", episodes=150, minutes=12.6, shots="1,5,10"),
+    _task("transients4_matched", episodes=200, minutes=7.3),
 )  # fmt: skip
 """Cheapest first. Studies that need other trainings (leave one class out, novelty, ablation) lie in docs/reports/earlier."""
 
