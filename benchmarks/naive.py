@@ -338,6 +338,7 @@ SCALED: dict[str, Callable[[float], float]] = {
     "n_detections": lambda x: math.log1p(_clip(x, 0, high=1e5)) / 3 - 1,
     "n_visits": lambda x: math.log1p(_clip(x, 0, high=1e5)) / 3 - 1,
     "history": lambda x: math.log1p(_clip(x, 0, high=1e4)) / 4 - 0.7,
+    **dict.fromkeys(("galactic_latitude", "ecliptic_latitude"), lambda x: x / 45 - 1),
     "flux": lambda x: math.asinh(x / 5) / 5,
     "signal_to_noise": lambda x: math.asinh(_clip(x, -1e4, high=1e4)) / 4 - 0.5,
     "redshift": lambda x: math.log10(_clip(x, 1e-4, high=10)) / 2 + 0.5,

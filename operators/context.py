@@ -55,6 +55,10 @@ def _days(xp: Any, x: Array) -> Array:
     return xp.log1p(xp.clip(x, 0.0, 1e4)) / 4 - 0.7
 
 
+def _angle(xp: Any, x: Array) -> Array:
+    return x / 45 - 1
+
+
 def _ratio(xp: Any, x: Array) -> Array:
     return xp.asinh(xp.clip(x, -1e4, 1e4)) / 4 - 0.5
 
@@ -86,6 +90,7 @@ TRANSFORMS: dict[Callable[[Any, Array], Array], tuple[str, ...]] = {
     _signed_brightness: ("flux",),
     _count: ("n_detections", "n_visits"),
     _days: ("history",),
+    _angle: ("galactic_latitude", "ecliptic_latitude"),
     _ratio: ("signal_to_noise",),
     _redshift: ("redshift",),
     _colour: ("host_colour",),
@@ -97,7 +102,7 @@ TRANSFORMS: dict[Callable[[Any, Array], Array], tuple[str, ...]] = {
 SURROUNDINGS: tuple[str, ...] = tuple(name for names in TRANSFORMS.values() for name in names)
 """Names of the N values: of `CONTEXT`, `MEASURED` or `SURVEY_SCORES`. The real/bogus score of the context is not among them: it is one
 of the survey's scores, which are on scales of their own. Nor is what an encoder that was trained on everything leant on to its harm on real
-packets (docs/real-alerts.md): latitudes, shape and pixel statistics of the detection, colours of the source, flux of the reference."""
+packets (docs/real-alerts.md): shape and pixel statistics of the detection, colours of the source, flux of the reference."""
 _RAW = (*CONTEXT, *MEASURED, *SURVEY_SCORES)
 _PLACES = tuple((transform, np.array([_RAW.index(name) for name in names])) for transform, names in TRANSFORMS.items())
 _ORDER = np.concatenate([places for _, places in _PLACES])
