@@ -19,7 +19,7 @@ from operators.types import F64, Array
 
 PULL = 1e-3
 """Strength of the ridge on its weights, against the mean loss of an alert."""
-LABELLED, UNLABELLED = 10.0, 2.0
+LABELLED, UNLABELLED = 10.0, 3.0
 """Weight of a real alert with a label, and of one that is only known to be a star: in simulated alerts."""
 MOST_LABELLED = 10.0
 """A class with more labelled alerts than this counts as if it had so many."""
