@@ -8,7 +8,7 @@ ARGS ?=
 
 export PROTONOVA_SHARED
 
-.PHONY: demo test test-all bench train lint types contracts lock clean help
+.PHONY: demo test test-all bench train lint types contracts check-archives lock clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */	/' | expand -t 14
@@ -42,6 +42,9 @@ contracts: $(VENV)/test.stamp  ## imports go downward only and in no circle, nam
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tools.check_structure
 	@$(BIN)/python -m tools.check_words
+
+check-archives: $(VENV)/core.stamp  ## whether the archives of protonova fetch still answer as we read them; "not run" without a network
+	@$(BIN)/python -m tools.check_archives $(ARGS)
 
 lock:            ## write the hashed locks anew (needs uv)
 	@requirements/lock.sh

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from console.failures import guarded
-from console.flags import flow_flags, packet_flags, science_flags, shared
+from console.flags import fetch_flags, flow_flags, packet_flags, science_flags, shared
 from console.flags.train_flags import train
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ for command in (
     flow_flags.run,
     flow_flags.demo,
     packet_flags.publish,
+    fetch_flags.fetch,
     packet_flags.watch,
     packet_flags.replay,
     flow_flags.status,

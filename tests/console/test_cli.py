@@ -17,7 +17,7 @@ from schemas.taxonomy import SLUGS
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     "run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe",
-    "rejects", "train",
+    "rejects", "train", "fetch",
 )  # fmt: skip
 
 
