@@ -149,7 +149,7 @@ def _wanted(unit: Unit) -> Flux | None:
     return None
 
 
-def _packet(primary: Header, row: Flux, header: Header, columns: dict[str, npt.NDArray[Any]], *, aperture: Bools | None) -> bytes:
+def _packet(primary: Header, row: Flux, *, header: Header, columns: Columns, aperture: Bools | None) -> bytes:
     """Check what was read and write it."""
     both = (primary, header)
     mission = _mission(both)
