@@ -10,8 +10,6 @@ from pathlib import Path
 
 from errors import UserError, one_line, usage
 
-IGNORED = "*.part\n*.part.json\n/rejected\n/rejected.jsonl\n"
-
 
 def check_repository(folder: Path) -> None:
     """Refuse before anything is fetched where a pointer could not be made.
@@ -32,19 +30,21 @@ def add(folder: Path) -> Path:
     Raises
     ------
     UserError
-        DVC refuses; with its last line.
+        DVC refuses, with its own words; or a file of the folder is there by half.
     """
-    ignored = folder / ".dvcignore"
-    if not ignored.exists():
-        ignored.write_text(IGNORED)
+    half = next(folder.glob("*.part"), None)
+    if half is not None:
+        raise UserError(f"no DVC pointer is made while {half} is there: run the query that it is of to its end, or delete it")
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "add", "--quiet", folder.name],
-        cwd=folder.parent,
+        [sys.executable, "-m", "dvc", "add", folder.name],
+        cwd=folder.absolute().parent,
         env={**os.environ, "DVC_NO_ANALYTICS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise UserError(f"dvc add failed: {one_line((done.stderr or done.stdout).strip().splitlines()[-1:] or 'no message', 300)}")
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        why = next((line for line in said if line.startswith("ERROR")), said[-1] if said else "it says nothing")
+        raise UserError(f"dvc add {folder}: {one_line(why, 300)}")
     return folder.with_name(f"{folder.name}.dvc")

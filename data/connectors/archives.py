@@ -1,7 +1,8 @@
 """Paths in → packets out, each with where it lay; what is not a packet comes out as `Skipped`, with a reason: nothing passes in silence.
 
 Files, folders (with all below them), tar and zip archives, parquet files of packets (a binary column of them, or one row a packet as Fink
-keeps ZTF's and Rubin's alerts), Avro containers of many alerts, any of these compressed (gzip, bzip2, xz, zstd, lz4), and ``-`` for stdin.
+keeps ZTF's and Rubin's alerts), FITS light curves of TESS, Kepler and K2, Avro containers of many alerts, any of these compressed (gzip,
+bzip2, xz, zstd, lz4), and ``-`` for stdin.
 What a file is, its bytes say, not its name. Everything is read as a stream: what unpacks to more than a packet is not unpacked further.
 """
 
@@ -32,7 +33,6 @@ _MAX_TABLE = MAX_CONTAINER
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "NumPy array"),
     (b"\x89HDF", "HDF5 file"),
-    (b"SIMPLE  =", "FITS file"),
     (b"\x89PNG", "image"),
     (b"%PDF", "PDF"),
     (b"\x7fELF", "program"),
@@ -114,6 +114,8 @@ def _stream(origin: str, file: IO[bytes], *, path: Path | None = None, layers: i
             yield from _zip(origin, path if path is not None else _whole(rest), layers=layers + 1)
         elif kind:
             yield from _compressed(origin, kind, file=rest, layers=layers + 1)
+        elif head.startswith(b"SIMPLE  ="):
+            yield _fits(origin, rest)
         elif head[:4] == b"PAR1":
             yield from _table(origin, path if path is not None else _whole(rest))
         else:
@@ -227,6 +229,21 @@ def _table(origin: str, source: Any) -> Iterator[Item]:
                     yield Skipped(name, "unusable row", str(error))
     except (pa.ArrowException, OSError) as error:
         yield Skipped(origin, "unreadable", f"a damaged parquet file: {error}")
+
+
+def _fits(origin: str, file: IO[bytes]) -> Item:
+    """A light curve of TESS, Kepler or K2 as a packet; any other FITS file is not one."""
+    from data.connectors.fits_tables import FitsError, TooLargeError
+    from data.connectors.light_curve_files import NotALightCurve, packet_of
+
+    try:
+        return Packet(origin, packet_of(file))
+    except NotALightCurve as other:
+        return Skipped(origin, other.kind, str(other))
+    except TooLargeError as error:
+        return Skipped(origin, "too large", str(error))
+    except FitsError as error:
+        return Skipped(origin, "unreadable", f"a damaged FITS file: {error}")
 
 
 def _floating(path: str, kind: Any) -> Iterator[tuple[str, int]]:

@@ -6,6 +6,9 @@ alert is the difference to the quiet star.
 
 The light curve is read at a cadence of two minutes or slower: faster ones (20 s, from sector 27 on) are averaged to two minutes, backward
 from the last cadence, as the mission makes its two-minute data. So a star has one score, whichever of its light curves is sent.
+
+Kepler's and K2's light curves are packets of the same schema: their quarters and campaigns are sectors of their own (`KEPLER_SECTOR`,
+`K2_SECTOR`), with Kepler's passband and zero point; the network was trained on TESS's.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from operators.kernels.order import median, stable_order
 from operators.types import WAVELENGTH, Survey
 from schemas.avro.container import Container
 from schemas.avro.program import Want, record_fields, slots
-from schemas.avro.wire import PacketError
+from schemas.avro.wire import MAX_PACKET, PacketError
 from schemas.surveys.columns import CONTEXT_INDEX, Columns, Record
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.history import DETECTION, FORCED, ROWS, SAME_TIME, SIGNIFICANT, put, settle
@@ -36,6 +39,16 @@ ZERO_POINT = 20.44
 JANSKY_OF_MAG_0 = 2632.0
 MICROJANSKY = JANSKY_OF_MAG_0 * 1e6 * 10 ** (-0.4 * ZERO_POINT)
 """µJy of 1 e-/s: 17.55."""
+KEPLER_SECTOR, K2_SECTOR = 640, 700
+"""Sectors from here on are Kepler's quarters and K2's campaigns (640 + quarter, 700 + campaign); the target's number is of KIC or EPIC."""
+KEPLER_ZERO_POINT = 25.10
+"""Kepler magnitude of 1 e-/s: a star of 12 gives 174,000 e-/s (Kepler Instrument Handbook, sect. 2.1)."""
+KEPLER_JANSKY_OF_MAG_0 = 3631.0
+"""The Kepler magnitude is close to AB."""
+KEPLER_MICROJANSKY = KEPLER_JANSKY_OF_MAG_0 * 1e6 * 10 ** (-0.4 * KEPLER_ZERO_POINT)
+KEPLER_WAVELENGTH = 6230.0
+"""[Å] effective (SVO Filter Profile Service: Kepler/Kepler.K)."""
+MOST_BYTES = MAX_PACKET
 TAI_OF_TDB = -32.184 / DAY
 """[d]: TDB stays within 2 ms of TT, which is TAI + 32.184 s. Times stay barycentric."""
 CADENCE = 120.0 / DAY
@@ -84,6 +97,17 @@ def candid(tic: int, sector: int, *, cadence: int) -> int:
     return tic << SECTOR_BITS + CADENCE_BITS | sector << CADENCE_BITS | cadence
 
 
+def rate(magnitude: float, *, kepler: bool) -> float:
+    """Flux [e-/s] of a star of a TESS or Kepler magnitude."""
+    zero = KEPLER_ZERO_POINT if kepler else ZERO_POINT
+    return float(10 ** (0.4 * (zero - magnitude)))
+
+
+def catalogue(sector: int) -> str:
+    """Whose number the target's is."""
+    return "TIC" if sector < KEPLER_SECTOR else "KIC" if sector < K2_SECTOR else "EPIC"
+
+
 def encode(record: Mapping[str, Any]) -> bytes:
     """A packet from the fields of `tess.avsc`; those that may be null may be left out. The same record gives the same bytes."""
     return _container().encode(record)
@@ -101,7 +125,10 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
         raise PacketError("bad_value", "tic, sector or cadence is missing")
     number = candid(tic, sector, cadence=cadence)
     values = record.values
-    status = fill_row(values.number, values.table, values.count, i, *columns.light_curve, *columns.own, columns.context)
+    unit = (MICROJANSKY, JANSKY_OF_MAG_0, _WAVELENGTH)
+    if sector >= KEPLER_SECTOR:
+        unit = (KEPLER_MICROJANSKY, KEPLER_JANSKY_OF_MAG_0, KEPLER_WAVELENGTH)
+    status = fill_row(values.number, values.table, values.count, i, *unit, *columns.light_curve, *columns.own, columns.context)
     if status == NO_TIME:
         n = int(values.count[_CURVE])
         last = float(values.table[_BTJD, n - 1]) if n else float("nan")
@@ -109,13 +136,13 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
     columns.put_stamps(i, (None, None, None), cutouts=cutouts, pixel_scale=np.nan)
-    columns.identify(SURVEY, number, object_id=f"TIC {tic}", programid=1, band="T")
+    columns.identify(SURVEY, number, object_id=f"{catalogue(sector)} {tic}", programid=1, band="T" if sector < KEPLER_SECTOR else "")
 
 
 @compiled
 def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
-    number, table, count, i, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra, dec, mjd, own_err, n_detected,
-    n_dropped, context,
+    number, table, count, i, microjansky, jansky, centre, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra,
+    dec, mjd, own_err, n_detected, n_dropped, context,
 ):  # fmt: skip
     """Everything of row i but identity and stamps; OK or why not."""
     blank(number, table, count, _SPANS, _OF_SCALARS, _OF_COLUMNS)
@@ -154,9 +181,9 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     own, error, latest = np.nan, np.nan, -np.inf
     held = np.int64(0)
     for j in range(m):
-        t, f, e = curve[0, j], (curve[1, j] - baseline) * MICROJANSKY, curve[2, j] * MICROJANSKY
+        t, f, e = curve[0, j], (curve[1, j] - baseline) * microjansky, curve[2, j] * microjansky
         if f == f:
-            held = put(points, held, t + TAI_OF_TDB, _WAVELENGTH, f, e, np.nan, DETECTION if abs(f) >= SIGNIFICANT * e else FORCED)
+            held = put(points, held, t + TAI_OF_TDB, centre, f, e, np.nan, DETECTION if abs(f) >= SIGNIFICANT * e else FORCED)
             if t > latest:
                 latest, own, error = t, f, e
     shown = settle(points, held, i, np.nan, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
@@ -171,7 +198,7 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     row = context[i]
     row[:] = np.nan
     row[_K_SDIST] = 0.0
-    row[_K_SFLUX] = JANSKY_OF_MAG_0 * 1e6 * 10.0 ** (-0.4 * number[_TMAG])
+    row[_K_SFLUX] = jansky * 1e6 * 10.0 ** (-0.4 * number[_TMAG])
     if own == own:
         row[_K_POSITIVE] = 1.0 if own > 0 else 0.0
     row[_K_GAL] = abs(galactic_latitude(number[_RA], number[_DEC]))

@@ -63,7 +63,7 @@ TIME_RANGES: Mapping[Survey, TimeRange] = MappingProxyType(
         "ztf": TimeRange(57_000.0, 90_000.0, ("JD", "MJD")),  # first light 2017; its references reach back further
         # simulated and precursor samples are older; some of them carry seconds since 1970
         "lsst": TimeRange(50_000.0, 90_000.0, ("MJD", "JD", "seconds since 1970")),
-        "tess": TimeRange(57_000.0, 90_000.0, ("BTJD", "JD", "MJD")),  # launched 2018
+        "tess": TimeRange(54_900.0, 90_000.0, ("BTJD", "JD", "MJD")),  # Kepler 2009, TESS 2018
     }
 )
 """The plausible times of every survey."""

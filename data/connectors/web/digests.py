@@ -59,7 +59,7 @@ def from_list(text: str) -> dict[str, Digest]:
 
 
 class Hashes:
-    """sha256 and whatever else an archive gave, of a file that is being written."""
+    """sha256 and whatever else an archive gave, of the bytes of a file."""
 
     def __init__(self, *others: str) -> None:
         self._all: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", *others}}
@@ -80,9 +80,9 @@ class Hashes:
         return Digest(algorithm, self._all[algorithm].hexdigest())
 
 
-def of_file(path: Path, algorithm: str = "sha256") -> Digest:
-    """The checksum of a file."""
-    hashes = Hashes(algorithm)
+def of_file(path: Path, *others: str) -> Hashes:
+    """sha256 and whatever else is wanted of a file, in one pass."""
+    hashes = Hashes(*others)
     with path.open("rb") as file:
         hashes.read(file, os.fstat(file.fileno()).st_size)
-    return hashes.digest(algorithm)
+    return hashes

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 import httpx
 
-from data.connectors.web.digests import Digest, Hashes, from_headers, of_file
+from data.connectors.web.digests import Digest, from_headers, of_file
 from data.connectors.web.faults import FetchError, Passing, public_url
 from data.connectors.web.holdings import Holdings, Record, sync_folder
 from data.connectors.web.http_client import HttpClient, Request, check_plain
@@ -122,11 +122,9 @@ class Downloader:
         record, path = self._holdings.records.get(name), self._holdings.path(name)
         if record is None or not path.is_file() or path.stat().st_size != record.size:
             return None
-        if of_file(path).value != record.sha256:
-            return None
-        if digest is not None and digest.algorithm != "sha256" and of_file(path, digest.algorithm) != digest:
-            return None
-        return record if digest is None or digest.algorithm != "sha256" or digest.value == record.sha256 else None
+        hashes = of_file(path, *([digest.algorithm] if digest else []))
+        there = hashes.digest("sha256").value == record.sha256 and (digest is None or hashes.digest(digest.algorithm) == digest)
+        return record if there else None
 
     def fetch(self, remote: Remote, *, again: bool = False) -> Fetched:
         """Fetch a file, or find it there; raises nothing that concerns this file alone."""
@@ -189,6 +187,7 @@ class Downloader:
             came += len(data)
             seen.furthest = max(seen.furthest, part.size)
             if part.size > (total if total is not None else remote.most):
+                part.discard()
                 raise FetchError(f"{public_url(remote.asked.url)} sends more than {total or remote.most:,} bytes: refused")
             self._progress(remote.name, part.size, total)
             if clock.monotonic() - began > GRACE and came < SLOWEST * (clock.monotonic() - began):
@@ -199,10 +198,8 @@ class Downloader:
     def _finish(self, remote: Remote, part: PartFile, *, seen: _Seen, proof: str) -> Fetched:
         """Verify a part that has all its bytes, check what it holds, and give it its name."""
         expected = remote.digest or part.version.digest
-        hashes = Hashes(*([expected.algorithm] if expected else []))
+        hashes = of_file(part.path, *([expected.algorithm] if expected else []))
         size = part.path.stat().st_size
-        with part.path.open("rb") as file:
-            hashes.read(file, size)
         sha256, url = hashes.digest("sha256").value, public_url(remote.asked.url)
         if expected is not None:
             found = hashes.digest(expected.algorithm)
