@@ -125,10 +125,8 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
         raise PacketError("bad_value", "tic, sector or cadence is missing")
     number = candid(tic, sector, cadence=cadence)
     values = record.values
-    unit = (MICROJANSKY, JANSKY_OF_MAG_0, _WAVELENGTH)
-    if sector >= KEPLER_SECTOR:
-        unit = (KEPLER_MICROJANSKY, KEPLER_JANSKY_OF_MAG_0, KEPLER_WAVELENGTH)
-    status = fill_row(values.number, values.table, values.count, i, *unit, *columns.light_curve, *columns.own, columns.context)
+    values.number[_SECTOR] = sector  # which telescope, hence its units; whole numbers do not stand there by themselves
+    status = fill_row(values.number, values.table, values.count, i, *columns.light_curve, *columns.own, columns.context)
     if status == NO_TIME:
         n = int(values.count[_CURVE])
         last = float(values.table[_BTJD, n - 1]) if n else float("nan")
@@ -141,10 +139,13 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
 
 @compiled
 def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
-    number, table, count, i, microjansky, jansky, centre, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra,
-    dec, mjd, own_err, n_detected, n_dropped, context,
+    number, table, count, i, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra, dec, mjd, own_err, n_detected,
+    n_dropped, context,
 ):  # fmt: skip
     """Everything of row i but identity and stamps; OK or why not."""
+    microjansky, jansky, centre = MICROJANSKY, JANSKY_OF_MAG_0, _WAVELENGTH
+    if number[_SECTOR] >= KEPLER_SECTOR:
+        microjansky, jansky, centre = KEPLER_MICROJANSKY, KEPLER_JANSKY_OF_MAG_0, KEPLER_WAVELENGTH
     blank(number, table, count, _SPANS, _OF_SCALARS, _OF_COLUMNS)
     if not (number[_RA] >= 0 and number[_RA] <= 360 and number[_DEC] >= -90 and number[_DEC] <= 90):
         return NO_PLACE
