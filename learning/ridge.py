@@ -17,9 +17,9 @@ from learning.dataset import I64, Bools
 from operators.head import Head, Seen, Views, log_softmax, scores
 from operators.types import F64, Array
 
-PULL = 1e-3
+PULL = 3e-4
 """Strength of the ridge on its weights, against the mean loss of an alert."""
-LABELLED, UNLABELLED = 10.0, 3.0
+LABELLED, UNLABELLED = 30.0, 4.0
 """Weight of a real alert with a label, and of one that is only known to be a star: in simulated alerts."""
 MOST_LABELLED = 10.0
 """A class with more labelled alerts than this counts as if it had so many."""
