@@ -137,7 +137,7 @@ def surroundings(batch: AlertBatch) -> Array:
 
 
 def _raw(batch: AlertBatch, xp: Any) -> Array:
-    """(n, W) float32 in the order of `_RAW`; what an alert that was no packet has none of is missing."""
+    """(n, W) float32 in the order of `_RAW`; what an alert that is not a packet has none of is missing."""
     n = batch.context.shape[0]
     measured, scores = (
         xp.full((n, len(names)), xp.nan, dtype=xp.float32) if values is None else values

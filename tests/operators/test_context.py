@@ -29,7 +29,7 @@ def test_missing_values_are_zero_and_said_so():
             np.testing.assert_array_equal(out[:, n + i] == 0, missing)
 
 
-def test_what_was_no_packet_has_no_measurements():
+def test_alerts_that_are_not_packets_have_no_measurements():
     batch = dataclasses.replace(random_batch(5), measured=None, survey_scores=None)
     out = context(batch)
     for name in set(SURROUNDINGS) & {*MEASURED, *SURVEY_SCORES}:
