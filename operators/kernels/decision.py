@@ -62,7 +62,7 @@ def _decide(  # type: ignore[no-untyped-def] # pragma: no cover
                 if best < 0 or over > factor:
                     best, factor = c, over
         new = is_real and novelty[i] >= novelty_threshold
-        if new or (best < 0 and (first < 0 or (is_real and prior[i, k] > leading))):
+        if new or first < 0:
             which = k
         else:
             which = best if best >= 0 else first

@@ -55,7 +55,14 @@ def one(row: tuple[float, ...], *, novelty: float = 0.1, change: Any = None, **f
 def test_the_class_above_its_threshold_is_published_and_what_leads_below_it_is_not() -> None:
     assert one((0.6, 0.3, 0.0, 0.05, 0.05), drb=0.9) == ("agn", True, True, "drb")
     assert one((0.4, 0.35, 0.0, 0.05, 0.2), drb=0.9) == ("agn", False, True, "drb")
-    assert one((0.3, 0.3, 0.0, 0.0, 0.4), drb=0.9) == ("other", False, True, "drb")
+    assert one((0.3, 0.35, 0.0, 0.0, 0.35), drb=0.9) == ("bogus", False, True, "drb")
+
+
+def test_other_leads_where_its_novelty_reaches_the_threshold_and_nowhere_else() -> None:
+    """Its share of the stream is larger than a supernova's: that alone makes nothing unknown."""
+    assert one((0.1, 0.05, 0.0, 0.08, 0.77), novelty=0.4, drb=0.9) == ("agn", False, True, "drb")
+    assert one((0.1, 0.05, 0.0, 0.08, 0.77), novelty=0.95, drb=0.9) == ("other", True, True, "drb")
+    assert one((0.1, 0.2, 0.0, 0.15, 0.55), novelty=0.95, drb=0.1) == ("bogus", False, False, "drb")
 
 
 def test_a_rare_class_above_its_threshold_is_not_lost_behind_a_frequent_one() -> None:
@@ -113,7 +120,7 @@ def plain(prior: Any, novelty: float, found: Any, r: Rule) -> tuple[int, bool, b
     if reached:
         return max(reached, key=lambda j: (prior[j] / r.thresholds[j], -j)), True, real, evidence
     best = max(may, key=lambda j: (prior[j], -j))
-    return (best if not real or prior[best] >= prior[k] else k), False, real, evidence
+    return best, False, real, evidence
 
 
 def test_in_every_namespace_as_written_out_row_by_row(xp: Any) -> None:
