@@ -10,7 +10,7 @@ alert is on no class's topic.
 A rare class (less than `RARE` of the stream) and `other` need evidence that a source on the sky caused the alert: the survey's own score
 where the packet has one, each against its own published threshold, for they have different scales; else the network's. `other` is published
 where the novelty reaches its threshold and the alert is real, and leads nowhere else: below it a known class is as likely, and of simulated
-and real supernovae that no threshold reached, every sixth was named `other` by its share of the stream alone. Without evidence neither leads.
+supernovae of type Ia with five detections every fifth was named `other` by its share of the stream alone. Without evidence neither leads.
 
 Row by row: an alert's decision does not depend on the batch it comes in.
 """
