@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 from data.tables import from_arrays
 from evaluation import card, drawn, simulated, task_head
 from evaluation.studies import novel, rare
-from operators.types import CONTEXT
+from operators.context import SURROUNDINGS
 from pipeline.embed import Inputs
 from tools.studies import main
 
@@ -64,7 +64,7 @@ def test_ablation_compares_with_the_whole(task: Path, tmp_path: Path) -> None:
 
 def test_what_is_blanked_is_gone_and_the_rest_stays() -> None:
     rng = np.random.default_rng(0)
-    width = 2 * len(CONTEXT)
+    width = 2 * len(SURROUNDINGS)
     whole = Inputs(*(rng.random(shape, dtype=np.float32) for shape in ((2, 3, 4), (2, 4, 5, 5), (2, width + 7))))
     same = task_head.Blind()(whole)
     for a, b in zip(same, whole, strict=True):

@@ -200,7 +200,7 @@ def test_numbers_of_the_recipe_by_name() -> None:
     found = plan_of(None, {"hyperparameters": ["contrast=0", "half=0"]}).hyperparameters
     assert found == {"contrast": 0.0, "half": False}
     assert isinstance(found["half"], bool)
-    with pytest.raises(UserError, match="--set knows"):
+    with pytest.raises(UserError, match="--set takes not"):
         plan_of(None, {"hyperparameters": ["depth=3"]})
     with pytest.raises(UserError, match="takes a number"):
         plan_of(None, {"hyperparameters": ["contrast=much"]})

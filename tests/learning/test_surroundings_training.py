@@ -84,10 +84,15 @@ def test_an_older_encoder_goes_on_where_it_was() -> None:
     rng = np.random.default_rng(0)
     n, before, now, folded = 6, len(BEFORE_NAMES), len(SURROUNDINGS), old.config.folded
     values, present = rng.normal(size=(n, before)).astype(np.float32), (rng.random((n, before)) < 0.7).astype(np.float32)
+    gone = [k for k, name in enumerate(BEFORE_NAMES) if name != "real_bogus" and name not in SURROUNDINGS]
+    assert {BEFORE_NAMES[k] for k in gone} == {"reference_flux", "fwhm", "elongation"}
+    present[:, gone] = 0  # what is read no longer is as if it were missing
     values *= present
     narrow = np.concatenate([values, present, np.zeros((n, folded), np.float32)], axis=1)
     wide = np.zeros((n, 2 * now + folded), np.float32)
     for k, name in enumerate(BEFORE_NAMES):
+        if k in gone:
+            continue
         i = SURROUNDINGS.index("drb" if name == "real_bogus" else name)
         wide[:, i], wide[:, now + i] = values[:, k], present[:, k]
     tokens, stamps = (torch.from_numpy(rng.normal(size=s).astype(np.float32)) for s in ((n, 5, old.config.features), (n, 4, STAMP, STAMP)))
