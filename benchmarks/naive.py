@@ -316,31 +316,27 @@ def _clip(x: float, low: float, *, high: float) -> float:
     return min(max(x, low), high)
 
 
-def _share(x: float) -> float:
-    return 2 * x - 1
+def _each(transform: Callable[[float], float], *names: str) -> dict[str, Callable[[float], float]]:
+    return dict.fromkeys(names, transform)
 
 
 SCALED: dict[str, Callable[[float], float]] = {
-    **dict.fromkeys(("drb", "rb", "reliability", "catalogue_star", "catalogue_agn", "catalogue_variable"), _share),
-    "host_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
-    "host_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
+    **_each(lambda x: 2 * x - 1, "star_galaxy", "positive", "drb", "rb", "reliability"),
+    **_each(lambda x: 2 * x - 1, "catalogue_star", "catalogue_agn", "catalogue_variable"),
+    **_each(
+        lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
+        "source_distance", "reference_distance", "solar_system_distance", "host_distance",
+    ),
+    **_each(lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7, "source_flux", "solar_system_flux", "host_flux"),
+    **_each(lambda x: math.log1p(_clip(x, 0, high=1e5)) / 3 - 1, "n_detections", "n_visits"),
+    **_each(lambda x: x / 45 - 1, "galactic_latitude", "ecliptic_latitude"),
+    "history": lambda x: math.log1p(_clip(x, 0, high=1e4)) / 4 - 0.7,
+    "flux": lambda x: math.asinh(x / 5) / 5,
+    "signal_to_noise": lambda x: math.asinh(_clip(x, -1e4, high=1e4)) / 4 - 0.5,
+    "redshift": lambda x: math.log10(_clip(x, 1e-4, high=10)) / 2 + 0.5,
     "host_colour": lambda x: _clip(x, -1, high=3),
     "reference_chi": lambda x: math.log(_clip(x, 1e-3, high=1e4)) / 2,
     "reference_sharpness": lambda x: _clip(x, -1, high=1),
     "reference_error": lambda x: math.log10(_clip(x, 1e-3, high=1)) + 1.5,
-    "star_galaxy": lambda x: 2 * x - 1,
-    "source_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
-    "source_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
-    "reference_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
-    "solar_system_distance": lambda x: math.log1p(_clip(x, 0, high=1e3)) / 2 - 0.5,
-    "solar_system_flux": lambda x: math.log10(_clip(x, 1e-2, high=1e8)) / 3 - 0.7,
-    "positive": lambda x: 2 * x - 1,
-    "n_detections": lambda x: math.log1p(_clip(x, 0, high=1e5)) / 3 - 1,
-    "n_visits": lambda x: math.log1p(_clip(x, 0, high=1e5)) / 3 - 1,
-    "history": lambda x: math.log1p(_clip(x, 0, high=1e4)) / 4 - 0.7,
-    **dict.fromkeys(("galactic_latitude", "ecliptic_latitude"), lambda x: x / 45 - 1),
-    "flux": lambda x: math.asinh(x / 5) / 5,
-    "signal_to_noise": lambda x: math.asinh(_clip(x, -1e4, high=1e4)) / 4 - 0.5,
-    "redshift": lambda x: math.log10(_clip(x, 1e-4, high=10)) / 2 + 0.5,
-}
+}  # fmt: skip
 """The transforms of `operators.context`, for plain numbers."""

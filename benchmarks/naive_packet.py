@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from data.simulate.arrays import ADDED
 from operators.types import F32, F64, MAX_POINTS, WAVELENGTH
 
 BANDS = {1: "g", 2: "r", 3: "i"}
@@ -145,7 +146,6 @@ def context_of(alert: dict[str, Any], curve: Curve) -> dict[str, float]:
         "source_distance": _known(own["distpsnr1"]),
         "source_flux": NAN if source is None else to_flux(source),
         "reference_distance": _known(own["distnr"]) * PIXEL_SCALE,
-        "reference_flux": to_flux(own["magnr"]) if is_magnitude(own["magnr"]) else NAN,
         "solar_system_distance": _known(own["ssdistnr"]),
         "solar_system_flux": to_flux(own["ssmagnr"]) if near and is_magnitude(own["ssmagnr"]) else NAN,
         "positive": 1.0 if flux > 0 else 0.0,
@@ -154,8 +154,6 @@ def context_of(alert: dict[str, Any], curve: Curve) -> dict[str, float]:
         "history": curve.mjd - to_mjd(own["jdstarthist"]) if own.get("jdstarthist") else NAN,
         "galactic_latitude": abs(math.degrees(math.asin(min(1.0, max(-1.0, galactic))))),
         "ecliptic_latitude": abs(math.degrees(math.asin(min(1.0, max(-1.0, ecliptic))))),
-        "fwhm": own["fwhm"] * PIXEL_SCALE if own["fwhm"] is not None and own["fwhm"] > 0 else NAN,
-        "elongation": own["elong"] if own["elong"] is not None and own["elong"] >= 1 else NAN,
         "flux": flux,
         "signal_to_noise": abs(flux) / error,
         **dict.fromkeys(ADDED, NAN),
@@ -166,9 +164,6 @@ def context_of(alert: dict[str, Any], curve: Curve) -> dict[str, float]:
         "reference_error": _known(own.get("sigmagnr")),
         "reference_sharpness": _or_nan(own.get("sharpnr")),
     }
-
-
-ADDED = ("redshift", "host_distance", "host_flux", "host_colour", "catalogue_star", "catalogue_agn", "catalogue_variable")
 
 
 def _known(value: float | None) -> float:

@@ -1,6 +1,6 @@
 """Where simulated ZTF packets differ from real ones: ``python -m tools.sky_gap [--each N] [--seed S] [--report FILE]``.
 
-The AUC of a forest that distinguishes them, by population and group of facts, the ten facts that separate most, and how well each field
+The AUC of a forest that distinguishes them, by population and group of facts, the ten facts that separate most, and how well each
 further field of the candidate separates classes in both skies. Without real packets it says so and ends with status 0.
 """
 

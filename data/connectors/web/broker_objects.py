@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from data.connectors.web.download import Remote
 from data.connectors.web.faults import FetchError
@@ -24,32 +25,21 @@ def _objects(query: Query) -> tuple[str, ...]:
     return query.words
 
 
+def _remotes(query: Query, kind: str, *, asked: Callable[[str], Request]) -> list[Remote]:
+    """A file an object, what to ask for it by its name."""
+    return [Remote(asked(name), f"{query.source}_{name}.json", kind, most=MOST, about={"object": name}) for name in _objects(query)]
+
+
 def alerce(query: Query, client: HttpClient) -> list[Remote]:
     """ALeRCE's light curve of each object: ``detections`` and ``non_detections`` (https://api.alerce.online/ztf/v1/)."""
-    return [
-        Remote(
-            Request(f"{query.base}/ztf/v1/objects/{name}/lightcurve"),
-            f"alerce_{name}.json",
-            "alerce-object",
-            most=MOST,
-            about={"object": name},
-        )
-        for name in _objects(query)
-    ]
+    return _remotes(query, "alerce-object", asked=lambda name: Request(f"{query.base}/ztf/v1/objects/{name}/lightcurve"))
 
 
 def fink(query: Query, client: HttpClient) -> list[Remote]:
     """Fink's rows of each object, one an alert, its own columns beside ZTF's (https://doc.ztf.fink-broker.org)."""
-    return [
-        Remote(
-            Request(f"{query.base}/api/v1/objects", json={"objectId": name, "output-format": "json"}),
-            f"fink_{name}.json",
-            "fink-object",
-            most=MOST,
-            about={"object": name},
-        )
-        for name in _objects(query)
-    ]
+    return _remotes(
+        query, "fink-object", asked=lambda name: Request(f"{query.base}/api/v1/objects", json={"objectId": name, "output-format": "json"})
+    )
 
 
 def lasair(query: Query, client: HttpClient) -> list[Remote]:
@@ -60,20 +50,15 @@ def lasair(query: Query, client: HttpClient) -> list[Remote]:
     FetchError
         There is no token.
     """
-    names = _objects(query)
+    _objects(query)  # a wrong name is said before a missing token
     if not query.token:
         raise FetchError(f"Lasair needs a token (your profile on its page shows it): set {TOKEN}, or name a file by --token-file")
-    return [
-        Remote(
-            Request(
-                f"{query.base}/api/object/",
-                form={"objectId": name, "lite": "true", "lasair_added": "true"},
-                headers={"Authorization": f"Token {query.token}"},
-            ),
-            f"lasair_{name}.json",
-            "lasair-object",
-            most=MOST,
-            about={"object": name},
-        )
-        for name in names
-    ]
+    return _remotes(
+        query,
+        "lasair-object",
+        asked=lambda name: Request(
+            f"{query.base}/api/object/",
+            form={"objectId": name, "lite": "true", "lasair_added": "true"},
+            headers={"Authorization": f"Token {query.token}"},
+        ),
+    )
