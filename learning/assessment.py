@@ -25,7 +25,7 @@ BINS: dict[str, tuple[int, int]] = {"1": (0, 1), "2-4": (2, 4), "5+": (5, 10**9)
 def judge_alerts(alerts: Alerts, session: Session, *, head: Head) -> tuple[Judged, F32]:
     """Run encoder and head; returns what they say and the embeddings."""
     seen = embed_alerts(alerts, session)
-    return judge(seen.views, head), np.asarray(seen.embedding)
+    return judge(seen.views, head, star=np.asarray(alerts.dips[:, -1] > 0)), np.asarray(seen.embedding)
 
 
 def figures(judged: Judged, label: I64, *, number: I64, classes: Sequence[str], least: int = 10) -> dict[str, Any]:

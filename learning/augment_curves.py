@@ -42,6 +42,9 @@ class Strength:
     no_reference: float = 0.3
     fold_noise: float = 0.1
     no_fold: float = 0.1
+    dip_noise: float = 0.03
+    no_value: float = 0.15
+    """Of the surroundings of a light curve from space."""
 
 
 def augment_curves(a: Alerts, rng: np.random.Generator, *, s: Strength = Strength()) -> Alerts:
@@ -124,3 +127,17 @@ def _values(a: Alerts, rng: np.random.Generator, *, s: Strength) -> None:
     noise = s.fold_noise * rng.standard_normal(a.folded.shape).astype(np.float32)
     noise[:, -1] = 0
     a.folded = ((a.folded + noise) * gate).astype(np.float32)
+
+
+def augment_space(a: Alerts, rng: np.random.Generator, *, s: Strength = Strength()) -> Alerts:
+    """Change a batch of light curves from space in place and return it: noise on both views, values of the surroundings missing."""
+    n = len(a)
+    noise = s.dip_noise * rng.standard_normal(a.dips.shape).astype(np.float32)
+    noise[:, -1] = 0
+    a.dips = (a.dips + noise * a.dips[:, -1:]).astype(np.float32)
+    gate = a.folded[:, -1:] * (rng.random((n, 1)) >= s.no_fold)
+    noise = s.fold_noise * rng.standard_normal(a.folded.shape).astype(np.float32)
+    noise[:, -1] = 0
+    a.folded = ((a.folded + noise) * gate).astype(np.float32)
+    a.context[rng.random(a.context.shape) < s.no_value] = np.nan
+    return a

@@ -57,9 +57,28 @@ STREAM_PRIOR: dict[str, float] = {
 are most of them, variables most of the rest, supernovae about one in a hundred, kilonovae a few in a million. Brought to sum 1."""
 
 
-def prior(classes: Sequence[str]) -> F64:
-    """(k + 1,) the stated mix in the order of the classes, `other` last."""
-    weights = np.array([STREAM_PRIOR[name] for name in (*classes, "other")])
+STAR_PRIOR: dict[str, float] = {
+    "bogus": 0.78,
+    "eclipsing-binary": 0.03,
+    "m-dwarf-flare": 0.03,
+    "exoplanet-transit": 0.01,
+    "rr-lyrae": 0.002,
+    "lpv": 0.01,
+    "yso": 0.01,
+    "cv": 0.001,
+    "transit-anomaly": 0.001,
+    "other": 0.12,
+}
+"""The stated mix of stars that are watched without a break, an assumption as well: most show nothing, every eighth turns or pulsates in a
+way that is no class of ours; planets and binaries as among Kepler's targets (Batalha et al. 2013; Kirk et al. 2016, AJ 151, 68), flares as
+among TESS's M dwarfs (Günther et al. 2020, AJ 159, 60)."""
+ELSEWHERE = 1e-7
+"""Share of a class that a mix does not name."""
+
+
+def prior(classes: Sequence[str], mix: Mapping[str, float] = STREAM_PRIOR) -> F64:
+    """(k + 1,) a stated mix in the order of the classes, `other` last."""
+    weights = np.array([mix.get(name, ELSEWHERE) for name in (*classes, "other")])
     return np.asarray(weights / weights.sum())
 
 
@@ -80,6 +99,7 @@ def calibrate(
     zero_shot: F32 | None = None,
     kind: I64 | None = None,
     sky: Sky | None = None,
+    star: Bools | None = None,
 ) -> Calibrated:
     """Fit the head.
 
@@ -98,14 +118,21 @@ def calibrate(
         What a class with several modes is divided by; each class has one prototype if None.
     sky : Sky, optional
         Real alerts for the ridge.
+    star : (n,) bool, optional
+        Which are light curves from space: they have prototypes of their own, and what has a guarantee is made of the others alone, but for
+        the thresholds of the classes that none of the others is of.
     """
     k, width = len(classes), views.embedding.shape[1]
     third = np.arange(len(label)) % 3
     a, b, c = (third == i for i in range(3))
-    share = np.array([mix[name] for name in classes])
+    star = np.zeros(len(label), dtype=bool) if star is None else star
+    share = np.array([mix.get(name, 0.0) for name in classes])
     means = np.stack([views.embedding[a & (label == i)].mean(axis=0) for i in range(k)])
     centre = ((share[:, None] * means).sum(axis=0) / share.sum()).astype(np.float32)
-    prototypes, owner = _prototypes(views.embedding[a], label[a], centre=centre, k=k, kind=None if kind is None else kind[a])
+    strata = [_prototypes(views.embedding, label, rows=a & rows, centre=centre, kind=kind) for rows in (~star, star) if rows.any()]
+    prototypes, owner = (np.concatenate(parts) for parts in zip(*strata, strict=True))
+    order = np.argsort(owner, kind="stable")
+    prototypes, owner = prototypes[order], owner[order]
     f32 = partial(np.asarray, dtype=np.float32)
     scale = f32(kind_scale(log_softmax(views.logits[a])))
     size = see(_rows(views, a), centre, kind_scale=scale).view.shape[1]
@@ -126,6 +153,7 @@ def calibrate(
         novelty_threshold=np.asarray(NEVER),
         conformal=np.asarray(1.0),
         prior=prior(classes),
+        star_prior=prior(classes, STAR_PRIOR),
         thresholds=np.ones(k),
         taught_prototypes=np.zeros((0, width)),
         taught_weights=np.zeros((0, size)),
@@ -147,21 +175,23 @@ def calibrate(
             unseen.append(ridge(joined(simulated, real, rows=sky.fold != fold), start=fitted))
         fitted = ridge(joined(simulated, real, rows=np.ones(len(sky.fold), dtype=bool)), start=fitted)
     head = _with_ridge(bare, fitted)
-    apart, truth = _rows(views, c), label[c]
-    judged = judge(apart, head)
-    location, spread = _novelty(np.asarray(judged.distance), np.asarray(judged.nearest), k=k)
+    both = judge(_rows(views, c), head)
+    location, spread = _novelty(np.asarray(both.distance), np.asarray(both.nearest), k=k)
     head = replace(head, novelty_location=f32(location), novelty_scale=f32(spread))
+    apart, truth = _rows(views, c & ~star), label[c & ~star]
     found = conformal_scores(judge(apart, head).probability)
     head = replace(head, conformal=f32(quantile(found[np.arange(len(truth)), truth])))
     judged = judge(apart, head)
     new = novelty_threshold(
         judged, truth, prior=head.prior, bogus=classes.index(BOGUS) if BOGUS in classes else None, alerts_a_night=ALERTS_A_NIGHT
     )
-    head = replace(
-        head,
-        novelty_threshold=f32(new),
-        thresholds=thresholds(np.asarray(judged.prior_probability), truth, shares=prior(classes)),
-    )
+    least = thresholds(np.asarray(judged.prior_probability), truth, shares=prior(classes))
+    if star.any():
+        stars, of_stars = judge(_rows(views, c & star), head, star=np.ones(int((c & star).sum()), dtype=bool)), label[c & star]
+        own = thresholds(np.asarray(stars.prior_probability), of_stars, shares=prior(classes, STAR_PRIOR))
+        none = np.bincount(truth, minlength=k) == 0
+        least = np.where(none, own, least)
+    head = replace(head, novelty_threshold=f32(new), thresholds=f32(least))
     return Calibrated(head, tuple(_with_ridge(head, one) for one in unseen))
 
 
@@ -169,15 +199,17 @@ def _rows(views: Views, rows: Bools) -> Views:
     return Views(*(column[rows] for column in views))
 
 
-def _prototypes(embedding: F32, label: I64, *, centre: F32, k: int, kind: I64 | None) -> tuple[F32, F32]:
-    """Prototypes (p, E) and the class of each (p,): one a class, one a kind where the class's alerts lie far from their mean."""
-    single = [prototype(embedding[label == i], centre) for i in range(k)]
+def _prototypes(embedding: F32, label: I64, *, rows: Bools, centre: F32, kind: I64 | None) -> tuple[F32, F32]:
+    """Prototypes (p, E) of some rows, the class of each (p,): one a class, one a kind where the class's alerts lie far from their mean."""
+    embedding, label, kind = embedding[rows], label[rows], None if kind is None else kind[rows]
+    known = np.unique(label)
+    single = {i: prototype(embedding[label == i], centre) for i in known}
     unit = centred(embedding, centre)
-    away = np.array([float(np.median(1 - unit[label == i] @ single[i])) for i in range(k)])
+    away = {i: float(np.median(1 - unit[label == i] @ single[i])) for i in known}
     found, owner = [], []
-    for i in range(k):
+    for i in known:
         parts = [single[i]]
-        if kind is not None and away[i] > SEVERAL * np.median(away):
+        if kind is not None and away[i] > SEVERAL * np.median(list(away.values())):
             of = [embedding[(label == i) & (kind == j)] for j in np.unique(kind[label == i])]
             parts = [prototype(examples, centre) for examples in of if len(examples) >= LEAST_EXAMPLES] or parts
         found += parts

@@ -19,24 +19,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
+from data.simulate.space_curves import ANOMALIES, SPACE_KINDS, packet, space_curve
 
 from data.simulate import arrays, curves
 from data.simulate.arrays import ADDED
 from data.simulate.classes import KINDS, SLUGS
 from data.simulate.curves import TARGETS
-from data.simulate.draw import PopulationName
+from data.simulate.draw import PopulationName, generator
 from gpu.session import Session
 from operators.context import surroundings
+from operators.dips import DIPS
 from operators.fold import FOLD, fold
 from operators.stamps import stamps
 from operators.tokens import tokens
 from operators.types import CONTEXT, F32, F64, MEASURED, RAW_STAMP, STAMP, SURVEY_SCORES, AlertBatch, Survey
 from pipeline.embed import Embeddings, Inputs, embed, gather
+from pipeline.select import select
+from schemas.surveys.decode import Decoder
 
 Bools = npt.NDArray[np.bool_]
 I64 = npt.NDArray[np.int64]
 Rows = I64 | Bools | slice
 _CHUNK = 2000
+_SECTOR = 100
+SPACE_WEIGHT: dict[str, float] = {
+    **dict.fromkeys(SPACE_KINDS, 1.0), "transit": 8.0, **dict.fromkeys(ANOMALIES, 2.5), "quiet": 6.0, "instrumental": 4.0, "EA": 5.0,
+    "EB": 2.0, "EW": 2.0, "flare": 3.0, "ACV": 2.0,
+}  # fmt: skip
+"""Of the kinds in a training set of light curves from space."""
 EMBEDDED = 512
 """Alerts that are embedded at once."""
 NAMES: tuple[str, ...] = tuple(KINDS)
@@ -68,6 +78,7 @@ class Alerts:
     scores: F32  # (n, S) the surveys' own
     added: F32  # (n, A) the truth behind `ADDED`; the augmentation gives some alerts what a catalogue would have of it
     folded: F32  # (n, V) the folded view
+    dips: F32  # (n, D) the dip view; zeros: none
     target: F32  # (n, TARGETS) the clean curve; NaN: none
 
     def __len__(self) -> int:
@@ -81,7 +92,7 @@ class Alerts:
         """What the encoder is shown: by the operators of the stream, where they were not applied already when the set was made."""
         batch = self.batch()
         images = self.stamps.astype(np.float32) if self.stamps.shape[-1] else np.zeros((len(self), 4, STAMP, STAMP), dtype=np.float32)
-        return Inputs(tokens(batch), images, np.concatenate([surroundings(batch), self.folded], axis=1))
+        return Inputs(tokens(batch), images, np.concatenate([surroundings(batch), self.folded, self.dips], axis=1))
 
     def chunks(self, size: int) -> Iterator[Alerts]:
         """Yield parts of at most so many rows, in order."""
@@ -148,6 +159,7 @@ def from_batch(batch: AlertBatch, label: I64) -> Alerts:
         scores=_column(batch.survey_scores, len(batch), width=len(SURVEY_SCORES)),
         added=_column(None, len(batch), width=len(ADDED)),
         folded=np.asarray(fold(batch)),
+        dips=np.zeros((len(batch), len(DIPS)), dtype=f32),
         target=np.full((len(batch), TARGETS), np.nan, dtype=f32),
     )
 
@@ -227,11 +239,48 @@ def simulate_curves(
         scores=_column(None, n, width=len(SURVEY_SCORES)),
         added=_column(None, n, width=len(ADDED)),
         folded=np.zeros((n, len(FOLD)), dtype=np.float32),
+        dips=np.zeros((n, len(DIPS)), dtype=np.float32),
         target=columns["target"],
         **{name: columns[name] for name in ("time", "wavelength", "flux", "flux_err", "detected", "valid")},
     )
     rng = np.random.default_rng([seed, n, 12])
     return join([thinned(part, curves.POINTS, rng=rng) for part in _folded(whole, processes)])
+
+
+def simulate_space(
+    n: int, seed: int, *, population: PopulationName = "train", processes: int = 2, weights: Mapping[str, float] | None = None
+) -> Alerts:
+    """Draw n labelled light curves of stars as TESS sees them for a sector, as packets read by the stream's own decoder and stages.
+
+    Parameters
+    ----------
+    weights : by kind; default `SPACE_WEIGHT`
+    """
+    weights = weights or SPACE_WEIGHT
+    names, share = list(weights), np.array(list(weights.values()))
+    chosen = generator(population, seed, n, 13).choice(len(names), size=n, p=share / share.sum())
+    jobs = [([names[i] for i in chosen[k : k + _SECTOR]], (seed, k), population) for k in range(0, n, _SECTOR)]
+    if processes == 1 or len(jobs) == 1:
+        return join([_sector(*job) for job in jobs])
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return join(list(pool.map(_sector, *zip(*jobs, strict=True))))
+
+
+def _sector(kinds: list[str], key: tuple[int, int], population: PopulationName) -> Alerts:
+    """Targets key[1], key[1] + 1, … of a seed, of these kinds."""
+    seed, first = key
+    packets = []
+    for k, kind in enumerate(kinds, first):
+        curve = space_curve(kind, generator(population, seed, k, 14), population=population)
+        packets.append(packet(curve, tic=1 + k, sector=1 + k % 90))
+    batch = Decoder().decode(packets).batch
+    selected = select(batch)
+    made = from_batch(batch, np.array([NAMES.index(kind) for kind in kinds]))
+    made.stamps = made.stamps[:, :, :0, :0]
+    made.dips[:] = selected.dips
+    for row, view in selected.folded.items():
+        made.folded[row] = view
+    return made
 
 
 def kept(path: Path | None, make: Callable[[], Alerts]) -> Alerts:

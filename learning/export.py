@@ -41,7 +41,7 @@ def to_onnx(encoder: Encoder) -> bytes:
     example = (
         torch.randn(8, N_TOKENS, encoder.config.features),
         torch.randn(8, 4, STAMP, STAMP),
-        torch.randn(8, encoder.config.surroundings + encoder.config.folded),
+        torch.randn(8, encoder.config.surroundings + encoder.config.folded + encoder.config.dips),
     )
     n = torch.export.Dim("n", min=1, max=4096)
     exporter_log = logging.getLogger("torch.onnx")

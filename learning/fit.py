@@ -82,6 +82,7 @@ def fit(
     report: Callable[[Step], None] = lambda step: None,
     strength: Strength = Strength(),
     curves: Alerts | None = None,
+    space: Alerts | None = None,
     unlabelled: Alerts | None = None,
     apart: bool = True,
     initial: Initial | None = None,
@@ -96,6 +97,7 @@ def fit(
     checkpoint : written each `every` steps; a run of the same hyperparameters goes on from it
     report : called after every step
     curves : labelled light curves without images, drawn as they come
+    space : labelled light curves of stars from space, drawn as they come
     unlabelled : curves for `Hyperparameters.views`
     apart : the shards in processes of their own (never on a GPU); the same weights as without
     initial : weights to go on from; none: drawn by the seed
@@ -115,12 +117,13 @@ def fit(
         "encoder": config.to_json(),
         "alerts": len(alerts),
         "curves": len(curves) if curves is not None else 0,
+        "space": len(space) if space is not None else 0,
         "augmentation": dataclasses.asdict(strength),
         "initial": initial.sha256 if initial is not None else None,
         "trainable": list(trainable),
     }
     start = _resume(checkpoint, identity, trainee=trainee, optimiser=optimiser, average=average) if checkpoint else 0
-    sets = Sets(alerts, curves, unlabelled=unlabelled, hyper=hyper, strength=strength)
+    sets = Sets(alerts, curves, hyper=hyper, strength=strength, space=space, unlabelled=unlabelled)
     with Shards(trainee, config, make=make, sets=sets, hyper=hyper, apart=apart and device.type == "cpu" and start < hyper.steps) as shards:
         for step in range(start, hyper.steps):
             for group in optimiser.param_groups:

@@ -6,10 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 
 from operators.context import SURROUNDINGS
+from operators.dips import DIPS
 from operators.fold import FOLD
 from operators.tokens import N_FEATURES
 
-PARTS = ("embed_token", "recurrent", "norm", "query", "image", "surroundings", "folded", "fuse", "direction", "sharpness", "bias")
+PARTS = ("embed_token", "recurrent", "norm", "query", "image", "surroundings", "folded", "dips", "beside", "fuse", "direction",
+         "sharpness", "bias")  # fmt: skip
 """Parts of the encoder by name, from its inputs to its logits."""
 BEFORE_NAMES: tuple[str, ...] = (
     "real_bogus", "star_galaxy", "source_distance", "source_flux", "reference_distance", "reference_flux", "solar_system_distance",
@@ -17,6 +19,8 @@ BEFORE_NAMES: tuple[str, ...] = (
     "flux", "signal_to_noise", "redshift",
 )  # fmt: skip
 """Values of the surroundings that an encoder reads whose file does not name them."""
+DIP_LAYERS = ("dips", "beside", "direction", "bias")
+"""Parts that read the dip view, and the directions of the kinds: what new kinds of stars need; the embedding of all else stays."""
 LAST_LAYERS = ("fuse", "direction", "sharpness", "bias")
 """Parts behind those that read one input each: what the cheapest fine-tuning trains."""
 
@@ -30,6 +34,8 @@ class Hyperparameters:
     batch: int = 512
     curves: float = 7 / 11
     """Share of a batch that is light curves without images, where there are any."""
+    space: float = 0.12
+    """Share of a batch that is light curves of stars from space, where there are any; the other two share the rest."""
     shards: int = 2
     """Parts of a batch, each after the first in a process of its own (on a GPU one after the other); as many as cores."""
     learning_rate: float = 2e-3
@@ -80,6 +86,8 @@ class EncoderConfig:
     context: int = 64
     folded: int = len(FOLD)
     fold: int = 128
+    dips: int = len(DIPS)
+    dip: int = 128
     hidden: int = 256
     embedding: int = 128
 
@@ -98,5 +106,6 @@ class EncoderConfig:
         values = json.loads(text)
         values["channels"] = tuple(values["channels"])
         values.pop("surroundings", None)
+        values.setdefault("dips", 0)  # a file from before there was such a view
         values["values"] = tuple(values.get("values", BEFORE_NAMES))
         return cls(**values)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from learning.augment import Strength, augment
-from learning.augment_curves import augment_curves
+from learning.augment_curves import augment_curves, augment_space
 from learning.dataset import I64, SLUG_OF, Alerts
 from learning.encoder import Encoder
 from learning.hyperparameters import Hyperparameters
@@ -39,27 +39,38 @@ class Sets:
     ----------
     alerts : with images; each stream class as likely as any other, its kinds as they come
     curves : without images, as they come; None: alerts only
-    unlabelled : for the views; None: no such term
     hyper, strength
+    space : of stars, as they come; None: none
+    unlabelled : for the views; None: no such term
     """
 
     def __init__(
-        self, alerts: Alerts, curves: Alerts | None, *, unlabelled: Alerts | None, hyper: Hyperparameters, strength: Strength
+        self,
+        alerts: Alerts,
+        curves: Alerts | None,
+        *,
+        hyper: Hyperparameters,
+        strength: Strength,
+        space: Alerts | None = None,
+        unlabelled: Alerts | None = None,
     ) -> None:
-        self.alerts, self.curves, self.unlabelled, self.strength = alerts, curves, unlabelled, strength
+        self.alerts, self.curves, self.space, self.unlabelled, self.strength = alerts, curves, space, unlabelled, strength
         size = hyper.batch // hyper.shards
-        self.n_curves = round(size * hyper.curves) if curves is not None else 0
-        self.n_alerts = size - self.n_curves
+        self.n_space = round(size * hyper.space) if space is not None else 0
+        self.n_curves = round((size - self.n_space) * hyper.curves) if curves is not None else 0
+        self.n_alerts = size - self.n_curves - self.n_space
         slug = SLUG_OF[alerts.label]
         self.members = [rows for k in sorted(set(slug.tolist())) if len(rows := np.flatnonzero(slug == k))]
 
     def draw(self, rng: np.random.Generator) -> list[Alerts]:
-        """Alerts, then curves, both augmented."""
+        """Alerts, curves, light curves from space, all augmented."""
         parts = []
         if self.n_alerts:
             parts.append(augment(self.alerts.take(balanced(self.members, self.n_alerts, rng=rng)), rng, strength=self.strength))
         if self.curves is not None and self.n_curves:
             parts.append(augment_curves(self.curves.take(rng.integers(0, len(self.curves), self.n_curves)), rng))
+        if self.space is not None and self.n_space:
+            parts.append(augment_space(self.space.take(rng.integers(0, len(self.space), self.n_space)), rng))
         return parts
 
 

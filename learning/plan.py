@@ -26,6 +26,7 @@ STEPS_A_MINUTE = 540
 SIMULATED_A_MINUTE = 25_000
 """Alerts, on the same machine."""
 CURVES_A_MINUTE = 35_000
+SPACE_A_MINUTE = 3_000
 MINUTES_BESIDE = 2.0
 """For export, calibration and evaluation."""
 FEWEST_STEPS = 50
@@ -36,12 +37,12 @@ FINE_TUNING: Mapping[str, float] = {"learning_rate": 4e-4, "warm_up": 0.1}
 moments are not known yet, do not undo what was learnt."""
 LARGEST_SIZE = 4096
 SHA256 = re.compile(r"[0-9a-f]{64}")
-SHARES = ("curves", "warm_up", "label_smoothing", "average")
+SHARES = ("curves", "space", "warm_up", "label_smoothing", "average")
 """Hyperparameters between 0 and 1."""
 ABOVE_ZERO = ("batch", "shards", "learning_rate", "contrast_temperature", "clip")
 SIZES = ("dilation", "wavelength", "scatter", "stamp_noise")
 """Numbers of the augmentation that are not chances."""
-BY_THE_INPUTS = ("classes", "features", "values", "folded")
+BY_THE_INPUTS = ("classes", "features", "values", "folded", "dips")
 """Sizes of the encoder that follow from the code, not from a plan."""
 
 Numbers = Mapping[str, float]
@@ -77,6 +78,8 @@ class Plan:
     """Simulated alerts with images to train on."""
     curves: int = 240_000
     """Simulated light curves without images to train on; 0: none."""
+    space: int = 16_000
+    """Simulated light curves of stars as TESS sees them to train on; 0: none."""
     steps: int | None = None
     """Steps of the optimiser; None: as many as fit into `minutes` by the fixed rates above."""
     minutes: float = MINUTES
@@ -119,7 +122,7 @@ class Plan:
     def numbers(self) -> Hyperparameters:
         """The hyperparameters in full."""
         different = {**(FINE_TUNING if self.start_from is not None else {}), **self.hyperparameters}
-        steps = steps_for(self.minutes, self.alerts, curves=self.curves) if self.steps is None else self.steps
+        steps = steps_for(self.minutes, self.alerts, curves=self.curves, space=self.space) if self.steps is None else self.steps
         return Hyperparameters(**{"steps": steps, "seed": self.seed, **different})  # type: ignore[arg-type]
 
     def strength(self) -> Strength:
@@ -171,9 +174,9 @@ class Plan:
         return cls.from_record(record)
 
 
-def steps_for(minutes: float, alerts: int, *, curves: int = 0) -> int:
+def steps_for(minutes: float, alerts: int, *, curves: int = 0, space: int = 0) -> int:
     """Steps that fit into the minutes beside the rest, by the fixed rates; two digits of them."""
-    left = minutes - MINUTES_BESIDE - alerts / SIMULATED_A_MINUTE - curves / CURVES_A_MINUTE
+    left = minutes - MINUTES_BESIDE - alerts / SIMULATED_A_MINUTE - curves / CURVES_A_MINUTE - space / SPACE_A_MINUTE
     steps = max(FEWEST_STEPS, round(left * STEPS_A_MINUTE))
     return round(steps, 2 - len(str(steps)))
 
@@ -198,6 +201,7 @@ def _check_data(plan: Plan) -> None:
     least = LEAST_A_CLASS * len(SLUGS)
     _whole("alerts", plan.alerts, low=least, what=f"{least} at least: {LEAST_A_CLASS} a class")
     _whole("curves", plan.curves, low=0, what="0 or more")
+    _whole("space", plan.space, low=0, what="0 or more")
     if plan.steps is not None:
         _whole("steps", plan.steps, low=1, what="above 0")
     if not _number(plan.minutes) or not 0 < plan.minutes < math.inf:

@@ -19,7 +19,7 @@ from gpu.session import Session
 from learning import assessment
 from learning.augment import augment
 from learning.calibrate import Calibrated, calibrate
-from learning.dataset import I64, NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves
+from learning.dataset import I64, NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves, simulate_space
 from learning.real_sky import RealAlerts
 from learning.real_sky import read as read_real
 from learning.workplace import Progress, Workplace
@@ -34,6 +34,8 @@ HELD_OUT = 12_000
 """Alerts for calibration, at most."""
 HELD_CURVES = 8_000
 """Light curves without images for the reference."""
+HELD_SPACE = 3_000
+"""Light curves of stars from space, at most."""
 DEMO = 6_000
 """Alerts of the demo's population to report on, at most."""
 EACH = 1_500
@@ -46,13 +48,15 @@ def class_of_kinds() -> F32:
     return np.asarray(SLUG_OF[:, None] == np.arange(len(SLUGS)), dtype=np.float32)
 
 
-def fit_head(held_out: Alerts, curves: Alerts, *, session: Session, real: RealAlerts | None) -> tuple[Calibrated, Reference]:
+def fit_head(held_out: Alerts, curves: Alerts, *, space: Alerts, session: Session, real: RealAlerts | None) -> tuple[Calibrated, Reference]:
     """Fit the head on alerts half of which are seen as badly as in training: the sky is not the simulation, and confidence should know.
 
     Parameters
     ----------
     held_out, curves : Alerts
         With and without images; no weight of the encoder has seen them.
+    space : Alerts
+        Light curves of stars from space; those of kinds without a class play no part.
     session : Session
     real : RealAlerts, optional
         Which the ridge is also fitted on.
@@ -60,13 +64,15 @@ def fit_head(held_out: Alerts, curves: Alerts, *, session: Session, real: RealAl
     rng = np.random.default_rng(len(held_out))
     rows = rng.permutation(len(held_out))
     worse = augment(held_out.take(rows[::2]), rng)
-    seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2]))).views
-    kind = held_out.label[np.concatenate([rows[::2], rows[1::2]])]
-    order = rng.permutation(len(kind))
+    space = space.take(SLUG_OF[space.label] >= 0)
+    seen = gather(embed_alerts(chosen, session) for chosen in (worse, held_out.take(rows[1::2]), space)).views
+    kind = np.concatenate([held_out.label[rows[::2]], held_out.label[rows[1::2]], space.label])
+    star = np.arange(len(kind)) >= len(rows)
+    order = np.concatenate([rng.permutation(len(rows)), len(rows) + rng.permutation(len(space))])
     views, kind = Views(*(column[order] for column in seen)), kind[order]
     label, sky = SLUG_OF[kind], None if real is None else real.sky(SLUGS)
-    found = calibrate(views, label, classes=SLUGS, mix=STREAM_MIX, zero_shot=class_of_kinds(), kind=kind, sky=sky)
-    apart = np.arange(len(label)) % 3 == 2  # what neither prototypes, ridge nor weights were made of
+    found = calibrate(views, label, classes=SLUGS, mix=STREAM_MIX, zero_shot=class_of_kinds(), kind=kind, sky=sky, star=star)
+    apart = (np.arange(len(label)) % 3 == 2) & ~star  # what neither prototypes, ridge nor weights were made of
     return found, _reference(Views(*(column[apart] for column in views)), label[apart], curves=curves, session=session)
 
 
@@ -102,14 +108,20 @@ def real_alerts(workplace: Workplace, session: Session, *, progress: Progress) -
     return found
 
 
-def assess(demo: Alerts, session: Session, *, found: Calibrated, real: RealAlerts | None, progress: Progress) -> dict[str, Any]:
-    """Figures for the manifest: simulated alerts of the demo's population, and labelled real packets where they are.
+def assess(
+    demo: Alerts, session: Session, *, space: Alerts, found: Calibrated, real: RealAlerts | None, progress: Progress
+) -> dict[str, Any]:
+    """Figures for the manifest: simulated alerts and stars of the demo's population, and labelled real packets where they are.
 
     A real alert is judged by the head that has not seen its object.
     """
     judged, _ = assessment.judge_alerts(demo, session, head=found.head)
     figures = {"demo": assessment.figures(judged, SLUG_OF[demo.label], number=demo.number, classes=SLUGS)}
     progress.figures("simulated alerts of the demo's population", figures["demo"])
+    space = space.take(SLUG_OF[space.label] >= 0)
+    judged, _ = assessment.judge_alerts(space, session, head=found.head)
+    figures["space"] = assessment.figures(judged, SLUG_OF[space.label], number=space.number, classes=SLUGS, least=5)
+    progress.figures("simulated light curves from space, of the demo's population", figures["space"])
     if real is not None:
         apart = real.judged(found.unseen)
         known = real.label >= 0
@@ -158,6 +170,22 @@ def demo_alerts(number: int, seed: int, *, workplace: Workplace) -> Alerts:
     )
 
 
+def held_out_space(number: int, seed: int, *, workplace: Workplace) -> Alerts:
+    """Light curves of stars from space that calibrate the head, made or read."""
+    return kept(
+        workplace.file("held-space", number, seed=seed),
+        lambda: simulate_space(number, CALIBRATION.of(seed), processes=workplace.processes),
+    )
+
+
+def demo_space(number: int, seed: int, *, workplace: Workplace) -> Alerts:
+    """Light curves of stars from space, of the demo's population, to report on, made or read."""
+    return kept(
+        workplace.file("demo-space", number, seed=seed),
+        lambda: simulate_space(number, EVALUATION.of(seed), population="demo", processes=workplace.processes),
+    )
+
+
 def recalibrate(bundle: Bundle, workplace: Workplace, *, progress: Progress, command: str) -> Bundle:
     """Make a bundle's head anew.
 
@@ -182,11 +210,13 @@ def recalibrate(bundle: Bundle, workplace: Workplace, *, progress: Progress, com
     progress.stage(f"simulating {HELD_OUT:,} alerts and {HELD_CURVES:,} light curves to calibrate with, {DEMO:,} alerts to report on")
     held_out, curves = held_out_alerts(HELD_OUT, seed, workplace=workplace), held_out_curves(HELD_CURVES, seed, workplace=workplace)
     demo = demo_alerts(DEMO, seed, workplace=workplace)
+    space = held_out_space(HELD_SPACE, seed, workplace=workplace)
+    stars = demo_space(HELD_SPACE // 2, seed, workplace=workplace)
     session = OrtSession(bundle.encoder)
     real = real_alerts(workplace, session, progress=progress)
-    found, reference = fit_head(held_out, curves, session=session, real=real)
+    found, reference = fit_head(held_out, curves, space=space, session=session, real=real)
     manifest = bundle.manifest.model_dump(exclude={"format", "files"})
-    manifest["figures"] = {**manifest["figures"], **assess(demo, session, found=found, real=real, progress=progress)}
+    manifest["figures"] = {**manifest["figures"], **assess(demo, session, space=stars, found=found, real=real, progress=progress)}
     manifest["head_command"] = command
     golden = golden_of(held_out, session, head=found.head)
     return save(workplace.out, Parts(manifest, bundle.encoder, found.head, reference, golden, found.unseen))

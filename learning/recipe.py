@@ -20,7 +20,7 @@ import torch
 from data.simulate.classes import SLUGS
 from errors import InternalError
 from gpu.ort import OrtSession
-from learning.dataset import NAMES, Alerts, kept, simulate, simulate_curves
+from learning.dataset import NAMES, Alerts, kept, simulate, simulate_curves, simulate_space
 from learning.encoder import Encoder
 from learning.export import compare, restore, to_onnx
 from learning.fit import Checkpoint, Initial, fit
@@ -31,23 +31,28 @@ from learning.recalibrate import (
     DEMO,
     HELD_CURVES,
     HELD_OUT,
+    HELD_SPACE,
     TRAINING,
     assess,
     demo_alerts,
+    demo_space,
     fit_head,
     golden_of,
     held_out_alerts,
     held_out_curves,
+    held_out_space,
     real_alerts,
 )  # fmt: skip
 from learning.workplace import Progress, Unattended, Workplace
 from operators.budget import ALERTS_A_NIGHT
 from operators.context import SURROUNDINGS
+from operators.dips import DIPS
 from registry.bundle import PUBLISHED, Bundle, BundleError, Parts, load, refuse, save
 from schemas.taxonomy import TAXONOMY
 
 LEAST_HELD_OUT = 60
 """Alerts a class of the stream to calibrate with; a quarter of the training set if that is more, `recalibrate.HELD_OUT` at most."""
+LEAST_HELD_SPACE = 400
 LEAST_AGREEMENT = 0.999
 """Of the exported network with the trained one: cosine of the embeddings, share of equal labels."""
 
@@ -94,10 +99,17 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
         raise InternalError(f"the exported network is not the trained one: {agreement}")
     session = OrtSession(model)
     real = real_alerts(workplace, session, progress=progress)
-    calibrated, reference = fit_head(data.held_out, data.held_curves, session=session, real=real)
+    calibrated, reference = fit_head(data.held_out, data.held_curves, space=data.held_space, session=session, real=real)
     size = min(DEMO, held_out_size(plan))
     progress.stage(f"evaluating on {size:,} alerts of the demo's population")
-    found = assess(demo_alerts(size, plan.seed, workplace=workplace), session, found=calibrated, real=real, progress=progress)
+    found = assess(
+        demo_alerts(size, plan.seed, workplace=workplace),
+        session,
+        space=demo_space(held_space_size(plan) // 2, plan.seed, workplace=workplace),
+        found=calibrated,
+        real=real,
+        progress=progress,
+    )
     kept_plan = plan.resolved(initial.sha256 if initial is not None else None)
     manifest = {
         "classes": SLUGS,
@@ -121,7 +133,7 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
 
 def command_of(plan: Plan) -> str:
     """The command that a plan is, as the manifest and the model card name it."""
-    words = [f"--{name.replace('_', '-')} {getattr(plan, name)}" for name in ("steps", "alerts", "curves", "seed")]
+    words = [f"--{name.replace('_', '-')} {getattr(plan, name)}" for name in ("steps", "alerts", "curves", "space", "seed")]
     words += [f"--without {kind}" for kind in plan.without]
     words += [f"--start-from {plan.start_from}"] if plan.start_from is not None else []
     words += [f"--trainable {part}" for part in plan.trainable]
@@ -151,29 +163,45 @@ def _initial(plan: Plan) -> Initial | None:
         encoder = restore(bundle.encoder)
     except (BundleError, ValueError) as error:
         raise PlanError("start_from", f"is not a bundle that can be trained further: {error}") from None
-    if bundle.kinds != NAMES:
-        raise PlanError("start_from", f"knows other kinds than are simulated now ({len(bundle.kinds)} and {len(NAMES)}): train from a seed")
+    if not set(bundle.kinds) <= set(NAMES):
+        raise PlanError("start_from", f"knows kinds that are not simulated now ({len(bundle.kinds)} and {len(NAMES)}): train from a seed")
     if not _same_inputs(encoder.config):
         raise PlanError("start_from", "reads other inputs than the operators make now: train from a seed")
-    return Initial(widened(encoder), bundle.sha256)
+    return Initial(widened(encoder, bundle.kinds), bundle.sha256)
 
 
 def _same_inputs(config: EncoderConfig) -> bool:
     now = asdict(EncoderConfig(classes=len(NAMES)))
-    return all(asdict(config)[name] == now[name] for name in BY_THE_INPUTS if name != "values")
+    return all(asdict(config)[name] == now[name] for name in BY_THE_INPUTS if name not in ("values", "classes", "dips"))
 
 
 SUCCESSORS: Mapping[str, str] = {"drb": "real_bogus", "reliability": "real_bogus"}
 """Value of the surroundings → the one of an older encoder that it begins as."""
 
 
-def widened(encoder: Encoder) -> Encoder:
-    """The encoder with weights for every value of the surroundings that is read now; those it never read begin at zero."""
+def widened(encoder: Encoder, kinds: Sequence[str] = NAMES) -> Encoder:
+    """The encoder with weights for all that is read and simulated now.
+
+    Values of the surroundings that it never read begin at zero; a dip view and kinds that it did not know begin as in any training.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    kinds : sequence of str
+        That it knows, in the order of its logits.
+    """
     then, now = encoder.config.values, SURROUNDINGS
-    if then == now:
+    if then == now and encoder.config.dips == len(DIPS) and tuple(kinds) == NAMES:
         return encoder
-    wider = Encoder(replace(encoder.config, values=now))
+    wider = Encoder(replace(encoder.config, values=now, dips=len(DIPS), classes=len(NAMES)))
     state = encoder.state_dict()
+    if encoder.config.dips != len(DIPS):
+        state = {name: value for name, value in state.items() if not name.startswith("dips.")}
+    fresh = wider.state_dict()
+    for name in ("direction", "bias"):
+        rows = fresh[name].clone()
+        rows[[NAMES.index(kind) for kind in kinds]] = state[name]
+        state[name] = rows
     before = state["surroundings.0.weight"]
     after = torch.zeros(before.shape[0], 2 * len(now))
     for i, name in enumerate(now):
@@ -181,7 +209,7 @@ def widened(encoder: Encoder) -> Encoder:
         if name in then:
             k = then.index(name)
             after[:, i], after[:, len(now) + i] = before[:, k], before[:, len(then) + k]
-    wider.load_state_dict({**state, "surroundings.0.weight": after})
+    wider.load_state_dict({**fresh, **state, "surroundings.0.weight": after})
     return wider.eval()
 
 
@@ -191,8 +219,10 @@ class _Sets:
 
     alerts: Alerts
     curves: Alerts | None
+    space: Alerts | None
     held_out: Alerts
     held_curves: Alerts
+    held_space: Alerts
 
     @classmethod
     def of(cls, plan: Plan, workplace: Workplace, *, progress: Progress) -> _Sets:
@@ -202,16 +232,28 @@ class _Sets:
         alerts = kept(workplace.file("alerts", plan.alerts, seed=seed), lambda: simulate(plan.alerts, first, processes=processes))
         held_out = held_out_alerts(size, seed, workplace=workplace)
         held_curves = held_out_curves(HELD_CURVES, seed, workplace=workplace)
-        if not plan.curves:
-            return cls(without(alerts, plan.without), None, held_out, held_curves)
-        progress.stage(f"simulating {plan.curves:,} light curves")
-        curves = kept(workplace.file("curves", plan.curves, seed=seed), lambda: simulate_curves(plan.curves, first, processes=processes))
-        return cls(without(alerts, plan.without), without(curves, plan.without), held_out, held_curves)
+        progress.stage(f"simulating {plan.curves:,} light curves and {plan.space:,} from space")
+        held_space = held_out_space(held_space_size(plan), seed, workplace=workplace)
+        curves = space = None
+        if plan.curves:
+            curves = kept(
+                workplace.file("curves", plan.curves, seed=seed), lambda: simulate_curves(plan.curves, first, processes=processes)
+            )
+            curves = without(curves, plan.without)
+        if plan.space:
+            space = kept(workplace.file("space", plan.space, seed=seed), lambda: simulate_space(plan.space, first, processes=processes))
+            space = without(space, plan.without)
+        return cls(without(alerts, plan.without), curves, space, held_out, held_curves, held_space)
 
 
 def held_out_size(plan: Plan) -> int:
     """Alerts that calibrate the head."""
     return min(HELD_OUT, max(plan.alerts // 4, LEAST_HELD_OUT * len(SLUGS)))
+
+
+def held_space_size(plan: Plan) -> int:
+    """Light curves from space that calibrate it."""
+    return min(HELD_SPACE, max(plan.space // 4, LEAST_HELD_SPACE))
 
 
 def _fit(plan: Plan, workplace: Workplace, *, data: _Sets, initial: Initial | None, progress: Progress) -> Encoder:
@@ -234,6 +276,7 @@ def _fit(plan: Plan, workplace: Workplace, *, data: _Sets, initial: Initial | No
         report=progress.step,
         strength=plan.strength(),
         curves=data.curves,
+        space=data.space,
         initial=initial,
         trainable=plan.trainable,
     )

@@ -1,22 +1,23 @@
 """Context, measurements, survey scores and folded view → what the encoder sees of an alert besides its light curve and its images.
 
 (n, C), (n, M), (n, S) in the units of `CONTEXT`, `MEASURED`, `SURVEY_SCORES` → (n, 2 N) float32 of the N `SURROUNDINGS`: each value brought
-near [-1, 1] and 0 where it is missing, then which ones are there; behind them the V numbers of the folded view (`operators.fold`), zeros
-where a light curve has none
+near [-1, 1] and 0 where it is missing, then which ones are there; behind them the V numbers of the folded view (`operators.fold`) and the D
+of the dip view (`operators.dips`), zeros where a light curve has none
 
 Every transform is monotone and fixed; nothing is learned from a data set, so nothing drifts with one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from operators.dips import DIPS
 from operators.fold import FOLD, fold
-from operators.namespace import array_namespace
-from operators.types import CONTEXT, MEASURED, SURVEY_SCORES, AlertBatch, Array
+from operators.namespace import array_namespace, to_host
+from operators.types import CONTEXT, F32, MEASURED, SURVEY_SCORES, AlertBatch, Array
 
 STAR_SCORE, STAR_DISTANCE, ASTEROID_DISTANCE = 0.9, 1.0, 5.0
 """A catalogue star: star/galaxy score above, its distance below, and no known asteroid nearer [arcsec]."""
@@ -106,18 +107,34 @@ packets (docs/real-alerts.md): shape and pixel statistics of the detection, colo
 _RAW = (*CONTEXT, *MEASURED, *SURVEY_SCORES)
 _PLACES = tuple((transform, np.array([_RAW.index(name) for name in names])) for transform, names in TRANSFORMS.items())
 _ORDER = np.concatenate([places for _, places in _PLACES])
-N_CONTEXT = 2 * len(SURROUNDINGS) + len(FOLD)
+N_CONTEXT = 2 * len(SURROUNDINGS) + len(FOLD) + len(DIPS)
 """Width of what `context` gives."""
 
 
-def context(batch: AlertBatch) -> Array:
-    """Surroundings and folded view.
+def context(batch: AlertBatch, *, dips: F32 | None = None, folded: Mapping[int, F32] | None = None) -> Array:
+    """Surroundings, folded view and dip view.
+
+    Parameters
+    ----------
+    batch : AlertBatch
+    dips : (n, len(DIPS)) float32, optional
+        On the host, as `folded`; None: zeros.
+    folded : row → (len(FOLD),), optional
+        Of whole light curves: in the place of what the row's points give.
 
     Returns
     -------
     (n, N_CONTEXT) float32 array of the batch's namespace.
     """
-    return array_namespace(batch.context).concat([surroundings(batch), fold(batch)], axis=1)
+    xp = array_namespace(batch.context)
+    views = fold(batch)
+    if folded:
+        whole = np.array(to_host(views))
+        whole[list(folded)] = np.stack(list(folded.values()))
+        views = xp.asarray(whole)
+    if dips is None:
+        dips = np.zeros((len(batch), len(DIPS)), dtype=np.float32)
+    return xp.concat([surroundings(batch), views, xp.asarray(dips)], axis=1)
 
 
 def surroundings(batch: AlertBatch) -> Array:

@@ -13,7 +13,7 @@ Runs on the host: a target is a loop over its own points, not a row of a batch. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -22,10 +22,10 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from operators.curves import I64, Curve, Curves
 from operators.kernels.detrend import SIGMA_OF_MAD, mark_events, sliding, window_touches
 from operators.types import F64
 
-I64: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.uint8]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
@@ -85,57 +85,6 @@ class Detrending:
                 raise ValueError(f"{name} is {value}, not a positive number of days")
         if not (self.cut > 0 and self.step >= 1 and self.least >= 1 and self.clip > 0):
             raise ValueError("cut, step, least and clip are positive numbers")
-
-
-class Curve(NamedTuple):
-    """One target: time [d], flux and 1 σ error in the same unit, quality bits; each (N,)."""
-
-    time: F64
-    flux: F64
-    flux_err: F64
-    quality: I64
-
-
-@dataclass(frozen=True, slots=True)
-class Curves:
-    """Light curves of n targets one behind the other; those of target i are at offsets[i] … offsets[i + 1]."""
-
-    offsets: I64
-    """(n + 1,)"""
-    time: F64
-    """(P,) [d], in any order; NaN where there is none."""
-    flux: F64
-    """(P,)"""
-    flux_err: F64
-    """(P,) 1 σ; NaN where it is not known."""
-    quality: I64
-    """(P,) bits."""
-
-    @classmethod
-    def of(cls, curves: Sequence[Curve]) -> Curves:
-        """Join single light curves.
-
-        Raises
-        ------
-        ValueError
-            Columns of different length.
-        """
-        for i, curve in enumerate(curves):
-            if len({np.shape(column) for column in curve}) != 1 or np.ndim(curve.time) != 1:
-                raise ValueError(f"light curve {i}: time, flux, flux_err and quality must be as long as each other")
-        offsets = np.concatenate([[0], np.cumsum([len(curve.time) for curve in curves])]).astype(np.int64)
-        times, fluxes, errors = (np.concatenate([np.empty(0), *(curve[k] for curve in curves)]).astype(np.float64) for k in range(3))
-        quality = np.concatenate([np.empty(0, np.int64), *(curve.quality for curve in curves)]).astype(np.int64)
-        return cls(offsets, times, fluxes, errors, quality)
-
-    def __len__(self) -> int:
-        """Number of targets."""
-        return len(self.offsets) - 1
-
-    def __getitem__(self, i: int) -> Curve:
-        """Light curve of target i."""
-        rows = slice(int(self.offsets[i]), int(self.offsets[i + 1]))
-        return Curve(self.time[rows], self.flux[rows], self.flux_err[rows], self.quality[rows])
 
 
 class Detrended(NamedTuple):

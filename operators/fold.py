@@ -193,9 +193,9 @@ def period(star: Magnitudes) -> tuple[float, float, float]:
     return float(f), float(peak), float(slowest)
 
 
-def view(star: Magnitudes) -> F32:
-    """(V,) channels of one star."""
+def view(star: Magnitudes, found: tuple[float, float, float] | None = None) -> F32:
+    """(V,) channels of one star; `found` is what `period` gave, where it is at hand."""
     out = np.zeros(len(FOLD))
-    describe(star.t, star.m, star.w, star.error, star.scaled, *period(star), out)
+    describe(star.t, star.m, star.w, star.error, star.scaled, *(found or period(star)), out)
     scaled: F32 = np.clip(np.nan_to_num(out), -3, 3).astype(np.float32)
     return scaled

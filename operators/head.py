@@ -19,13 +19,16 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from operators.kernels.head import Columns, columns_of, judge_rows
 from operators.namespace import array_namespace, to_host
 from operators.types import Array
+
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 LEAST = 1e-6
 """Least zero-shot probability of a class: what the network is sure of may still be wrong, and float32 ends somewhere."""
@@ -82,6 +85,7 @@ class Head(Weights):
     novelty_threshold: Array  # () from which an alert that is real goes to the topic of anomalies
     conformal: Array  # () the 90 % quantile of the cumulative-probability score
     prior: Array  # (k + 1,) the stream's mix, `other` last; sums to 1
+    star_prior: Array  # (k + 1,) the mix of stars that were watched without a break, where alerts are not of a survey of the sky
     thresholds: Array  # (k,) of the prior probability: above it an alert goes to the class's own topic
     taught_prototypes: Array  # (t, E)
     taught_weights: Array  # (t, V)
@@ -109,7 +113,8 @@ def head_of(arrays: Mapping[str, Array], taught: tuple[str, ...] = ()) -> Head:
     KeyError
         One is missing.
     """
-    return Head(taught=taught, **{name: arrays[name] for name in ARRAYS})
+    known = {"star_prior": arrays["prior"], **arrays}  # a head from before stars had a mix of their own
+    return Head(taught=taught, **{name: known[name] for name in ARRAYS})
 
 
 def identity(head: Head) -> str:
@@ -127,7 +132,7 @@ class Judged(NamedTuple):
     """What the head says of n alerts; columns are the known classes, then the taught ones, `other` last."""
 
     probability: Array  # (n, k + t + 1) at balanced classes; sums to 1
-    prior_probability: Array  # (n, k + t + 1) under the stream's mix; sums to 1
+    prior_probability: Array  # (n, k + t + 1) under the stream's mix, or the stars'; sums to 1
     novelty: Array  # (n,) 0 known … 1 new
     nearest: Array  # (n,) int: the class of the nearest prototype, of known and taught ones
     distance: Array  # (n,) cosine distance to it, 0 … 2
@@ -174,7 +179,7 @@ def to_classes(unit: Array, weights: Weights) -> Array:
     return xp.stack([xp.max(xp.where(weights.prototype_class == c, cosine, lowest), axis=-1) for c in range(k)], axis=-1)
 
 
-def judge(views: Views, head: Head) -> Judged:
+def judge(views: Views, head: Head, *, star: Bools | None = None) -> Judged:
     """Turn what the encoder says into probabilities, novelty and a conformal set.
 
     Parameters
@@ -182,19 +187,23 @@ def judge(views: Views, head: Head) -> Judged:
     views : Views
         Of n alerts, float32.
     head : Head
+    star : (n,) bool, optional
+        On the host: which are stars that were watched without a break, so that their mix is `Head.star_prior`; None: none.
     """
+    if star is None:
+        star = np.zeros(views.embedding.shape[0], dtype=np.bool_)
     if array_namespace(*views) is np and all(column.dtype == np.float32 for column in views):
-        return Judged(*judge_rows(views, _columns(head)))
-    return judge_array(views, head)
+        return Judged(*judge_rows(views, _columns(head), star=star))
+    return judge_array(views, head, star=star)
 
 
 @lru_cache(maxsize=4)
 def _columns(head: Head) -> Columns:
     """A head's arrays as the kernel reads them; a stream has one head, two while they are swapped."""
-    return columns_of(head, whole_prior(head), least=LEAST, lowest=LOWEST, named_weight=NAMED)
+    return columns_of(head, np.stack([whole_prior(head), whole_prior(head, star=True)]), least=LEAST, lowest=LOWEST, named_weight=NAMED)
 
 
-def judge_array(views: Views, head: Head) -> Judged:
+def judge_array(views: Views, head: Head, *, star: Bools | None = None) -> Judged:
     """`judge` in any namespace, array by array: the oracle of its kernel."""
     xp = array_namespace(*views)
     seen = see(views, head.centre, kind_scale=head.kind_scale)
@@ -206,7 +215,10 @@ def judge_array(views: Views, head: Head) -> Judged:
     if head.taught:
         probability = _with_taught(probability, product(seen.view, head.taught_weights), head=head)
         novelty, distance = probability[:, -1], 1 - xp.max(cosine, axis=1)
-    weighted = probability * (whole_prior(head) * probability.shape[1])
+    prior = whole_prior(head)[None, :]
+    if star is not None:
+        prior = xp.where(xp.asarray(star)[:, None], whole_prior(head, star=True)[None, :], prior)
+    weighted = probability * (prior * probability.shape[1])
     prior_probability = weighted / xp.sum(weighted, axis=1, keepdims=True)
     inside = conformal_set(probability, xp.max(head.taught_conformal) if head.taught else head.conformal)
     return Judged(probability, prior_probability, novelty, xp.argmax(cosine, axis=1), distance, inside)
@@ -231,12 +243,13 @@ def novelty_of(known: Array, cosine: Array, *, head: Head) -> Array:
     return xp.sum(known * head.novelty_share, axis=1) / (1 + xp.exp(-xp.clip(far, -30.0, 30.0)))
 
 
-def whole_prior(head: Head) -> Array:
-    """(k + t + 1,) the stream's mix with the taught classes in it, `other` last; sums to 1."""
+def whole_prior(head: Head, *, star: bool = False) -> Array:
+    """(k + t + 1,) the stream's mix (or that of stars) with the taught classes in it, `other` last; sums to 1."""
+    prior = head.star_prior if star else head.prior
     if not head.taught:
-        return head.prior
-    xp = array_namespace(head.prior)
-    rest = head.prior * (1 - xp.sum(head.taught_prior))
+        return prior
+    xp = array_namespace(prior)
+    rest = prior * (1 - xp.sum(head.taught_prior))
     return xp.concat([rest[:-1], head.taught_prior, rest[-1:]])
 
 

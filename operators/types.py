@@ -22,6 +22,8 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from operators.curves import Curves
+
 
 class Array(Protocol):
     """What the operators use of an array: that of NumPy, CuPy or another namespace of the array API standard.
@@ -205,6 +207,10 @@ class AlertBatch:
 
     measured: Array | None = None
     """(n, M) float32, see MEASURED; None: the alerts were not packets"""
+
+    curves: Curves | None = None
+    """Whole light curves of n targets: stars that were watched without a break; those of other alerts are empty. On the host. None: all
+    are. `pipeline.select` says which surveys' are searched."""
 
     digest: tuple[str, ...] = ()
     """Of each alert's packet, 32 hexadecimal digits (`schemas.surveys.identity`); empty: the alerts were not packets."""

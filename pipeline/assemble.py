@@ -8,18 +8,20 @@ from __future__ import annotations
 import math
 from functools import partial
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpu.session import EngineError
 from operators.budget import ANOMALY_BUDGET, BUDGET
 from operators.decision import EVIDENCE, Decided
+from operators.dips import Found
 from operators.features import FEATURES
 from operators.head import Judged
 from operators.namespace import to_host
 from operators.types import CONTEXT, F32, AlertBatch, Array
-from schemas.records.detection import Decision, Detection
+from pipeline.select import Selected
+from schemas.records.detection import Decision, Detection, Flare, Transit
 from schemas.records.parts import ClassProbability, Feature
 from schemas.surveys.identity import packet_id
 from schemas.taxonomy import OTHER
@@ -29,12 +31,21 @@ if TYPE_CHECKING:
 
 _CLASS, _FEATURE, _DECISION = partial(tuple.__new__, ClassProbability), partial(tuple.__new__, Feature), partial(tuple.__new__, Decision)
 """Of a tuple of their fields; some fifty are made of each alert, and by name each costs four times as much."""
+LEAST_SIGNAL = 5.0
+"""Signal to red noise from which a periodic or single dip is in the record."""
 PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance", "redshift")
 """What the survey itself says that a subscriber filters by; None where the packet has nothing."""
 
 
 def assemble(
-    batch: AlertBatch, judged: Judged, *, decided: Decided, named: F32, state: ScoringState, embedding: Array | None = None
+    batch: AlertBatch,
+    judged: Judged,
+    *,
+    decided: Decided,
+    named: F32,
+    state: ScoringState,
+    embedding: Array | None = None,
+    selected: Selected | None = None,
 ) -> list[Detection]:
     """Turn arrays into records, one an alert, in order.
 
@@ -51,6 +62,8 @@ def assemble(
     state : ScoringState
     embedding : (n, E) float, optional
         Of the same alerts, in the state's namespace; each goes with its detection as float16.
+    selected : Selected, optional
+        What was found in the light curves among them that were searched.
 
     Every number of a record is finite: what is missing, or more than 32 bits hold, is absent.
 
@@ -89,6 +102,7 @@ def assemble(
     decisions = _decisions(decided, state)
     reference_id = state.reference.id if state.reference.catalogues else None
 
+    searched = {} if selected is None else selected.found
     detections = []
     for i in range(len(batch)):
         packet = packet_id(batch.survey[i], batch.candid[i], record_digest=batch.digest[i])
@@ -124,6 +138,7 @@ def assemble(
                 star_galaxy=star_galaxy,
                 solar_system_distance=solar_system_distance,
                 redshift=redshift,
+                **(_of_star(searched[i]) if i in searched else {}),
                 features=tuple(map(_FEATURE, compress(zip(FEATURES, features[i], strict=True), defined[i]))),
                 model=state.model,
                 engine=state.engine,
@@ -136,6 +151,34 @@ def assemble(
             )
         )
     return detections
+
+
+def _of_star(found: Found) -> dict[str, Any]:
+    """The figures of a light curve that was searched; what is not a finite number is absent."""
+    transit, flares = found.figures.transit, found.figures.flares
+    single = found.figures.single
+    out: dict[str, Any] = {"period": found.period, "period_significance": found.period_significance}
+    if transit is not None and transit.red_signal_to_noise >= LEAST_SIGNAL:
+        out["transit"] = Transit(
+            period=transit.period,
+            epoch=transit.epoch,
+            depth=transit.depth,
+            duration=24 * transit.duration,
+            signal_to_noise=transit.red_signal_to_noise,
+            n_transits=transit.transits,
+            odd_even=_finite(transit.odd_even),
+            secondary_depth=_finite(transit.secondary_depth),
+        )
+    elif single is not None and single.significance >= LEAST_SIGNAL:
+        out["transit"] = Transit(None, single.time, single.depth, 24 * single.duration, single.significance, 1)
+    if flares:
+        flare = max(flares, key=lambda one: one.significance)
+        out["flare"] = Flare(flare.peak, flare.amplitude, flare.equivalent_duration / flare.amplitude / 3600, flare.amplitude / found.noise)
+    return out
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _decisions(decided: Decided, state: ScoringState) -> list[Decision]:

@@ -21,6 +21,7 @@ from operators.namespace import array_namespace, to_host
 from operators.stamps import stamps
 from operators.tokens import tokens
 from operators.types import AlertBatch, Array
+from pipeline.select import Selected, select
 
 
 class Inputs(NamedTuple):
@@ -28,7 +29,7 @@ class Inputs(NamedTuple):
 
     tokens: Array  # (n, L, F) float32: the light curve
     stamps: Array  # (n, 4, P, P) float32: the images; zeros without any
-    context: Array  # (n, 2 C + V) float32: surroundings and folded view
+    context: Array  # (n, N_CONTEXT) float32: surroundings, folded view, dip view
 
 
 class Embeddings(NamedTuple):
@@ -52,9 +53,10 @@ def place(batch: AlertBatch, namespace: Any) -> AlertBatch:
     return dataclasses.replace(batch, **{name: namespace.asarray(value) for name, value in columns if isinstance(value, np.ndarray)})
 
 
-def inputs_of(batch: AlertBatch) -> Inputs:
+def inputs_of(batch: AlertBatch, selected: Selected | None = None) -> Inputs:
     """Make the encoder's inputs, in the batch's namespace."""
-    return Inputs(tokens(batch), stamps(batch), context(batch))
+    found = select(batch) if selected is None else selected
+    return Inputs(tokens(batch), stamps(batch), context(batch, dips=found.dips, folded=found.folded))
 
 
 def run(inputs: Inputs, session: Session) -> Embedded:
@@ -68,7 +70,7 @@ def run(inputs: Inputs, session: Session) -> Embedded:
     return session.run(*(session.namespace.asarray(array) for array in inputs))
 
 
-def embed(batch: AlertBatch, session: Session, *, inputs: Inputs | None = None) -> Embeddings:
+def embed(batch: AlertBatch, session: Session, *, inputs: Inputs | None = None, selected: Selected | None = None) -> Embeddings:
     """Embed decoded alerts.
 
     Parameters
@@ -78,6 +80,8 @@ def embed(batch: AlertBatch, session: Session, *, inputs: Inputs | None = None) 
     session : Session
     inputs : Inputs, optional
         Where they are not to be made of the batch: training keeps its images as the encoder sees them, an ablation blanks a part.
+    selected : Selected, optional
+        What `pipeline.select.select` found in the batch, where it is at hand.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def embed(batch: AlertBatch, session: Session, *, inputs: Inputs | None = None) 
         The engine failed.
     """
     batch = place(batch, session.namespace)
-    embedded = run(inputs_of(batch) if inputs is None else inputs, session)
+    embedded = run(inputs_of(batch, selected) if inputs is None else inputs, session)
     return Embeddings(embedded.embedding, embedded.logits, features(batch))
 
 

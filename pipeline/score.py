@@ -15,6 +15,7 @@ from operators.head import judge
 from operators.namespace import to_host
 from pipeline.assemble import assemble
 from pipeline.embed import embed
+from pipeline.select import select
 from pipeline.state import ScoringState
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
@@ -43,12 +44,13 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
     for position, fault in decoded.rejected:
         results[position] = Rejected(error_class=fault.error_class, reason=fault.reason, survey=fault.survey)
     if decoded.index:
-        seen = embed(decoded.batch, state.session)  # 2. → tokens, stamps, context → embeddings, logits; named features
-        judged = judge(seen.views, state.head.weights)  # 3. → probabilities, novelty, conformal set
+        selected = select(decoded.batch)  # 2. → what its survey's stages find: dips, flares, periods
+        seen = embed(decoded.batch, state.session, selected=selected)  # 3. → tokens, stamps, context → embeddings, logits; named features
+        judged = judge(seen.views, state.head.weights, star=selected.star)  # 4. → probabilities, novelty, conformal set
         scores = state.namespace.asarray(decoded.batch.survey_scores)
-        decided = decide(judged, scores, rule=state.head.rule)  # 4. → the class that is published
-        detections = assemble(  # 5. → records
-            decoded.batch, judged, decided=decided, named=to_host(seen.named), state=state, embedding=seen.embedding
+        decided = decide(judged, scores, rule=state.head.rule)  # 5. → the class that is published
+        detections = assemble(  # 6. → records
+            decoded.batch, judged, decided=decided, selected=selected, named=to_host(seen.named), state=state, embedding=seen.embedding
         )
         for position, detection in zip(decoded.index, detections, strict=True):
             results[position] = detection

@@ -378,6 +378,7 @@ def _check(folder: Path, bundle: Bundle) -> None:
         "ridge": (k, view),
         "offset": (k,),
         "prior": (k + 1,),
+        "star_prior": (k + 1,),
         "thresholds": (k,),
         **dict.fromkeys(("novelty_location", "novelty_scale", "novelty_share"), (k,)),
         "taught_prototypes": (0, width),
@@ -402,8 +403,9 @@ def _check(folder: Path, bundle: Bundle) -> None:
     for name, (array, shape) in expected.items():
         if array.shape != shape:
             raise BundleError(f"{folder}: {name} has the shape {array.shape}, expected {shape}")
-    if abs(float(np.sum(head.prior)) - 1) > 1e-4 or np.any(head.prior < 0):
-        raise BundleError(f"{folder}: the stream prior does not sum to 1")
+    for name, prior in (("stream", head.prior), ("stars'", head.star_prior)):
+        if abs(float(np.sum(prior)) - 1) > 1e-4 or np.any(prior < 0):
+            raise BundleError(f"{folder}: the {name} prior does not sum to 1")
     if head.prototype_class.ndim != 1 or set(np.asarray(head.prototype_class).tolist()) != set(range(k)):
         raise BundleError(f"{folder}: each of the {k} classes needs a prototype")
     if np.any((head.novelty_share < 0) | (head.novelty_share > 1)):

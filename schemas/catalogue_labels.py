@@ -25,6 +25,7 @@ OTHER_VARIABLE = "other_var"
 GROUP_OF: dict[str, Group] = {
     **dict.fromkeys(("sn-ia", "sn-ii", "sn-iin", "sn-ibc", "slsn", "tde"), "sn"),
     **dict.fromkeys(("rr-lyrae", "eclipsing-binary", "cv", "lpv", "yso", "m-dwarf-flare", "microlensing"), "star"),
+    **dict.fromkeys(("exoplanet-transit", "transit-anomaly"), "star"),
     "agn": "agn",
     **dict.fromkeys(("kilonova", "afterglow", "asteroid", "bogus", "other"), "other"),
 }

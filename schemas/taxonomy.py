@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-TAXONOMY = "protonova-1"
+TAXONOMY = "protonova-2"
 """Name and version; a class added or renamed makes a new one."""
 
 
@@ -46,6 +46,8 @@ CLASSES: tuple[ClassName, ...] = (
     ClassName("yso", "Young stellar object", "YSO", "YSO", "YSO", None),
     ClassName("asteroid", "Moving object", "asteroid", "Solar System MPC", None, None),
     ClassName("bogus", "Artefact of the image", "bogus", None, None, None),
+    ClassName("exoplanet-transit", "Transit of an exoplanet", None, None, None, None),
+    ClassName("transit-anomaly", "Anomalous dip of a star", None, None, None, None),
 )
 SLUGS: tuple[str, ...] = tuple(entry.slug for entry in CLASSES)
 OTHER = "other"

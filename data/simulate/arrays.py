@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from data.simulate import sky
-from data.simulate.classes import SLUGS
+from data.simulate.classes import CLASSES, SLUGS
 from data.simulate.draw import PopulationName, generator
 from data.simulate.images import stamps
 from data.simulate.measured import PIXEL
@@ -62,7 +62,7 @@ def make(
     packet does not have, ``kind`` (n,) the finer class.
     """
     surveys = dict(surveys or SURVEY_MIX)
-    classes = dict(classes or dict.fromkeys(SLUGS, 1.0))
+    classes = dict(classes or dict.fromkeys(CLASSES, 1.0))
     jobs = [(range(k, min(k + _CHUNK, n)), seed, population, surveys, classes) for k in range(0, n, _CHUNK)]
     if processes == 1 or len(jobs) <= 1:
         chunks = [_chunk(*job) for job in jobs]

@@ -30,7 +30,9 @@ CLASSES: dict[str, Callable[[Draw], Source]] = {
     "asteroid": nuisance.asteroid,
     "bogus": nuisance.bogus,
 }
-SLUGS: tuple[str, ...] = tuple(CLASSES)
+TRANSITS: tuple[str, ...] = ("exoplanet-transit", "transit-anomaly")
+"""Classes that light curves from space alone show (`space_curves.py`): no alert with images is of one."""
+SLUGS: tuple[str, ...] = (*CLASSES, *TRANSITS)
 
 STREAM_MIX: dict[str, float] = {
     "bogus": 0.22,
@@ -80,7 +82,9 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "pulsator": ("DCEP", "T2CEP", "dSct"),
     "rotator": ("ACV",),
     "rcb": ("RCB",),
-    "transit": ("transit",),
+    "exoplanet-transit": ("transit",),
+    "transit-anomaly": ("varying-transit", "comet-transit", "single-dip"),
+    "still": ("quiet", "instrumental"),
 }
 """The fine classes of each class and of each group: every function's `Source.kind` is one of these."""
 
@@ -90,11 +94,15 @@ GROUPS: dict[str, Callable[[Draw], Source]] = {
     "pulsator": variables.pulsator,
     "rotator": variables.rotator,
     "rcb": variables.rcb,
-    "transit": variables.transit,
+    "exoplanet-transit": variables.transit,
 }
 """Fine classes that no class of the stream holds, by function; they are drawn by `draw_kind` alone."""
 
-KINDS: dict[str, str | None] = {kind: name if name in CLASSES else None for name, members in MEMBERS.items() for kind in members}
+_CLASS_OF: dict[str, str] = {"still": "bogus"}
+"""Nothing on the sky happened to a star that is quiet, or whose instrument is not."""
+KINDS: dict[str, str | None] = {
+    kind: _CLASS_OF.get(name, name if name in SLUGS else None) for name, members in MEMBERS.items() for kind in members
+}
 """Fine class → class of the stream, None where it has none; the order is that of the network's logits."""
 _HOME: dict[str, str] = {kind: name for name, members in MEMBERS.items() for kind in members}
 

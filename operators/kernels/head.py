@@ -30,7 +30,7 @@ class Columns(NamedTuple):
     novelty_location: F32  # (k,)
     novelty_scale: F32  # (k,)
     novelty_share: F32  # (k,)
-    prior: F32  # (k + t + 1,) over that of balanced classes
+    prior: F32  # (2, k + t + 1) the stream's and the stars', over that of balanced classes
     numbers: F32  # (5,) weight of the cosine, temperature, conformal quantile, least, lowest
 
 
@@ -41,8 +41,8 @@ def columns_of(head: Any, prior: Array, *, least: float, lowest: float, named_we
     ----------
     head : operators.head.Head
         Of NumPy arrays.
-    prior : (k + t + 1,)
-        The stream's mix, `other` last.
+    prior : (2, k + t + 1)
+        The stream's mix and that of stars, `other` last.
     least, lowest, named_weight : float
         `operators.head.LEAST`, `LOWEST` and `NAMED`.
     """
@@ -65,19 +65,27 @@ def columns_of(head: Any, prior: Array, *, least: float, lowest: float, named_we
         np.array(head.novelty_location, np.float32),
         np.array(head.novelty_scale, np.float32),
         np.array(head.novelty_share, np.float32),
-        np.array(prior * prior.shape[0], np.float32),
+        np.array(prior * prior.shape[1], np.float32),
         np.array(numbers, np.float32),
     )
 
 
-def judge_rows(views: Any, columns: Columns) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """`Views` of n alerts, float32 → the fields of `operators.head.Judged`."""
-    n, size = len(views.embedding), len(columns.prior)
+def judge_rows(views: Any, columns: Columns, *, star: npt.NDArray[np.bool_]) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """`Views` of n alerts, float32, and which of them are stars → the fields of `operators.head.Judged`."""
+    n, size = len(views.embedding), columns.prior.shape[1]
     probability, prior_probability = np.empty((n, size), np.float32), np.empty((n, size), np.float32)
     novelty, distance = np.empty(n, np.float32), np.empty(n, np.float32)
     nearest, conformal = np.empty(n, np.int64), np.empty((n, size), np.bool_)
     _judge(
-        *(np.ascontiguousarray(column) for column in views), *columns, probability, prior_probability, novelty, nearest, distance, conformal
+        *(np.ascontiguousarray(column) for column in views),
+        np.ascontiguousarray(star),
+        *columns,
+        probability,
+        prior_probability,
+        novelty,
+        nearest,
+        distance,
+        conformal,
     )
     return probability, prior_probability, novelty, nearest, distance, conformal
 
@@ -93,8 +101,9 @@ def _bounded(x):  # type: ignore[no-untyped-def]
 
 @compiled
 def _judge(  # type: ignore[no-untyped-def]
-    embedding, logits, named, centre, on_unit, prototype_class, on_kinds, on_named, zero_shot, zero_shot_weight, offset, location, scale,
-    novelty_location, novelty_scale, novelty_share, prior, numbers, probability, prior_probability, novelty, nearest, distance, conformal,
+    embedding, logits, named, star, centre, on_unit, prototype_class, on_kinds, on_named, zero_shot, zero_shot_weight, offset, location,
+    scale, novelty_location, novelty_scale, novelty_share, prior, numbers, probability, prior_probability, novelty, nearest, distance,
+    conformal,
 ):  # fmt: skip
     one, none = np.float32(1), np.float32(0)
     n, width = embedding.shape
@@ -181,9 +190,9 @@ def _judge(  # type: ignore[no-untyped-def]
         row[k + t] = new
         novelty[i], nearest[i], distance[i] = new, which, one - closest
 
-        whole = none
+        whole, mix = none, np.int64(star[i])
         for c in range(k + t + 1):
-            prior_probability[i, c] = row[c] * prior[c]
+            prior_probability[i, c] = row[c] * prior[mix, c]
             whole += prior_probability[i, c]
         above[:] = 0
         for j in range(k + t + 1):

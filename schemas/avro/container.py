@@ -54,9 +54,13 @@ class Container:
 
     def encode(self, record: Mapping[str, Any]) -> bytes:
         """One record as a whole container: header, one block, sync marker."""
+        return self.wrap(self.body(record))
+
+    def body(self, record: Mapping[str, Any]) -> bytearray:
+        """One record as Avro, without its container."""
         raw = bytearray()
         self._write(record, raw)
-        return self.wrap(raw)
+        return raw
 
     def wrap(self, body: bytes | bytearray) -> bytes:
         """A record that is Avro already, in its container."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from operators.curves import Curve, Curves
 from operators.types import CONTEXT, MAX_POINTS, MEASURED, RAW_STAMP, SURVEY_SCORES, AlertBatch, Survey
 from schemas.avro.machine import Scratch
 from schemas.avro.program import Want
@@ -18,6 +19,8 @@ CONTEXT_INDEX = {name: i for i, name in enumerate(CONTEXT)}
 SCORE_INDEX = {name: i for i, name in enumerate(SURVEY_SCORES)}
 STAMPS = range(3)
 """Science, template, difference."""
+
+NO_CURVE = Curve(np.empty(0), np.empty(0), np.empty(0), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class Columns:
         self.object_id: list[str] = []
         self.programid: list[int] = []
         self.band: list[str] = []
+        self.curves: dict[int, Curve] = {}
+        """Row → whole light curve, where there is one."""
         self.digest: list[str] = []
         """Of each counted row's record; the decoder's."""
         self.ra = np.empty(n)
@@ -133,6 +138,7 @@ class Columns:
             tuple(self.programid),
             tuple(self.band),
             **arrays,
+            curves=Curves.of([self.curves.get(i, NO_CURVE) for i in range(n)]) if self.curves else None,
             digest=tuple(self.digest),
         )
 

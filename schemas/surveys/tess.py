@@ -20,16 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from operators.curves import Curve
 from operators.kernels.compiled import compiled
 from operators.kernels.order import median, stable_order
-from operators.types import WAVELENGTH, Survey
+from operators.types import F64, WAVELENGTH, Survey
 from schemas.avro.container import Container
 from schemas.avro.program import Want, record_fields, slots
 from schemas.avro.wire import MAX_PACKET, PacketError
+from schemas.avro.writer import varint
 from schemas.surveys.columns import CONTEXT_INDEX, Columns, Record
 from schemas.surveys.cutouts import Cutouts
-from schemas.surveys.history import DETECTION, FORCED, ROWS, SAME_TIME, SIGNIFICANT, put, settle
+from schemas.surveys.history import DETECTION, FORCED, ROWS, SAME_TIME, SIGNIFICANT, TIME, put, settle
 from schemas.surveys.ranges import Range, blank, bounds, spans
 from schemas.surveys.times import DAY, TIME_RANGES, ecliptic_latitude, galactic_latitude, to_mjd
 
@@ -51,6 +54,8 @@ KEPLER_WAVELENGTH = 6230.0
 MOST_BYTES = MAX_PACKET
 TAI_OF_TDB = -32.184 / DAY
 """[d]: TDB stays within 2 ms of TT, which is TAI + 32.184 s. Times stay barycentric."""
+LEAST_SPAN = 2.0
+"""[d]: of a longer light curve the row holds points from all of it, not the last ones."""
 CADENCE = 120.0 / DAY
 """[d] to which faster light curves are averaged."""
 TIC_BITS, SECTOR_BITS, CADENCE_BITS = 34, 10, 19
@@ -113,6 +118,35 @@ def encode(record: Mapping[str, Any]) -> bytes:
     return _container().encode(record)
 
 
+def encode_columns(fields: Mapping[str, Any], time: F64, flux: F64, *, flux_err: F64, quality: npt.NDArray[np.integer[Any]]) -> bytes:
+    """The bytes that `encode` gives of the same light curve in rows; NaN is null.
+
+    Parameters
+    ----------
+    fields : the packet's fields but for the light curve
+    time : (n,) [d] BTJD
+    flux, flux_err : (n,) [e-/s]
+    quality : (n,) bits, below 2^31
+    """
+    n = len(time)
+    body = bytearray(_container().body({**fields, "light_curve": ()}))
+    if n:
+        zigzag = np.asarray(quality, dtype=np.uint64) << np.uint64(1)
+        shifted = zigzag[:, None] >> np.arange(0, 35, 7, dtype=np.uint64)
+        more = np.concatenate([shifted[:, 1:] > 0, np.zeros((n, 1), dtype=bool)], axis=1)
+        parts = [np.asarray(time, dtype="<f8")[:, None].view(np.uint8)]
+        used = [np.ones((n, 8), dtype=bool)]
+        for column in (flux, flux_err):
+            there = np.isfinite(column)
+            parts += [(2 * there)[:, None].astype(np.uint8), np.asarray(column, dtype="<f4")[:, None].view(np.uint8)]
+            used += [np.ones((n, 1), dtype=bool), np.repeat(there[:, None], 4, axis=1)]
+        parts.append((shifted & np.uint64(0x7F)).astype(np.uint8) | (more << 7).astype(np.uint8))
+        used.append(np.concatenate([np.ones((n, 1), dtype=bool), more[:, :-1]], axis=1))
+        rows = np.concatenate(parts, axis=1)[np.concatenate(used, axis=1)]
+        body[-1:] = varint(n) + rows.tobytes() + b"\x00"  # the empty array was its end alone
+    return _container().wrap(body)
+
+
 def claims(schema: Any) -> bool:
     """By the fields."""
     return record_fields(schema).keys() >= _FIELDS
@@ -133,6 +167,10 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
         raise PacketError("bad_value", TIMES.fault("light_curve holds no cadence with a time: btjd", last))
     if status != OK:
         raise PacketError("bad_value", _MISSING[status])
+    m = int(values.count[_CURVE])  # good cadences, as `fill_row` left them
+    if m:
+        time, flux, err = (values.table[column, :m].copy() for column in (_BTJD, _FLUX, _ERR))
+        columns.curves[i] = Curve(time, flux, err, np.zeros(m, np.int64))
     columns.put_stamps(i, (None, None, None), cutouts=cutouts, pixel_scale=np.nan)
     columns.identify(SURVEY, number, object_id=f"{catalogue(sector)} {tic}", programid=1, band="T" if sector < KEPLER_SECTOR else "")
 
@@ -142,7 +180,10 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     number, table, count, i, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated, ra, dec, mjd, own_err, n_detected,
     n_dropped, context,
 ):  # fmt: skip
-    """Everything of row i but identity and stamps; OK or why not."""
+    """Everything of row i but identity and stamps; OK or why not.
+
+    Afterwards the table holds the good cadences: MJD TAI, flux and error [e-/s].
+    """
     microjansky, jansky, centre = MICROJANSKY, JANSKY_OF_MAG_0, _WAVELENGTH
     if number[_SECTOR] >= KEPLER_SECTOR:
         microjansky, jansky, centre = KEPLER_MICROJANSKY, KEPLER_JANSKY_OF_MAG_0, KEPLER_WAVELENGTH
@@ -188,6 +229,17 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
             if t > latest:
                 latest, own, error = t, f, e
     shown = settle(points, held, i, np.nan, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
+    longest = time.shape[1]
+    if held > longest and span_of(points[TIME], held) >= LEAST_SPAN:
+        # The last hours of a month say little: a row of all of it, evenly, with the newest last.
+        order = stable_order(points[TIME], held)
+        thin = np.empty((ROWS, longest))
+        for j in range(longest):
+            thin[:, j] = points[:, order[held - 1 - np.int64((longest - 1 - j) * held // longest)]]
+        settle(thin, longest, i, first[i], here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
+    count[_CURVE] = m
+    for j in range(m):
+        table[_BTJD, j], table[_FLUX, j], table[_ERR, j] = curve[0, j] + TAI_OF_TDB, curve[1, j], curve[2, j]
     if first[i] != first[i]:
         first[i] = here
     ra[i] = number[_RA]
@@ -207,6 +259,15 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     row[_K_FLUX] = own
     row[_K_SNR] = abs(own) / error
     return OK
+
+
+@compiled
+def span_of(times, m):  # type: ignore[no-untyped-def] # pragma: no cover
+    """From the first to the last of m times [d]."""
+    low, high = times[0], times[0]
+    for j in range(m):
+        low, high = min(low, times[j]), max(high, times[j])
+    return high - low
 
 
 @compiled

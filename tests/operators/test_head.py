@@ -42,6 +42,7 @@ def head(**change):
         "novelty_share": np.array([1, 1, 1, 0.5], f32),
         "novelty_threshold": np.asarray(0.8, f32),
         "prior": np.array([0.9, 0.05, 0.03, 0.01, 0.01], f32),
+        "star_prior": np.array([0.1, 0.5, 0.2, 0.1, 0.1], f32),
         "conformal": np.asarray(0.9, f32),
         "thresholds": np.full(K, 0.5, f32),
         "taught_prototypes": np.zeros((0, E), f32),

@@ -179,3 +179,20 @@ def test_packets_are_read_back_by_fastavro_and_stay_the_same() -> None:
     assert back["candidate"]["jd"] == 2460000.5  # type: ignore[index,call-overload]
     assert make_cutout(np.ones((63, 63))) == make_cutout(np.ones((63, 63)))
     assert json.loads(json.dumps(back["prv_candidates"][1]["magpsf"])) is None  # type: ignore[index,call-overload]
+
+
+def test_a_light_curve_in_columns_is_the_same_packet():
+    rng = np.random.default_rng(3)
+    n = 500
+    time, flux, err = 1325 + np.arange(n) / 720, rng.normal(1e4, 50, n), rng.uniform(5, 9, n)
+    flux[rng.random(n) < 0.1], err[rng.random(n) < 0.1] = np.nan, np.nan
+    quality = np.where(rng.random(n) < 0.5, 0, rng.integers(0, 2**31, n))
+    fields = {name: value for name, value in tess_record().items() if name != "light_curve"}
+    names = ("btjd", "flux", "flux_err", "quality")
+    rows = [
+        {name: None if value != value else value for name, value in zip(names, row, strict=True)}
+        for row in zip(time.tolist(), flux.tolist(), err.tolist(), quality.tolist(), strict=True)
+    ]
+    for some in (slice(0, 0), slice(0, 1), slice(None)):
+        got = tess.encode_columns(fields, time[some], flux[some], flux_err=err[some], quality=quality[some])
+        assert got == tess.encode({**fields, "light_curve": rows[some]})
