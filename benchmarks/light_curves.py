@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from operators.detrend import Curve, Curves, Detrending, detrend
+from operators.curves import Curve, Curves
+from operators.detrend import Detrending, detrend
 from operators.transits import Points, Searching, figures, frequencies, signal_to_noise, transit
 
 POINTS = 20_000

@@ -129,7 +129,9 @@ def calibrate(
     share = np.array([mix.get(name, 0.0) for name in classes])
     means = np.stack([views.embedding[a & (label == i)].mean(axis=0) for i in range(k)])
     centre = ((share[:, None] * means).sum(axis=0) / share.sum()).astype(np.float32)
-    strata = [_prototypes(views.embedding, label, rows=a & rows, centre=centre, kind=kind) for rows in (~star, star) if rows.any()]
+    strata = [
+        _prototypes(np.asarray(views.embedding), label, rows=a & rows, centre=centre, kind=kind) for rows in (~star, star) if rows.any()
+    ]
     prototypes, owner = (np.concatenate(parts) for parts in zip(*strata, strict=True))
     order = np.argsort(owner, kind="stable")
     prototypes, owner = prototypes[order], owner[order]

@@ -45,8 +45,9 @@ class Encoder(nn.Module):
         )
         self.folded = nn.Sequential(nn.Linear(config.folded, config.fold), nn.SiLU(), nn.Linear(config.fold, config.fold), nn.SiLU())
         fused = (config.queries + 1) * d + config.image + config.context + config.fold
-        self.dips = nn.Sequential(nn.Linear(config.dips, config.dip), nn.SiLU(), nn.Linear(config.dip, config.dip), nn.SiLU())
-        self.beside = nn.Linear(config.dip, config.hidden, bias=False)
+        if config.dips:  # an older file's network has none
+            self.dips = nn.Sequential(nn.Linear(config.dips, config.dip), nn.SiLU(), nn.Linear(config.dip, config.dip), nn.SiLU())
+            self.beside = nn.Linear(config.dip, config.hidden, bias=False)
         self.fuse = nn.Sequential(nn.Linear(fused, config.hidden), nn.SiLU(), nn.Linear(config.hidden, config.embedding))
         self.direction = nn.Parameter(torch.randn(config.classes, config.embedding))
         self.sharpness = nn.Parameter(torch.tensor(2.5))
@@ -70,8 +71,9 @@ class Encoder(nn.Module):
         around, view, dips = context[:, : self.config.surroundings], context[:, self.config.surroundings : behind], context[:, behind:]
         folded = self.folded(view) * view[:, -1:]
         hidden = self.fuse[0](torch.cat([pooled, mean, image, self.surroundings(around), folded], dim=1))
-        # Added, not joined: where there is no dip view the embedding is what it was before there were any.
-        embedding = self.fuse[2](self.fuse[1](hidden + self.beside(self.dips(dips)) * dips[:, -1:]))
+        if self.config.dips:  # added, not joined: without a dip view the embedding is what it was before there were any
+            hidden = hidden + self.beside(self.dips(dips)) * dips[:, -1:]
+        embedding = self.fuse[2](self.fuse[1](hidden))
         # Cosines, not free logits: what the prototypes of the few-shot head measure is what training shapes.
         cosine = functional.normalize(embedding, dim=-1) @ functional.normalize(self.direction, dim=-1).T
         return embedding, self.sharpness.exp() * cosine + self.bias

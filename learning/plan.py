@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, TypeGuard
 
-from data.simulate.classes import KINDS, SLUGS
+from data.simulate.classes import CLASSES, KINDS
 from errors import UserError, one_line
 from learning.augment import GONE, Strength
 from learning.hyperparameters import PARTS, EncoderConfig, Hyperparameters
@@ -198,7 +198,7 @@ def _words(name: str, given: object) -> tuple[str, ...]:
 
 
 def _check_data(plan: Plan) -> None:
-    least = LEAST_A_CLASS * len(SLUGS)
+    least = LEAST_A_CLASS * len(CLASSES)
     _whole("alerts", plan.alerts, low=least, what=f"{least} at least: {LEAST_A_CLASS} a class")
     _whole("curves", plan.curves, low=0, what="0 or more")
     _whole("space", plan.space, low=0, what="0 or more")

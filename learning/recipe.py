@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.simulate.classes import SLUGS
+from data.simulate.classes import CLASSES, SLUGS
 from errors import InternalError
 from gpu.ort import OrtSession
 from learning.dataset import NAMES, Alerts, kept, simulate, simulate_curves, simulate_space
@@ -195,9 +195,9 @@ def widened(encoder: Encoder, kinds: Sequence[str] = NAMES) -> Encoder:
         return encoder
     wider = Encoder(replace(encoder.config, values=now, dips=len(DIPS), classes=len(NAMES)))
     state = encoder.state_dict()
-    if encoder.config.dips != len(DIPS):
-        state = {name: value for name, value in state.items() if not name.startswith("dips.")}
     fresh = wider.state_dict()
+    if encoder.config.dips != len(DIPS):
+        state = {name: value for name, value in state.items() if name.partition(".")[0] not in ("dips", "beside")}
     for name in ("direction", "bias"):
         rows = fresh[name].clone()
         rows[[NAMES.index(kind) for kind in kinds]] = state[name]
@@ -248,7 +248,7 @@ class _Sets:
 
 def held_out_size(plan: Plan) -> int:
     """Alerts that calibrate the head."""
-    return min(HELD_OUT, max(plan.alerts // 4, LEAST_HELD_OUT * len(SLUGS)))
+    return min(HELD_OUT, max(plan.alerts // 4, LEAST_HELD_OUT * len(CLASSES)))
 
 
 def held_space_size(plan: Plan) -> int:

@@ -152,9 +152,9 @@ def magnitudes(curve: Curve) -> Magnitudes | None:
     time, m = time[kept], m[kept]
     if len(m) < 40 or not np.ptp(m) > 1e-6:
         return None
-    error = 1.0857 * float(np.nanmedian(curve.flux_err[good])) / middle / float(np.median(count)) ** 0.5
+    known = curve.flux_err[good & np.isfinite(curve.flux_err)]
+    error = 1.0857 * float(np.median(known)) / middle / float(np.median(count)) ** 0.5 if len(known) else 1e-4
     m = m - m.mean()
-    error = error if np.isfinite(error) else 1e-4
     low, high = (float(x) for x in np.percentile(m, (2, 98)))
     # What is fine beside the calibration of a survey from the ground is folded as a shape: the search's least variance is that of a survey.
     small = high - low < LEAST_RANGE
@@ -225,7 +225,7 @@ def _view(curve: Curve, left: Detrended, *, points: Points, figures: Figures) ->
     spread = float(np.std(trend) / middle) if middle > 0 else 0.0
     deviation = float(inside.std())
     low, high = (float(x) for x in np.percentile(curve.flux[np.isfinite(curve.flux)], (2, 98)))
-    level = abs(float(np.nanmedian(curve.flux))) or 1.0
+    level = abs(float(np.median(curve.flux[np.isfinite(curve.flux)]))) or 1.0
     values |= {
         "log dip share": np.log10(float((scaled < -3).mean()) + 1e-4) / 2 + 1,
         "log noise": np.log10(noise * (points.cadence * 24) ** 0.5) / 2 + 1.5,

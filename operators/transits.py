@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.detrend import HALF_WINDOW, I64, Curves, Detrended
+from operators.curves import I64, Curves
+from operators.detrend import HALF_WINDOW, Detrended
 from operators.kernels.detrend import SIGMA_OF_MAD, box_means, significance
 from operators.kernels.transits import binned, box_search, folded_box, single_transits
 from operators.types import F64

@@ -5,16 +5,17 @@ ScoringState → the same, with every compiled loop in memory and the engine's b
 
 from __future__ import annotations
 
-import math
+import numpy as np
 
 from pipeline.score import score
 from pipeline.state import ScoringState
 from schemas.records.detection import Detection
 from schemas.surveys import decode, tess
 
-# Long enough that its period is looked for: those loops are compiled too.
-_LIGHT_CURVE = [{"btjd": 3000.0 + 0.8 * k, "flux": 15000.0 + 900.0 * math.sin(k), "flux_err": 10.0, "quality": 0} for k in range(64)]
-_PACKET = {"tic": 1, "sector": 1, "cadence": 64, "ra": 0.0, "dec": 0.0, "tmag": 10.0, "baseline": 14990.0, "light_curve": _LIGHT_CURVE}
+# Long enough that its period and its dips are looked for: those loops are compiled too.
+_STAR = {"tic": 1, "sector": 1, "cadence": 512, "ra": 0.0, "dec": 0.0, "tmag": 10.0}
+_N = 512
+_FLUX = 15000.0 * (1 + 0.06 * np.sin(np.arange(_N))) * np.where(np.arange(_N) % 40 < 3, 0.97, 1.0)
 
 
 def warm(state: ScoringState) -> None:
@@ -28,8 +29,13 @@ def warm(state: ScoringState) -> None:
         Our own packet was not scored.
     """
     decode.warm()
-    packet = tess.encode(_PACKET)
+    whole, short = (
+        tess.encode_columns(
+            _STAR, 3000.0 + 0.08 * np.arange(n), _FLUX[:n], flux_err=np.full(n, 10.0), quality=np.zeros(n, dtype=np.int64)
+        )
+        for n in (_N, 8)
+    )
     for rows in state.session.buckets:
-        first = score([packet] * rows, state)[0]
+        first = score([whole, *[short] * (rows - 1)], state)[0]
         if not isinstance(first, Detection):
             raise RuntimeError(f"our own packet was rejected: {first.reason}")

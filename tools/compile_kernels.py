@@ -31,7 +31,8 @@ def operators() -> None:
 
     from operators.context import context
     from operators.decision import decide, rule_of
-    from operators.detrend import Curve, Curves, detrend
+    from operators.curves import Curve, Curves
+    from operators.detrend import detrend
     from operators.features import features
     from operators.head import Views, judge
     from operators.stamps import stamps

@@ -17,6 +17,7 @@ def train(
     steps: Annotated[int | None, typer.Option("--steps", help="Steps of the optimiser, instead of --minutes.")] = None,
     alerts: Annotated[int | None, typer.Option("--alerts", help="Alerts with images to train on (default 60,000).")] = None,
     curves: Annotated[int | None, typer.Option("--curves", help="Light curves without images (default 240,000; 0: none).")] = None,
+    space: Annotated[int | None, typer.Option("--space", help="Light curves of stars from space (default 16,000; 0: none).")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of simulation, weights and batches (default 0).")] = None,
     without: Annotated[list[str] | None, typer.Option("--without", metavar="KIND", help="Leave a kind out; may be repeated.")] = None,
     start_from: Annotated[
@@ -50,7 +51,8 @@ def train(
     from console.commands.train import train as make
 
     given = {
-        "minutes": minutes, "steps": steps, "alerts": alerts, "curves": curves, "seed": seed, "without": without, "start_from": start_from,
+        "minutes": minutes, "steps": steps, "alerts": alerts, "curves": curves, "space": space, "seed": seed, "without": without,
+        "start_from": start_from,
         "trainable": trainable, "hyperparameters": hyperparameters, "augmentation": augmentation, "missing": missing, "encoder": size,
     }  # fmt: skip
     flags = Flags(out=out, processes=processes, sets=sets, fresh=fresh, real=real, mlflow=mlflow, dry_run=dry_run)

@@ -156,7 +156,7 @@ def varying(d: Draw, window: Window) -> Signal:
     (Agol et al. 2005, Holman et al. 2010), 0.05–1.2 durations, at most hours. Depth: factors from transit to transit.
     """
     orbit = draw_orbit(d, window, least=4, longest=6.5)
-    orbit = orbit._replace(ratio=max(orbit.ratio, 0.03))
+    orbit = orbit._replace(ratio=max(orbit.ratio, 0.035))
     n = len(times_of(window, orbit.epoch, orbit.period))
     how = d.pick({"timing": 0.55, "depth": 0.35, "both": 0.1})
     late, deeper = np.zeros(n), np.ones(n)
@@ -167,7 +167,9 @@ def varying(d: Draw, window: Window) -> Signal:
         late = size * (0.85 * wave + 0.35 * d.rng.standard_normal(n))
         truth["timing"] = float(np.std(late))
     if how != "timing":
-        deeper = np.exp(d.uniform("factors", 0.25, high=0.9) * d.rng.standard_normal(n)).clip(0.05, 4.0)
+        normal = d.rng.standard_normal(n)
+        normal = (normal - normal.mean()) / max(float(normal.std()), 0.2)  # few transits, too, differ as much
+        deeper = np.exp(d.uniform("factors", 0.25, high=0.9) * normal).clip(0.05, 4.0)
         deeper = np.minimum(deeper / np.mean(deeper), 0.6 / truth["depth"])
         truth["factors"] = float(np.std(deeper) / np.mean(deeper))
     return Signal(transit_light(orbit, late=late, deeper=deeper), truth)

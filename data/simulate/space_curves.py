@@ -18,7 +18,18 @@ from data.simulate import cataclysmic, eclipses, photometry, planets
 from data.simulate.draw import Draw, PopulationName
 from data.simulate.fast import flare_shape
 from data.simulate.instrument import (
-    CADENCES, I64, STILL, Window, artefacts, coarse, hourly_noise, look, losses, outliers, photon_noise, systematics,
+    CADENCES,
+    I64,
+    STILL,
+    Window,
+    artefacts,
+    coarse,
+    hourly_noise,
+    look,
+    losses,
+    outliers,
+    photon_noise,
+    systematics,
 )  # fmt: skip
 from data.simulate.planets import ANOMALIES, Signal
 from data.simulate.profiles import Wander
@@ -38,6 +49,8 @@ HOSTED = frozenset({"transit", *ANOMALIES, *STILL})
 """Kinds whose star has spots and granulation of its own."""
 SEEN = 7.0
 """[σ] of the whole signal at white noise: so much stands out, or the star is a brighter one."""
+SHAPE_SEEN: dict[str, float] = {"varying-transit": 25.0, "comet-transit": 15.0}
+"""[σ] where it is the shape that makes the kind."""
 BRIGHTEST, FAINTEST = 5.5, 15.0
 """TESS magnitudes."""
 FINE = 240.0
@@ -88,7 +101,7 @@ def space_curve(kind: str, rng: np.random.Generator, *, population: PopulationNa
     window = look(camera, cadence)
     signal = _signal(d, kind, window)
     share = np.maximum(smeared(signal.light, window), 1e-3)
-    magnitude, strength = _magnitude(camera, share, cadence=cadence)
+    magnitude, strength = _magnitude(camera, share, cadence=cadence, least=SHAPE_SEEN.get(kind, SEEN))
     noise = hourly_noise(magnitude) * camera.lognormal("crowding", 1.1, sigma=0.2, low=0.8)
     truth = {**signal.truth, "cadence": cadence}
     if kind not in STILL:
@@ -132,22 +145,24 @@ def host_light(d: Draw, window: Window, *, quiet: bool = False) -> F64:
     x = 2 * np.pi * (turn + float(d.rng.random()) + drift(turn))
     second = d.uniform("second", 0.0, high=0.8)
     spots = 0.5 * size * (1 + fade(turn / 2.5)) * (np.sin(x) + second * np.sin(2 * x + float(d.rng.uniform(0, 6.3))))
-    boiling = d.lognormal("granulation", 7e-5, sigma=0.7, high=6e-4) * random_walk(d, grid, timescale=d.lognormal("boil_tau", 0.1, sigma=0.5))
+    boiling = d.lognormal("granulation", 7e-5, sigma=0.7, high=6e-4) * random_walk(
+        d, grid, timescale=d.lognormal("boil_tau", 0.1, sigma=0.5)
+    )
     light: F64 = np.interp(window.time, grid, 1 + spots + boiling)
     return light
 
 
-def _magnitude(d: Draw, share: F64, *, cadence: float) -> tuple[float, float]:
-    """A magnitude, and the signal's strength there [σ]; brighter in steps until it is `SEEN`."""
+def _magnitude(d: Draw, share: F64, *, cadence: float, least: float) -> tuple[float, float]:
+    """A magnitude, and the signal's strength there [σ]; brighter in steps until it is at least so strong."""
     magnitude = d.normal("tmag", 11.2, sd=1.7, low=BRIGHTEST, high=FAINTEST)
     size = float(np.sqrt(np.sum((share - np.median(share)) ** 2)))
     if size == 0:
         return magnitude, 0.0
 
     def strength() -> float:
-        return size / (hourly_noise(magnitude) * np.sqrt(3600.0 / cadence))
+        return float(size / (hourly_noise(magnitude) * np.sqrt(3600.0 / cadence)))
 
-    while strength() < SEEN and magnitude > BRIGHTEST:
+    while strength() < least and magnitude > BRIGHTEST:
         magnitude = max(magnitude - 0.4, BRIGHTEST)
     return magnitude, strength()
 
@@ -168,8 +183,17 @@ def _star(d: Draw, window: Window) -> Signal:
     # between the alerts' nights a young star flickers within hours, which their grid of days leaves out
     grid = coarse(window)
     hours = np.zeros_like(grid)
-    if d.kind in photometry.STARS and d.kind in ("stochastic", "dipper", "burster"):
-        hours = d.lognormal("hours", 0.012, sigma=0.6, high=0.08) * random_walk(d, grid, timescale=d.lognormal("hours_tau", 0.25, sigma=0.5))
+    if d.kind in ("stochastic", "dipper", "burster"):
+        hours = d.lognormal("hours", 0.012, sigma=0.6, high=0.08) * random_walk(
+            d, grid, timescale=d.lognormal("hours_tau", 0.25, sigma=0.5)
+        )
+
+    if d.kind == "burster":  # accretion in bursts of days (Cody et al. 2014); the alerts' last months
+        for _ in range(int(d.rng.integers(2, 8))):
+            width = d.loguniform("burst_width", 0.2, high=1.5)
+            hours += d.loguniform("burst_size", 0.08, high=0.9) * np.exp(
+                -0.5 * ((grid - d.rng.uniform(window.start, window.end)) / width) ** 2
+            )
 
     def light(time: F64) -> F64:
         out = 1 + source.flux(time - window.start + begin, np.full_like(time, _T)) / quiet

@@ -134,7 +134,22 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     from registry.bundle import load
 
     out = tmp_path / "bundle"
-    arguments = ["--steps", "60", "--alerts", "1500", "--curves", "600", "--processes", "1", "--out", str(out), "--real", str(tmp_path)]
+    arguments = [
+        "--steps",
+        "60",
+        "--alerts",
+        "1500",
+        "--curves",
+        "600",
+        "--space",
+        "200",
+        "--processes",
+        "1",
+        "--out",
+        str(out),
+        "--real",
+        str(tmp_path),
+    ]
     assert protonova(["train", *arguments], monkeypatch) == 0
     bundle = load(out)
     assert bundle.manifest.figures["export"]["bucket_difference"] == 0.0

@@ -53,7 +53,7 @@ def test_a_kind_is_a_choice_of_its_own_class_only() -> None:
 
 
 def test_unasked_kinds_come_by_the_weights_of_the_class() -> None:
-    for slug in classes.SLUGS:
+    for slug in classes.CLASSES:
         seen = Counter(classes.draw(slug, generator("train", 22, k)).kind for k in range(200))
         assert set(seen) <= set(classes.MEMBERS[slug]), slug
         assert len(seen) > len(classes.MEMBERS[slug]) / 2, slug

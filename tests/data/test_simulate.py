@@ -81,9 +81,9 @@ def test_columns_are_an_alert_batch(drawn: dict[str, np.ndarray]) -> None:
 
 
 def test_all_classes_and_all_strata_occur() -> None:
-    assert len(classes.SLUGS) == 18
-    seen: dict[str, list[int]] = {slug: [] for slug in classes.SLUGS}
-    for k, slug in enumerate(classes.SLUGS):
+    assert len(classes.CLASSES) == 18
+    seen: dict[str, list[int]] = {slug: [] for slug in classes.CLASSES}
+    for k, slug in enumerate(classes.CLASSES):
         for j in range(12):
             alert = pick(11, 100 * k + j, population="train", surveys={"ztf": 1.0}, classes={slug: 1.0})
             assert alert.observed.label == slug

@@ -118,7 +118,7 @@ def shards_of(alerts: Alerts, make: Callable[[EncoderConfig], Trainee] = Trainee
         Trainee(CONFIG),
         CONFIG,
         make=make,
-        sets=Sets(alerts, None, unlabelled=None, hyper=recipe, strength=Augmentation()),
+        sets=Sets(alerts, None, hyper=recipe, strength=Augmentation()),
         hyper=recipe,
         apart=True,
     )

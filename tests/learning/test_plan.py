@@ -28,7 +28,7 @@ RICH = Plan(
 
 def test_the_defaults_are_those_of_the_parts() -> None:
     plan = Plan()
-    assert plan.numbers() == Hyperparameters(steps=26_000)
+    assert plan.numbers() == Hyperparameters(steps=23_000)
     assert plan.strength() == Strength()
     assert plan.config() == EncoderConfig(classes=plan.config().classes)
     assert plan.record() == {}
@@ -55,7 +55,7 @@ def test_what_differs_is_what_is_used() -> None:
 def test_a_manifests_plan_holds_steps_and_no_folder() -> None:
     kept = RICH.resolved("ab" * 32).record()
     assert kept["start_from"] == "ab" * 32
-    assert Plan(minutes=20).resolved(None).record() == {"steps": steps_for(20, 60_000, curves=240_000)}
+    assert Plan(minutes=20).resolved(None).record() == {"steps": steps_for(20, 60_000, curves=240_000, space=16_000)}
     assert asdict(Plan(minutes=20).resolved(None).numbers()) == asdict(Plan(minutes=20).numbers())
 
 

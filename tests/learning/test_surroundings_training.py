@@ -14,6 +14,7 @@ from learning.encoder import Encoder  # noqa: E402
 from learning.hyperparameters import BEFORE_NAMES, EncoderConfig  # noqa: E402
 from learning.recipe import SUCCESSORS, widened  # noqa: E402
 from operators.context import SURROUNDINGS  # noqa: E402
+from operators.dips import DIPS  # noqa: E402
 from operators.types import CONTEXT, MEASURED, STAMP, SURVEY_SCORES  # noqa: E402
 
 
@@ -78,7 +79,7 @@ def test_an_older_encoder_goes_on_where_it_was() -> None:
     """With only what it read before, a widened encoder answers the same; its real/bogus score is the first of the survey's."""
     torch.manual_seed(0)
     small = {"width": 16, "channels": (4, 8, 8, 8), "image": 16, "context": 16, "fold": 16, "hidden": 32, "embedding": 32}
-    old = Encoder(EncoderConfig(classes=len(NAMES), values=BEFORE_NAMES, **small)).eval()
+    old = Encoder(EncoderConfig(classes=len(NAMES), values=BEFORE_NAMES, dips=0, **small)).eval()
     new = widened(old)
     assert new.config.values == SURROUNDINGS
     rng = np.random.default_rng(0)
@@ -89,7 +90,7 @@ def test_an_older_encoder_goes_on_where_it_was() -> None:
     present[:, gone] = 0  # what is read no longer is as if it were missing
     values *= present
     narrow = np.concatenate([values, present, np.zeros((n, folded), np.float32)], axis=1)
-    wide = np.zeros((n, 2 * now + folded), np.float32)
+    wide = np.zeros((n, 2 * now + folded + len(DIPS)), np.float32)
     for k, name in enumerate(BEFORE_NAMES):
         if k in gone:
             continue

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from operators.detrend import I64, Curve, Curves, Detrending, detrend
+from operators.curves import I64, Curve, Curves
+from operators.detrend import Detrending, detrend
 from operators.transits import Figures, Points, Searching, Transit, figures, flares, signal_to_noise, single_event
 from operators.types import F64
 
