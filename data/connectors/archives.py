@@ -233,7 +233,7 @@ def _table(origin: str, source: Any) -> Iterator[Item]:
 
 def _fits(origin: str, file: IO[bytes]) -> Item:
     """A light curve of TESS, Kepler or K2 as a packet; any other FITS file is not one."""
-    from data.connectors.fits_tables import FitsError, TooLargeError
+    from data.connectors.fits_headers import FitsError, TooLargeError
     from data.connectors.light_curve_files import NotALightCurve, packet_of
 
     try:

@@ -16,7 +16,8 @@ from typing import IO, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from data.connectors.fits_tables import Header, Unit, units
+from data.connectors.fits_headers import Header
+from data.connectors.fits_tables import Unit, units
 from operators.kernels.detrend import SIGMA_OF_MAD
 from operators.types import F64
 from schemas.avro.wire import PacketError
@@ -123,7 +124,7 @@ def packet_of(file: IO[bytes]) -> bytes:
         if primary is None:
             primary = unit.header
         elif table is None:
-            wanted = _wanted(unit)
+            wanted = product_of(unit)
             if wanted is None:
                 shapes.append(unit.header.text("EXTNAME") or unit.header.text("XTENSION"))
                 continue
@@ -140,8 +141,8 @@ def packet_of(file: IO[bytes]) -> bytes:
     return _packet(primary, table[0], header=table[1], columns=table[2], aperture=None)
 
 
-def _wanted(unit: Unit) -> Flux | None:
-    """The row of the table that a unit's columns fit."""
+def product_of(unit: Unit) -> Flux | None:
+    """The first row of `FLUXES` whose columns a table has; None: there is none."""
     have = unit.columns
     for row in FLUXES:
         if row.time in have and row.flux in have and (not row.beside or row.beside in have):

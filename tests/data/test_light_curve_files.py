@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from data.connectors.archives import Packet, Skipped, packets_of
-from data.connectors.fits_tables import MOST_CARDS
+from data.connectors.fits_headers import MOST_CARDS
 from data.connectors.light_curve_files import MOST_POINTS
 from schemas.surveys import tess
 from schemas.surveys.decode import Decoder
