@@ -25,6 +25,7 @@ MOST_BYTES = 96 << 20
 MOST_OF_FILE = 1 << 30
 """Bytes that are passed over and read, of one file."""
 MOST_OF_ROW = 4 << 20
+_MOST_SHIFT = 1 << 32
 _CHUNK = 1 << 20
 _FORMAT = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _CODES = {"L": "i1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -86,12 +87,21 @@ class Unit:
         return out
 
     def image(self) -> npt.NDArray[Any]:
-        """A small image, as it is stored."""
+        """A small image; whole numbers may be shifted, as unsigned ones are stored (FITS standard 4.0, sect. 4.4.2.5).
+
+        Raises
+        ------
+        FitsError
+        """
         axes = self.header.axes()
         if self.size > _CHUNK or not axes:
             raise FitsError(f"an image of {self.size:,} bytes where an aperture was looked for")
+        scale, zero = (self.header.get(name, default) for name, default in (("BSCALE", 1), ("BZERO", 0)))
+        if scale != 1 or isinstance(zero, str | bool) or not abs(zero) <= _MOST_SHIFT or zero != int(zero):
+            raise FitsError(f"an aperture with BSCALE {scale!r:.20} and BZERO {zero!r:.20}")
         kind = PIXELS[self.header.whole("BITPIX", low=-64, high=64)]
-        return np.frombuffer(self.read(self.size), kind)[: prod(axes)].reshape(axes[::-1])
+        stored = np.frombuffer(self.read(self.size), kind)[: prod(axes)].reshape(axes[::-1])
+        return stored.astype(np.int64) + int(zero) if zero and stored.dtype.kind in "iu" else stored
 
 
 def units(file: IO[bytes]) -> Iterator[Unit]:

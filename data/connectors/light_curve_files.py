@@ -69,6 +69,8 @@ FLUXES: tuple[Flux, ...] = (
 _BITS = 0x7FFF_FFFF
 """Of a packet's quality."""
 _MAGNITUDES = (-5.0, 30.0)
+_MOST_PERIODS = 1_000
+_MOST_TARGET = 1e15
 _OPTIMAL = 2
 """Bit of an aperture's pixels that are summed."""
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -158,6 +160,8 @@ def _packet(primary: Header, row: Flux, *, header: Header, columns: Columns, ape
     period = _number(both, mission.period)
     if period is None:
         raise _unusable(f"the headers have no {mission.period}")
+    if not 0 <= period < _MOST_PERIODS or period != int(period):
+        raise _unusable(f"{mission.period} is {period:.9g}: not a whole number from 0 to {_MOST_PERIODS - 1}")
     ra, dec = (next((v for name in _NAMES[axis] if (v := _number(both, name)) is not None), None) for axis in ("ra", "dec"))
     if ra is None or dec is None:
         raise _unusable("the headers have no place on the sky (RA_OBJ, DEC_OBJ)")
@@ -247,7 +251,7 @@ def _target(headers: tuple[Header, ...]) -> int:
     """The catalogue number."""
     for name in _NAMES["target"]:
         value = _number(headers, name)
-        if value is not None and value == int(value) and value > 0:
+        if value is not None and 0 < value < _MOST_TARGET and value == int(value):
             return int(value)
     for header in headers:
         if found := _OBJECT.match(header.text("OBJECT")):
@@ -291,7 +295,7 @@ def _btjd(time: F64, timed: Bools, *, both: tuple[Header, Header], mission: Miss
     whole = _number(both, "BJDREFI")
     minus = _MINUS.search(unit)
     if whole is not None:
-        zero, said = whole + (_number(both, "BJDREFF") or 0.0), f"with BJDREFI {whole:.0f}"
+        zero, said = whole + (_number(both, "BJDREFF") or 0.0), f"with BJDREFI {whole:.10g}"
     elif minus is not None:
         zero, said = float(minus[1]), f"in {unit[:30]}"
     else:
