@@ -31,7 +31,7 @@ MAX_LAYERS = 4
 """Archives and compressions one in another: a zip of a tar.gz of .avro.gz has four."""
 UNPACKED_FREELY = 1 << 30
 MOST_RATIO = 200
-"""What is unpacked to more than `UNPACKED_FREELY` bytes may be so many times as long as it was; alerts are so twice, light curves ten times."""
+"""Beyond `UNPACKED_FREELY` bytes: how many times as long as it was a file may become. Alerts are twice as long, light curves ten times."""
 _MAX_TABLE = MAX_CONTAINER
 """Bytes of a parquet or zip file inside an archive or on stdin: those cannot be read as a stream."""
 _OTHERS: tuple[tuple[bytes, str], ...] = (

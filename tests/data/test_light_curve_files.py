@@ -183,7 +183,7 @@ def test_target_pixels_are_summed_over_the_aperture(kind: Any, tmp_path: Path) -
         (TIME, {"BJDREFI": 2457000, "TIMESYS": "TAI"}, False, "TIMESYS is TAI"),
         (TIME, {"BJDREFI": 2457000, "TIMESYS": "UTC"}, False, "TIMESYS is UTC"),
     ],
-    ids=("BJD MJD BTJD header-and-values-apart wrong-header no-such-time MJD-under-BTJD negative another-clock a-third-clock").split(),
+    ids=["BJD", "MJD", "BTJD", "header and values", "wrong header", "no such", "MJD as BTJD", "negative", "TAI", "UTC"],
 )
 def test_time_systems(time: np.ndarray, cards: dict[str, Any], ok: bool, reason: str, tmp_path: Path) -> None:
     columns = [column("TIME", time, "D"), column("PDCSAP_FLUX", RATE), column("PDCSAP_FLUX_ERR", RATE * 1e-3)]
