@@ -59,7 +59,7 @@ def look(d: Draw, cadence: float) -> Window:
     second = start + 13.7 + float(d.rng.uniform(-0.2, 0.2))
     end = second + d.normal("apogee", 12.9, sd=0.4, low=11.5, high=13.4)
     step = cadence / _DAY
-    time: F64 = start + step * (0.5 + np.arange(int((end - start) / step)))
+    time = start + step * (0.5 + np.arange(int((end - start) / step), dtype=np.float64))
     return Window(time[(time < first) | (time > second)], cadence, ((start, first), (second, end)))
 
 
@@ -95,7 +95,7 @@ def systematics(d: Draw, window: Window, *, noise: float, strength: float = 1.0)
     slow = d.lognormal("red", 0.3, sigma=0.5, high=1.5) * random_walk(d, grid, timescale=d.lognormal("red_tau", 0.3, sigma=0.6, low=0.08))
     quality = np.zeros(len(t), np.int64)
     dumps = dump_times(d, window)
-    slow += _sawtooth(d, grid, dumps, size=d.lognormal("drift", 0.5, sigma=0.7, high=3.0))
+    slow += _sawtooth(d, grid, dumps=dumps, size=d.lognormal("drift", 0.5, sigma=0.7, high=3.0))
     for begin, end in window.orbits:
         ramp = d.normal("ramp", 0.0, sd=1.2) * np.exp(-np.clip(grid - begin, 0, None) / d.lognormal("ramp_tau", 0.7, sigma=0.5))
         glow = abs(d.normal("glow", 0.0, sd=1.0)) * np.exp(-np.clip(end - grid, 0, None) / d.lognormal("glow_tau", 0.4, sigma=0.5))
@@ -115,7 +115,7 @@ def dump_times(d: Draw, window: Window) -> F64:
     return np.arange(window.start + every * float(d.rng.random()), window.end, every)
 
 
-def _sawtooth(d: Draw, t: F64, dumps: F64, *, size: float) -> F64:
+def _sawtooth(d: Draw, t: F64, *, dumps: F64, size: float) -> F64:
     """Pointing drifts from dump to dump, of random slopes."""
     edges = np.concatenate([[t[0]], dumps, [t[-1] + 1.0]])
     part = np.clip(np.searchsorted(edges, t, side="right") - 1, 0, len(edges) - 2)

@@ -100,7 +100,7 @@ def first_after(window: Window, period: float, *, phase: float) -> float:
 
 def times_of(window: Window, epoch: float, *, period: float) -> F64:
     """(n,) all times of a periodic event within the window [BTJD]."""
-    times: F64 = epoch + period * np.arange(max(int((window.end - epoch) / period) + 1, 1))
+    times: F64 = epoch + period * np.arange(max(int((window.end - epoch) / period) + 1, 1), dtype=np.float64)
     return times
 
 
