@@ -1,4 +1,4 @@
-"""What passes in front of a star, as its relative light: planets, planets that change from transit to transit, comets and dust, single dips.
+"""What passes in front of a star, as its relative light: planets, planets whose transits change, comets and dust, single dips.
 
 Draw, Window → Signal. Dips are integrals over a limb-darkened disc (planets) or opacities along an orbit (dust), never drawn boxes.
 """
@@ -71,7 +71,7 @@ def hidden_light(apart: F64, ratio: float, *, limb: tuple[float, float]) -> F64:
 
 
 def transit_light(orbit: Orbit, *, late: F64 | None = None, deeper: F64 | None = None) -> Light:
-    """Relative light of a star with a planet; transit k is `late[k]` days late and `deeper[k]` times as deep (0: the first in the window)."""
+    """Relative light of a star with a planet; transit k of the window is `late[k]` days late and `deeper[k]` times as deep."""
     z = np.linspace(0, 1 + orbit.ratio, 220)
     table = hidden_light(z, orbit.ratio, limb=orbit.limb)
     reach = 0.5 * orbit.duration * 1.02
@@ -93,14 +93,15 @@ def transit_light(orbit: Orbit, *, late: F64 | None = None, deeper: F64 | None =
     return light
 
 
-def first_after(window: Window, period: float, phase: float) -> float:
+def first_after(window: Window, period: float, *, phase: float) -> float:
     """The first time of a series with this phase, in turns at the window's start, that is in the window [BTJD]."""
     return window.start + period * phase
 
 
-def times_of(window: Window, epoch: float, period: float) -> F64:
+def times_of(window: Window, epoch: float, *, period: float) -> F64:
     """(n,) all times of a periodic event within the window [BTJD]."""
-    return epoch + period * np.arange(max(int((window.end - epoch) / period) + 1, 1))
+    times: F64 = epoch + period * np.arange(max(int((window.end - epoch) / period) + 1, 1), dtype=np.float64)
+    return times
 
 
 def draw_orbit(d: Draw, window: Window, *, least: int, longest: float = 20.0, shortest: float = 0.5) -> Orbit:
@@ -124,8 +125,8 @@ def draw_orbit(d: Draw, window: Window, *, least: int, longest: float = 20.0, sh
     best, most = (longest, window.start), -1
     for _ in range(TRIES):
         period = d.loguniform("period", shortest, high=longest)
-        epoch = first_after(window, period, float(d.rng.random()))
-        count = int(window.covers(times_of(window, epoch, period), 0.02).sum())
+        epoch = first_after(window, period, phase=float(d.rng.random()))
+        count = int(window.covers(times_of(window, epoch, period=period), 0.02).sum())
         if count > most:
             best, most = (period, epoch), count
         if count >= least:
@@ -157,7 +158,7 @@ def varying(d: Draw, window: Window) -> Signal:
     """
     orbit = draw_orbit(d, window, least=4, longest=6.5)
     orbit = orbit._replace(ratio=max(orbit.ratio, 0.035))
-    n = len(times_of(window, orbit.epoch, orbit.period))
+    n = len(times_of(window, orbit.epoch, period=orbit.period))
     how = d.pick({"timing": 0.55, "depth": 0.35, "both": 0.1})
     late, deeper = np.zeros(n), np.ones(n)
     truth = _truth(orbit)
@@ -194,15 +195,15 @@ def comet(d: Draw, window: Window) -> Signal:
     """
     if d.pick({"periodic": 0.65, "single": 0.35}) == "periodic":
         period = d.loguniform("p_dust", 0.35, high=2.0)
-        epoch = first_after(window, period, float(d.rng.random()))
-        at = times_of(window, epoch, period)
+        epoch = first_after(window, period, phase=float(d.rng.random()))
+        at = times_of(window, epoch, period=period)
         depth = d.loguniform("depth_dust", 0.002, high=0.025)
         depths = depth * np.exp(d.uniform("unequal", 0.3, high=0.9) * d.rng.standard_normal(len(at)))
         depths[d.rng.random(len(at)) < d.uniform("missing", 0.0, high=0.3)] *= 0.1
         ingress, egress = period * d.uniform("in_dust", 0.025, high=0.05), period * d.uniform("out_dust", 0.05, high=0.12)
         bump, truth = d.uniform("bump", 0.03, high=0.2), {"period": period}
     else:
-        at = _places(d, window, int(d.rng.integers(1, 4)))
+        at = _places(d, window, n=int(d.rng.integers(1, 4)))
         depths = d.loguniform("depth_comet", 0.0005, high=0.01) * np.exp(0.5 * d.rng.standard_normal(len(at)))
         ingress, egress = d.loguniform("in_comet", 0.06, high=0.3), d.loguniform("out_comet", 0.25, high=0.9)
         bump, truth = d.uniform("bump_comet", 0.0, high=0.06), {}
@@ -225,7 +226,7 @@ def comet(d: Draw, window: Window) -> Signal:
 
 def dips(d: Draw, window: Window) -> Signal:
     """Dips like those of KIC 8462852: one to four without a period, irregular, 0.3–20 % deep, 0.3–5 d long (Boyajian et al. 2016)."""
-    at = _places(d, window, int(d.rng.choice([1, 2, 3, 4], p=[0.55, 0.25, 0.12, 0.08])))
+    at = _places(d, window, n=int(d.rng.choice([1, 2, 3, 4], p=[0.55, 0.25, 0.12, 0.08])))
     parts: list[tuple[float, float, float, float, float]] = []  # centre, depth, widths before and after, power
     lengths, deep = [], []
     for t0 in at:
@@ -256,7 +257,7 @@ def dips(d: Draw, window: Window) -> Signal:
     )
 
 
-def _places(d: Draw, window: Window, n: int) -> F64:
+def _places(d: Draw, window: Window, *, n: int) -> F64:
     """(n,) sorted times of single events, the first where there are data, none within a day of the window's ends."""
     found = d.rng.uniform(window.start + 1, window.end - 1, n)
     for _ in range(TRIES):

@@ -3,7 +3,7 @@
 kind, random stream → SpaceCurve; SpaceCurve, TIC, sector → a packet of `schemas/surveys/tess.avsc`
 
 Every kind lies on a star and an instrument: noise by magnitude, red noise, drifts, quality bits, the downlink's gap; hosts of planets have
-spots and granulation. A long cadence is the mean of shorter ones. What could be told by magnitude, cadence or epoch is drawn without regard
+spots and granulation. A long cadence is the mean of shorter ones. Magnitude, cadence and epoch are drawn without regard
 to the kind; only so faint a star that the signal would drown is made brighter: it is in a catalogue because it was seen.
 """
 
@@ -99,7 +99,7 @@ def space_curve(kind: str, rng: np.random.Generator, *, population: PopulationNa
         raise ValueError(f"a cadence is positive, not {cadence} s")
     camera, d = Draw(rng, population, scope="space"), Draw(rng, population, scope=f"space/{kind}", kind=kind)
     window = look(camera, cadence)
-    signal = _signal(d, kind, window)
+    signal = _signal(d, window, kind=kind)
     share = np.maximum(smeared(signal.light, window), 1e-3)
     magnitude, strength = _magnitude(camera, share, cadence=cadence, least=SHAPE_SEEN.get(kind, SEEN))
     noise = hourly_noise(magnitude) * camera.lognormal("crowding", 1.1, sigma=0.2, low=0.8)
@@ -167,7 +167,7 @@ def _magnitude(d: Draw, share: F64, *, cadence: float, least: float) -> tuple[fl
     return magnitude, strength()
 
 
-def _signal(d: Draw, kind: str, window: Window) -> Signal:
+def _signal(d: Draw, window: Window, *, kind: str) -> Signal:
     if kind in _SIGNALS:
         return _SIGNALS[kind](d, window)
     return Signal(np.ones_like, {}) if kind in STILL else _star(d, window)
