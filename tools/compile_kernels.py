@@ -30,8 +30,8 @@ def operators() -> None:
     import numpy as np
 
     from operators.context import context
-    from operators.decision import decide, rule_of
     from operators.curves import Curve, Curves
+    from operators.decision import decide, rule_of
     from operators.detrend import detrend
     from operators.features import features
     from operators.head import Views, judge

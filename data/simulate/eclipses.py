@@ -31,13 +31,8 @@ def eclipsing(d: Draw, window: Window) -> Signal:
     period = epoch = 0.0
     for _ in range(TRIES):
         period = d.lognormal("period", middle, sigma=sigma, low=low, high=high)
-<<<<<<< HEAD
-        epoch = first_after(window, period, float(d.rng.random()))
-        if window.covers(times_of(window, epoch, period), 0.02).any():
-=======
         epoch = first_after(window, period, phase=float(d.rng.random()))
         if window.covers(times_of(window, epoch, period=period), 0.02).any():
->>>>>>> main
             break
     how = "whole"
     if d.chance(0.65 if kind == "EA" else 0.17):

@@ -38,20 +38,12 @@ class Window(NamedTuple):
 
     @property
     def start(self) -> float:
-<<<<<<< HEAD
-        """[BTJD]"""
-=======
         """First orbit's begin [BTJD]."""
->>>>>>> main
         return self.orbits[0][0]
 
     @property
     def end(self) -> float:
-<<<<<<< HEAD
-        """[BTJD]"""
-=======
         """Second orbit's end [BTJD]."""
->>>>>>> main
         return self.orbits[1][1]
 
     def covers(self, times: F64, margin: float) -> npt.NDArray[np.bool_]:
@@ -67,11 +59,7 @@ def look(d: Draw, cadence: float) -> Window:
     second = start + 13.7 + float(d.rng.uniform(-0.2, 0.2))
     end = second + d.normal("apogee", 12.9, sd=0.4, low=11.5, high=13.4)
     step = cadence / _DAY
-<<<<<<< HEAD
-    time = start + step * (0.5 + np.arange(int((end - start) / step)))
-=======
     time = start + step * (0.5 + np.arange(int((end - start) / step), dtype=np.float64))
->>>>>>> main
     return Window(time[(time < first) | (time > second)], cadence, ((start, first), (second, end)))
 
 
@@ -107,11 +95,7 @@ def systematics(d: Draw, window: Window, *, noise: float, strength: float = 1.0)
     slow = d.lognormal("red", 0.3, sigma=0.5, high=1.5) * random_walk(d, grid, timescale=d.lognormal("red_tau", 0.3, sigma=0.6, low=0.08))
     quality = np.zeros(len(t), np.int64)
     dumps = dump_times(d, window)
-<<<<<<< HEAD
-    slow += _sawtooth(d, grid, dumps, size=d.lognormal("drift", 0.5, sigma=0.7, high=3.0))
-=======
     slow += _sawtooth(d, grid, dumps=dumps, size=d.lognormal("drift", 0.5, sigma=0.7, high=3.0))
->>>>>>> main
     for begin, end in window.orbits:
         ramp = d.normal("ramp", 0.0, sd=1.2) * np.exp(-np.clip(grid - begin, 0, None) / d.lognormal("ramp_tau", 0.7, sigma=0.5))
         glow = abs(d.normal("glow", 0.0, sd=1.0)) * np.exp(-np.clip(end - grid, 0, None) / d.lognormal("glow_tau", 0.4, sigma=0.5))
@@ -131,11 +115,7 @@ def dump_times(d: Draw, window: Window) -> F64:
     return np.arange(window.start + every * float(d.rng.random()), window.end, every)
 
 
-<<<<<<< HEAD
-def _sawtooth(d: Draw, t: F64, dumps: F64, *, size: float) -> F64:
-=======
 def _sawtooth(d: Draw, t: F64, *, dumps: F64, size: float) -> F64:
->>>>>>> main
     """Pointing drifts from dump to dump, of random slopes."""
     edges = np.concatenate([[t[0]], dumps, [t[-1] + 1.0]])
     part = np.clip(np.searchsorted(edges, t, side="right") - 1, 0, len(edges) - 2)
@@ -156,11 +136,7 @@ def artefacts(d: Draw, window: Window, *, noise: float) -> tuple[F64, I64, dict[
     for name in d.rng.choice(ARTEFACTS, size=int(d.rng.integers(1, 4)), replace=False, p=[0.25, 0.2, 0.15, 0.2, 0.1, 0.1]):
         flagged = d.chance(0.4)
         size = noise * d.loguniform(f"size_{name}", 4.0, high=40.0)
-<<<<<<< HEAD
-        part, where, bit = _ARTEFACT[str(name)](d, window, size)
-=======
         part, where, bit = _ARTEFACT[str(name)](d, window, size=size)
->>>>>>> main
         added += part
         if flagged:
             quality[where] |= bit
@@ -171,11 +147,7 @@ def artefacts(d: Draw, window: Window, *, noise: float) -> tuple[F64, I64, dict[
 _Artefact = tuple[F64, npt.NDArray[np.bool_], int]
 
 
-<<<<<<< HEAD
-def _dumps(d: Draw, w: Window, size: float) -> _Artefact:
-=======
 def _dumps(d: Draw, w: Window, *, size: float) -> _Artefact:
->>>>>>> main
     """At each momentum dump a dip of an hour or so that recovers, and another level until the next."""
     out, where = np.zeros(len(w.time)), np.zeros(len(w.time), bool)
     recovery = d.loguniform("dump_recovery", 0.02, high=0.3)
@@ -187,11 +159,7 @@ def _dumps(d: Draw, w: Window, *, size: float) -> _Artefact:
     return out, where, MOMENTUM_DUMP
 
 
-<<<<<<< HEAD
-def _scattered(d: Draw, w: Window, size: float) -> _Artefact:
-=======
 def _scattered(d: Draw, w: Window, *, size: float) -> _Artefact:
->>>>>>> main
     """Earth's or the Moon's light at the end of orbits, over- or under-subtracted."""
     out, where = np.zeros(len(w.time)), np.zeros(len(w.time), bool)
     for _, end in w.orbits:
@@ -203,11 +171,7 @@ def _scattered(d: Draw, w: Window, *, size: float) -> _Artefact:
     return out, where, SCATTERED
 
 
-<<<<<<< HEAD
-def _jump(d: Draw, w: Window, size: float) -> _Artefact:
-=======
 def _jump(d: Draw, w: Window, *, size: float) -> _Artefact:
->>>>>>> main
     """Sudden pixel sensitivity dropouts: a step down that recovers in part."""
     out, where = np.zeros(len(w.time)), np.zeros(len(w.time), bool)
     for _ in range(int(d.rng.integers(1, 4))):
@@ -219,11 +183,7 @@ def _jump(d: Draw, w: Window, *, size: float) -> _Artefact:
     return out, where, MANUAL_EXCLUDE
 
 
-<<<<<<< HEAD
-def _boxes(d: Draw, w: Window, size: float) -> _Artefact:
-=======
 def _boxes(d: Draw, w: Window, *, size: float) -> _Artefact:
->>>>>>> main
     """Box-like dips as thrusters and coarse pointing leave them: short, of unequal depths and lengths, at no period."""
     out, where = np.zeros(len(w.time)), np.zeros(len(w.time), bool)
     for _ in range(int(d.rng.integers(1, 9))):
@@ -234,11 +194,7 @@ def _boxes(d: Draw, w: Window, *, size: float) -> _Artefact:
     return out, where, ARGABRIGHTENING
 
 
-<<<<<<< HEAD
-def _background(d: Draw, w: Window, size: float) -> _Artefact:
-=======
 def _background(d: Draw, w: Window, *, size: float) -> _Artefact:
->>>>>>> main
     """A background that was subtracted badly: bumps and dips of hours to days, alike in both orbits or not."""
     grid = coarse(w)
     walk = random_walk(d, grid, timescale=d.loguniform("background_tau", 0.2, high=2.0))
@@ -246,11 +202,7 @@ def _background(d: Draw, w: Window, *, size: float) -> _Artefact:
     return out, np.abs(out) > size, SCATTERED
 
 
-<<<<<<< HEAD
-def _ramp(d: Draw, w: Window, size: float) -> _Artefact:
-=======
 def _ramp(d: Draw, w: Window, *, size: float) -> _Artefact:
->>>>>>> main
     """Focus and temperature after each perigee."""
     out, where = np.zeros(len(w.time)), np.zeros(len(w.time), bool)
     tau, sign = d.loguniform("thermal_tau", 0.3, high=2.5), 1.0 if d.chance(0.5) else -1.0
