@@ -253,7 +253,7 @@ def held_out_size(plan: Plan) -> int:
 
 def held_space_size(plan: Plan) -> int:
     """Light curves from space that calibrate it."""
-    return min(HELD_SPACE, max(plan.space // 4, LEAST_HELD_SPACE))
+    return min(HELD_SPACE, max(plan.space // 3, LEAST_HELD_SPACE))
 
 
 def _fit(plan: Plan, workplace: Workplace, *, data: _Sets, initial: Initial | None, progress: Progress) -> Encoder:
