@@ -22,6 +22,7 @@ from gpu.session import Session
 from learning.dataset import I64, Bools
 from learning.ridge import Sky
 from operators.context import catalogue_star
+from operators.curves import Curves
 from operators.head import Head, Judged, Views, judge
 from operators.types import AlertBatch
 from pipeline.embed import embed, gather
@@ -129,5 +130,10 @@ def select(batch: AlertBatch, rows: Sequence[int]) -> AlertBatch:
     columns: dict[str, Any] = {}
     for field in fields(batch):
         value = getattr(batch, field.name)
-        columns[field.name] = value[index] if isinstance(value, np.ndarray) else tuple(value[i] for i in index)
+        if value is None:
+            continue
+        if isinstance(value, Curves):
+            columns[field.name] = Curves.of([value[i] for i in index])
+        else:
+            columns[field.name] = value[index] if isinstance(value, np.ndarray) else tuple(value[i] for i in index)
     return AlertBatch(**columns)
