@@ -11,6 +11,8 @@ A rare class (less than `RARE` of the stream) and `other` need evidence that a s
 where the packet has one, each against its own published threshold, for they have different scales; else the network's. `other` is published
 where the novelty reaches its threshold and the alert is real, and leads nowhere else: below it a known class is as likely, and of simulated
 supernovae of type Ia with five detections every fifth was named `other` by its share of the stream alone. Without evidence neither leads.
+Of a star that was watched without a break no survey says whether its dips are real, and three quarters of the stated mix are quiet: there
+the thresholds, made for their budgets among quiet stars and instruments' dips, are all the evidence that a class needs.
 
 Row by row: an alert's decision does not depend on the batch it comes in.
 """
@@ -23,12 +25,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from operators.budget import ANOMALY_BUDGET, least_probability, night
-from operators.head import Head, Judged, whole_prior, whole_thresholds
+from operators.head import Bools, Head, Judged, whole_prior, whole_thresholds
 from operators.kernels.decision import decide_rows
 from operators.namespace import array_namespace
 from operators.types import SURVEY_SCORES, Array
 
-DECISION_RULES = "3"
+DECISION_RULES = "4"
 """Of the code and the constants here: raised when the same head decides otherwise. It is in the head's id, hence in `scoring_id`."""
 BOGUS = "bogus"
 RARE = 0.002
@@ -90,7 +92,7 @@ def rule_of(head: Head, classes: Sequence[str]) -> Rule:
     )
 
 
-def decide(judged: Judged, survey_scores: Array, *, rule: Rule) -> Decided:
+def decide(judged: Judged, survey_scores: Array, *, rule: Rule, star: Bools | None = None) -> Decided:
     """Decide what each alert is published as.
 
     Parameters
@@ -100,21 +102,25 @@ def decide(judged: Judged, survey_scores: Array, *, rule: Rule) -> Decided:
     survey_scores : (n, s) float
         `operators.types.SURVEY_SCORES` of the same alerts and namespace; NaN where the packet has none.
     rule : Rule
+    star : (n,) bool, optional
+        On the host: which are stars that were watched without a break; None: none.
     """
+    if star is None:
+        star = np.zeros(judged.novelty.shape[0], dtype=np.bool_)
     columns = (judged.prior_probability, judged.novelty, survey_scores, rule.thresholds)
     if array_namespace(*columns) is np and all(column.dtype == np.float32 for column in columns):
-        return Decided(*decide_rows(judged, survey_scores, rule=rule, most_bogus=MOST_BOGUS, tiny=TINY))
-    return decide_array(judged, survey_scores, rule=rule)
+        return Decided(*decide_rows(judged, survey_scores, star, rule=rule, most_bogus=MOST_BOGUS, tiny=TINY))
+    return decide_array(judged, survey_scores, rule=rule, star=star)
 
 
-def decide_array(judged: Judged, survey_scores: Array, *, rule: Rule) -> Decided:
+def decide_array(judged: Judged, survey_scores: Array, *, rule: Rule, star: Bools) -> Decided:
     """`decide` in any namespace, array by array: the oracle of its kernel."""
     xp: Any = array_namespace(judged.prior_probability)
     prior = judged.prior_probability
     known, k = prior[:, :-1], prior.shape[1] - 1
     real, evidence = _reality(prior, survey_scores, rule=rule)
     nothing = xp.asarray(0.0, dtype=prior.dtype)
-    allowed = real[:, None] | ~rule.rare[None, :]
+    allowed = (real | xp.asarray(star))[:, None] | ~rule.rare[None, :]
     reached = allowed & (known >= rule.thresholds)
     factor = xp.where(reached, (known + TINY) / (rule.thresholds + TINY), nothing)
     leading = xp.where(allowed, known, nothing)

@@ -48,7 +48,7 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
         seen = embed(decoded.batch, state.session, selected=selected)  # 3. → tokens, stamps, context → embeddings, logits; named features
         judged = judge(seen.views, state.head.weights, star=selected.star)  # 4. → probabilities, novelty, conformal set
         scores = state.namespace.asarray(decoded.batch.survey_scores)
-        decided = decide(judged, scores, rule=state.head.rule)  # 5. → the class that is published
+        decided = decide(judged, scores, rule=state.head.rule, star=selected.star)  # 5. → the class that is published
         detections = assemble(  # 6. → records
             decoded.batch, judged, decided=decided, selected=selected, named=to_host(seen.named), state=state, embedding=seen.embedding
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from operators.kernels.compiled import compiled
 from operators.types import Array
 
 
 def decide_rows(
-    judged: Any, survey_scores: Array, *, rule: Any, most_bogus: float, tiny: float
+    judged: Any, survey_scores: Array, star: npt.NDArray[np.bool_], *, rule: Any, most_bogus: float, tiny: float
 ) -> tuple[Array, Array, Array, Array, Array]:
     """`Judged` of n alerts and their scores, float32 → the fields of `operators.decision.Decided`.
 
@@ -19,6 +20,7 @@ def decide_rows(
     ----------
     judged : operators.head.Judged
     survey_scores : (n, s) float32
+    star : (n,) bool
     rule : operators.decision.Rule
         Of NumPy arrays.
     most_bogus, tiny : float
@@ -30,7 +32,7 @@ def decide_rows(
     numbers = np.array((rule.novelty_threshold, most_bogus, tiny), np.float32)
     bogus = -1 if rule.bogus is None else rule.bogus
     _decide(
-        judged.prior_probability, judged.novelty, survey_scores, rule.thresholds, rule.rare, rule.least_score, numbers, bogus,
+        judged.prior_probability, judged.novelty, survey_scores, np.ascontiguousarray(star), rule.thresholds, rule.rare, rule.least_score, numbers, bogus,
         chosen, probability, published, real, evidence,
     )  # fmt: skip
     return chosen, probability, published, real, evidence
@@ -38,7 +40,7 @@ def decide_rows(
 
 @compiled
 def _decide(  # type: ignore[no-untyped-def] # pragma: no cover
-    prior, novelty, scores, thresholds, rare, least_score, numbers, bogus, chosen, probability, published, real, evidence
+    prior, novelty, scores, star, thresholds, rare, least_score, numbers, bogus, chosen, probability, published, real, evidence
 ):
     n, k = len(prior), len(thresholds)
     novelty_threshold, most_bogus, tiny = numbers
@@ -53,7 +55,7 @@ def _decide(  # type: ignore[no-untyped-def] # pragma: no cover
         factor, leading = np.float32(0), np.float32(0)
         for c in range(k):
             p = prior[i, c]
-            if not is_real and rare[c]:
+            if not is_real and rare[c] and not star[i]:
                 continue
             if first < 0 or p > leading:
                 first, leading = c, p
