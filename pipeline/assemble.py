@@ -33,6 +33,7 @@ _CLASS, _FEATURE, _DECISION = partial(tuple.__new__, ClassProbability), partial(
 """Of a tuple of their fields; some fifty are made of each alert, and by name each costs four times as much."""
 LEAST_SIGNAL = 5.0
 """Signal to red noise from which a periodic or single dip is in the record."""
+LARGEST = float(np.finfo(np.float32).max)
 PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance", "redshift")
 """What the survey itself says that a subscriber filters by; None where the packet has nothing."""
 
@@ -157,28 +158,34 @@ def _of_star(found: Found) -> dict[str, Any]:
     """The figures of a light curve that was searched; what is not a finite number is absent."""
     transit, flares = found.figures.transit, found.figures.flares
     single = found.figures.single
-    out: dict[str, Any] = {"period": found.period, "period_significance": found.period_significance}
+    out: dict[str, Any] = {"period": found.period, "period_significance": _single(found.period_significance)}
     if transit is not None and transit.red_signal_to_noise >= LEAST_SIGNAL:
         out["transit"] = Transit(
             period=transit.period,
             epoch=transit.epoch,
-            depth=transit.depth,
-            duration=24 * transit.duration,
-            signal_to_noise=transit.red_signal_to_noise,
+            depth=_single(transit.depth) or 0.0,
+            duration=_single(24 * transit.duration) or 0.0,
+            signal_to_noise=_single(transit.red_signal_to_noise) or LEAST_SIGNAL,
             n_transits=transit.transits,
-            odd_even=_finite(transit.odd_even),
-            secondary_depth=_finite(transit.secondary_depth),
+            odd_even=_single(transit.odd_even),
+            secondary_depth=_single(transit.secondary_depth),
         )
     elif single is not None and single.significance >= LEAST_SIGNAL:
-        out["transit"] = Transit(None, single.time, single.depth, 24 * single.duration, single.significance, 1)
+        depth, duration, significance = (_single(x) or 0.0 for x in (single.depth, 24 * single.duration, single.significance))
+        out["transit"] = Transit(None, single.time, depth, duration, significance, 1)
     if flares:
         flare = max(flares, key=lambda one: one.significance)
-        out["flare"] = Flare(flare.peak, flare.amplitude, flare.equivalent_duration / flare.amplitude / 3600, flare.amplitude / found.noise)
+        hours = flare.equivalent_duration / flare.amplitude / 3600
+        amplitude, hours, significance = (_single(x) or 0.0 for x in (flare.amplitude, hours, flare.amplitude / found.noise))
+        out["flare"] = Flare(flare.peak, amplitude, hours, significance)
     return out
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _single(value: float | None) -> float | None:
+    """A number as the record's 32 bits hold it; None where it is missing or they cannot."""
+    if value is None or not abs(value) < LARGEST:
+        return None
+    return float(np.float32(value))
 
 
 def _decisions(decided: Decided, state: ScoringState) -> list[Decision]:

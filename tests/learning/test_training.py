@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 
-from data.simulate.classes import SLUGS, STREAM_MIX  # noqa: E402
+from data.simulate.classes import CLASSES, STREAM_MIX  # noqa: E402
 from gpu.ort import OrtSession  # noqa: E402
 from learning import assessment  # noqa: E402
 from learning.augment import Strength, augment  # noqa: E402
@@ -29,6 +29,9 @@ from operators.budget import FLOOR, quantile  # noqa: E402
 from operators.head import Head, Views, judge  # noqa: E402
 from operators.types import CONTEXT  # noqa: E402
 from registry.bundle import FOLDS  # noqa: E402
+
+SLUGS = tuple(CLASSES)
+"""Classes of alerts with images."""
 
 CONFIG = EncoderConfig(classes=len(NAMES), width=16, channels=(4, 8, 8, 8), image=16, context=16, fold=16, hidden=32, embedding=16)
 """A small network of the published one's kind."""

@@ -105,7 +105,7 @@ def test_thresholds_from_nothing_to_never() -> None:
     assert one(row, novelty=1.0, drb=0.9, change=never) == ("bogus", False, True, "drb")
 
 
-def plain(prior: Any, novelty: float, found: Any, r: Rule) -> tuple[int, bool, bool, int]:
+def plain(prior: Any, novelty: float, found: Any, r: Rule, *, star: bool) -> tuple[int, bool, bool, int]:
     """The rule, one alert at a time."""
     real, evidence = (True if r.bogus is None else prior[r.bogus] < MOST_BOGUS), len(found)
     for column, score in enumerate(found):
@@ -113,7 +113,7 @@ def plain(prior: Any, novelty: float, found: Any, r: Rule) -> tuple[int, bool, b
             real, evidence = score >= r.least_score[column], column
             break
     k = len(prior) - 1
-    may = [j for j in range(k) if real or not r.rare[j]]
+    may = [j for j in range(k) if real or star or not r.rare[j]]
     reached = [j for j in may if prior[j] >= r.thresholds[j]]
     if real and novelty >= r.novelty_threshold:
         return k, True, real, evidence
@@ -128,23 +128,24 @@ def test_in_every_namespace_as_written_out_row_by_row(xp: Any) -> None:
     p = rng.dirichlet(np.full(len(CLASSES) + 1, 0.4), n).astype(np.float32)
     novelty = rng.random(n).astype(np.float32)
     found = np.where(rng.random((n, 3)) < 0.5, NAN, rng.random((n, 3))).astype(np.float32)
+    star = rng.random(n) < 0.3
     r = rule()
     j = judged(*map(tuple, p), novelty=list(novelty))
     moved = Judged(*(xp.asarray(column) for column in j))
-    d = decide_array(moved, xp.asarray(found), rule=Rule(*(xp.asarray(x) if isinstance(x, np.ndarray) else x for x in r)))
+    there = Rule(*(xp.asarray(x) if isinstance(x, np.ndarray) else x for x in r))
+    d = decide_array(moved, xp.asarray(found), rule=there, star=star)
     rows = list(zip(*(np.asarray(column).tolist() for column in (d.chosen, d.published, d.real, d.evidence)), strict=True))
-    assert rows == [tuple(int(x) if not isinstance(x, bool) else x for x in plain(p[i], novelty[i], found[i], r)) for i in range(n)]
+    assert rows == [
+        tuple(int(x) if not isinstance(x, bool) else x for x in plain(p[i], novelty[i], found[i], r, star=star[i])) for i in range(n)
+    ]
     assert {row[0] for row in rows} == set(range(5))
     assert np.array_equal(np.asarray(d.prior_probability), p[np.arange(n), [row[0] for row in rows]])
-    fused = decide(j, found, rule=r)
+    fused = decide(j, found, rule=r, star=star)
     for field, column in zip(Decided._fields, fused, strict=True):
         assert np.array_equal(column, np.asarray(getattr(d, field))), f"the kernel's {field}"
     for size in (1, 7):
-        part = decide_array(
-            Judged(*(x[:size, ...] for x in moved)),
-            xp.asarray(found)[:size, ...],
-            rule=Rule(*(xp.asarray(x) if isinstance(x, np.ndarray) else x for x in r)),
-        )
+        few = Judged(*(x[:size, ...] for x in moved))
+        part = decide_array(few, xp.asarray(found)[:size, ...], rule=there, star=star[:size])
         assert np.asarray(part.chosen).tolist() == [row[0] for row in rows[:size]]
 
 

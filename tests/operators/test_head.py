@@ -191,8 +191,21 @@ def test_conformal_set_is_never_empty():
 @pytest.mark.parametrize("t", [0, 1, 2, 4, 5, 20])
 def test_the_kernel_is_its_oracle(t):
     views, h = inputs(40), with_taught(t) if t else head()
-    for name, got, right in zip(Judged._fields, judge(views, h), judge_array(views, h), strict=True):
-        np.testing.assert_allclose(got, right, rtol=1e-4, atol=1e-5, err_msg=name)
+    star = np.arange(40) % 3 == 0
+    for some in (None, star):
+        for name, got, right in zip(Judged._fields, judge(views, h, star=some), judge_array(views, h, star=some), strict=True):
+            np.testing.assert_allclose(got, right, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_stars_have_a_mix_of_their_own():
+    views, h = inputs(40), head()
+    star = np.arange(40) % 2 == 0
+    sky, mixed = judge(views, h), judge(views, h, star=star)
+    np.testing.assert_array_equal(mixed.prior_probability[~star], sky.prior_probability[~star])
+    np.testing.assert_array_equal(mixed.probability, sky.probability)
+    odds = mixed.prior_probability[star] / sky.prior_probability[star]
+    expected = h.star_prior / h.prior
+    np.testing.assert_allclose(odds / odds[:, :1], np.broadcast_to(expected / expected[0], odds.shape), rtol=1e-3)
 
 
 def test_what_is_not_a_number_stays_so():
