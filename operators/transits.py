@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.detrend import HALF_WINDOW, I64, Bools, Curves, Detrended
+from operators.detrend import HALF_WINDOW, I64, Curves, Detrended
 from operators.kernels.detrend import SIGMA_OF_MAD, box_means, significance
-from operators.kernels.transits import binned, box_search, folded_box
+from operators.kernels.transits import binned, box_search, folded_box, single_transits
 from operators.types import F64
 
 SUN = 0.0758
@@ -110,6 +110,16 @@ class Transit:
     """Duration in that of a central transit of the Sun's density."""
     searched_from: float
     """[d] shortest period that was searched."""
+    asymmetry: float
+    """Mean depth of the 1.5 durations behind the middle less that of those before it, over the depth: above 0 for a comet's tail."""
+    depth_scatter: float
+    """χ² per degree of freedom of single transits' depths about their mean, red noise in their errors; NaN of fewer than two."""
+    timing_scatter: float
+    """[d] spread of single transits' times about a strict period, of those of 4 σ and more; NaN of fewer than three."""
+    near_gap: float
+    """Share of transits within half a window of a gap or edge (flag HALF_WINDOW); those whose points did not count are in it."""
+    grazing: float
+    """Depth in the middle third of the box over that in the outer thirds: about 1 of a planet, 2.5 of a V; NaN where these do not dip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +158,10 @@ class Points:
 
     def __init__(self, time: F64, left: Detrended, *, half_windows: bool = False) -> None:
         counted = np.isfinite(left.flux) & np.isfinite(time)
+        half = left.flags & HALF_WINDOW != 0
+        self.half_window_times = np.sort(time[counted & half])
         if not half_windows:
-            counted &= left.flags & HALF_WINDOW == 0
+            counted &= ~half
         rows = np.flatnonzero(counted)
         rows = rows[np.argsort(time[rows], kind="stable")]
         self.t = time[rows]
@@ -301,14 +313,8 @@ def _describe(points: Points, period: float, *, how: Searching, searched_from: f
     if box[0] <= 0:
         return None
     squared, middle, duration, depth, variance = (float(x) for x in box)
-    cycle = np.round((t - middle) / period)
-    off = t - middle - cycle * period
+    off = (t - middle + period / 2) % period - period / 2
     inside = np.abs(off) <= duration / 2
-
-    first = int(cycle[inside].min()) if inside.any() else 0
-    seen = np.unique(cycle[inside])
-    means = [_depth(r, w, inside=inside & (cycle % 2 == parity), outside=~inside) for parity in (0, 1)]
-    odd_even = abs(means[0][0] - means[1][0]) / np.hypot(means[0][1], means[1][1])
 
     elsewhere = np.abs(off) > min(_ELSEWHERE * duration, 0.25 * period)
     second = np.zeros(5)
@@ -319,6 +325,18 @@ def _describe(points: Points, period: float, *, how: Searching, searched_from: f
     edges = np.concatenate([[0], np.flatnonzero(np.diff(t) > duration) + 1, [len(t)]]).astype(np.int64)
     box_means(t, quiet, edges, duration, _LEAST_IN_BOX, mean, count)
     per = float(significance(mean))
+
+    outside = float(w[~inside].sum())
+    base = float((w * r)[~inside].sum()) / outside if outside > 0 else 0.0
+    scale = points.noise**2 * float(np.median(w))
+    red = max(1 / per**2 - points.noise**2 * points.cadence / duration, 0.0) if per > 0 else 0.0
+    shape = np.full(11, np.nan)
+    edge = points.half_window_times - points.t[0]
+    single_transits(t, r, w, edge, period, middle, duration, depth, base, scale, red, points.cadence, shape)
+    first, seen, even, even_variance, odd, odd_variance, asymmetry, depth_scatter, timing_scatter, near_gap, grazing = (
+        float(x) for x in shape
+    )
+    error = np.sqrt(even_variance + odd_variance + 2 / outside) if outside > 0 else np.nan
     return Transit(
         period=period,
         epoch=float(points.t[0]) + middle + first * period,
@@ -326,23 +344,20 @@ def _describe(points: Points, period: float, *, how: Searching, searched_from: f
         depth=depth,
         depth_err=float(np.sqrt(variance)),
         signal_to_noise=float(np.sqrt(squared)),
-        red_signal_to_noise=depth * per * float(np.sqrt(len(seen))),
-        transits=len(seen),
-        odd_even=float(odd_even),
+        red_signal_to_noise=depth * per * float(np.sqrt(seen)),
+        transits=int(seen),
+        odd_even=float(abs(even - odd) / error),
         secondary_depth=float(second[3]),
         secondary_phase=float((second[1] - middle) / period % 1) if second[0] > 0 else np.nan,
         secondary_signal_to_noise=float(np.sqrt(second[0])),
         density=duration / (SUN * period ** (1 / 3)),
         searched_from=searched_from,
+        asymmetry=asymmetry,
+        depth_scatter=depth_scatter,
+        timing_scatter=timing_scatter,
+        near_gap=near_gap,
+        grazing=grazing,
     )
-
-
-def _depth(r: F64, w: F64, *, inside: Bools, outside: Bools) -> tuple[float, float]:
-    """Depth of some points below others and its error; NaN where there are none."""
-    a, b = w[inside].sum(), w[outside].sum()
-    if not (a > 0 and b > 0):
-        return np.nan, np.nan
-    return float((w * r)[outside].sum() / b - (w * r)[inside].sum() / a), float(np.sqrt(1 / a + 1 / b))
 
 
 def flares(points: Points, *, sigma: float = 3.0, least: int = 3) -> tuple[Flare, ...]:

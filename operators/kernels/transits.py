@@ -11,7 +11,15 @@ from __future__ import annotations
 import numpy as np
 
 from operators.kernels.compiled import compiled
+from operators.kernels.detrend import lower_bound
 from operators.kernels.order import stable_order
+
+_WINDOW = 1.5
+"""Durations on each side of a transit's middle in which its two halves are compared and its time is looked for."""
+_TIMED = 4.0
+"""[σ] of a single transit, from which on it has a time of its own."""
+_FLANK = 0.75
+"""Of the deepest box: the shifted boxes above it give the time."""
 
 
 @compiled
@@ -143,3 +151,143 @@ def folded_box(t, r, w, period, durations, least, box):  # type: ignore[no-untyp
                 box[2] = duration
                 box[3] = -sum_of / inside / (1 - inside / total)
                 box[4] = 1 / inside + 1 / (total - inside)
+
+
+@compiled
+def single_transits(  # type: ignore[no-untyped-def] # pragma: no cover
+    t, r, w, edge, period, middle, duration, depth, base, scale, red, cadence, shape,
+):  # fmt: skip
+    """What single transits of a periodic box show; depths are below `base`, times from the first point [d].
+
+    edge: times of points whose trend has half a window only, ascending; they may be among t. scale: variance of a point times its weight;
+    red: variance that boxes of this duration have beyond it. Fills shape with: cycle of the first transit with a point, transits with
+    points, depth of even ones, its variance, of odd ones, its variance (infinite: none), asymmetry, scatter of depths, scatter of times
+    [d], share near an edge, depth of the middle third over that of the outer ones.
+    """
+    n = len(t)
+    wide = min(_WINDOW * duration, period / 2)
+    first = np.int64(np.floor((min(t[0], edge[0] if len(edge) else t[0]) - middle) / period))
+    last = np.int64(np.ceil((max(t[n - 1], edge[-1] if len(edge) else t[n - 1]) - middle) / period))
+    depths, variances = np.empty(last - first + 1), np.empty(last - first + 1)
+    mids, cycles = np.empty(last - first + 1), np.empty(last - first + 1)
+    whole, timed, seen, met, near = 0, 0, 0, 0, 0
+    sums = np.zeros((6, 2))  # even, odd, first half, second half, middle third, outer thirds: Σ w, Σ w (base - r)
+    full = duration / cadence
+    for cycle in range(first, last + 1):
+        centre = middle + cycle * period
+        a = lower_bound(t, n, centre - wide)
+        z = lower_bound(t, n, centre + wide)
+        inside = np.zeros(2)
+        held = 0
+        for j in range(a, z):
+            off, y = t[j] - centre, base - r[j]
+            side = 2 if off < 0 else 3
+            sums[side, 0] += w[j]
+            sums[side, 1] += w[j] * y
+            if abs(off) <= duration / 2:
+                part = 4 if abs(off) <= duration / 6 else 5
+                sums[part, 0] += w[j]
+                sums[part, 1] += w[j] * y
+                inside[0] += w[j]
+                inside[1] += w[j] * y
+                held += 1
+        k = lower_bound(edge, len(edge), centre - duration / 2)
+        at_edge = k < len(edge) and edge[k] <= centre + duration / 2
+        met += held > 0 or at_edge
+        near += at_edge
+        if held == 0:
+            continue
+        if seen == 0:
+            shape[0] = cycle
+        seen += 1
+        sums[cycle & 1] += inside
+        if 2 * held < full or inside[0] <= 0:
+            continue
+        depths[whole] = inside[1] / inside[0]
+        # the noise of its points, that of all boxes, and that a box's ends fall between two points
+        variances[whole] = scale / inside[0] + red + (depth / held) ** 2 / 6
+        whole += 1
+        mid = _shifted(t, r, w, a, z, duration, base, scale, red, cadence)
+        if mid == mid:
+            mids[timed], cycles[timed] = mid - centre, cycle
+            timed += 1
+    shape[1] = seen
+    for parity in range(2):
+        shape[2 + 2 * parity] = sums[parity, 1] / sums[parity, 0]
+        shape[3 + 2 * parity] = 1 / sums[parity, 0]
+    shape[6] = (sums[3, 1] / sums[3, 0] - sums[2, 1] / sums[2, 0]) / depth
+    shape[7] = _scatter(depths, variances, whole)
+    shape[8] = _timing(mids, cycles, timed)
+    shape[9] = near / met if met > 0 else np.nan
+    outer = sums[5, 1] / sums[5, 0]
+    shape[10] = sums[4, 1] / sums[4, 0] / outer if outer > 0 else np.nan
+
+
+@compiled
+def _shifted(t, r, w, a, z, duration, base, scale, red, cadence):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Middle of the box that is deepest among t[a] … t[z - 1], by its flanks; NaN where it is below 4 σ or the points have a hole."""
+    if z - a < 0.75 * (t[z - 1] - t[a]) / cadence or t[z - 1] - t[a] < 1.5 * duration:
+        return np.nan
+    value, centre = np.empty(z - a), np.empty(z - a)
+    weight, moment, best, top = 0.0, 0.0, -1, 0.0
+    m = a
+    count = 0
+    for k in range(a, z):
+        while m < z and t[m] < t[k] + duration:
+            weight += w[m]
+            moment += w[m] * (base - r[m])
+            m += 1
+        if m == z and t[z - 1] + cadence < t[k] + duration:
+            break  # it reaches beyond the window
+        centre[count] = (t[k] + t[m - 1]) / 2
+        value[count] = moment / weight if weight > 0 else 0.0
+        if value[count] > top and value[count] ** 2 > _TIMED**2 * (scale / weight + red):
+            best, top = count, value[count]
+        count += 1
+        weight -= w[k]
+        moment -= w[k] * (base - r[k])
+    if best < 0:
+        return np.nan
+    low = high = best
+    while low > 0 and value[low - 1] > _FLANK * top:
+        low -= 1
+    while high + 1 < count and value[high + 1] > _FLANK * top:
+        high += 1
+    if (low == 0 and value[0] > _FLANK * top) or (high == count - 1 and value[high] > _FLANK * top):
+        return np.nan  # a flank is not in the window
+    total, mean = 0.0, 0.0
+    for k in range(low, high + 1):
+        x = value[k] - _FLANK * top
+        total += x
+        mean += x * centre[k]
+    return mean / total
+
+
+@compiled
+def _scatter(values, variances, n):  # type: ignore[no-untyped-def] # pragma: no cover
+    """χ² per degree of freedom of values about their weighted mean; NaN of fewer than two."""
+    total, mean, chi = 0.0, 0.0, 0.0
+    for k in range(n):
+        total += 1 / variances[k]
+        mean += values[k] / variances[k]
+    mean /= total
+    for k in range(n):
+        chi += (values[k] - mean) ** 2 / variances[k]
+    return chi / (n - 1) if n > 1 else np.nan
+
+
+@compiled
+def _timing(mids, cycles, n):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Spread of times about those of even steps, by n - 2 degrees of freedom; NaN of fewer than three."""
+    if n < 3:
+        return np.nan
+    x0, y0, xx, xy, rest = 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(n):
+        x0 += cycles[k] / n
+        y0 += mids[k] / n
+    for k in range(n):
+        xx += (cycles[k] - x0) ** 2
+        xy += (cycles[k] - x0) * (mids[k] - y0)
+    for k in range(n):
+        rest += (mids[k] - y0 - xy / xx * (cycles[k] - x0)) ** 2
+    return np.sqrt(rest / (n - 2))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from operators.detrend import Curve, Curves, Detrending, detrend
-from operators.transits import Figures, Points, Searching, figures, flares, signal_to_noise, single_event
+from operators.detrend import I64, Curve, Curves, Detrending, detrend
+from operators.transits import Figures, Points, Searching, Transit, figures, flares, signal_to_noise, single_event
+from operators.types import F64
 
 NOISE = 8e-4
 CADENCE = 10 / 1440
@@ -152,3 +154,65 @@ def test_unusable_settings_are_refused() -> None:
     for wrong in ({"shortest": -1.0}, {"shortest": 3.0, "longest": 2.0}, {"durations": ()}, {"durations": (0.3, 0.1)}):
         with pytest.raises(ValueError):
             Searching(**wrong)  # type: ignore[arg-type]
+
+
+def shaped(curve: Curve, period: float, shape: Callable[[F64, I64], F64], *, epoch: float = START + 1.1) -> Transit:
+    """The transit found where shape(time from the middle [d], cycle) is taken off."""
+    cycle = np.round((curve.time - epoch) / period).astype(np.int64)
+    off = curve.time - epoch - cycle * period
+    (got,) = found(curve._replace(flux=curve.flux * (1 - shape(off, cycle))), how=Searching(shortest=0.8 * period, longest=1.3 * period))
+    assert got.transit is not None
+    assert got.transit.period == pytest.approx(period, rel=3e-3)
+    return got.transit
+
+
+def box(off: F64, depth: float = 8e-3, duration: float = 0.16) -> F64:
+    return np.where(np.abs(off) < duration / 2, depth, 0.0)
+
+
+@pytest.mark.parametrize("period", [2.1, 3.37])
+def test_a_planets_single_transits_agree(period: float) -> None:
+    for seed in (20, 21, 22):
+        got = shaped(star(seed), period, lambda off, cycle: box(off))
+        assert abs(got.asymmetry) < 0.08
+        assert got.depth_scatter < 4
+        assert got.timing_scatter < 0.01
+        assert 0.7 < got.grazing < 1.4
+
+
+@pytest.mark.parametrize("period", [2.1, 3.37])
+def test_anomalous_transits_show_in_their_figures(period: float) -> None:
+    planet = shaped(star(23), period, lambda off, cycle: box(off))
+
+    def tail(sign: int) -> Transit:
+        def dip(off: F64, cycle: I64) -> F64:
+            behind = sign * off - 0.08
+            return box(off) + np.where(behind > 0, 6e-3 * np.exp(-np.clip(behind, 0, None) / 0.1), 0)
+
+        return shaped(star(23), period, dip)
+
+    assert tail(1).asymmetry > planet.asymmetry + 0.02
+    assert tail(-1).asymmetry < planet.asymmetry - 0.02
+    alternating = shaped(star(23), period, lambda off, cycle: box(off) * (1 + 0.4 * (-1.0) ** cycle))
+    assert alternating.depth_scatter > 4 * planet.depth_scatter
+    shifted = shaped(star(23), period, lambda off, cycle: box(off - 0.04 * np.sin(2.4 * cycle)))
+    assert shifted.timing_scatter > 3 * planet.timing_scatter
+    assert shifted.timing_scatter == pytest.approx(0.028, rel=0.5)
+    vee = shaped(star(23), period, lambda off, cycle: np.clip(0.016 * (1 - np.abs(off) / 0.15), 0, None))
+    assert vee.grazing > 1.5
+
+
+def test_transits_at_gaps_are_counted_as_such() -> None:
+    curve = star(24)
+    gap = float(curve.time[np.diff(curve.time).argmax()])
+    never = shaped(curve, 6.6, lambda off, cycle: box(off), epoch=gap - 2.5)
+    assert never.near_gap == 0
+    often = shaped(curve, 1.7, lambda off, cycle: box(off), epoch=gap - 0.2)
+    assert 0 < often.near_gap < 0.5
+
+
+def test_figures_that_few_transits_cannot_give_are_nan() -> None:
+    got = shaped(star(25), 13.0, lambda off, cycle: box(off), epoch=START + 5.0)
+    assert got.transits == 2
+    assert np.isnan(got.timing_scatter)
+    assert np.isfinite(got.depth_scatter)
