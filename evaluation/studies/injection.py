@@ -317,10 +317,7 @@ def recovery(
     own = None
     if itself is not None:
         own = {"period": itself.period, "signal_to_noise": itself.signal_to_noise, "reaches": least.reached(itself)}
-    named = {
-        f"{first} to {last}" if last < _ANY else f"{first} and more": value
-        for (first, last), value in zip(RANGES, least.values, strict=True)
-    }
+    ranges = [f"{first} to {last}" if last < _ANY else f"{first} and more" for first, last in RANGES]
     out = {
         "object": star.name,
         "observed": star.observed,
