@@ -162,7 +162,7 @@ def show(console: Console, outcome: Outcome) -> dict[str, Any]:
     taken = confusion_with_binaries(rows)
     reports.show(console, "Planets, anomalies and eclipsing binaries: rows the truth, columns the decision", _binaries_table(taken))
     every = reports.confusion((finer(row), row.decided) for row in rows)
-    reports.show_confusion(console, every, title="All kinds: rows the truth, columns the decision")
+    reports.show(console, "All kinds and their most frequent decisions", _kinds_table(every))
     return {
         "truth": {
             **figures,
@@ -224,6 +224,17 @@ def _periods_table(agreed: Mapping[str, Counter[str]]) -> Table:
         shown.add_column(name, justify="right")
     for label, counts in agreed.items():
         shown.add_row(label, str(counts.total()), *(str(count(counts)) for count in columns.values()))
+    return shown
+
+
+def _kinds_table(every: reports.Confusion) -> Table:
+    shown = reports.table()
+    shown.add_column("kind")
+    shown.add_column("targets", justify="right")
+    shown.add_column("decided as")
+    for kind in every.classes:
+        counts = Counter({decided: n for (truth, decided), n in every.counts.items() if truth == kind})
+        shown.add_row(kind, str(counts.total()), ", ".join(f"{decided} {n}" for decided, n in counts.most_common(4)))
     return shown
 
 

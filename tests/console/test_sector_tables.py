@@ -27,7 +27,7 @@ def detection(
     return Detection(
         mjd=60_000.0, detection_id="d", survey="tess", candid=candid, object_id=f"TIC {candid}", programid=1, ra=1.0, dec=2.0,
         band="T", flux=1.0, flux_err=0.1, n_detections=5, decision=Decision(decided, 0.9, 0.5, 1.0, published),
-        classes=tuple(ClassProbability(name, 0.5) for name in classes), top_class=decided, top_probability=0.9, conformal_set=(),
+        classes=tuple(ClassProbability(name, 0.5, 0.5) for name in classes), top_class=decided, top_probability=0.9, conformal_set=(),
         nearest_prototype=decided, prototype_distance=0.1, real_bogus=None, star_galaxy=None, solar_system_distance=None, transit=transit,
         novelty=0.0, features=(), model="m", engine="e", scoring_id="s", taxonomy="t",
     )  # fmt: skip
