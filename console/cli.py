@@ -52,6 +52,7 @@ for command in (
     flow_flags.doctor,
     flow_flags.worker,
     flow_flags.mirror,
+    flow_flags.increments,
     flow_flags.drift,
 ):
     app.command()(command)

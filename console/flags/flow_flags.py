@@ -106,6 +106,13 @@ def mirror(kafka: Kafka = None, state: State = None) -> None:
     raise typer.Exit(copy(with_broker(settings_of(kafka=kafka, state=state))))
 
 
+def increments(kafka: Kafka = None, state: State = None) -> None:
+    """Join the increments of TESS light curves (`tess.increments`) to whole packets on `alerts.tess`."""
+    from console.commands.run_increments import run as join
+
+    raise typer.Exit(join(with_broker(settings_of(kafka=kafka, state=state))))
+
+
 def sources(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, kafka: Kafka = None, *, state: State = None
 ) -> None:

@@ -5,7 +5,7 @@ Galactic longitude and latitude [deg] → E(B-V), or None where the map has none
 Two forms: the Lambert maps of Schlegel, Finkbeiner & Davis (1998, ApJ 500, 525, appendix C: a file each for the galactic north and south,
 cards LAM_NSGP and LAM_SCAL), interpolated between four pixels as theirs are; HEALPix tables of the whole sky (Górski et al. 2005, ApJ 622,
 759; cards PIXTYPE, ORDERING, NSIDE), the pixel's own value. A map stays on the disk: only the pixels of a position are read. Values are
-the map's own; whoever wants Schlafly & Finkbeiner's (2011) scale multiplies SFD's by 0.86.
+the map's own: on Schlafly & Finkbeiner's (2011) scale SFD's are to be multiplied by 0.86.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def open_map(paths: list[Path]) -> DustMap:
     Raises
     ------
     UserError
-        One cannot be read, or is no map of dust.
+        One cannot be read, or is not a map of dust.
     """
     parts = []
     for path in paths:
@@ -122,7 +122,7 @@ def open_map(paths: list[Path]) -> DustMap:
         except OSError as error:
             raise UserError(f"--dust-map {one_line(path, 200)} cannot be read: {error.strerror or error}") from error
         except FitsError as error:
-            raise UserError(f"--dust-map {one_line(path, 200)} is no map of dust: {one_line(error, 200)}") from error
+            raise UserError(f"--dust-map {one_line(path, 200)} is not a map of dust: {one_line(error, 200)}") from error
     return DustMap(tuple(parts), ", ".join(path.name for path in paths))
 
 

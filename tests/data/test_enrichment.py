@@ -77,7 +77,7 @@ def test_the_catalogue_completes_a_header_and_parameters_are_never_of_two_fits()
             (11.0, 0.98, 0.1),
         ),
         ([{"i:ra": 10.0, "i:dec": 1.0, "i:sgscore1": 0.5}, {"i:ra": 10.2, "i:dec": 1.0}, {"i:ra": 10.1, "i:dec": 1}], (10.1, 0.5, None)),
-        ({"sherlock": {"photoZ": 0.2, "z": None}}, (None, None, None)),  # a photometric estimate is no redshift
+        ({"sherlock": {"photoZ": 0.2, "z": None}}, (None, None, None)),  # a photometric estimate is not taken
         ([3, None], (None, None, None)),
         ("?", (None, None, None)),
     ],
@@ -204,7 +204,7 @@ def test_a_healpix_map_gives_the_pixel_of_a_position(tmp_path: Path, order: str,
         (lambda d: d, "cannot be read"),
     ],
 )  # fmt: skip
-def test_what_is_no_map_of_dust_is_one_line(tmp_path: Path, harm: Any, why: str) -> None:
+def test_other_files_than_maps_of_dust_are_one_line(tmp_path: Path, harm: Any, why: str) -> None:
     with pytest.raises(UserError) as caught:
         open_map([harm(tmp_path)])
     assert why in str(caught.value)
