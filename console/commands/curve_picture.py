@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from operators.detrend import EVENT, HALF_WINDOW
 
 if TYPE_CHECKING:
-    from console.commands.curves import Seen
+    from console.commands.show_curves import Seen
     from operators.transits import Transit
     from operators.types import F64
 

@@ -120,6 +120,6 @@ def curves(
     existing([catalogue], "a CSV of known periods")
     if out is not None and out.exists() and not out.is_dir():
         raise usage(f"{out} is a file: name a folder for the pictures")
-    from console.commands.curves import curves as show
+    from console.commands.show_curves import curves as show
 
     raise typer.Exit(show(paths, out=out, catalogue=catalogue, window=window, report=report))

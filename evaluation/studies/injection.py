@@ -27,7 +27,7 @@ from data.connectors.known_periods import Known, known_periods
 from data.connectors.star_curves import StarCurve, star_curve
 from data.tables import TableError
 from evaluation.measures import wilson
-from evaluation.studies.planets import Planet
+from evaluation.studies.injected_planet import Planet
 from operators.detrend import Curves, Detrending, detrend
 from operators.kernels.detrend import SIGMA_OF_MAD
 from operators.transits import Points, Searching, Transit, transit

@@ -75,7 +75,7 @@ def test_a_quiet_star_has_no_sure_period_and_no_catalogue(tmp_path: Path) -> Non
     assert one["known"] == []
 
 
-def test_what_is_no_light_curve_is_one_line(tmp_path: Path) -> None:
+def test_what_is_not_a_light_curve_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("no light curve")
     fits.PrimaryHDU(np.zeros((4, 4))).writeto(tmp_path / "image.fits")
     done = run(tmp_path)
@@ -85,7 +85,7 @@ def test_what_is_no_light_curve_is_one_line(tmp_path: Path) -> None:
     assert all("skipped" in line for line in lines)
 
 
-def test_an_alert_is_no_light_curve(tmp_path: Path) -> None:
+def test_an_alert_is_not_a_light_curve(tmp_path: Path) -> None:
     from data.connectors.star_curves import NotAStarCurve, star_curve
     from schemas.avro.container import Container
 

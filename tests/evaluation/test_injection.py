@@ -8,6 +8,7 @@ import pytest
 from data.connectors.known_periods import Known, known_periods
 from data.connectors.star_curves import StarCurve
 from evaluation.measures import wilson
+from evaluation.studies.injected_planet import Planet, planet_radius
 from evaluation.studies.injection import (
     PERIODS,
     RANGES,
@@ -21,7 +22,6 @@ from evaluation.studies.injection import (
     way_of,
     without_known,
 )
-from evaluation.studies.planets import Planet, hidden, planet_radius
 from operators.detrend import Curve
 from operators.transits import Transit
 
@@ -109,9 +109,7 @@ def test_a_planet_has_the_depth_that_is_asked_for(depth: float, impact: float) -
     assert slow.sum() == pytest.approx(loss.sum(), rel=0.02)  # averaging keeps the light
 
 
-def test_a_disc_hides_its_area_of_a_star_without_limb(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.studies.planets.LIMB", (0.0, 0.0))
-    assert hidden(np.array([0.0, 2.0]), 0.1) == pytest.approx([0.01, 0.0], rel=1e-6)
+def test_a_depth_that_no_planet_has_is_refused() -> None:
     with pytest.raises(ValueError, match="no planet"):
         planet_radius(0.9999999, 0.9)
 

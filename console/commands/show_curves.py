@@ -31,7 +31,7 @@ BINARY = 5.0
 """[σ] of odd against even transits, or of a secondary eclipse, from which the table states them in bold."""
 
 LONGEST = 3.0
-"""Durations of a central transit of the Sun's density: a longer dip is no transit of a dwarf's."""
+"""Durations of a central transit of the Sun's density: a longer dip is not a transit of a dwarf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def see(origin: str, packet: bytes, *, catalogue: Path = SHIPPED, window: float 
     Raises
     ------
     UserError
-        It is no light curve of a star, or the catalogue cannot be read.
+        It is not a light curve of a star, or the catalogue cannot be read.
     """
     from operators.detrend import Curves, Detrending, detrend
     from operators.transits import Points, figures

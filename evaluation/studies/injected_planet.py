@@ -1,7 +1,6 @@
 """A planet before its star → how much light it takes, at times and averaged over cadences.
 
-The star's disc has quadratic limb darkening; the planet's disc is a grid of points, each of which hides what the star shines there. That
-is smooth for small planets, where a stack of uniform discs has steps.
+The light that a limb-darkened disc loses is that of the simulated sectors (`data.simulate.planets`).
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from data.simulate.planets import hidden_light
 from operators.types import F64
 
 LIMB = (0.35, 0.2)
 """Quadratic limb darkening of a star like the Sun in TESS's band (Claret 2017, A&A 600, A30)."""
-_RADII, _ANGLES = 6, 24
 _SAMPLES = 9
 """Times a cadence over which light is averaged."""
 
@@ -51,25 +50,13 @@ class Planet:
         fine = np.linspace(0, half, 400)
         angle = 2 * np.pi * fine / self.period
         apart = np.hypot(self.reach * np.sin(angle), self.impact * np.cos(angle))
-        loss = hidden(apart, radius)
+        loss = hidden_light(apart, radius, limb=LIMB)
         off = np.abs((time - self.epoch + self.period / 2) % self.period - self.period / 2)
         out = np.ones(len(time))
         near = np.flatnonzero(off < half)
         steps = (np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5
         out[near] -= np.interp(np.abs(off[near, None] + cadence * steps), fine, loss, right=0.0).mean(axis=1)
         return out
-
-
-def hidden(apart: F64, radius: float) -> F64:
-    """Share of a star's light (N,) that a dark disc of `radius` takes whose centre is `apart` (N,), both in the star's radius."""
-    rings = radius * (np.arange(_RADII) + 0.5) / _RADII
-    turns = 2 * np.pi * (np.arange(_ANGLES) + 0.5) / _ANGLES
-    x, y = (rings[:, None] * np.cos(turns)).ravel(), (rings[:, None] * np.sin(turns)).ravel()
-    area = np.repeat(rings, _ANGLES) * (radius / _RADII) * (2 * np.pi / _ANGLES)
-    squared = (apart[:, None] + x) ** 2 + y**2
-    mu = np.sqrt(np.clip(1 - squared, 0, None))
-    shining = np.where(squared < 1, 1 - LIMB[0] * (1 - mu) - LIMB[1] * (1 - mu) ** 2, 0.0)
-    return (shining @ area) / (np.pi * (1 - LIMB[0] / 3 - LIMB[1] / 6))
 
 
 @lru_cache(maxsize=4096)
@@ -82,12 +69,16 @@ def planet_radius(depth: float, impact: float) -> float:
         No planet smaller than the star does.
     """
     low, high = 0.0, 1.0
-    if not 0 < depth < float(hidden(np.array([impact]), high)[0]):
+    if not 0 < depth < _deepest(high, impact):
         raise ValueError(f"no planet smaller than its star takes {depth} of its light at an impact parameter of {impact}")
     for _ in range(40):
         middle = (low + high) / 2
-        if float(hidden(np.array([impact]), middle)[0]) < depth:
+        if _deepest(middle, impact) < depth:
             low = middle
         else:
             high = middle
     return high
+
+
+def _deepest(radius: float, impact: float) -> float:
+    return float(hidden_light(np.array([impact]), radius, limb=LIMB)[0])
