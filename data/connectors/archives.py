@@ -306,7 +306,7 @@ class _Counted(io.RawIOBase):
 
 
 class _Bounded(io.RawIOBase):
-    """What is unpacked, as long as it is no bomb: a member of an archive is passed over by reading it, however long it is."""
+    """What is unpacked, refused where it is a bomb: a member of an archive is passed over by reading it, however long it is."""
 
     def __init__(self, file: IO[bytes], *, packed: Callable[[], int]) -> None:
         self._file, self._packed, self._count = file, packed, 0

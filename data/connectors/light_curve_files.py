@@ -259,6 +259,18 @@ def _target(headers: tuple[Header, ...]) -> int:
     raise _unusable("the headers have no number of the target (TICID, KEPLERID)")
 
 
+def target_name(headers: tuple[Header, ...]) -> str:
+    """The target as catalogues name it: TIC, KIC or EPIC with its number.
+
+    Raises
+    ------
+    NotALightCurve
+        The headers name neither a mission nor a number.
+    """
+    catalogue = {"TESS": "TIC", "Kepler": "KIC", "K2": "EPIC"}[_mission(headers).name]
+    return f"{catalogue} {_target(headers)}"
+
+
 def _in_electrons(row: Flux, flux: F64, *, error: F64, magnitude: float | None, mission: Mission) -> tuple[F64, F64]:
     """Fluxes and errors in e-/s."""
     if row.unit == "e-/s":

@@ -75,6 +75,11 @@ class SpaceCurve(NamedTuple):
     """What was put in, as far as it applies: period [d], epoch [BTJD, mid of the first transit], depth (relative), duration [d], amplitude
     (relative, peak to peak), cadence [s], signal_to_noise (of the whole signal at white noise)."""
 
+    @property
+    def last_cadence(self) -> int:
+        """Number of the last cadence, counted from the first."""
+        return round((float(self.time[-1]) - float(self.time[0])) * 86_400.0 / self.truth["cadence"])
+
 
 def space_curve(kind: str, rng: np.random.Generator, *, population: PopulationName = "train", cadence: float | None = None) -> SpaceCurve:
     """A star's light curve of one sector.
@@ -256,8 +261,6 @@ def packet(curve: SpaceCurve, *, tic: int, sector: int) -> bytes:
     """The packet of a light curve; its place on the sky follows from the TIC number."""
     place = np.random.default_rng([tic, 17])
     ra, dec = float(place.uniform(0, 360)), float(np.degrees(np.arcsin(place.uniform(-1, 1))))
-    cadence = curve.truth["cadence"]
-    last = round((float(curve.time[-1]) - float(curve.time[0])) * 86_400.0 / cadence)
     error = np.where(np.isfinite(curve.flux), curve.flux_err, np.nan)
-    fields = {"tic": tic, "sector": sector, "cadence": last, "ra": ra, "dec": dec, "tmag": curve.magnitude}
+    fields = {"tic": tic, "sector": sector, "cadence": curve.last_cadence, "ra": ra, "dec": dec, "tmag": curve.magnitude}
     return tess.encode_columns(fields, curve.time, curve.flux, flux_err=error, quality=curve.quality)

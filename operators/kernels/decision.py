@@ -32,7 +32,8 @@ def decide_rows(
     numbers = np.array((rule.novelty_threshold, most_bogus, tiny), np.float32)
     bogus = -1 if rule.bogus is None else rule.bogus
     _decide(
-        judged.prior_probability, judged.novelty, survey_scores, np.ascontiguousarray(star), rule.thresholds, rule.rare, rule.least_score, numbers, bogus,
+        judged.prior_probability, judged.novelty, survey_scores, np.ascontiguousarray(star), rule.thresholds, rule.rare, rule.least_score,
+        numbers, bogus,
         chosen, probability, published, real, evidence,
     )  # fmt: skip
     return chosen, probability, published, real, evidence
