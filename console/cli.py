@@ -48,10 +48,12 @@ for command in (
     flow_flags.sources,
     science_flags.evaluate,
     science_flags.describe,
+    science_flags.curves,
     train,
     flow_flags.doctor,
     flow_flags.worker,
     flow_flags.mirror,
+    flow_flags.increments,
     flow_flags.drift,
 ):
     app.command()(command)

@@ -17,6 +17,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import SettingsError, nearest, one_line
 from settings.connection import PREFIX, BrokerSettings
+from settings.joiner import IncrementSettings
 from settings.outputs import OutputSettings
 from settings.rejection import RejectionSettings
 from settings.scoring import ScoringSettings
@@ -41,6 +42,7 @@ class Settings(
     RejectionSettings,
     WorkerSettings,
     SourceSettings,
+    IncrementSettings,
     SurfaceSettings,
     BaseSettings,
 ):

@@ -38,3 +38,11 @@ WAITING = Gauge("protonova_worker_waiting", "1 while the worker waits for the sc
 SCORING = Info("protonova_worker_scoring", "What the scores depend on: scoring_id, model, engine")
 # How often another state took over: after each, scores may differ for a reason.
 SWAPS = Counter("protonova_worker_swaps", "How often another state took over from the next batch on")
+# Increments by what became of them: joined (its packet is on alerts.tess), duplicate (nothing new in it), rejected. Their sum came in.
+INCREMENTS = Counter("protonova_increments", "Increments by outcome, committed", ["outcome"])
+# Increments that left the topic before they were joined: the joiner stood still for longer than the topic keeps them.
+INCREMENTS_LOST = Counter("protonova_increments_lost", "Increments that left the topic before they were joined")
+# Increments that are not joined yet.
+INCREMENTS_LAG = Gauge("protonova_increments_lag", "Increments not yet joined")
+# Light curves so far, and the room they take: near increments_store_gb joining is about to stop.
+CURVES_STORED = Gauge("protonova_increments_store_bytes", "Size of the light curves so far")

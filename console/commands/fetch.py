@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from console import report as reports
 from console.progress import transfers
+from data.connectors.dust_map import open_map
 from data.connectors.web.download import Fetched
 from data.connectors.web.fetch_query import fetch as ask
+from data.connectors.web.mast_archive import TIC_FILE
 from data.connectors.web.source_query import Query, parse
 from data.connectors.web.source_table import SOURCES
 from errors import FAILED, UserError, nearest, one_line, say, usage
@@ -33,6 +35,8 @@ class Wanted:
     again: bool = False
     dvc: bool = False
     publish: bool = False
+    dust: tuple[Path, ...] = ()
+    """Files of a map of dust."""
 
 
 @dataclass(slots=True)
@@ -47,13 +51,14 @@ class Counts:
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     """(file, state, reason)"""
     paths: list[str] = field(default_factory=list)
+    """Of files that may hold packets."""
 
     def add(self, fetched: Fetched) -> None:
         """Count a file."""
         self.states[fetched.state] += 1
         if fetched.state in ("rejected", "failed"):
             self.failures.append((fetched.remote.name, fetched.state, fetched.reason))
-        elif fetched.path is not None:
+        elif fetched.path is not None and not TIC_FILE.fullmatch(fetched.remote.name):
             self.paths.append(str(fetched.path))
         if fetched.record is not None and fetched.state != "rejected":
             self.bytes += fetched.record.size
@@ -129,6 +134,7 @@ def fetch(settings: Settings, query: Query, *, wanted: Wanted, pace: Pace | None
         from console.dvc_pointer import check_repository
 
         check_repository(folder)
+    dust = open_map(list(wanted.dust)) if wanted.dust else None
     counts = Counts()
     try:
         with transfers(query.source) as shown:
@@ -137,6 +143,7 @@ def fetch(settings: Settings, query: Query, *, wanted: Wanted, pace: Pace | None
                 folder,
                 offline=wanted.offline,
                 again=wanted.again,
+                dust=dust,
                 progress=shown.progress,
                 planned=shown.planned,
                 say=shown.say,

@@ -25,6 +25,10 @@ def fetch(
     again: Annotated[bool, typer.Option("--again", help="Fetch what is there anew: an object's light curve grows.")] = False,
     mirror: Annotated[str | None, typer.Option("--from", metavar="URL", help="Another address of the same archive.")] = None,
     token_file: Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="File with the token (Lasair).")] = None,
+    dust_map: Annotated[
+        list[Path] | None,
+        typer.Option("--dust-map", metavar="FITS", help="For E(B-V) in enriched.jsonl: HEALPix, or SFD's north and south (twice)."),
+    ] = None,
     dvc: Annotated[bool, typer.Option("--dvc", help="Make a DVC pointer of the folder.")] = False,
     report: Report = None,
     kafka: Kafka = None,
@@ -48,4 +52,6 @@ def fetch(
 
         pace = Pace.parse(rate, None)
         found = with_broker(found)
-    raise typer.Exit(run(found, asked, wanted=Wanted(to, offline, again, dvc, publish), pace=pace, report=report))
+    raise typer.Exit(
+        run(found, asked, wanted=Wanted(to, offline, again, dvc, publish, dust=tuple(dust_map or ())), pace=pace, report=report)
+    )

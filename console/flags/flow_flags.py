@@ -28,18 +28,24 @@ def run(
 
 
 def demo(
-    packets: Annotated[int, typer.Option("--packets", min=20, max=200_000, help="Packets of the simulated night.")] = 2000,
+    packets: Annotated[
+        int | None, typer.Option("--packets", min=20, max=200_000, help="Packets of the simulated night (2,000) or sector (800).")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the night.")] = 20_261_123,
     *,
+    tess: Annotated[bool, typer.Option("--tess", help="A sector of TESS instead of ZTF's night.")] = False,
     report: Report = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the state folder (state/demo).")] = False,
     bundle: Bundle = None,
     engine: Engine = None,
 ) -> None:
-    """A simulated night through Kafka, a worker and the status page to scored detections, with tables at the end."""
+    """A simulated night (--tess: sector) through Kafka, a worker and the status page to scored detections, with tables at the end."""
+    from console.commands.demo import NIGHT, SECTOR
     from console.commands.demo import demo as show
 
-    raise typer.Exit(show(settings_of(bundle=bundle, engine=engine), packets=packets, seed=seed, report=report, keep=keep))
+    packets = packets or (800 if tess else 2000)
+    found = settings_of(bundle=bundle, engine=engine)
+    raise typer.Exit(show(found, packets=packets, seed=seed, report=report, keep=keep, scene=SECTOR if tess else NIGHT))
 
 
 def topics(
@@ -104,6 +110,13 @@ def mirror(kafka: Kafka = None, state: State = None) -> None:
     from console.commands.run_mirror import run as copy
 
     raise typer.Exit(copy(with_broker(settings_of(kafka=kafka, state=state))))
+
+
+def increments(kafka: Kafka = None, state: State = None) -> None:
+    """Join the increments of TESS light curves (`tess.increments`) to whole packets on `alerts.tess`."""
+    from console.commands.run_increments import run as join
+
+    raise typer.Exit(join(with_broker(settings_of(kafka=kafka, state=state))))
 
 
 def sources(

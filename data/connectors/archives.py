@@ -14,8 +14,9 @@ import stat
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
@@ -28,6 +29,9 @@ _HEAD = 600
 """Bytes that show what a file is: tar's mark lies at 257."""
 MAX_LAYERS = 4
 """Archives and compressions one in another: a zip of a tar.gz of .avro.gz has four."""
+UNPACKED_FREELY = 1 << 30
+MOST_RATIO = 200
+"""Beyond `UNPACKED_FREELY` bytes: how many times as long as it was a file may become. Alerts are twice as long, light curves ten times."""
 _MAX_TABLE = MAX_CONTAINER
 """Bytes of a parquet or zip file inside an archive or on stdin: those cannot be read as a stream."""
 _OTHERS: tuple[tuple[bytes, str], ...] = (
@@ -37,7 +41,7 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "PDF"),
     (b"\x7fELF", "program"),
 )
-_FAULTS = ("too large", "unreadable", "damaged archive", "nested archive")
+_FAULTS = ("too large", "unreadable", "damaged archive", "nested archive", "unusable light curve")
 """Kinds of what might have been packets."""
 
 
@@ -157,8 +161,10 @@ def _compressed(origin: str, kind: str, *, file: IO[bytes], layers: int) -> Iter
     inner = origin
     for suffix in (".gz", ".bz2", ".xz", ".zst", ".lz4"):
         inner = inner.removesuffix(suffix)
-    with inflated(file, kind) as stream:
-        for item in _stream(inner, stream, layers=layers):
+    packed = _Counted(file)
+    with inflated(cast("IO[bytes]", packed), kind) as unpacked:
+        stream = _Bounded(unpacked, packed=lambda: packed.count)
+        for item in _stream(inner, cast("IO[bytes]", stream), layers=layers):
             if isinstance(item, Packet):
                 yield Packet(origin + item.origin[len(inner) :], item.packet)
             elif item.origin == inner and item.kind not in _FAULTS:
@@ -192,7 +198,8 @@ def _zip(origin: str, source: Any, *, layers: int) -> Iterator[Item]:
                 name = f"{origin}!{member.filename}"
                 try:
                     with archive.open(member) as content:
-                        yield from _stream(name, content, layers=layers)
+                        stream = _Bounded(content, packed=partial(int, member.compress_size))
+                        yield from _stream(name, cast("IO[bytes]", stream), layers=layers)
                 except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, an unknown compression
                     yield Skipped(name, "unreadable", f"a member of a zip archive: {error}")
     except (zipfile.BadZipFile, ValueError) as error:
@@ -233,7 +240,7 @@ def _table(origin: str, source: Any) -> Iterator[Item]:
 
 def _fits(origin: str, file: IO[bytes]) -> Item:
     """A light curve of TESS, Kepler or K2 as a packet; any other FITS file is not one."""
-    from data.connectors.fits_tables import FitsError, TooLargeError
+    from data.connectors.fits_headers import FitsError, TooLargeError
     from data.connectors.light_curve_files import NotALightCurve, packet_of
 
     try:
@@ -281,6 +288,38 @@ def _read(file: IO[bytes], n: int) -> bytes:
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
+
+
+class _Counted(io.RawIOBase):
+    """A stream that knows how many bytes were read of it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.count = file, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self.count += len(data)
+        return data
+
+    def readable(self) -> bool:
+        return True
+
+
+class _Bounded(io.RawIOBase):
+    """What is unpacked, refused where it is a bomb: a member of an archive is passed over by reading it, however long it is."""
+
+    def __init__(self, file: IO[bytes], *, packed: Callable[[], int]) -> None:
+        self._file, self._packed, self._count = file, packed, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self._count += len(data)
+        if self._count > UNPACKED_FREELY and self._count > MOST_RATIO * self._packed():
+            raise OSError(f"it unpacks to more than {MOST_RATIO} times its size")
+        return data
+
+    def readable(self) -> bool:
+        return True
 
 
 class _Prefixed(io.RawIOBase):

@@ -17,63 +17,21 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 2880
-_CARD = 80
-MOST_CARDS = 4_000
-"""Of one header; the longest of Kepler's and TESS's have 400."""
-MOST_UNITS = 64
-"""Headers of one file."""
+from data.connectors.fits_headers import MOST_UNITS, PIXELS, FitsError, Header, TooLargeError, data_size, fill, read_header, too_short
+
 MOST_ROWS = 4_000_000
 MOST_BYTES = 96 << 20
 """Of the columns wanted of one table, as they come out."""
 MOST_OF_FILE = 1 << 30
 """Bytes that are passed over and read, of one file."""
 MOST_OF_ROW = 4 << 20
+_MOST_SHIFT = 1 << 32
 _CHUNK = 1 << 20
 _FORMAT = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _CODES = {"L": "i1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 _WIDTHS = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "E": 4, "K": 8, "D": 8, "C": 8, "P": 8, "M": 16, "Q": 16}
-_PIXELS = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-_VALUE = re.compile(r"\s*(?:'((?:[^']|'')*)'|([^/]*))")
 
 Read: TypeAlias = Callable[[int], bytes]
-Value: TypeAlias = str | int | float | bool
-
-
-class FitsError(ValueError):
-    """A file that is not what it says it is; in one line."""
-
-
-class TooLargeError(FitsError):
-    """A file that may be sound and takes more memory or time than a light curve does."""
-
-
-class Header(dict[str, Value]):
-    """Cards by keyword; of repeated ones the first counts."""
-
-    def text(self, name: str) -> str:
-        """A card as stripped text; "" where it is missing."""
-        return str(self.get(name, "")).strip()
-
-    def number(self, name: str) -> float | None:
-        """A finite number, or None."""
-        value = self.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            return None
-        return float(value)
-
-    def whole(self, name: str, *, low: int, high: int) -> int:
-        """An integer within bounds.
-
-        Raises
-        ------
-        FitsError
-            It is missing, not an integer, or out of bounds.
-        """
-        value = self.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise FitsError(f"{name} is {'missing' if value is None else repr(value)[:40]}, not an integer from {low:,} to {high:,}")
-        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +87,21 @@ class Unit:
         return out
 
     def image(self) -> npt.NDArray[Any]:
-        """A small image, as it is stored."""
-        axes = [self.header.whole(f"NAXIS{k}", low=0, high=_CHUNK) for k in range(1, self.header.whole("NAXIS", low=0, high=9) + 1)]
+        """A small image; whole numbers may be shifted, as unsigned ones are stored (FITS standard 4.0, sect. 4.4.2.5).
+
+        Raises
+        ------
+        FitsError
+        """
+        axes = self.header.axes()
         if self.size > _CHUNK or not axes:
             raise FitsError(f"an image of {self.size:,} bytes where an aperture was looked for")
-        kind = _PIXELS[self.header.whole("BITPIX", low=-64, high=64)]
-        return np.frombuffer(self.read(self.size), kind)[: prod(axes)].reshape(axes[::-1])
+        scale, zero = (self.header.get(name, default) for name, default in (("BSCALE", 1), ("BZERO", 0)))
+        if scale != 1 or isinstance(zero, str | bool) or not abs(zero) <= _MOST_SHIFT or zero != int(zero):
+            raise FitsError(f"an aperture with BSCALE {scale!r:.20} and BZERO {zero!r:.20}")
+        kind = PIXELS[self.header.whole("BITPIX", low=-64, high=64)]
+        stored = np.frombuffer(self.read(self.size), kind)[: prod(axes)].reshape(axes[::-1])
+        return stored.astype(np.int64) + int(zero) if zero and stored.dtype.kind in "iu" else stored
 
 
 def units(file: IO[bytes]) -> Iterator[Unit]:
@@ -147,14 +114,14 @@ def units(file: IO[bytes]) -> Iterator[Unit]:
     """
     total = 0
     for k in range(MOST_UNITS):
-        header = _header(file, first=k == 0)
+        header = read_header(file, first=k == 0)
         if header is None:
             return
-        unit = _unit(header)
+        unit = unit_of(header)
         total += unit.size
         if total > MOST_OF_FILE:
             raise TooLargeError(f"its headers state {total:,} bytes of data: more than {MOST_OF_FILE:,}")
-        left = [unit.size + -unit.size % BLOCK]
+        left = [unit.size + fill(unit.size)]
 
         def read(n: int, left: list[int] = left) -> bytes:
             data = _exactly(file, min(n, left[0]))
@@ -178,71 +145,25 @@ def _exactly(file: IO[bytes], n: int) -> bytes:
         parts.append(part)
         left -= len(part)
     if left:
-        raise FitsError(f"it ends early: {left:,} bytes of data are missing at least")
+        raise too_short(left)
     return b"".join(parts)
 
 
-def _header(file: IO[bytes], *, first: bool) -> Header | None:
-    """The next header; None at the end of the file."""
-    header = Header()
-    cards = 0
-    while True:
-        block = b""
-        while len(block) < BLOCK and (part := file.read(BLOCK - len(block))):
-            block += part
-        if not block and not first and cards == 0:
-            return None
-        if len(block) < BLOCK:
-            raise FitsError("it ends early, in a header")
-        if cards == 0 and not block.startswith(b"SIMPLE  =" if first else b"XTENSION="):
-            if not first and not block.strip(b"\x00 "):
-                return None  # fill at the end
-            raise FitsError("a header does not begin with SIMPLE or XTENSION: the one before states another length of its data")
-        for at in range(0, BLOCK, _CARD):
-            card = block[at : at + _CARD]
-            if card.startswith(b"END") and not card[3:].strip():
-                return header
-            cards += 1
-            if card[8:10] == b"= ":
-                header.setdefault(card[:8].decode("latin-1").strip(), _value(card[10:].decode("latin-1")))
-        if cards > MOST_CARDS:
-            raise FitsError(f"a header of more than {MOST_CARDS:,} cards")
+def unit_of(header: Header) -> Unit:
+    """What a header states of its data, checked.
 
-
-def _value(text: str) -> Value:
-    found = _VALUE.match(text)
-    if found is None:
-        return ""
-    if found[1] is not None:
-        return found[1].replace("''", "'").rstrip()
-    word = found[2].strip()
-    if word in ("T", "F"):
-        return word == "T"
-    try:
-        return int(word)
-    except ValueError:
-        pass
-    try:
-        return float(word.replace("D", "E").replace("d", "e"))
-    except ValueError:
-        return word
-
-
-def _unit(header: Header) -> Unit:
-    """What a header says of its data, checked."""
-    bits = header.whole("BITPIX", low=-64, high=64)
-    if bits not in _PIXELS:
-        raise FitsError(f"BITPIX is {bits}")
-    axes = [header.whole(f"NAXIS{k}", low=0, high=1 << 40) for k in range(1, header.whole("NAXIS", low=0, high=9) + 1)]
-    heap = header.whole("PCOUNT", low=0, high=1 << 40) if "PCOUNT" in header else 0
-    groups = header.whole("GCOUNT", low=1, high=1 << 20) if "GCOUNT" in header else 1
-    size = abs(bits) // 8 * groups * (heap + prod(axes)) if axes else 0
+    Raises
+    ------
+    FitsError
+    """
+    size = data_size(header)
     if header.text("XTENSION") != "BINTABLE" or header.get("ZIMAGE") is True:
         return Unit(header, {}, width=0, rows=0, size=size)
     if header.get("ZTABLE") is True:
         raise FitsError("a compressed table (ZTABLE): unpack it first, with funpack")
-    if bits != 8 or len(axes) != 2:
-        raise FitsError(f"a table of BITPIX {bits} with {len(axes)} axes; it must have 8 and 2")
+    axes = header.axes()
+    if header["BITPIX"] != 8 or len(axes) != 2:
+        raise FitsError(f"a table of BITPIX {header['BITPIX']} with {len(axes)} axes; it must have 8 and 2")
     columns: dict[str, Column] = {}
     start = 0
     for k in range(1, header.whole("TFIELDS", low=0, high=999) + 1):

@@ -16,7 +16,8 @@ from typing import IO, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from data.connectors.fits_tables import Header, Unit, units
+from data.connectors.fits_headers import Header
+from data.connectors.fits_tables import Unit, units
 from operators.kernels.detrend import SIGMA_OF_MAD
 from operators.types import F64
 from schemas.avro.wire import PacketError
@@ -68,6 +69,8 @@ FLUXES: tuple[Flux, ...] = (
 _BITS = 0x7FFF_FFFF
 """Of a packet's quality."""
 _MAGNITUDES = (-5.0, 30.0)
+_MOST_PERIODS = 1_000
+_MOST_TARGET = 1e15
 _OPTIMAL = 2
 """Bit of an aperture's pixels that are summed."""
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -123,7 +126,7 @@ def packet_of(file: IO[bytes]) -> bytes:
         if primary is None:
             primary = unit.header
         elif table is None:
-            wanted = _wanted(unit)
+            wanted = product_of(unit)
             if wanted is None:
                 shapes.append(unit.header.text("EXTNAME") or unit.header.text("XTENSION"))
                 continue
@@ -140,8 +143,8 @@ def packet_of(file: IO[bytes]) -> bytes:
     return _packet(primary, table[0], header=table[1], columns=table[2], aperture=None)
 
 
-def _wanted(unit: Unit) -> Flux | None:
-    """The row of the table that a unit's columns fit."""
+def product_of(unit: Unit) -> Flux | None:
+    """The first row of `FLUXES` whose columns a table has; None: there is none."""
     have = unit.columns
     for row in FLUXES:
         if row.time in have and row.flux in have and (not row.beside or row.beside in have):
@@ -157,6 +160,8 @@ def _packet(primary: Header, row: Flux, *, header: Header, columns: Columns, ape
     period = _number(both, mission.period)
     if period is None:
         raise _unusable(f"the headers have no {mission.period}")
+    if not 0 <= period < _MOST_PERIODS or period != int(period):
+        raise _unusable(f"{mission.period} is {period:.9g}: not a whole number from 0 to {_MOST_PERIODS - 1}")
     ra, dec = (next((v for name in _NAMES[axis] if (v := _number(both, name)) is not None), None) for axis in ("ra", "dec"))
     if ra is None or dec is None:
         raise _unusable("the headers have no place on the sky (RA_OBJ, DEC_OBJ)")
@@ -246,12 +251,24 @@ def _target(headers: tuple[Header, ...]) -> int:
     """The catalogue number."""
     for name in _NAMES["target"]:
         value = _number(headers, name)
-        if value is not None and value == int(value) and value > 0:
+        if value is not None and 0 < value < _MOST_TARGET and value == int(value):
             return int(value)
     for header in headers:
         if found := _OBJECT.match(header.text("OBJECT")):
             return int(found[2])
     raise _unusable("the headers have no number of the target (TICID, KEPLERID)")
+
+
+def target_name(headers: tuple[Header, ...]) -> str:
+    """The target as catalogues name it: TIC, KIC or EPIC with its number.
+
+    Raises
+    ------
+    NotALightCurve
+        The headers name neither a mission nor a number.
+    """
+    catalogue = {"TESS": "TIC", "Kepler": "KIC", "K2": "EPIC"}[_mission(headers).name]
+    return f"{catalogue} {_target(headers)}"
 
 
 def _in_electrons(row: Flux, flux: F64, *, error: F64, magnitude: float | None, mission: Mission) -> tuple[F64, F64]:
@@ -290,7 +307,7 @@ def _btjd(time: F64, timed: Bools, *, both: tuple[Header, Header], mission: Miss
     whole = _number(both, "BJDREFI")
     minus = _MINUS.search(unit)
     if whole is not None:
-        zero, said = whole + (_number(both, "BJDREFF") or 0.0), f"with BJDREFI {whole:.0f}"
+        zero, said = whole + (_number(both, "BJDREFF") or 0.0), f"with BJDREFI {whole:.10g}"
     elif minus is not None:
         zero, said = float(minus[1]), f"in {unit[:30]}"
     else:

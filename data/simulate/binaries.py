@@ -158,7 +158,7 @@ def rotator(d: Draw) -> Source:
         return amplitude * at(profile, t / period + phase) * (wavelength / 5500.0) ** -blue
 
     light = difference(star, magnitudes, reference=reference_times(d), mean=True)
-    return Source("", kind, light, (0.0, 120.0), "disc", star=star, persistent=True)
+    return Source("", kind, light, (0.0, 120.0), "disc", star=star, persistent=True, extra={"period": period})
 
 
 def transit(d: Draw) -> Source:

@@ -123,6 +123,13 @@ def microlensing(d: Draw) -> Source:
     return Source("microlensing", kind, observed, (-2.2 * einstein, 2.2 * einstein), sky, star=star, peak_time=peak_time)
 
 
+def flare_shape(x: F64) -> F64:
+    """A flare's light against time in half-widths, 1 at its peak (Davenport et al. 2014, ApJ 797, 122)."""
+    rise = 1 + 1.941 * x - 0.175 * x**2 - 2.246 * x**3 - 1.125 * x**4
+    fall = 0.6890 * np.exp(-1.600 * np.maximum(x, 0)) + 0.3030 * np.exp(-0.2783 * np.maximum(x, 0))
+    return np.where(x < -1, 0.0, np.where(x < 0, np.maximum(rise, 0), fall))
+
+
 def m_dwarf_flare(d: Draw) -> Source:
     """White-light flares of M dwarfs.
 
@@ -143,13 +150,8 @@ def m_dwarf_flare(d: Draw) -> Source:
             )
         )
 
-    def template(x: F64) -> F64:
-        rise = 1 + 1.941 * x - 0.175 * x**2 - 2.246 * x**3 - 1.125 * x**4
-        fall = 0.6890 * np.exp(-1.600 * np.maximum(x, 0)) + 0.3030 * np.exp(-0.2783 * np.maximum(x, 0))
-        return np.where(x < -1, 0.0, np.where(x < 0, np.maximum(rise, 0), fall))
-
     def observed(t: F64, wavelength: F64) -> F64:
-        light = sum(a * template((t - at) / w) for at, w, a in flares)
+        light = sum(a * flare_shape((t - at) / w) for at, w, a in flares)
         return light * black_body(wavelength, hot) / black_body(4750.0, hot)
 
     return Source("m-dwarf-flare", "flare", observed, (-half, 25 * half), "any", star=star, peak_time=0.0)

@@ -54,7 +54,9 @@ def rr_lyrae(d: Draw) -> Source:
         wave = np.sin(2 * np.pi * t / beat)
         return amplitude * (1 + blazhko * wave) * at(profile, t / period + phase + 0.06 * blazhko * np.cos(2 * np.pi * t / beat))
 
-    return _source(d, "rr-lyrae", kind=kind, magnitudes=magnitudes, star=star, sky="halo", slope=PULSATION_SLOPE, active=90.0)
+    return _source(
+        d, "rr-lyrae", kind=kind, magnitudes=magnitudes, star=star, sky="halo", slope=PULSATION_SLOPE, active=90.0, period=period
+    )
 
 
 def pulsator(d: Draw) -> Source:
@@ -206,12 +208,30 @@ def lpv(d: Draw) -> Source:
     return _source(d, "lpv", kind=kind, magnitudes=magnitudes, star=star, sky=sky, slope=-d.uniform("blue", 0.7, high=1.2), active=200.0)
 
 
-def _source(d: Draw, label: str, *, kind: str, magnitudes: Magnitudes, star: Star, sky: SkyKind, slope: float, active: float) -> Source:
+def _source(
+    d: Draw,
+    label: str,
+    *,
+    kind: str,
+    magnitudes: Magnitudes,
+    star: Star,
+    sky: SkyKind,
+    slope: float,
+    active: float,
+    period: float = float("nan"),
+) -> Source:
     """A star whose magnitudes are those in V; other bands have amplitudes ∝ λ^slope."""
 
     def light(t: F64, wavelength: F64) -> F64:
         return magnitudes(t) * (wavelength / 5500.0) ** slope
 
     return Source(
-        label, kind, difference(star, light, reference=reference_times(d), mean=True), (0.0, active), sky, star=star, persistent=True
+        label,
+        kind,
+        difference(star, light, reference=reference_times(d), mean=True),
+        (0.0, active),
+        sky,
+        star=star,
+        persistent=True,
+        extra={"period": period} if np.isfinite(period) else {},
     )

@@ -26,6 +26,8 @@ PACKET_BYTES = 8_300_000
 """Largest record of an alert topic: 8 MB of packet and some headers [bytes]."""
 REJECTED_BYTES = 9_000_000
 """Largest record of `alerts.rejected`: the same with the reason in its headers [bytes]."""
+KEPT_INCREMENTS = 40 * DAY
+"""How long increments are kept: what they were joined to is made anew from them, so longer than a sector's 27 d [ms]."""
 RECORD_BYTES = 1_000_000
 """Largest record of everything else [bytes]."""
 
@@ -55,6 +57,7 @@ class Topic(NamedTuple):
 
 
 ALERTS = ("alerts.ztf", "alerts.lsst", "alerts.tess")
+INCREMENTS = "tess.increments"
 REJECTED = "alerts.rejected"
 REDRIVEN = "rejects.redriven"
 POSITIONS = "sources.positions"
@@ -72,10 +75,15 @@ TOPICS = (
     Topic("alerts.ztf", "as sent", "ZTF's Avro object container, as sent", 7 * DAY, PACKET_BYTES, None),
     Topic("alerts.lsst", "as sent", "Rubin's Avro in Confluent framing or as a container, as sent", 7 * DAY, PACKET_BYTES, None),
     Topic("alerts.tess", "as sent", "our TESS light-curve packet", 7 * DAY, PACKET_BYTES, None),
+    Topic(INCREMENTS, "TIC", "a packet of the cadences since the last one; joined to whole packets", KEPT_INCREMENTS, PACKET_BYTES, None),
     Topic(REJECTED, "topic:partition:offset", "the original bytes (over 8 MB: a part); why in the headers", 14 * DAY, REJECTED_BYTES),
     Topic(REDRIVEN, "partition/offset", "which rejected packets were sent again: the key is their place on `alerts.rejected`", 14 * DAY),
     Topic(
-        POSITIONS, "source/topic/partition", "SourcePosition: up to where another cluster's topic is mirrored", 7 * DAY, cleanup="compact"
+        POSITIONS,
+        "source/topic/partition",
+        "SourcePosition: up to where another cluster's topic is mirrored, and increments are joined",
+        7 * DAY,
+        cleanup="compact",
     ),
     Topic(SOURCES, "source", "SourceState: what the mirror does with each source", 7 * DAY, cleanup="compact"),
     Topic(DETECTIONS, "object id", "Detection", 30 * DAY, RECORD_BYTES, None),

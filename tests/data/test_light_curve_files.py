@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from data.connectors.archives import Packet, Skipped, packets_of
-from data.connectors.fits_tables import MOST_CARDS
+from data.connectors.fits_headers import MOST_CARDS
 from data.connectors.light_curve_files import MOST_POINTS
 from schemas.surveys import tess
 from schemas.surveys.decode import Decoder
@@ -149,12 +149,21 @@ def target_pixels(**changes: Any) -> bytes:
         fits.Column(name="FLUX_ERR", format="6E", dim="(2,3)", array=np.full((N, 3, 2), 6.0)),
         column("QUALITY", np.zeros(N, int), "J"),
     ]
-    aperture = fits.ImageHDU(np.array([[1, 3], [3, 3], [1, 3]], np.int32)[: changes.get("rows", 3)], name="APERTURE")
+    aperture = fits.ImageHDU(np.array([[1, 3], [3, 3], [1, 3]], changes.get("kind", np.int32))[: changes.get("rows", 3)], name="APERTURE")
+    cards = changes.get("aperture_cards", {})
+    stored = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), aperture]).writeto(stored)
+    if cards:  # as text: astropy would scale the image
+        lines = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in cards.items()) + "END".ljust(80)
+        data = stored.getvalue()
+        at = data.index(b"END".ljust(80), 2880)
+        return made(pixels) + data[2880:at] + lines.encode() + data[at + len(lines) :]
     return made(pixels, extra=(aperture,) if changes.get("aperture", True) else ())
 
 
-def test_target_pixels_are_summed_over_the_aperture(tmp_path: Path) -> None:
-    batch = read(only(tmp_path / "tp.fits", target_pixels()))
+@pytest.mark.parametrize("kind", [np.int32, np.uint32, np.int16], ids=["int32", "uint32 (by BZERO)", "int16"])
+def test_target_pixels_are_summed_over_the_aperture(kind: Any, tmp_path: Path) -> None:
+    batch = read(only(tmp_path / "tp.fits", target_pixels(kind=kind)))
     _, flux = points(batch)
     np.testing.assert_allclose(flux, RATE - np.median(RATE), atol=0.05)
     assert batch.own_err[0] == pytest.approx(np.sqrt(4) * 6 * tess.MICROJANSKY, rel=1e-5)
@@ -169,9 +178,12 @@ def test_target_pixels_are_summed_over_the_aperture(tmp_path: Path) -> None:
         (TIME + 2_457_000, {"BJDREFI": 2457000}, False, "look like BJD"),
         (TIME, {"BJDREFI": 2454833}, False, "look like BTJD"),
         (TIME + 1e7, {}, False, "nothing says from when"),
+        (TIME + 56_999.5, {"BJDREFI": 2457000}, False, "look like MJD"),
+        (-TIME, {}, False, "nothing says from when"),
+        (TIME, {"BJDREFI": 2457000, "TIMESYS": "TAI"}, False, "TIMESYS is TAI"),
         (TIME, {"BJDREFI": 2457000, "TIMESYS": "UTC"}, False, "TIMESYS is UTC"),
     ],
-    ids=["BJD", "MJD", "BTJD", "header and values apart", "wrong header", "no such time", "another clock"],
+    ids=["BJD", "MJD", "BTJD", "header and values", "wrong header", "no such", "MJD as BTJD", "negative", "TAI", "UTC"],
 )
 def test_time_systems(time: np.ndarray, cards: dict[str, Any], ok: bool, reason: str, tmp_path: Path) -> None:
     columns = [column("TIME", time, "D"), column("PDCSAP_FLUX", RATE), column("PDCSAP_FLUX_ERR", RATE * 1e-3)]
@@ -208,6 +220,22 @@ def cut_card(data: bytes, name: str, text: str) -> bytes:
         (lambda: cut_card(spoc(), "BITPIX", "12"), "unreadable", "BITPIX is 12"),
         (lambda: cut_card(spoc(), "TFORM1", "'999999999D'"), "too large", "a row"),
         (lambda: cut_card(spoc(), "TFORM1", "'?'"), "unreadable", "TFORM1"),
+        (lambda: target_pixels()[:20_000], "unreadable", "ends early"),
+        (lambda: cut_card(spoc(), "NAXIS", "3"), "unreadable", "NAXIS3 is missing"),
+        (lambda: cut_card(spoc(), "NAXIS", "10"), "unreadable", "NAXIS is 10"),
+        (lambda: cut_card(spoc(), "BITPIX", "-33"), "unreadable", "BITPIX is -33"),
+        (lambda: cut_card(spoc(), "PCOUNT", "1E3"), "unreadable", "PCOUNT is 1000.0"),
+        (lambda: cut_card(spoc(), "TFIELDS", "5"), "unreadable", "NAXIS1 says"),
+        (lambda: target_pixels(aperture_cards={"BZERO": 0.5}), "unreadable", "BZERO 0.5"),
+        (lambda: target_pixels(aperture_cards={"BSCALE": 2.0}), "unreadable", "BSCALE 2.0"),
+        (lambda: spoc()[:2880] + f"{'HISTORY y':80}".encode() * 100_000, "unreadable", "does not begin with XTENSION"),
+        (lambda: spoc()[:4000] + f"{'HISTORY y':80}".encode() * 100_000, "unreadable", f"{MOST_CARDS:,} cards"),
+        (lambda: spoc(cards=TESS_CARDS | {"SECTOR": 1.5}), "unusable light curve", "SECTOR is 1.5"),
+        (lambda: spoc(cards=TESS_CARDS | {"SECTOR": -1}), "unusable light curve", "SECTOR is -1"),
+        (lambda: target_pixels(flux=np.full((N, 3, 2), np.nan)), "unusable light curve", "no measurement"),
+        (lambda: spoc(time=np.zeros(N)), "unusable light curve", "no cadence has a time"),
+        (lambda: spoc(time=TIME[:0], flux=RATE[:0], quality=np.zeros(0, int)), "unusable light curve", "no cadence has a time"),
+        (lambda: spoc(time=1325.3 + np.arange(10**6) / 3e4, flux=np.ones(10**6), quality=np.zeros(10**6)), "too large", "1,000,000 points"),
         (lambda: spoc()[:400] + b"".join(f"{'COMMENT x':80}".encode() for _ in range(100_000)), "unreadable", f"{MOST_CARDS:,} cards"),
         (lambda: spoc(time=np.full(N, np.nan)), "unusable light curve", "no cadence has a time"),
         (lambda: spoc(flux=np.full(N, np.nan)), "unusable light curve", "no measurement"),
@@ -245,18 +273,36 @@ def test_compressed_tables_and_images_are_named(tmp_path: Path) -> None:
     assert "compressed table" in item.reason
 
 
-@pytest.mark.parametrize("what", ["unsorted", "repeated", "years apart", "negative", "one point", "masked", "no errors"])
+ODD = ("unsorted", "backward", "repeated", "all at once", "years apart", "twelve years apart", "negative", "of both signs", "zero",
+       "one point", "two points", "masked", "half missing")  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ODD)
 def test_odd_curves_are_packets_that_decode(what: str, tmp_path: Path) -> None:
     time, flux, quality = TIME.copy(), RATE.copy(), np.zeros(N, int)
     if what == "unsorted":
         mixed = RNG.permutation(N)
         time, flux = time[mixed], flux[mixed]
+    elif what == "backward":
+        time, flux = time[::-1], flux[::-1]
     elif what == "repeated":
         time[10:20] = time[5]
+    elif what == "all at once":
+        time[:] = time[0]
     elif what == "years apart":
         time[N // 2 :] += 1500
+    elif what == "twelve years apart":
+        time += np.arange(N) // 10 * 300
     elif what == "negative":
         flux *= -1
+    elif what == "of both signs":
+        flux[::2] *= -1
+    elif what == "zero":
+        flux[:] = 0
+    elif what == "two points":
+        time, flux, quality = time[:2], flux[:2], quality[:2]
+    elif what == "half missing":
+        flux[::2] = np.nan
     elif what == "one point":
         time, flux, quality = time[:1], flux[:1], quality[:1]
     elif what == "masked":
@@ -265,12 +311,16 @@ def test_odd_curves_are_packets_that_decode(what: str, tmp_path: Path) -> None:
     batch = read(item)
     got, _ = points(batch)
     assert np.all(np.diff(got) > 0)
-    if what == "unsorted":
+    if what in ("unsorted", "backward"):
         np.testing.assert_allclose(got, TIME, atol=1e-9)
     elif what == "repeated":
         assert len(got) == N - 10
-    elif what == "masked":
+    elif what in ("masked", "half missing"):
         assert len(got) == N - N // 2
+    elif what in ("one point", "all at once"):
+        assert len(got) == 1
+    else:
+        assert len(got) == len(time)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -329,11 +329,13 @@ def test_target_pixels_have_their_own_products_and_columns(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("harm", "why"),
-    [(lambda: fits()[:-2880], "it ends after"), (lambda: fits()[:5000], "FITS"),
+    [(lambda: fits()[:-2880], "ends early"), (lambda: fits()[:5000], "FITS"),
      (lambda: fits()[:8000] + b"\x01" + fits()[8001:], "DATASUM"),
      (lambda: fits(rename=("PDCSAP_FLUX", "BRIGHTNESS")), "no column PDCSAP_FLUX"), (lambda: fits(rename=("TIME", "T")), "no column TIME"),
      (lambda: fits(unit="Jy"), "'Jy'"), (lambda: fits(tic=5), "target 5"), (lambda: b"SIMPLE  =" * 1000, "FITS"),
-     (lambda: fits().replace(b"NAXIS2  =                 1000", b"NAXIS2  =        9999999999999"), "it ends after"),
+     (lambda: fits().replace(b"NAXIS2  =                 1000", b"NAXIS2  =        9999999999999"), "NAXIS2 is 9999999999999"),
+     (lambda: fits().replace(b"NAXIS2  =                 1000", b"NAXIS2  =              1999999"), "ends early"),
+     (lambda: fits()[:400] + f"{'COMMENT x':80}".encode() * 100_000, "4,000 cards"),
      (lambda: fits().replace(b"BITPIX  =                    8", b"BITPIX  =                  'x'"), "BITPIX")],
 )  # fmt: skip
 def test_a_fits_file_that_lies_or_changed_is_rejected(tmp_path: Path, harm: Any, why: str) -> None:

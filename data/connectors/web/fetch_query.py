@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from data.connectors.dust_map import DustMap
 from data.connectors.web.download import Downloader, Fetched, Origin, Progress, Remote
+from data.connectors.web.enriched_rows import EnrichedRows
 from data.connectors.web.faults import FetchError
 from data.connectors.web.file_checks import check
 from data.connectors.web.holdings import Holdings
@@ -21,6 +24,7 @@ def fetch(
     *,
     offline: bool = False,
     again: bool = False,
+    dust: DustMap | None = None,
     clock: Clock | None = None,
     progress: Progress = lambda name, done, total: None,
     planned: Callable[[int], None] = lambda count: None,
@@ -37,6 +41,8 @@ def fetch(
         Ask nothing: the files of an earlier fetch of the same query, verified.
     again : bool
         Fetch what is there anew: an object's light curve grows.
+    dust : DustMap, optional
+        For the reddening in ``enriched.jsonl``.
     clock : Clock, optional
     progress, planned, say : callable, optional
         Called with the bytes of a file, with the number of files, with a line before each wait.
@@ -59,15 +65,32 @@ def fetch(
                 if names is None:
                     raise FetchError(f"{query.text} was not fetched into {folder} before: run it once without --offline")
                 planned(len(names))
-                yield from (_offline(files, holdings, name=name) for name in names)
+                with _enriched(holdings, dust) as rows:
+                    for name in names:
+                        kept = _offline(files, holdings, name=name)
+                        rows.add(kept, source=source.name)
+                        yield kept
                 return
             holdings.list_query(query.text, [remote.name for remote in remotes])
             planned(len(remotes))
             try:
-                for remote in remotes:
-                    yield files.fetch(remote, again=again)
+                with _enriched(holdings, dust) as rows:
+                    for remote in remotes:
+                        fetched = files.fetch(remote, again=again)
+                        rows.add(fetched, source=source.name)
+                        yield fetched
             finally:
                 holdings.write_manifest()
+
+
+@contextmanager
+def _enriched(holdings: Holdings, dust: DustMap | None) -> Iterator[EnrichedRows]:
+    """The lines of ``enriched.jsonl``, written at the end, interrupted or not."""
+    rows = EnrichedRows(holdings, dust)
+    try:
+        yield rows
+    finally:
+        rows.write()
 
 
 def _offline(files: Downloader, holdings: Holdings, *, name: str) -> Fetched:

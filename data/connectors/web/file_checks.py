@@ -10,7 +10,7 @@ from pathlib import Path
 from data.connectors.archives import Packet, packets_of
 from data.connectors.web.download import Check, Remote, Verdict
 from data.connectors.web.fits_checks import fits_verdict
-from data.connectors.web.row_checks import csv_verdict, object_verdict
+from data.connectors.web.row_checks import csv_verdict, object_verdict, tic_verdict
 from errors import one_line
 
 SAMPLE = 64
@@ -49,6 +49,7 @@ CHECKS: Mapping[str, Check] = {
     "alerce-object": object_verdict,
     "fink-object": object_verdict,
     "lasair-object": object_verdict,
+    "tic-rows": tic_verdict,
 }
 
 

@@ -22,6 +22,7 @@ from data.connectors.web.faults import FetchError
 from errors import UserError, one_line
 
 LINES, MANIFEST, REFUSED, REFUSED_LINES = "fetched.jsonl", "manifest.json", "rejected", "rejected.jsonl"
+ENRICHED = "enriched.jsonl"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,199}")
 
 
@@ -33,7 +34,7 @@ def safe_name(name: str) -> str:
     FetchError
         It has a path in it, or is a name that we keep for ourselves.
     """
-    taken = (LINES, MANIFEST, REFUSED, REFUSED_LINES)
+    taken = (LINES, MANIFEST, REFUSED, REFUSED_LINES, ENRICHED)
     if not _NAME.fullmatch(name) or name.lower() in taken or name.lower().endswith((".part", ".part.json", ".dvc")):
         raise FetchError(f"the archive calls a file {one_line(name, 120)!r}: not a name that is written here")
     return name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
@@ -25,11 +26,16 @@ PAGE = 5_000
 MOST_PAGES = 100
 AT_ONCE = 100
 """Observations whose products are asked for in one request."""
+TIC_AT_ONCE = 1_000
+"""Stars whose rows of the TESS Input Catalog are asked for in one request."""
+TIC_FILE = re.compile(r"tic_[0-9a-f]{1,40}\.json")
+TIC_COLUMNS = ("ID", "ra", "dec", "objType", "Tmag", "Teff", "rad", "mass", "logg")
 POLLS, POLL = 60, 3.0
 """How often [1, s] an answer that is being made is asked for again."""
 MOST_FILES = 200
 """Unless limit= says otherwise."""
 MOST_OF_A_FILE = 4 * 2**30
+MOST_OF_CATALOGUE = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,30 @@ def _files(query: Query, client: HttpClient, *, mission: Mission) -> list[Remote
         raise NotThereError(
             f"MAST has {len(observed):,} observations for {query.text.partition(' ')[2]}, but no {product} file of cadence {cadence}"
         )
-    return [found[name] for name in sorted(found)]
+    catalogue = _catalogue([_text(row, "target_name") for row in observed.values()], query) if query.options.get("catalog") else []
+    return [*catalogue, *(found[name] for name in sorted(found))]
+
+
+def _catalogue(targets: Sequence[str], query: Query) -> list[Remote]:
+    """Rows of the TESS Input Catalog for these stars (``Mast.Catalogs.Filtered.Tic.Rows``), each answer kept as a file."""
+    query.one_of("catalog", ("tic",))
+    ids = sorted({target for target in targets if re.fullmatch(r"[0-9]{1,11}", target)}, key=int)
+    out = []
+    for at in range(0, len(ids), TIC_AT_ONCE):
+        some = ids[at : at + TIC_AT_ONCE]
+        params = {"columns": "*", "filters": [{"paramName": "ID", "values": some}]}
+        asked = {
+            "service": "Mast.Catalogs.Filtered.Tic.Rows",
+            "format": "json",
+            "params": params,
+            "pagesize": PAGE,
+            "page": 1,
+            "timeout": 30,
+        }
+        name = f"tic_{some[0] if len(some) == 1 else sha256(','.join(some).encode()).hexdigest()[:16]}.json"
+        request = Request(f"{query.base}/api/v0/invoke", form={"request": orjson.dumps(asked).decode()})
+        out.append(Remote(request, name, "tic-rows", most=MOST_OF_CATALOGUE, about={"targets": ",".join(some)}))
+    return out
 
 
 def _wanted(row: Mapping[str, Any], groups: Sequence[str] | None, *, product: str) -> bool:

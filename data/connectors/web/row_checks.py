@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from data.connectors.web.download import Remote, Verdict
+from data.connectors.web.mast_archive import TIC_COLUMNS
 from errors import one_line
 
 SHOWN = 6
@@ -170,6 +171,26 @@ def object_verdict(path: Path, remote: Remote) -> Verdict:
     if not rows:
         return Verdict(False, "it holds no measurement: the broker does not know the object")
     return rows_verdict(rows, columns, about={}, what="the object")
+
+
+def tic_verdict(path: Path, remote: Remote) -> Verdict:
+    """Judge MAST's answer with rows of the TESS Input Catalog."""
+    try:
+        answer = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        return Verdict(False, f"it is not JSON ({one_line(error, 100)})")
+    if not isinstance(answer, dict) or answer.get("status") != "COMPLETE":
+        said = (answer.get("msg") or answer.get("status")) if isinstance(answer, dict) else type(answer).__name__
+        return Verdict(False, f"MAST says: {one_line(said, 120)}")
+    rows = answer.get("data")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return Verdict(False, "it has no rows: the archive's form changed")
+    missing = [name for name in TIC_COLUMNS if rows and name not in rows[0]]
+    if missing:
+        return _changed("the catalogue", missing, have=[str(k) for k in rows[0]])
+    wanted = str(remote.about.get("targets", "")).split(",")
+    others = sum(str(row.get("ID")) not in wanted for row in rows)
+    return Verdict(True, rows=len(rows), rejects={"not a star that was asked for": others} if others else {})
 
 
 def _list(answer: Any, name: str) -> Any:

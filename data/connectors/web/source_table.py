@@ -81,7 +81,8 @@ SOURCES: Mapping[str, Source] = {
         Source(
             "tess", "light curves or target pixels of TESS, as FITS", "tic=261136679 sector=1", "https://mast.stsci.edu",
             "https://mast.stsci.edu/api/v0/", _MAST, 2.0, mast_archive.tess,
-            {"tic": "number in the TESS Input Catalog", "sector": "of the mission", **_MAST_KEYS, "cadence": "120, 20 [s] or all"},
+            {"tic": "number in the TESS Input Catalog", "sector": "of the mission", **_MAST_KEYS, "cadence": "120, 20 [s] or all",
+             "catalog": "tic: the stars' parameters too"},
             probe=("tic=261136679", "sector=1"), publishable=True,
         ),
         Source(
