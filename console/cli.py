@@ -48,6 +48,7 @@ for command in (
     flow_flags.sources,
     science_flags.evaluate,
     science_flags.describe,
+    science_flags.curves,
     train,
     flow_flags.doctor,
     flow_flags.worker,

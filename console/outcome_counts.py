@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from streams.kafka.consumer import make_consumer
 from streams.kafka.topics import admin_client, places_of
 
 if TYPE_CHECKING:
+    from console.night_file import Made
     from settings.model import Settings
 
 
@@ -81,6 +82,15 @@ class OutcomeCounts:
             arrival = Arrival(detection, message.timestamp, int(ingested))
             self.arrivals.append(arrival)
             self.recent.append(arrival)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out of the packets that were made."""
+
+    settings: Settings
+    counts: OutcomeCounts
+    made: Sequence[Made]
 
 
 class Listener:

@@ -192,3 +192,13 @@ def object_interval(hit: F, owner: npt.NDArray[Any], *, draws: int = DRAWS, seed
     weight = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
     share = (weight @ np.bincount(slot, hit, minlength=n)) / (weight @ np.bincount(slot, minlength=n))
     return [float(x) for x in np.percentile(share, [2.5, 97.5])]
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927, J. Am. Stat. Assoc. 22, 209); 0 to 1 of nothing."""
+    if n == 0:
+        return 0.0, 1.0
+    z2, share = 1.959964**2, hits / n
+    middle = (share + z2 / 2 / n) / (1 + z2 / n)
+    half = float(np.sqrt(z2 * (share * (1 - share) / n + z2 / 4 / n**2))) / (1 + z2 / n)
+    return max(middle - half, 0.0), min(middle + half, 1.0)

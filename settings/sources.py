@@ -24,6 +24,7 @@ class Source(BaseModel):
         min_length=1, description=r"Names of topics, or patterns that begin with ^, such as ^ztf_\d{8}_programid1$"
     )
     survey: Literal["ztf", "lsst", "tess"] = Field(description="Which alert topic the packets go to")
+    increments: bool = Field(False, description="They hold new cadences only and go to `tess.increments` (survey tess)")
     start: str = Field(
         "earliest", alias="from", description="Where a topic begins that was never read: earliest, latest, or a time (ISO 8601)"
     )
@@ -45,6 +46,8 @@ class Source(BaseModel):
             host, _, port = server.rpartition(":")
             if not host or not port.isdigit() or not 0 < int(port) < 65_536:
                 raise ValueError(f"source {self.name}: bootstrap {server!r} is not host:port")
+        if self.increments and self.survey != "tess":
+            raise ValueError(f"source {self.name}: increments are of survey tess, not {self.survey}")
         for wanted in self.topics:
             if wanted.startswith("^"):
                 try:

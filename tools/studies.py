@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 
 from data.tables import TableError, read, read_labels, read_task
+from errors import UserError
 from evaluation.options import Options
 from evaluation.provenance import STREAM, TABLES, made_with
 from gpu.choose import choose
 from gpu.session import Session
-from registry.bundle import Bundle, BundleError, load
+from pipeline.state import load as load_state
+from registry.bundle import Bundle, load
+from settings.model import Settings
 
-NAMES = ("ablation", "leave_out", "novelty", "rare", "coverage", "heads")
+NAMES = ("ablation", "leave_out", "novelty", "rare", "coverage", "heads", "injection")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     begun = time.perf_counter()
     try:
         found = _run(options)
-    except (TableError, BundleError) as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
     found = {"study": options.study, "command": _command(options), **found, "seconds": round(time.perf_counter() - begun, 1)}
@@ -45,6 +48,8 @@ def _open(path: Path | None, engine: str) -> tuple[Bundle, Session]:
 
 
 def _run(o: argparse.Namespace) -> dict[str, Any]:
+    if o.study == "injection":
+        return _injection(o)
     bundle, session = _open(o.bundle, o.engine)
     shots = tuple(int(k) for k in o.shots.split(","))
     settings = Options(shots=shots, episodes=o.episodes, baselines="none", seed=o.seed, each=o.each, processes=o.processes)
@@ -125,7 +130,30 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _injection(o: argparse.Namespace) -> dict[str, Any]:
+    """Injection and recovery; it needs a bundle only where classes are asked for."""
+    from console.progress import progress
+    from evaluation.studies.injection import inject
+
+    with progress("injection", unit="curves") as bar:
+        found = inject(
+            o.light_curves or [Settings().shared / "data" / "real" / "tess"],
+            trials=o.trials,
+            n_nulls=o.nulls,
+            seed=o.seed,
+            state=load_state(o.bundle, o.engine) if o.classes else None,
+            progress=bar.advance,
+        )
+    if o.figure is not None:
+        from evaluation.studies.injection_picture import draw
+
+        draw(found, o.figure)
+    return found
+
+
 def _command(o: argparse.Namespace) -> str:
+    if o.study == "injection":
+        return f"python -m tools.studies injection --trials {o.trials} --nulls {o.nulls} --seed {o.seed}{' --classes' if o.classes else ''}"
     plain = {k: v for k, v in vars(o).items() if isinstance(v, int | str) and k not in ("study", "engine")}
     given = [f"--{k.replace('_', '-')} {v}" for k, v in sorted(plain.items())]
     return f"python -m tools.studies {o.study} {' '.join(given)}"
@@ -151,6 +179,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--shots", default="1,5,10", metavar="K,K,…")
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--each", type=int, default=200, help="simulated curves a class")
+    parser.add_argument("--light-curves", type=Path, action="append", metavar="PATH", help="injection: FITS files or folders of stars")
+    parser.add_argument("--trials", type=int, default=60, help="injection: planets a depth and range of periods")
+    parser.add_argument("--nulls", type=int, default=3000, help="injection: light curves without a planet a star")
+    parser.add_argument("--classes", action="store_true", help="injection: what the bundle calls the packets, too")
+    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="injection: recall by depth and period as a picture")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--engine", default="auto")

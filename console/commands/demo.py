@@ -1,7 +1,7 @@
-"""A simulated night through everything → tables, and exit status 0 if nothing vanished.
+"""A simulated night of ZTF, or a sector of TESS, through everything → tables, and exit status 0 if nothing vanished.
 
 Kafka, topics, a worker, drift and the status page are started as `protonova run` starts them, in a state folder of the demo's own; a
-process beside makes the night meanwhile. Part of the night is published at a steady pace, where latency is measured, the rest as fast as
+process beside makes the packets meanwhile. Part of them is published at a steady pace, where latency is measured, the rest as fast as
 it goes, where throughput is. Everything that is printed is counted on the topics.
 """
 
@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,30 +22,46 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from console import night_file
+from console import night_file, night_tables, sector_tables
 from console import report as reports
 from console.commands.publish import Pace, Publisher
 from console.commands.run import Supervisor
 from console.commands.watch import table as live_table
 from console.night_file import Made
-from console.outcome_counts import Arrival, Latency, Listener, OutcomeCounts, rate_of
-from console.progress import progress
+from console.outcome_counts import Latency, Listener, Outcome, OutcomeCounts, rate_of
 from errors import UserError, one_line
 from settings.private import private_folder
 
 if TYPE_CHECKING:
     from settings.model import Settings
 
-RATE = 100.0
-"""Pace of the first part [1/s]."""
-PACED_SHARE, PACED_MOST = 0.5, 1200
-"""The first part: so much of the night, and never more packets than this."""
 PATIENCE = 45.0
 """How long the demo waits while nothing comes out [s]."""
-TOPIC = "alerts.ztf"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is shown."""
+
+    what: night_file.What
+    topic: str
+    pace: float
+    """Of the first part [packets/s]."""
+    share: float
+    most: int
+    """The first part: so much of all packets, and never more of them than this."""
+    tables: Callable[[Console, Outcome], dict[str, Any]]
+    """Prints what came out beside the truth; its figures for the report."""
+
+    def paced(self, packets: int) -> int:
+        """Packets of the first part."""
+        return min(int(packets * self.share), self.most)
+
+
+NIGHT = Scene("night", "alerts.ztf", 100.0, 0.5, 1200, night_tables.show)
+SECTOR = Scene("sector", "alerts.tess", 10.0, 0.15, 100, sector_tables.show)
 
 
 @dataclass(slots=True)
@@ -64,7 +80,7 @@ class Clock:
         console.print(f"[dim]{time.monotonic() - self.started:6.1f} s[/dim]  {name} ({self.phases[name]:.1f} s)", highlight=False)
 
 
-def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, keep: bool) -> int:
+def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, keep: bool, scene: Scene = NIGHT) -> int:
     """Run the command; 1 if a packet vanished."""
     reports.check_writable(report)
     folder = settings.state / "demo"
@@ -83,62 +99,62 @@ def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, ke
         shutil.rmtree(folder, ignore_errors=True)
     private_folder(folder)
     try:
-        counts, made = _run(own, packets, seed=seed, console=console, clock=clock)
-        balanced = report_night(console, own, counts=counts, made=made, clock=clock, report=report)
+        counts, made = _run(own, packets, seed=seed, scene=scene, console=console, clock=clock)
+        balanced = report_all(console, Outcome(own, counts, made), scene=scene, clock=clock, report=report)
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
     return 0 if balanced else 1
 
 
-def _run(settings: Settings, packets: int, *, seed: int, console: Console, clock: Clock) -> tuple[OutcomeCounts, list[Made]]:
-    """Start everything, publish the night, collect what comes out."""
-    path = settings.state / "night.parquet"
+def _run(settings: Settings, packets: int, *, seed: int, scene: Scene, console: Console, clock: Clock) -> tuple[OutcomeCounts, list[Made]]:
+    """Start everything, publish the packets, collect what comes out."""
+    path = settings.state / f"{scene.what}.parquet"
     supervisor = Supervisor(settings, fresh=True, report=lambda line: console.print(line, style="yellow", highlight=False, soft_wrap=True))
-    with making(path, packets, seed=seed) as maker:
+    with making(path, packets, seed=seed, what=scene.what) as maker:
         try:
             with clock.phase("Apache Kafka, topics, a worker, drift and the status page are up", console):
                 supervisor.start()
             console.print(f"          status page: {supervisor.status_page}", highlight=False, soft_wrap=True)
-            with clock.phase(f"a simulated night is made: {packets:,} packets, seed {seed}", console):
-                made = finished(maker, path)
-            counts = asyncio.run(_flow(supervisor.settings, made, console=console, clock=clock))
+            with clock.phase(f"a simulated {scene.what} is made: {packets:,} packets, seed {seed}", console):
+                made = finished(maker, path, what=scene.what)
+            counts = asyncio.run(_flow(supervisor.settings, made, scene=scene, console=console, clock=clock))
         finally:
             with clock.phase("everything is ended", console):
                 supervisor.stop()
     return counts, made
 
 
-async def _flow(settings: Settings, made: Sequence[Made], *, console: Console, clock: Clock) -> OutcomeCounts:
+async def _flow(settings: Settings, made: Sequence[Made], *, scene: Scene, console: Console, clock: Clock) -> OutcomeCounts:
     async with Listener(settings) as listener:
         with showing(listener.counts, console):
-            await publish(settings, made, listener=listener, console=console, clock=clock)
+            await publish(settings, made, scene=scene, listener=listener, console=console, clock=clock)
         # The workers' summaries come once a second: the last one may still be on its way when its detections are here.
         await listener.until(len(made), 5.0, count=lambda counts: counts.reported)
         return listener.counts
 
 
-async def publish(settings: Settings, made: Sequence[Made], *, listener: Listener, console: Console, clock: Clock) -> None:
+async def publish(settings: Settings, made: Sequence[Made], *, scene: Scene, listener: Listener, console: Console, clock: Clock) -> None:
     """First at a pace, then as fast as it goes; each part until all of it came out."""
-    paced = min(int(len(made) * PACED_SHARE), PACED_MOST)
+    paced = scene.paced(len(made))
     for part, pace, what in (
-        (made[:paced], Pace(rate=RATE), f"{paced:,} packets at {RATE:.0f}/s"),
+        (made[:paced], Pace(rate=scene.pace), f"{paced:,} packets at {scene.pace:.0f}/s"),
         (made[paced:], Pace(), f"{len(made) - paced:,} packets as fast as it goes"),
     ):
         before = listener.counts.total
         with clock.phase(f"{what}: published and scored", console):
             async with Publisher(settings, pace, headers=[("_test", b"true"), ("alert_tense", b"demo")]) as publisher:
                 for n, item in enumerate(part):
-                    await publisher.send(f"night#{before + n}", item.packet, topic=TOPIC, key=item.object_id.encode() or None)
+                    await publisher.send(f"{scene.what}#{before + n}", item.packet, topic=scene.topic, key=item.object_id.encode() or None)
             if not await listener.until(before + len(part), PATIENCE):
                 return
 
 
 @contextmanager
-def making(path: Path, packets: int, *, seed: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The process that makes the night; ended if we end before it."""
+def making(path: Path, packets: int, *, seed: int, what: night_file.What) -> Iterator[subprocess.Popen[bytes]]:
+    """The process that makes the packets; ended if we end before it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "console.night_file", str(path), str(packets), str(seed)],
+        [sys.executable, "-m", "console.night_file", str(path), str(packets), str(seed), what],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -151,12 +167,12 @@ def making(path: Path, packets: int, *, seed: int) -> Iterator[subprocess.Popen[
         process.wait()
 
 
-def finished(process: subprocess.Popen[bytes], path: Path) -> list[Made]:
-    """The night, when it is made."""
+def finished(process: subprocess.Popen[bytes], path: Path, *, what: night_file.What) -> list[Made]:
+    """The packets, when they are made."""
     _, printed = process.communicate()
     if process.returncode:
         last = printed.decode(errors="replace").strip().splitlines()[-1:]
-        raise UserError(f"the night could not be simulated: {one_line(last[0] if last else f'status {process.returncode}', 200)}")
+        raise UserError(f"the {what} could not be simulated: {one_line(last[0] if last else f'status {process.returncode}', 200)}")
     return list(night_file.read(path))
 
 
@@ -176,20 +192,15 @@ def showing(counts: OutcomeCounts, console: Console) -> Iterator[None]:
         yield
 
 
-def report_night(
-    console: Console, settings: Settings, *, counts: OutcomeCounts, made: Sequence[Made], clock: Clock, report: Path | None
-) -> bool:
+def report_all(console: Console, outcome: Outcome, *, scene: Scene, clock: Clock, report: Path | None) -> bool:
     """Print the tables and write the report; True if every packet is accounted for."""
+    counts, made = outcome.counts, outcome.made
     published = len(made)
     balanced = published == counts.total == counts.reported
-    paced = {m.candid for m in made[: min(int(published * PACED_SHARE), PACED_MOST)]}
-    first = [a for a in counts.arrivals if a.detection.candid in paced]
-    rest = [a for a in counts.arrivals if a.detection.candid not in paced]
-    latency = Latency.of([a.latency_ms for a in first])
-    per_second, seconds = rate_of(rest)
-    compared = against_truth(counts.arrivals, made)
-    broken = sum(m.kind == "broken" for m in made)
-    duplicates = sum(m.kind == "duplicate" for m in made)
+    paced = {m.candid for m in made[: scene.paced(published)]}
+    latency = Latency.of([a.latency_ms for a in counts.arrivals if a.detection.candid in paced])
+    per_second, seconds = rate_of([a for a in counts.arrivals if a.detection.candid not in paced])
+    broken, duplicates = (sum(m.kind == kind for m in made) for kind in ("broken", "duplicate"))
 
     console.print()
     console.print(
@@ -204,23 +215,20 @@ def report_night(
         ),
         soft_wrap=True,
     )
-    console.print(f"the night held {duplicates:,} duplicates and {broken:,} broken packets", highlight=False)
+    console.print(f"the {scene.what} held {duplicates:,} duplicates and {broken:,} broken packets", highlight=False)
     if counts.rejected:
         reports.show(console, "Rejected by reason", reports.count_table(counts.rejected))
-    reports.show(console, "Classes found against the simulated truth, by the number of detections", reports.strata_table(compared.strata()))
-    many = compared.strata()["≥ 5"]
-    reports.show(console, "Alerts with 5 detections or more, by class", reports.class_table(many))
-    reports.show_confusion(console, many, title="Their confusion: rows the truth, columns the prediction")
-    reports.show(console, "The simulated night beside the bars", bars_of_the_night(compared))
+    figures = scene.tables(console, outcome)
     flow = reports.table()
     flow.show_header = False
     flow.add_column()
     flow.add_column(justify="right")
-    flow.add_row(f"latency at {RATE:.0f}/s, append to append: p50", f"{latency.p50:.0f} ms")
+    flow.add_row(f"latency at {scene.pace:.0f}/s, append to append: p50", f"{latency.p50:.0f} ms")
     flow.add_row("p99", f"{latency.p99:.0f} ms")
     flow.add_row(f"as fast as it goes, one worker ({seconds:.1f} s)", f"{per_second:,.0f} alerts/s" if not math.isnan(per_second) else "–")
     reports.show(console, "Flow", flow)
-    real = real_packets(console, settings)
+    if scene is NIGHT:
+        figures["real"] = night_tables.real_packets(console, outcome.settings)
     wall = time.monotonic() - clock.started
     console.print(
         f"wall time {wall:.1f} s: " + ", ".join(f"{name} {t:.1f} s" for name, t in clock.phases.items()), soft_wrap=True, highlight=False
@@ -236,10 +244,9 @@ def report_night(
             "rejected": counts.rejected,
             "balanced": balanced,
             "made": {"duplicates": duplicates, "broken": broken},
-            "latency": {"pace_per_second": RATE, **latency.figures()},
+            "latency": {"pace_per_second": scene.pace, **latency.figures()},
             "alerts_per_second": per_second,
-            "truth": compared.figures(),
-            "real": real,
+            **figures,
             "scoring_id": counts.arrivals[0].detection.scoring_id if counts.arrivals else None,
             "engine": counts.arrivals[0].detection.engine if counts.arrivals else None,
             "phases_s": clock.phases,
@@ -247,52 +254,3 @@ def report_night(
         },
     )
     return balanced
-
-
-def bars_of_the_night(compared: reports.Comparison) -> Table:
-    """What a simulated night is to show, beside what this one does."""
-    bogus, many = compared.matrix().score("bogus"), compared.strata()["≥ 5"]
-    shown = reports.table()
-    shown.add_column("figure")
-    for name in ("bar", "this night"):
-        shown.add_column(name, justify="right")
-    for name, bar, value in (
-        ("bogus recall, any number of detections", 0.95, bogus.recall),
-        ("bogus precision, any number of detections", 0.97, bogus.precision),
-        ("macro recall, 5 detections or more", 0.88, many.macro_recall),
-    ):
-        text = "–" if math.isnan(value) else f"{100 * value:.1f} %"
-        shown.add_row(name, f"≥ {100 * bar:.0f} %", Text(text, "green" if value >= bar else "red"))
-    return shown
-
-
-def against_truth(arrivals: Sequence[Arrival], made: Sequence[Made]) -> reports.Comparison:
-    """Detections beside the simulated truth."""
-    truth = {m.candid: m for m in made if m.kind == "alert"}
-    compared = reports.Comparison()
-    for a in arrivals:
-        known = truth.get(a.detection.candid)
-        if known is not None:
-            compared.pairs.append((known.label, a.detection.shown_class[0], known.n_detections))
-    return compared
-
-
-def real_packets(console: Console, settings: Settings) -> dict[str, Any] | None:
-    """Score the labelled real packets by the same function and print them beside the simulated ones; None: there are none."""
-    from console.labels import Judge
-    from data.label_table import TABLE, labels_of
-    from evaluation.labelled_packets import scored_folder
-    from streams.worker import configure_logging, published
-
-    folder = settings.shared / "data" / "real" / "ztf_alerts"
-    if not (folder / TABLE).is_file():
-        console.print(f"simulated packets only: no labelled real ones under {folder} (PROTONOVA_SHARED sets where to look)", soft_wrap=True)
-        return None
-    configure_logging("warning")
-    judge = Judge(labels_of(folder))
-    with progress("real packets", "packets") as bar:
-        state = published(settings).state
-        judge.alerts += scored_folder(folder, state, progress=bar.advance)
-        judge.cross_fitted = bool(state.unseen)
-    judge.show(console, f"Real ZTF packets ({len(judge.alerts):,} of {folder})", brief=True)
-    return {"packets": len(judge.alerts), **judge.figures()}

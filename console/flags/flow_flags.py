@@ -28,18 +28,24 @@ def run(
 
 
 def demo(
-    packets: Annotated[int, typer.Option("--packets", min=20, max=200_000, help="Packets of the simulated night.")] = 2000,
+    packets: Annotated[
+        int | None, typer.Option("--packets", min=20, max=200_000, help="Packets of the simulated night (2,000) or sector (800).")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the night.")] = 20_261_123,
     *,
+    tess: Annotated[bool, typer.Option("--tess", help="A sector of TESS instead of ZTF's night.")] = False,
     report: Report = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the state folder (state/demo).")] = False,
     bundle: Bundle = None,
     engine: Engine = None,
 ) -> None:
-    """A simulated night through Kafka, a worker and the status page to scored detections, with tables at the end."""
+    """A simulated night (--tess: sector) through Kafka, a worker and the status page to scored detections, with tables at the end."""
+    from console.commands.demo import NIGHT, SECTOR
     from console.commands.demo import demo as show
 
-    raise typer.Exit(show(settings_of(bundle=bundle, engine=engine), packets=packets, seed=seed, report=report, keep=keep))
+    packets = packets or (800 if tess else 2000)
+    found = settings_of(bundle=bundle, engine=engine)
+    raise typer.Exit(show(found, packets=packets, seed=seed, report=report, keep=keep, scene=SECTOR if tess else NIGHT))
 
 
 def topics(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from console.arguments import existing
-from console.flags.shared import Bundle, Engine, Report, settings_of
+from console.flags.shared import Bundle, Engine, Paths, Report, settings_of
 from errors import usage
 
 
@@ -100,3 +100,26 @@ def describe(
             report=report,
         )
     )
+
+
+def curves(
+    paths: Paths,
+    *,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="A picture of each: as measured, detrended, folded.")] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option("--catalogue", metavar="FILE.csv", help="Known periods: object, period, name, epoch … (default: ours)."),
+    ] = None,
+    window: Annotated[
+        float, typer.Option("--window", min=0.05, max=30.0, metavar="DAYS", help="Of the detrending; shorter where a star turns quickly.")
+    ] = 0.75,
+    report: Report = None,
+) -> None:
+    """Light curves of TESS, Kepler and K2: transits and flares beside the known periods, a picture of each."""
+    existing(paths, "a FITS light curve or a folder of them")
+    existing([catalogue], "a CSV of known periods")
+    if out is not None and out.exists() and not out.is_dir():
+        raise usage(f"{out} is a file: name a folder for the pictures")
+    from console.commands.show_curves import curves as show
+
+    raise typer.Exit(show(paths, out=out, catalogue=catalogue, window=window, report=report))

@@ -91,7 +91,9 @@ def joined(known: WholeCurve | None, increment: Increment) -> WholeCurve:
         )
     ends = np.array([min(new.points["time"][0], known.points["time"][0]), max(new.points["time"][-1], known.points["time"][-1])])
     _check_span(ends, new, what=f"with the increment {name}")
-    points = valid_points(known.points, new.points)
+    begin, end = np.searchsorted(known.points["time"], new.points["time"][[0, -1]])
+    end += 1  # what is outside of the increment's times stays as it is, in order
+    points = np.concatenate((known.points[:begin], valid_points(known.points[begin:end], new.points), known.points[end:]))
     if len(points) > MOST_POINTS:
         raise PacketError("too_large", f"with the increment {name} would have {len(points):,} cadences; a packet holds {MOST_POINTS:,}")
     star = max(known, new, key=WholeCurve._star)

@@ -5,15 +5,15 @@ Alert k of a night is a function of (seed, k) alone: the same bytes in any proce
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
 from data.simulate.arrays import candid_of, object_name, pick
 from data.simulate.classes import STREAM_MIX
 from data.simulate.draw import POPULATIONS, PopulationName, generator
+from data.simulate.mishaps import with_mishaps
 from data.simulate.observe import Alert, later
 from data.simulate.survey_packets import n_detections, packet
 
@@ -53,9 +53,9 @@ def night(
     broken : truncated, foreign or senseless packets; default n // 200
     mix : weights by class; default `STREAM_MIX`
 
-    Yields
-    ------
-    (packet, truth)
+    Returns
+    -------
+    (packet, truth), one after the other
 
     Raises
     ------
@@ -63,25 +63,17 @@ def night(
     """
     if duplicates is None:
         duplicates = n // 100 if doubles is None else doubles  # former name
-    broken = n // 200 if broken is None else broken
-    if min(n, duplicates, broken) < 0 or (duplicates + broken >= max(n, 1) and duplicates + broken > 0):
-        raise ValueError(f"{duplicates} duplicates and {broken} broken packets do not fit into {n} packets")
     mix = dict(mix or STREAM_MIX)
-    rng = np.random.default_rng([POPULATIONS[population].key, seed, 9])
-    places = 1 + rng.permutation(max(n - 1, 0))[: duplicates + broken]
-    repeat, spoilt = set(places[:duplicates].tolist()), set(places[duplicates:].tolist())
-    index = 0
-    last: tuple[bytes, Truth] | None = None
-    for place in range(n):
-        if last is not None and place in repeat:
-            yield last[0], replace(last[1], kind="duplicate")
-        elif last is not None and place in spoilt:
-            yield _broken(last[0], place)
-        else:
-            alert = alert_at(seed, index, population=population, mix=mix)
-            index += 1
-            last = packet(alert), truth(alert)
-            yield last
+    alerts = (alert_at(seed, index, population=population, mix=mix) for index in itertools.count())
+    return with_mishaps(
+        ((packet(alert), truth(alert)) for alert in alerts),
+        n,
+        duplicates=duplicates,
+        broken=n // 200 if broken is None else broken,
+        seed=[POPULATIONS[population].key, seed, 9],
+        again=lambda known: replace(known, kind="duplicate"),
+        unreadable=lambda how: Truth("broken", "", "", 0, 0, how),
+    )
 
 
 def alert_at(seed: int, index: int, *, population: PopulationName = "demo", mix: Mapping[str, float] | None = None) -> Alert:
@@ -100,15 +92,3 @@ def truth(alert: Alert) -> Truth:
     """The answer to an alert."""
     o = alert.observed
     return Truth("alert", o.label, object_name(alert), candid_of(alert), n_detections(alert), o.source.kind)
-
-
-def _broken(whole: bytes, place: int) -> tuple[bytes, Truth]:
-    """Three ways to be no packet: cut short, another survey's bytes, and text."""
-    how = ("truncated", "foreign", "text")[place % 3]
-    if how == "truncated":
-        data = whole[: len(whole) // 2]
-    elif how == "foreign":
-        data = b"\x00\x00\x00\x2b\x67" + bytes((place * k + 7) % 256 for k in range(400))  # Confluent framing, schema 11111
-    else:
-        data = b'{"alert": "a message for another topic", "number": %d}' % place
-    return data, Truth("broken", "", "", 0, 0, how)

@@ -75,6 +75,11 @@ class SpaceCurve(NamedTuple):
     """What was put in, as far as it applies: period [d], epoch [BTJD, mid of the first transit], depth (relative), duration [d], amplitude
     (relative, peak to peak), cadence [s], signal_to_noise (of the whole signal at white noise)."""
 
+    @property
+    def last_cadence(self) -> int:
+        """Number of the last cadence, counted from the first."""
+        return round((float(self.time[-1]) - float(self.time[0])) * 86_400.0 / self.truth["cadence"])
+
 
 def space_curve(kind: str, rng: np.random.Generator, *, population: PopulationName = "train", cadence: float | None = None) -> SpaceCurve:
     """A star's light curve of one sector.
@@ -256,13 +261,11 @@ def packet(curve: SpaceCurve, *, tic: int, sector: int) -> bytes:
     """The packet of a light curve; its place on the sky follows from the TIC number."""
     place = np.random.default_rng([tic, 17])
     ra, dec = float(place.uniform(0, 360)), float(np.degrees(np.arcsin(place.uniform(-1, 1))))
-    cadence = curve.truth["cadence"]
-    last = round((float(curve.time[-1]) - float(curve.time[0])) * 86_400.0 / cadence)
     flux, error = (column.astype(np.float32) for column in (curve.flux, curve.flux_err))
     points = [
         {"btjd": t, "flux": f if f == f else None, "flux_err": e if f == f else None, "quality": q}
         for t, f, e, q in zip(curve.time.tolist(), flux.tolist(), error.tolist(), curve.quality.tolist(), strict=True)
     ]
     return tess.encode(
-        {"tic": tic, "sector": sector, "cadence": last, "ra": ra, "dec": dec, "tmag": curve.magnitude, "light_curve": points}
+        {"tic": tic, "sector": sector, "cadence": curve.last_cadence, "ra": ra, "dec": dec, "tmag": curve.magnitude, "light_curve": points}
     )

@@ -90,7 +90,7 @@ class Mirror:
 
     def __init__(self, source: Source, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self._source, self._settings, self._clock = source, settings, clock
-        self._target = f"alerts.{source.survey}"
+        self._target = topics.INCREMENTS if source.increments else f"alerts.{source.survey}"
         self.copied = self.rejected = self.lost = 0
         self._state, self._error, self._lag = "connecting", "", 0
         self._topics: set[str] = set()

@@ -16,7 +16,7 @@ from schemas.taxonomy import SLUGS
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    "run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe",
+    "run", "demo", "replay", "publish", "watch", "topics", "status", "doctor", "worker", "drift", "evaluate", "describe", "curves",
     "rejects", "train", "fetch",
 )  # fmt: skip
 

@@ -69,6 +69,12 @@ def mirror(bench: Bench, *sources: tuple[str, str]) -> Child:
     folder = bench.settings.state / "mirror"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "protonova.toml").write_text("".join(SOURCE.format(name=name, bootstrap=server) for name, server in sources))
+    return start(bench)
+
+
+def start(bench: Bench) -> Child:
+    """Start the process on what its folder says."""
+    folder = bench.settings.state / "mirror"
     code = f"import os; os.chdir({str(folder)!r}); from console.cli import main; main()"
     where = {"PYTHONPATH": str(Path(__file__).parents[2]), **bench.settings.environment()}
     return Child([sys.executable, "-c", code, "mirror"], bench.settings.state / "logs" / "mirror.log", environment=where)
@@ -166,6 +172,21 @@ async def topics_of_size(node: LocalKafka, name: str, size: int) -> None:
         await admin.create_topics([NewTopic(name, 2, 1, topic_configs={"max.message.bytes": str(size)})])
     finally:
         await admin.close()
+
+
+async def test_increments_of_another_cluster_go_to_their_topic(observatory: LocalKafka, bench: Bench) -> None:
+    await night(observatory, "ztf_20270201_programid1")
+    await observe(observatory, "ztf_20270201_programid1", range(20))
+    folder = bench.settings.state / "mirror"
+    folder.mkdir(parents=True)
+    text = SOURCE.format(name="cadences", bootstrap=observatory.bootstrap).replace("ztf_\\d{8}", "ztf_20270201")
+    (folder / "protonova.toml").write_text(text.replace('survey = "ztf"', 'survey = "tess"\nincrements = true'))
+    child = start(bench)
+    try:
+        found = (await bench.read(20, topics.INCREMENTS))[topics.INCREMENTS]
+    finally:
+        child.kill()
+    assert Counter(m.value for m in found) == Counter(b"packet %d" % i for i in range(20))
 
 
 @pytest.mark.slow

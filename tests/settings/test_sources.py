@@ -41,6 +41,7 @@ def test_a_pattern_names_whole_topics(topic: str, wanted: bool) -> None:
         ({"security_protocol": "SASL_SSL"}, "needs username"),
         ({"security_protocol": "SASL_SSL", "sasl_mechanism": "OAUTHBEARER"}, "needs token_url"),
         ({"security_protocol": "SASL_SSL", "username": "u", "password_file": "/nowhere/at/all"}, "there is no file"),
+        ({"increments": True}, "increments are of survey tess"),
         ({"name": "A B"}, "name"),
         ({"topic": ["a"]}, "topic"),
     ],

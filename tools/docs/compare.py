@@ -111,6 +111,23 @@ ASAS stars (black) and simulated ones at the same times (red), each folded on th
 from the median, in units of the swing.
 
 ![Stars](figures/stars.png)
+
+## Sectors of TESS
+
+`data/simulate/space_curves.py` makes light curves of a whole sector, `data/simulate/sector.py` a stream of them with the truth. They follow
+published figures and are not laid beside real ones here.
+
+- Planets: quadratic limb darkening, radius ratios 0.015–0.18 (0.02–4 % deep), periods 0.5–20 d, stars from M dwarfs to subgiants; two
+  transits or more in the data in nearly nine of ten.
+- Anomalies: transits early, late or of unequal depth; dust with a tail (disintegrating planets, exocomets) and light scattered forward;
+  irregular dips of 0.3–20 % without a period.
+- Taken for planets: binaries whole, grazing and blended (0.05–2 %), with their secondary eclipses; flares of spotted dwarfs (Davenport et
+  al. 2014), pulsators, rotation, young stars, dwarf novae; artefacts (momentum dumps, scattered light, jumps, box-like dips, background,
+  ramps), two of five flagged by quality bits.
+- Every kind: noise by magnitude (Stassun et al. 2018), red noise, drifts between momentum dumps, the downlink's gap, lost cadences,
+  outliers; hosts of planets have spots and granulation. A cadence of half an hour is the mean of shorter ones.
+- Selection: magnitudes are drawn without regard to the kind, then brighter until the signal has 7 σ at white noise (transits that vary 25,
+  tails 15). Completeness at shallow depths is that of stars bright enough to show them.
 """
 
 
