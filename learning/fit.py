@@ -39,6 +39,8 @@ class Initial:
     encoder: Encoder
     sha256: str
     """Of the bundle they are from."""
+    kinds: tuple[str, ...] = ()
+    """That it knows."""
 
 
 class Checkpoint:

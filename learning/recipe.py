@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.simulate.classes import CLASSES, SLUGS
+from data.simulate.classes import CLASSES, KINDS, SLUGS, TRANSITS
 from errors import InternalError
 from gpu.ort import OrtSession
 from learning.dataset import NAMES, Alerts, kept, simulate, simulate_curves, simulate_space
 from learning.encoder import Encoder
 from learning.export import compare, restore, to_onnx
 from learning.fit import Checkpoint, Initial, fit
-from learning.hyperparameters import EncoderConfig
+from learning.hyperparameters import DIP_LAYERS, EncoderConfig
 from learning.losses import has_bfloat16
 from learning.plan import BY_THE_INPUTS, SHA256, Plan, PlanError
 from learning.recalibrate import (
@@ -91,6 +91,8 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
     workplace.checkpoint.mkdir(parents=True, exist_ok=True)
     data = _Sets.of(plan, workplace, progress=progress)
     encoder = _fit(plan, workplace, data=data, initial=initial, progress=progress)
+    if initial is not None and plan.trainable and not set(plan.trainable) - set(DIP_LAYERS):
+        encoder = with_directions_of(initial.encoder, encoder, kinds=initial.kinds)
     progress.stage(f"{encoder.count():,} parameters; exporting")
     model = to_onnx(encoder)
     tokens, stamps, context = data.held_out.take(slice(0, 1000)).inputs()
@@ -167,7 +169,21 @@ def _initial(plan: Plan) -> Initial | None:
         raise PlanError("start_from", f"knows kinds that are not simulated now ({len(bundle.kinds)} and {len(NAMES)}): train from a seed")
     if not _same_inputs(encoder.config):
         raise PlanError("start_from", "reads other inputs than the operators make now: train from a seed")
-    return Initial(widened(encoder, bundle.kinds), bundle.sha256)
+    return Initial(widened(encoder, bundle.kinds), bundle.sha256, bundle.kinds)
+
+
+def with_directions_of(before: Encoder, trained: Encoder, *, kinds: Sequence[str]) -> Encoder:
+    """The trained encoder with the directions and biases that kinds had before, but for planets.
+
+    Where only the dip view was trained, the embedding of everything else is what it was; so shall be what it is called. The directions moved
+    by up to 20 degrees for the sake of stars from space, whose embedding the dip view can move instead.
+    """
+    rows = [NAMES.index(kind) for kind in kinds if KINDS[kind] not in TRANSITS]
+    state, old = trained.state_dict(), before.state_dict()
+    for name in ("direction", "bias"):
+        state[name][rows] = old[name][rows]
+    trained.load_state_dict(state)
+    return trained
 
 
 def _same_inputs(config: EncoderConfig) -> bool:

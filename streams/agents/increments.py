@@ -56,7 +56,7 @@ SOURCE = "(increments)"
 FETCH_WAIT_MS = 300
 AT_ONCE = 200
 """Increments of a fetch at most."""
-IN_HAND = 32 * 2**20
+IN_HAND = 8 * 2**20
 """Increments that are gathered, and light curves and packets of a transaction, at most, and one more of each [bytes]."""
 LOOK_EVERY = 5.0
 """How often topic, lag and store are looked at [s]."""
