@@ -175,8 +175,8 @@ def _initial(plan: Plan) -> Initial | None:
 def with_directions_of(before: Encoder, trained: Encoder, *, kinds: Sequence[str]) -> Encoder:
     """The trained encoder with the directions and biases that kinds had before, but for planets.
 
-    Where only the dip view was trained, the embedding of everything else is what it was; so shall be what it is called. The directions moved
-    by up to 20 degrees for the sake of stars from space, whose embedding the dip view can move instead.
+    Where only the dip view was trained, the embedding of everything else is what it was; so shall be what it is called. The directions
+    moved by up to 20 degrees for the sake of stars from space, whose embedding the dip view can move instead.
     """
     rows = [NAMES.index(kind) for kind in kinds if KINDS[kind] not in TRANSITS]
     state, old = trained.state_dict(), before.state_dict()

@@ -15,12 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-<<<<<<< HEAD
 from operators.curves import I64, Curves
-from operators.detrend import HALF_WINDOW, Detrended
-=======
-from operators.detrend import HALF_WINDOW, I64, Bools, Curves, Detrended
->>>>>>> main
+from operators.detrend import HALF_WINDOW, Bools, Detrended
 from operators.kernels.detrend import SIGMA_OF_MAD, box_means, significance
 from operators.kernels.transits import binned, box_search, single_transits
 from operators.types import F64
