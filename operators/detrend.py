@@ -8,7 +8,7 @@ take no part. A gap ends a window. At edges a window is half as long: that is fl
 found by boxes of several lengths and kept out of the trend, in rounds, until nothing changes; only windows that a change touches are done
 anew. The error of the result holds the measurement's and the trend's.
 
-Runs on the host: a target is a loop over its own points, not a row of a batch. No score depends on it yet (docs/light-curves.md).
+Runs on the host: a target is a loop over its own points, not a row of a batch.
 """
 
 from __future__ import annotations

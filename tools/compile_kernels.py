@@ -32,12 +32,11 @@ def operators() -> None:
     from operators.context import context
     from operators.curves import Curve, Curves
     from operators.decision import decide, rule_of
-    from operators.detrend import detrend
+    from operators.dips import look
     from operators.features import features
     from operators.head import Views, judge
     from operators.stamps import stamps
     from operators.tokens import tokens
-    from operators.transits import Searching, figures
     from operators.types import MAX_POINTS, SURVEY_SCORES
     from registry.bundle import load
     from schemas.surveys.columns import Columns
@@ -66,9 +65,8 @@ def operators() -> None:
     batch = columns.batch()
     for operator in (tokens, stamps, context, features):
         operator(batch)
-    star = Curve(t * np.float64(0.02), np.sin(t * t) + 100.0, np.full(MAX_POINTS, 1.0), np.zeros(MAX_POINTS, np.int64))
-    stars = Curves.of([star])
-    figures(stars, detrend(stars), how=Searching(durations=(0.1,)))
+    n = np.arange(300)
+    look(Curves.of([Curve(n * 0.02, np.sin(n * n) + 100.0, np.full(300, 1.0), np.zeros(300, np.int64))]))
     known = load()
     judged = judge(Views(known.golden.embedding, known.golden.logits, known.golden.named), known.head)
     scores = np.full((len(known.golden.embedding), len(SURVEY_SCORES)), np.nan, np.float32)
