@@ -17,13 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-<<<<<<< HEAD
+from benchmarks.machine import describe
 from operators.curves import Curve, Curves
 from operators.detrend import Detrending, detrend
-=======
-from benchmarks.machine import describe
-from operators.detrend import Curve, Curves, Detrending, detrend
->>>>>>> main
 from operators.transits import Points, Searching, figures, frequencies, signal_to_noise, transit
 
 POINTS = 20_000
