@@ -18,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.machine import describe
-from operators.curves import Curve, Curves
 from operators.detrend import Detrending, detrend
 from operators.transits import Points, Searching, figures, frequencies, signal_to_noise, transit
+from operators.whole_curves import Curve, Curves
 
 POINTS = 20_000
 PERIODS = 20_000

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from data.simulate import curves
-from data.simulate.classes import KINDS, draw_kind
+from data.simulate.classes import DRAWN, KINDS, draw_kind
 from data.simulate.draw import PopulationName, generator
 from data.simulate.photometry import STARS, star_curve
 from data.simulate.source import Source
 
-__all__ = ["KINDS", "Curves", "draw", "rng_of", "star", "streamed"]
+__all__ = ["DRAWN", "KINDS", "Curves", "draw", "rng_of", "star", "streamed"]
 
 
 class Curves(Protocol):

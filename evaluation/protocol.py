@@ -15,7 +15,7 @@ import numpy.typing as npt
 from data.tables import Curves, TableError
 from evaluation import baselines, confidence, measures, report_pictures, stages, task_head
 from evaluation.clock import Clock
-from evaluation.drawn import KINDS
+from evaluation.drawn import DRAWN
 from evaluation.episodes import QUERIES, Episodes, make
 from evaluation.handmade import bookkeeping, hand_made
 from evaluation.kinds import Rule, kinds_of
@@ -158,7 +158,7 @@ def see(
         persistent = bool((difference.flux != curves.flux).mean() > 0.5)
         looks = Looks.of(curves, persistent)
         views = task_head.embed(difference, session, blind=options.blind)
-    every = tuple(k for k in KINDS if k not in options.unseen)
+    every = tuple(k for k in DRAWN if k not in options.unseen)
     kinds = tuple("" if k in options.unseen else k for k in bundle.kinds)
     names = tuple(c for c in sorted(set(labels.tolist())) if kinds_of(c, every))
     knowledge = None
@@ -220,7 +220,7 @@ class _BaselineInputs:
 def _head(task: Task, bundle: Bundle, *, session: Session, options: Options, plans: Mapping[int, Episodes]) -> dict[str, Any]:
     """What the report says before any figure."""
     names, number = np.unique(task.labels, return_counts=True)
-    every = tuple(KINDS)
+    every = DRAWN
     meant = {str(c): {"kinds": list(kinds_of(str(c), every)), "zero_shot_kinds": list(kinds_of(str(c), task.known.kinds))} for c in names}
     cut = task.looks.cut
     return {

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.tables import Curves
-from evaluation.drawn import KINDS
+from evaluation.drawn import DRAWN
 from evaluation.episodes import Episodes
 from evaluation.kinds import Rule, kinds_of, weights
 from evaluation.simulated import Looks, Mode, simulate
@@ -181,7 +181,7 @@ class Simulations:
     @classmethod
     def of(
         cls, looks: Looks, names: tuple[str, ...], *, each: int, seed: int, mode: Mode = "pattern", processes: int = 1,
-        every: tuple[str, ...] = tuple(KINDS),
+        every: tuple[str, ...] = DRAWN,
     ) -> Simulations:  # fmt: skip
         """Simulate `each` curves a class, half as many of the other population, and a few of every kind that is in none of them."""
         groups = tuple(kinds_of(name, every) for name in names)

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
-from data.simulate.space_curves import ANOMALIES, SPACE_KINDS, packet, space_curve
 
 from data.simulate import arrays, curves
 from data.simulate.arrays import ADDED
 from data.simulate.classes import KINDS, SLUGS
 from data.simulate.curves import TARGETS
 from data.simulate.draw import PopulationName, generator
+from data.simulate.space_curves import ANOMALIES, SPACE_KINDS, packet, space_curve
 from gpu.session import Session
 from operators.context import surroundings
 from operators.dips import DIPS
@@ -261,14 +261,14 @@ def simulate_space(
     chosen = generator(population, seed, n, 13).choice(len(names), size=n, p=share / share.sum())
     jobs = [([names[i] for i in chosen[k : k + _SECTOR]], (seed, k), population) for k in range(0, n, _SECTOR)]
     if processes == 1 or len(jobs) == 1:
-        return join([_sector(*job) for job in jobs])
+        return join([_sector(job) for job in jobs])
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return join(list(pool.map(_sector, *zip(*jobs, strict=True))))
+        return join(list(pool.map(_sector, jobs)))
 
 
-def _sector(kinds: list[str], key: tuple[int, int], population: PopulationName) -> Alerts:
-    """Targets key[1], key[1] + 1, … of a seed, of these kinds."""
-    seed, first = key
+def _sector(job: tuple[list[str], tuple[int, int], PopulationName]) -> Alerts:
+    """Targets of these kinds, numbered from the first on, of a seed and a population."""
+    kinds, (seed, first), population = job
     packets = []
     for k, kind in enumerate(kinds, first):
         curve = space_curve(kind, generator(population, seed, k, 14), population=population)

@@ -22,9 +22,9 @@ from gpu.session import Session
 from learning.dataset import I64, Bools
 from learning.ridge import Sky
 from operators.context import catalogue_star
-from operators.curves import Curves
 from operators.head import Head, Judged, Views, judge
 from operators.types import AlertBatch
+from operators.whole_curves import Curves
 from pipeline.embed import embed, gather
 from registry.bundle import fold_of
 from schemas.catalogue_labels import GROUP_OF, meaning_of

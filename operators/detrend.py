@@ -22,9 +22,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from operators.curves import I64, Curve, Curves
 from operators.kernels.detrend import SIGMA_OF_MAD, mark_events, sliding, window_touches
 from operators.types import F64
+from operators.whole_curves import I64, Curve, Curves
 
 Flags: TypeAlias = npt.NDArray[np.uint8]
 Bools: TypeAlias = npt.NDArray[np.bool_]

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.curves import Curve, Curves
 from operators.detrend import Detrended, Detrending, detrend
 from operators.fold import FASTEST, FOLD, Magnitudes, view
 from operators.fold import period as period_of
-from operators.transits import Figures, Points, Searching, flares, single_event, transit
+from operators.transit_figures import Figures
+from operators.transits import Points, Searching, flares, single_event, transit
 from operators.types import F32, F64
+from operators.whole_curves import Curve, Curves
 
 LEAST_POINTS, LEAST_SPAN = 200, 2.0
 """Of a light curve that is searched; the span in days."""
@@ -178,9 +179,9 @@ def _view(curve: Curve, left: Detrended, *, points: Points, figures: Figures) ->
         phase = (t - found.epoch) / found.period
         phase -= np.round(phase)
         depth = max(found.depth, 1e-7)
-        out[:WHOLE] = _profile((phase + 0.5) * WHOLE, r / depth, WHOLE)
+        out[:WHOLE] = _profile((phase + 0.5) * WHOLE, r / depth, bins=WHOLE)
         near = phase * found.period / (2 * AROUND * found.duration) + 0.5
-        out[WHOLE : WHOLE + NEAR] = _profile(near * NEAR, r / depth, NEAR)
+        out[WHOLE : WHOLE + NEAR] = _profile(near * NEAR, r / depth, bins=NEAR)
         values |= {
             "log signal to noise": np.log10(max(found.signal_to_noise, 0.1)) - 1,
             "log signal to red noise": np.log10(max(found.red_signal_to_noise, 0.1)) - 1,
@@ -203,7 +204,7 @@ def _view(curve: Curve, left: Detrended, *, points: Points, figures: Figures) ->
     if single is not None:
         place = (t - single.time) / (2 * AROUND * single.duration) + 0.5
         at = WHOLE + NEAR
-        out[at : at + SINGLE] = _profile(place * SINGLE, r / max(single.depth, 1e-7), SINGLE)
+        out[at : at + SINGLE] = _profile(place * SINGLE, r / max(single.depth, 1e-7), bins=SINGLE)
         values |= {
             "log single significance": np.log10(max(single.significance, 0.1)) - 0.7,
             "log single depth": np.log10(max(single.depth, 1e-7)) / 2 + 1.5,
@@ -251,7 +252,7 @@ def _view(curve: Curve, left: Detrended, *, points: Points, figures: Figures) ->
     return np.asarray(np.clip(np.nan_to_num(out, posinf=0.0, neginf=0.0), -3, 3), dtype=np.float32)
 
 
-def _profile(place: F64, value: F64, bins: int) -> F64:
+def _profile(place: F64, value: F64, *, bins: int) -> F64:
     """Mean in each of the bins 0 … `bins`; 0 where no point falls."""
     where = np.floor(place)
     inside = (where >= 0) & (where < bins)

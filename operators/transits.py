@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.curves import I64, Curves
 from operators.detrend import HALF_WINDOW, Bools, Detrended
 from operators.kernels.detrend import SIGMA_OF_MAD, box_means, significance
 from operators.kernels.transits import binned, box_search, single_transits
+from operators.transit_figures import Figures, Flare, SingleEvent, Transit
 from operators.types import F64
+from operators.whole_curves import I64, Curves
 
 SUN = 0.0758
 """[d]: duration of a central transit of a star of the Sun's density at a period of a day; it goes with P^(1/3) (Winn 2010, eq. 19)."""
@@ -73,94 +74,6 @@ class Searching:
             raise ValueError(f"periods from {self.shortest} to {self.longest} d cannot be searched")
         if not self.durations or self.durations[0] <= 0 or list(self.durations) != sorted(self.durations):
             raise ValueError("durations are positive and ascending")
-
-
-@dataclass(frozen=True, slots=True)
-class SingleEvent:
-    """The deepest dip of a light curve."""
-
-    time: float
-    """[d] of its middle."""
-    duration: float
-    """[d] of the box."""
-    depth: float
-    """Relative flux, positive for a dip."""
-    significance: float
-    """Depth over the scatter of all boxes of that length."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transit:
-    """The periodic box that fits a light curve best."""
-
-    period: float
-    """[d]"""
-    epoch: float
-    """[d] of the middle of the first transit, in the light curve's time."""
-    duration: float
-    """[d]"""
-    depth: float
-    """Relative flux."""
-    depth_err: float
-    """1 σ, of white noise."""
-    signal_to_noise: float
-    """Depth over its error."""
-    red_signal_to_noise: float
-    """The same by the scatter of boxes of that length: with red noise."""
-    transits: int
-    """Transits with points in them."""
-    odd_even: float
-    """[σ] difference in depth of odd and even transits; NaN where one kind was not seen."""
-    secondary_depth: float
-    """Of the deepest box elsewhere in phase; 0: nothing dips."""
-    secondary_phase: float
-    """From the transit, 0 … 1; NaN where nothing dips."""
-    secondary_signal_to_noise: float
-    density: float
-    """Duration in that of a central transit of the Sun's density."""
-    searched_from: float
-    """[d] shortest period that was searched."""
-    asymmetry: float
-    """Mean depth of the 1.5 durations behind the middle less that of those before it, over the depth: above 0 for a comet's tail."""
-    depth_scatter: float
-    """χ² per degree of freedom of single transits' depths about their mean, red noise in their errors; NaN of fewer than two."""
-    timing_scatter: float
-    """[d] spread of single transits' times about a strict period, of those of 4 σ and more; NaN of fewer than three."""
-    near_gap: float
-    """Share of transits within half a window of a gap or edge (flag HALF_WINDOW); those whose points did not count are in it."""
-    grazing: float
-    """Depth in the middle third of the box over that in the outer thirds: about 1 of a planet, 2.5 of a V; NaN where these do not dip."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flare:
-    """A run of points above the noise."""
-
-    start: float
-    """[d]"""
-    peak: float
-    """[d]"""
-    end: float
-    """[d]"""
-    amplitude: float
-    """Relative flux of the peak."""
-    equivalent_duration: float
-    """[s] in which the quiet star gives the flare's light."""
-    significance: float
-    """Of all its points together [σ]."""
-    impulsive: bool
-    """It rises faster than it falls."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What a light curve holds."""
-
-    single: SingleEvent | None
-    """None: too few points."""
-    transit: Transit | None
-    """None: not searched, or nothing dips."""
-    flares: tuple[Flare, ...]
 
 
 class Points:
@@ -317,7 +230,7 @@ def transit(points: Points, *, how: Searching) -> Transit | None:
     if fine[0] <= 0:
         return None
     middle = whole.start - float(points.t[0]) + float(begin[0]) + float(length[0]) / 2
-    return _describe(points, period, middle % period, float(length[0]), searched_from=float(1 / grid[-1]))
+    return _describe(points, period, middle=middle % period, duration=float(length[0]), searched_from=float(1 / grid[-1]))
 
 
 def _peaks(score: F64, count: int) -> list[int]:
@@ -332,7 +245,7 @@ def _peaks(score: F64, count: int) -> list[int]:
     return out
 
 
-def _describe(points: Points, period: float, middle: float, duration: float, *, searched_from: float) -> Transit | None:
+def _describe(points: Points, period: float, *, middle: float, duration: float, searched_from: float) -> Transit | None:
     """Depth of a box and what distinguishes a planet's; middle [d] from the first point."""
     counted = points.r <= _UPWARD * points.noise
     t, r, w = points.t[counted] - points.t[0], points.r[counted], points.w[counted]

@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from operators.curves import Curves
+from operators.whole_curves import Curves
 
 
 class Array(Protocol):

@@ -14,9 +14,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from operators.curves import Curves
 from operators.dips import DIPS, Found, look
 from operators.types import F32, AlertBatch, Survey
+from operators.whole_curves import Curves
 
 Stage: TypeAlias = Literal["dips"]
 STAGES: Mapping[Survey, tuple[Stage, ...]] = {"ztf": (), "lsst": (), "tess": ("dips",)}

@@ -35,7 +35,7 @@ def warm(state: ScoringState) -> None:
         tess.encode_columns(
             _STAR,
             np.arange(3000.0, 3000.0 + 0.08 * (n - 0.5), 0.08),
-            _FLUX[:n],
+            flux=_FLUX[:n],
             flux_err=np.full(n, 10.0),
             quality=np.zeros(n, dtype=np.int64),
         )

@@ -30,7 +30,6 @@ def operators() -> None:
     import numpy as np
 
     from operators.context import context
-    from operators.curves import Curve, Curves
     from operators.decision import decide, rule_of
     from operators.dips import look
     from operators.features import features
@@ -38,6 +37,7 @@ def operators() -> None:
     from operators.stamps import stamps
     from operators.tokens import tokens
     from operators.types import MAX_POINTS, SURVEY_SCORES
+    from operators.whole_curves import Curve, Curves
     from registry.bundle import load
     from schemas.surveys.columns import Columns
 
@@ -66,7 +66,9 @@ def operators() -> None:
     for operator in (tokens, stamps, context, features):
         operator(batch)
     n = np.arange(300)
-    look(Curves.of([Curve(n * 0.02, np.sin(n * n) + 100.0, np.full(300, 1.0), np.zeros(300, np.int64))]))
+    look(
+        Curves.of([Curve(0.02 * n.astype(np.float64), 100.0 + np.sin(n * n, dtype=np.float64), np.full(300, 1.0), np.zeros(300, np.int64))])
+    )
     known = load()
     judged = judge(Views(known.golden.embedding, known.golden.logits, known.golden.named), known.head)
     scores = np.full((len(known.golden.embedding), len(SURVEY_SCORES)), np.nan, np.float32)

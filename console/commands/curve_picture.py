@@ -13,7 +13,7 @@ from operators.detrend import EVENT, HALF_WINDOW
 
 if TYPE_CHECKING:
     from console.commands.show_curves import Seen
-    from operators.transits import Transit
+    from operators.transit_figures import Transit
     from operators.types import F64
 
 INK, FAINT, LINE, MARK, HOT = "#222222", "#9aa5b1", "#b23a48", "#1f6fb4", "#d9822b"

@@ -21,7 +21,8 @@ from errors import UserError, say
 
 if TYPE_CHECKING:
     from operators.detrend import Detrended
-    from operators.transits import Figures, Points
+    from operators.transit_figures import Figures
+    from operators.transits import Points
 
 CERTAIN = 10.0
 """Signal-to-noise from which a period is worth a look; below it noise gives one as well (docs/light-curves.md, injection)."""
@@ -104,9 +105,9 @@ def see(origin: str, packet: bytes, *, catalogue: Path = SHIPPED, window: float 
     UserError
         It is not a light curve of a star, or the catalogue cannot be read.
     """
-    from operators.curves import Curves
     from operators.detrend import Detrending, detrend
     from operators.transits import Points, figures
+    from operators.whole_curves import Curves
 
     star = star_curve(packet)
     curves = Curves.of([star.curve])

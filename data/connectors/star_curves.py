@@ -12,9 +12,9 @@ import fastavro
 import numpy as np
 
 from errors import UserError, one_line
-from operators.curves import Curve
 from operators.detrend import QUALITY
 from operators.types import F64
+from operators.whole_curves import Curve
 from schemas.surveys import tess
 
 

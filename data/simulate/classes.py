@@ -104,6 +104,8 @@ KINDS: dict[str, str | None] = {
     kind: _CLASS_OF.get(name, name if name in SLUGS else None) for name, members in MEMBERS.items() for kind in members
 }
 """Fine class → class of the stream, None where it has none; the order is that of the network's logits."""
+DRAWN: tuple[str, ...] = tuple(k for k in KINDS if k not in (*MEMBERS["transit-anomaly"], *MEMBERS["still"]))
+"""Those that `draw_kind` draws; the others are light curves from space alone (`space_curves`)."""
 _HOME: dict[str, str] = {kind: name for name, members in MEMBERS.items() for kind in members}
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from data.simulate.classes import KINDS, MEMBERS, draw_kind
+from data.simulate.classes import DRAWN, KINDS, draw_kind
 from data.simulate.draw import PopulationName, generator
 from data.simulate.photometry import STARS, star_curve
 from data.simulate.sky import F64, dimming
@@ -57,7 +57,7 @@ FAST = ("KN", "KN-red", "GRB", "orphan", "FBOT", "flare")
 """Kinds that are over in days: who follows them looks often."""
 SHORTEST = ("flare",)
 """Over in hours."""
-UNSEEN = ("asteroid", "cosmic-ray", "hot-pixel", "bad-column", "noise", *MEMBERS["transit-anomaly"], *MEMBERS["still"])
+UNSEEN = ("asteroid", "cosmic-ray", "hot-pixel", "bad-column", "noise", *(k for k in KINDS if k not in DRAWN))
 """Kinds seen once at a place, which have no light curve, and those that show from space alone (`space_curves`)."""
 WEIGHT: dict[str, float] = {
     "Ia": 2.0, "Ia-91T": 0.6, "Ia-91bg": 0.5, "Iax": 0.4, "Ia-CSM": 0.3, "Ia-03fg": 0.4,

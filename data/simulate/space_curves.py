@@ -263,4 +263,4 @@ def packet(curve: SpaceCurve, *, tic: int, sector: int) -> bytes:
     ra, dec = float(place.uniform(0, 360)), float(np.degrees(np.arcsin(place.uniform(-1, 1))))
     error = np.where(np.isfinite(curve.flux), curve.flux_err, np.nan)
     fields = {"tic": tic, "sector": sector, "cadence": curve.last_cadence, "ra": ra, "dec": dec, "tmag": curve.magnitude}
-    return tess.encode_columns(fields, curve.time, curve.flux, flux_err=error, quality=curve.quality)
+    return tess.encode_columns(fields, curve.time, flux=curve.flux, flux_err=error, quality=curve.quality)

@@ -12,7 +12,7 @@ import numpy as np
 
 from data.tables import Curves
 from evaluation import confidence
-from evaluation.drawn import KINDS
+from evaluation.drawn import DRAWN
 from evaluation.kinds import kinds_of
 from evaluation.options import Labels, Options
 from evaluation.protocol import evaluate
@@ -32,7 +32,7 @@ def coverage(
     ``clean``: as simulated, which the calibration on purpose does not believe the sky to be.
     """
     persistent = bool((curves.difference().flux != curves.flux).mean() > 0.5)
-    looks, every = Looks.of(curves, persistent), tuple(KINDS)
+    looks, every = Looks.of(curves, persistent), DRAWN
     names = tuple(c for c in sorted(set(labels.tolist())) if kinds_of(c, every))
     made, label = simulate(
         tuple(kinds_of(c, every) for c in names),

@@ -181,5 +181,5 @@ def _without(head: Head, c: int) -> Head:
     per_class = ("zero_shot_weight", "ridge", "offset", "thresholds", "novelty_location", "novelty_scale", "novelty_share")
     rows = {name: getattr(head, name)[keep] for name in per_class}
     rows |= {"prototypes": head.prototypes[of != c], "prototype_class": (of - (of > c))[of != c].astype(of.dtype)}
-    prior = head.prior[np.append(keep, True)]
-    return replace(head, **rows, zero_shot=head.zero_shot[:, keep], prior=prior / prior.sum())
+    prior, star_prior = (mix[np.append(keep, True)] for mix in (head.prior, head.star_prior))
+    return replace(head, **rows, zero_shot=head.zero_shot[:, keep], prior=prior / prior.sum(), star_prior=star_prior / star_prior.sum())

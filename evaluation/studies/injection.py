@@ -28,11 +28,12 @@ from data.connectors.star_curves import StarCurve, star_curve
 from data.tables import TableError
 from evaluation.measures import wilson
 from evaluation.studies.injected_planet import Planet
-from operators.curves import Curves
 from operators.detrend import Detrending, detrend
 from operators.kernels.detrend import SIGMA_OF_MAD
-from operators.transits import Points, Searching, Transit, transit
+from operators.transit_figures import Transit
+from operators.transits import Points, Searching, transit
 from operators.types import F64
+from operators.whole_curves import Curves
 from pipeline.score import score
 from pipeline.state import ScoringState
 from schemas.records.detection import Detection

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from operators.curves import Curve, Curves
 from operators.types import CONTEXT, MAX_POINTS, MEASURED, RAW_STAMP, SURVEY_SCORES, AlertBatch, Survey
+from operators.whole_curves import Curve, Curves
 from schemas.avro.machine import Scratch
 from schemas.avro.program import Want
 from schemas.avro.wire import PacketError

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from operators.curves import Curve
 from operators.kernels.compiled import compiled
 from operators.kernels.order import median, stable_order
 from operators.types import F64, WAVELENGTH, Survey
+from operators.whole_curves import Curve
 from schemas.avro.container import Container
 from schemas.avro.program import Want, record_fields, slots
 from schemas.avro.wire import MAX_PACKET, PacketError
@@ -118,7 +118,7 @@ def encode(record: Mapping[str, Any]) -> bytes:
     return _container().encode(record)
 
 
-def encode_columns(fields: Mapping[str, Any], time: F64, flux: F64, *, flux_err: F64, quality: npt.NDArray[np.integer[Any]]) -> bytes:
+def encode_columns(fields: Mapping[str, Any], time: F64, *, flux: F64, flux_err: F64, quality: npt.NDArray[np.integer[Any]]) -> bytes:
     """The bytes that `encode` gives of the same light curve in rows; NaN is null.
 
     Parameters

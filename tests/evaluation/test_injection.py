@@ -22,8 +22,8 @@ from evaluation.studies.injection import (
     way_of,
     without_known,
 )
-from operators.curves import Curve
-from operators.transits import Transit
+from operators.transit_figures import Transit
+from operators.whole_curves import Curve
 
 
 def star(*, noise: float = 6e-4, spots: float = 2e-3, turn: float = 8.0, seed: int = 1) -> StarCurve:

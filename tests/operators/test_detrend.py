@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from operators.curves import Curve, Curves
 from operators.detrend import DUPLICATE, EVENT, HALF_WINDOW, MASKED, NO_TREND, QUALITY, Detrending, detrend
+from operators.whole_curves import Curve, Curves
 from tests.operators import detrend_oracle
 
 NOISE = 1e-3

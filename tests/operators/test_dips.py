@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from operators.curves import Curve, Curves
 from operators.dips import CURVE, DIPS, NEAR, SINGLE, WHOLE, look
+from operators.whole_curves import Curve, Curves
 
 PERIOD, DEPTH, DURATION = 3.3, 4e-3, 0.12
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from operators.curves import I64, Curve, Curves
 from operators.detrend import Detrending, detrend
-from operators.transits import Figures, Points, Searching, Transit, figures, flares, signal_to_noise, single_event
+from operators.transit_figures import Figures, Transit
+from operators.transits import Points, Searching, figures, flares, signal_to_noise, single_event
 from operators.types import F64
+from operators.whole_curves import I64, Curve, Curves
 
 NOISE = 8e-4
 CADENCE = 10 / 1440

@@ -194,5 +194,5 @@ def test_a_light_curve_in_columns_is_the_same_packet():
         for row in zip(time.tolist(), flux.tolist(), err.tolist(), quality.tolist(), strict=True)
     ]
     for some in (slice(0, 0), slice(0, 1), slice(None)):
-        got = tess.encode_columns(fields, time[some], flux[some], flux_err=err[some], quality=quality[some])
+        got = tess.encode_columns(fields, time[some], flux=flux[some], flux_err=err[some], quality=quality[some])
         assert got == tess.encode({**fields, "light_curve": rows[some]})
