@@ -67,8 +67,10 @@ class Detrending:
     """[d] a longer one ends a segment; None: half the window."""
     step: int = 1
     """Points from one evaluation of the trend to the next, between which it is a straight line."""
+    bin: float = 0.0
+    """[d] to which points are averaged before a window's trend is sought, between whose bins it is a straight line; 0: they are not."""
     least: int = 5
-    """Points that a window must hold."""
+    """Points (with `bin`: bins) that a window must hold."""
     quality: int = QUALITY["tess"]
     """Bits that take a point out."""
     threshold: float = 5.0
@@ -79,10 +81,17 @@ class Detrending:
     clip: float = 3.0
     """[σ] of the cosines' sigma clipping."""
 
+    @classmethod
+    def quick(cls) -> Detrending:
+        """For whole sectors of dense cadences: the trend of ten-minute means; how far it lies apart stands in docs/light-curves.md."""
+        return cls(bin=10 / 1440)
+
     def __post_init__(self) -> None:
         for name, value in (("window", self.window), ("gap", 1.0 if self.gap is None else self.gap)):
             if not 0 < value < np.inf:
                 raise ValueError(f"{name} is {value}, not a positive number of days")
+        if not 0 <= self.bin <= self.window / 10:
+            raise ValueError(f"bin is {self.bin}, not between 0 and a tenth of the window")
         if not (self.cut > 0 and self.step >= 1 and self.least >= 1 and self.clip > 0):
             raise ValueError("cut, step, least and clip are positive numbers")
 
@@ -187,7 +196,7 @@ def _one(curve: Curve, how: Detrending, *, out: Detrended) -> None:
     if good.any():
         segments = _Segments(time, good, half=how.window / 2, gap=how.window / 2 if how.gap is None else how.gap)
         flags[segments.half_windows] |= HALF_WINDOW
-        solve = _cosines if how.method == "cosine" else _windows
+        solve = _cosines if how.method == "cosine" else _means if how.bin > 1.5 * segments.cadence else _windows
         flags[solve(time, flux, good=good, segments=segments, how=how, trend=trend, error=trend_err)] |= EVENT
     usable = trend > 0  # relative to nothing or less there is no depth
     flags[~usable & (flags & (MASKED | DUPLICATE) == 0)] |= NO_TREND
@@ -209,7 +218,8 @@ class _Segments:
         first, last = t[self.edges[:-1]], t[self.edges[1:] - 1]
         self.inside = np.stack([np.searchsorted(time, first), np.searchsorted(time, last, side="right")], axis=1).astype(np.int64)
         """(S, 2) where they lie among all points: a trend is known there and nowhere else."""
-        cadence = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
+        self.cadence = cadence = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
+        """[d]"""
         which = np.clip(np.searchsorted(first, time, side="right") - 1, 0, None)
         low, high = first[which] + half - cadence, last[which] - half + cadence
         self.half_windows = (time < low) | (time > high)
@@ -246,6 +256,30 @@ def _windows(time: F64, flux: F64, *, good: Bools, segments: _Segments, how: Det
     variance = np.pi / 2 if cut == 0 else _inefficiency(cut)
     with np.errstate(all="ignore"):
         error[:] = SIGMA_OF_MAD * scatter * np.sqrt(variance / count)
+    return events
+
+
+def _means(time: F64, flux: F64, *, good: Bools, segments: _Segments, how: Detrending, trend: F64, error: F64) -> Bools:
+    """As `_windows`, by means of the good points in bins; a segment's ends, half a bin at most, have the trend of its last bins."""
+    t, y = time[good], flux[good]
+    of = np.repeat(np.arange(len(segments.edges) - 1), np.diff(segments.edges))
+    cell = ((t - t[segments.edges[of]]) / how.bin).astype(np.int64)
+    new = np.r_[True, (np.diff(cell) != 0) | (np.diff(of) != 0)]
+    starts = np.flatnonzero(new)
+    count = np.diff(np.r_[starts, len(t)])
+    at, mean = np.add.reduceat(t, starts) / count, np.add.reduceat(y, starts) / count
+    whole = np.ones(len(at), np.bool_)
+    gap = how.window / 2 if how.gap is None else how.gap
+    few = _Segments(at, whole, half=how.window / 2, gap=gap)
+    coarse, coarse_error = np.full(len(at), np.nan), np.full(len(at), np.nan)
+    coarse_events = _windows(at, mean, good=whole, segments=few, how=how, trend=coarse, error=coarse_error)
+    for s, (first, end) in enumerate(segments.inside):
+        rows = np.flatnonzero((of[starts] == s) & np.isfinite(coarse))
+        if len(rows):
+            trend[first:end] = np.interp(time[first:end], at[rows], coarse[rows])
+            error[first:end] = np.interp(time[first:end], at[rows], coarse_error[rows])
+    events = np.zeros(len(time), np.bool_)
+    events[good] = coarse_events[np.cumsum(new) - 1]
     return events
 
 

@@ -4,9 +4,9 @@ time [d], relative flux, error of several targets (`operators.detrend`) → `Fig
 
 Single-event statistics are cheap and made of every target: the deepest box by the scatter of boxes of its length, so that red noise
 counts (Pont et al. 2006, MNRAS 373, 231). Periodic transits by box least squares (Kovács et al. 2002, A&A 391, 369) on a coarse grid of
-frequencies, even in f^(1/3) since durations go with P^(1/3) (Ofir 2014, A&A 561, A138); its peaks are refined, the best box is fitted to
-the points. Odd against even transits and the deepest dip elsewhere in phase show eclipsing binaries. Flares are runs above the noise that
-rise faster than they fall.
+frequencies, even in f^(1/3) since durations go with P^(1/3) (Ofir 2014, A&A 561, A138), of points averaged to a sixth of the shortest
+duration; its peaks are refined, the best box is fitted to the points. Odd against even transits and the deepest dip elsewhere in phase show
+eclipsing binaries. Flares are runs above the noise that rise faster than they fall.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.detrend import HALF_WINDOW, I64, Curves, Detrended
+from operators.detrend import HALF_WINDOW, I64, Bools, Curves, Detrended
 from operators.kernels.detrend import SIGMA_OF_MAD, box_means, significance
-from operators.kernels.transits import binned, box_search, folded_box, single_transits
+from operators.kernels.transits import binned, box_search, single_transits
 from operators.types import F64
 
 SUN = 0.0758
@@ -27,6 +27,10 @@ _MOST_LOOKUPS = 1e9
 """Of the coarse search: beyond it short periods are left out, and the figures state from where on it went."""
 _FINE = 10
 """Bins a shortest duration, as astropy's."""
+_FINEST = 20
+"""The same where the box is fitted to the points."""
+_AVERAGED = 6
+"""Bins a shortest duration that points are averaged to before the search."""
 _UPWARD = 4.0
 """[σ]: points above it are flares or faults and do not count in the search; dips always do."""
 _LEAST_POINTS = 20
@@ -57,6 +61,11 @@ class Searching:
     """Points whose trend has half a window only, at edges and gaps, count too: there a trend that rises leaves dips."""
     least_single: float = 0.0
     """[σ]: targets whose deepest single event is below it are not searched for periods; 0: all are."""
+
+    @classmethod
+    def quick(cls) -> Searching:
+        """For whole sectors: half the periods in coarser bins; its recall stands in docs/light-curves.md."""
+        return cls(drift=2.0, coarse=3, peaks=3)
 
     def __post_init__(self) -> None:
         if not (self.shortest > 0 and (self.longest is None or self.longest > self.shortest)):
@@ -173,6 +182,21 @@ class Points:
             self.w = np.where(known, 1 / err**2, 1 / self.noise**2 if self.noise > 0 else 0.0)
         self.cadence = float(np.median(np.diff(self.t))) if len(rows) > 1 else 0.0
 
+    def averaged(self, width: float) -> Points:
+        """The same in bins of a width [d], empty ones left out; themselves where the cadence is no finer."""
+        if len(self.t) < 2 or width < 1.5 * self.cadence:
+            return self
+        cell = ((self.t - self.t[0]) / width).astype(np.int64)
+        starts = np.flatnonzero(np.r_[True, cell[1:] != cell[:-1]])
+        out = object.__new__(Points)
+        out.w = np.add.reduceat(self.w, starts)
+        with np.errstate(all="ignore"):
+            out.r = np.where(out.w > 0, np.add.reduceat(self.w * self.r, starts) / out.w, 0.0)
+        out.t = self.t[0] + (cell[starts] + 0.5) * width
+        out.noise = SIGMA_OF_MAD * float(np.median(np.abs(out.r - np.median(out.r))))
+        out.cadence, out.half_window_times = width, self.half_window_times
+        return out
+
     @property
     def usable(self) -> bool:
         """Whether there is enough to search in."""
@@ -224,24 +248,29 @@ def signal_to_noise(points: Points, periods: F64, *, durations: F64, oversample:
     oversample : int
         Bins of phase a shortest duration.
     """
-    score, _, _ = _search(points, periods, durations=durations, bins=oversample, densities=(0.0, np.inf))
-    return np.sqrt(score)
+    return np.sqrt(_Grid(points, finest=float(durations[0]) / oversample, lead=0.0).search(periods, durations, bins=oversample)[0])
 
 
-def _search(points: Points, periods: F64, *, durations: F64, bins: int, densities: tuple[float, float]) -> tuple[F64, F64, F64]:
-    """Squared signal-to-noise at periods, and the begin (from the first point) and length of the best box [d]."""
-    counted = points.r <= _UPWARD * points.noise
-    span = float(points.t[-1] - points.t[0])
-    bin_width = float(durations[0]) / bins
-    width = max(min(points.cadence, bin_width), span / _MOST_BINS)
-    sums, weights = np.empty((2, int(span / width) + 2))
-    binned(points.t[counted], points.r[counted], points.w[counted], points.t[0], width, sums, weights)
-    least = _LEAST_IN_BOX * float(np.median(points.w))
-    score, begin, length = np.zeros((3, len(periods)))
-    box_search(
-        sums, weights, width, periods, max(bin_width, width), durations, densities[0] * SUN, densities[1] * SUN, least, score, begin, length
-    )
-    return score, begin, length
+class _Grid:
+    """Prefix sums of the points of one target, made once for several searches."""
+
+    def __init__(self, points: Points, *, finest: float, lead: float = 0.5) -> None:
+        span = float(points.t[-1] - points.t[0])
+        self.width = max(min(points.cadence, finest), span / _MOST_BINS)
+        self.start = (
+            float(points.t[0]) - lead * self.width
+        )  # half: points of an even cadence lie in the middle of bins; astropy's lead is 0
+        self.least = _LEAST_IN_BOX * float(np.median(points.w))
+        self.packed, self.unit = np.empty(int(span / self.width) + 3, np.int64), np.empty(2)
+        binned(points.t, points.r, points.w, _UPWARD * points.noise, self.start, self.width, self.packed, self.unit)
+
+    def search(self, periods: F64, durations: F64, *, bins: int, densities: tuple[float, float] = (0.0, np.inf)) -> tuple[F64, F64, F64]:
+        """Squared signal-to-noise at periods, begin (from the grid's) and length of the best box [d]; bins of phase a shortest duration."""
+        bin_width = max(float(durations[0]) / bins, self.width)
+        low, high = densities[0] * SUN, densities[1] * SUN
+        score, begin, length = np.zeros((3, len(periods)))
+        box_search(self.packed, self.unit, self.width, periods, bin_width, durations, low, high, self.least, score, begin, length)
+        return score, begin, length
 
 
 def frequencies(span: float, *, how: Searching) -> F64:
@@ -264,18 +293,30 @@ def transit(points: Points, *, how: Searching) -> Transit | None:
     if len(grid) < 2:
         return None
     durations = np.array(how.durations)
-    score, _, _ = _search(points, 1 / grid, durations=durations, bins=how.coarse, densities=how.densities)
-    best, top = 0.0, 0.0
+    coarse = _Grid(points.averaged(how.durations[0] / _AVERAGED), finest=how.durations[0] / _FINE)
+    score, _, _ = coarse.search(1 / grid, durations, bins=how.coarse, densities=how.densities)
+    best, top, width = 0.0, 0.0, how.durations[0]
     for k in _peaks(score, how.peaks):
         step = float(grid[min(k + 1, len(grid) - 1)] - grid[max(k - 1, 0)]) / 2
         near = 1 / (grid[k] + step * np.linspace(-1.5, 1.5, 25))
-        fine, _, _ = _search(points, near, durations=durations, bins=_FINE, densities=how.densities)
-        if fine.max() > top:
-            top, best = float(fine.max()), float(near[fine.argmax()])
+        fine, _, length = coarse.search(near, durations, bins=_FINE, densities=how.densities)
+        i = int(fine.argmax())
+        if fine[i] > top:
+            top, best, width = float(fine[i]), float(near[i]), float(length[i])
     if best <= 0:
         return None
-    best = _polished(points, best, step=float(grid[1] - grid[0]) * best ** -(2 / 3) / float(grid[0]) ** (2 / 3) / 8, how=how)
-    return _describe(points, best, how=how, searched_from=float(1 / grid[-1]))
+    # the same among the points themselves
+    whole = _Grid(points, finest=how.durations[0] / _FINEST)
+    step = float(grid[1] - grid[0]) * best ** -(2 / 3) / float(grid[0]) ** (2 / 3) / 8
+    near = 1 / (1 / best + step * np.linspace(-2, 2, 17))
+    fine, _, _ = whole.search(near, np.array([width]), bins=_FINEST)
+    period = float(near[fine.argmax()]) if fine.max() > 0 else best
+    tried = np.geomspace(how.durations[0] * 0.7, how.durations[-1] * 1.4, 24)
+    fine, begin, length = whole.search(np.array([period]), tried, bins=_FINEST)
+    if fine[0] <= 0:
+        return None
+    middle = whole.start - float(points.t[0]) + float(begin[0]) + float(length[0]) / 2
+    return _describe(points, period, middle % period, float(length[0]), searched_from=float(1 / grid[-1]))
 
 
 def _peaks(score: F64, count: int) -> list[int]:
@@ -290,35 +331,29 @@ def _peaks(score: F64, count: int) -> list[int]:
     return out
 
 
-def _polished(points: Points, period: float, *, step: float, how: Searching) -> float:
-    """The period near another whose box holds the points themselves best; step [1/d]: of the search that found it."""
-    t, r, w = points.t - points.t[0], np.minimum(points.r, _UPWARD * points.noise), points.w
-    box, best, found = np.zeros(5), 0.0, period
-    folded_box(t, r, w, period, np.array(how.durations), _LEAST_IN_BOX, box)
-    duration = np.array([box[2]])
-    for near in 1 / (1 / period + step * np.linspace(-2, 2, 17)):
-        folded_box(t, r, w, near, duration, _LEAST_IN_BOX, box)
-        if box[0] > best:
-            best, found = float(box[0]), float(near)
-    return found
-
-
-def _describe(points: Points, period: float, *, how: Searching, searched_from: float) -> Transit | None:
-    """The box at a period, fitted to the points, and what distinguishes a planet's."""
+def _describe(points: Points, period: float, middle: float, duration: float, *, searched_from: float) -> Transit | None:
+    """Depth of a box and what distinguishes a planet's; middle [d] from the first point."""
     counted = points.r <= _UPWARD * points.noise
     t, r, w = points.t[counted] - points.t[0], points.r[counted], points.w[counted]
-    box = np.zeros(5)
-    tried = np.geomspace(how.durations[0] * 0.7, how.durations[-1] * 1.4, 24)
-    folded_box(t, r, w, period, tried, _LEAST_IN_BOX, box)
-    if box[0] <= 0:
-        return None
-    squared, middle, duration, depth, variance = (float(x) for x in box)
     off = (t - middle + period / 2) % period - period / 2
     inside = np.abs(off) <= duration / 2
+    a, outside = float(w[inside].sum()), float(w[~inside].sum())
+    if not (a > 0 and outside > 0):
+        return None
+    base = float((w * r)[~inside].sum()) / outside
+    depth, variance = base - float((w * r)[inside].sum()) / a, 1 / a + 1 / outside
+    if depth <= 0:
+        return None
 
-    elsewhere = np.abs(off) > min(_ELSEWHERE * duration, 0.25 * period)
-    second = np.zeros(5)
-    folded_box(t, r, np.where(elsewhere, w, 0.0), period, np.array([duration]), _LEAST_IN_BOX, second)
+    elsewhere = object.__new__(Points)
+    away = np.abs(off) > min(_ELSEWHERE * duration, 0.25 * period)
+    elsewhere.t, elsewhere.r, elsewhere.w = t, r, np.where(away, w, 0.0)
+    elsewhere.noise, elsewhere.cadence = points.noise, points.cadence
+    other = _Grid(elsewhere, finest=duration / _FINEST)
+    score, begin, length = other.search(np.array([period]), np.array([duration]), bins=_FINEST)
+    second_middle = other.start + float(begin[0]) + float(length[0]) / 2
+    second = away & (np.abs((t - second_middle + period / 2) % period - period / 2) <= duration / 2)
+    second_depth = _below(r, w, inside=second, outside=away & ~second) if score[0] > 0 else 0.0
 
     mean, count = np.empty(len(t)), np.empty(len(t), np.int64)
     quiet = np.where(inside, 0.0, r)  # the transits themselves are not noise
@@ -326,8 +361,6 @@ def _describe(points: Points, period: float, *, how: Searching, searched_from: f
     box_means(t, quiet, edges, duration, _LEAST_IN_BOX, mean, count)
     per = float(significance(mean))
 
-    outside = float(w[~inside].sum())
-    base = float((w * r)[~inside].sum()) / outside if outside > 0 else 0.0
     scale = points.noise**2 * float(np.median(w))
     red = max(1 / per**2 - points.noise**2 * points.cadence / duration, 0.0) if per > 0 else 0.0
     shape = np.full(11, np.nan)
@@ -336,20 +369,20 @@ def _describe(points: Points, period: float, *, how: Searching, searched_from: f
     first, seen, even, even_variance, odd, odd_variance, asymmetry, depth_scatter, timing_scatter, near_gap, grazing = (
         float(x) for x in shape
     )
-    error = np.sqrt(even_variance + odd_variance + 2 / outside) if outside > 0 else np.nan
+    error = np.sqrt(even_variance + odd_variance)
     return Transit(
         period=period,
         epoch=float(points.t[0]) + middle + first * period,
         duration=duration,
         depth=depth,
         depth_err=float(np.sqrt(variance)),
-        signal_to_noise=float(np.sqrt(squared)),
+        signal_to_noise=depth / float(np.sqrt(variance)),
         red_signal_to_noise=depth * per * float(np.sqrt(seen)),
         transits=int(seen),
         odd_even=float(abs(even - odd) / error),
-        secondary_depth=float(second[3]),
-        secondary_phase=float((second[1] - middle) / period % 1) if second[0] > 0 else np.nan,
-        secondary_signal_to_noise=float(np.sqrt(second[0])),
+        secondary_depth=second_depth,
+        secondary_phase=(second_middle - middle) / period % 1 if score[0] > 0 else np.nan,
+        secondary_signal_to_noise=float(np.sqrt(score[0])),
         density=duration / (SUN * period ** (1 / 3)),
         searched_from=searched_from,
         asymmetry=asymmetry,
@@ -360,37 +393,38 @@ def _describe(points: Points, period: float, *, how: Searching, searched_from: f
     )
 
 
+def _below(r: F64, w: F64, *, inside: Bools, outside: Bools) -> float:
+    """Depth of some points below others; 0 where there are none, or they are higher."""
+    a, b = float(w[inside].sum()), float(w[outside].sum())
+    return max(float((w * r)[outside].sum()) / b - float((w * r)[inside].sum()) / a, 0.0) if a > 0 and b > 0 else 0.0
+
+
 def flares(points: Points, *, sigma: float = 3.0, least: int = 3) -> tuple[Flare, ...]:
     """Runs of at least `least` points above `sigma` of the noise (Chang et al. 2015, ApJ 814, 35) and the points above 1 σ that follow."""
     t, r = points.t, points.r
-    edges = points.edges(5 * points.cadence)
-    broken = np.zeros(len(t), np.bool_)
-    broken[edges[1:-1]] = True  # a run does not cross a gap
+    broken = np.r_[True, np.diff(t) > 5 * points.cadence]  # a run does not cross a gap
     high = r > sigma * points.noise
+    starts = np.flatnonzero(high & (broken | ~np.r_[False, high[:-1]]))
+    stops = np.flatnonzero(high & np.r_[broken[1:] | ~high[1:], True]) + 1
+    quiet = np.r_[np.flatnonzero((r <= points.noise) | broken), len(t)]
+    long = stops - starts >= least
     out = []
-    start = 0
-    while start < len(t):
-        if not high[start]:
-            start += 1
+    done = 0
+    for start, stop in zip(starts[long], stops[long], strict=True):
+        if start < done:
             continue
-        end = start + 1
-        while end < len(t) and high[end] and not broken[end]:
-            end += 1
-        if end - start >= least:
-            while end < len(t) and r[end] > points.noise and not broken[end]:
-                end += 1
-            peak = start + int(np.argmax(r[start:end]))
-            light = float(r[start:end].sum())
-            out.append(
-                Flare(
-                    start=float(t[start]),
-                    peak=float(t[peak]),
-                    end=float(t[end - 1]),
-                    amplitude=float(r[peak]),
-                    equivalent_duration=light * points.cadence * 86_400.0,
-                    significance=light / points.noise / float(np.sqrt(end - start)),
-                    impulsive=bool(t[peak] - t[start] <= t[end - 1] - t[peak]),
-                )
+        done = end = int(quiet[np.searchsorted(quiet, stop)])
+        peak = start + int(np.argmax(r[start:end]))
+        light = float(r[start:end].sum())
+        out.append(
+            Flare(
+                start=float(t[start]),
+                peak=float(t[peak]),
+                end=float(t[end - 1]),
+                amplitude=float(r[peak]),
+                equivalent_duration=light * points.cadence * 86_400.0,
+                significance=light / points.noise / float(np.sqrt(end - start)),
+                impulsive=bool(t[peak] - t[start] <= t[end - 1] - t[peak]),
             )
-        start = end
+        )
     return tuple(out)

@@ -73,7 +73,7 @@ def _raw(axis: Any, one: Seen) -> None:
     if good.any():
         axis.set_ylim(*_limits(curve.flux[good]))
     axis.set_ylabel("flux [e-/s]")
-    axis.legend(fontsize=7, loc="upper right", framealpha=0.8, edgecolor="none", ncols=2, markerscale=3)
+    _legend(axis)
 
 
 def _flat(axis: Any, one: Seen) -> None:
@@ -88,7 +88,6 @@ def _flat(axis: Any, one: Seen) -> None:
     if kept.any():
         axis.plot(time[kept], 1e3 * left.flux[kept], ".", ms=2, color=MARK, label="event, not in the trend", rasterized=True)
     low, high = _limits(1e3 * left.flux[good]) if good.any() else (-1.0, 1.0)
-    high += 0.12 * (high - low)  # for the legend
     shown = one.figures.flares[:MOST_FLARES]
     if shown:
         high += 0.08 * (high - low)
@@ -100,7 +99,7 @@ def _flat(axis: Any, one: Seen) -> None:
     axis.set_ylim(low, high)
     axis.set_ylabel("flux / trend − 1 [10⁻³]")
     axis.set_xlabel("BJD − 2457000 [d]")
-    axis.legend(fontsize=7, loc="upper right", framealpha=0.8, edgecolor="none", ncols=4, markerscale=2)
+    _legend(axis)
 
 
 def _transit_times(found: Transit, time: F64) -> F64:
@@ -133,7 +132,7 @@ def _folded(axis: Any, one: Seen) -> None:
     axis.set_xlim(-24 * reach, 24 * reach)
     axis.set_ylabel("flux / trend − 1 [10⁻³]")
     axis.set_xlabel(f"hours from mid-transit, folded at {found.period:.5f} d")
-    axis.legend(fontsize=7, loc="lower right", framealpha=0.8, edgecolor="none", ncols=2)
+    _legend(axis)
 
 
 def _limits(values: F64) -> tuple[float, float]:
@@ -141,3 +140,8 @@ def _limits(values: F64) -> tuple[float, float]:
     low, high = np.quantile(values, [0.0005, 0.9995])
     margin = 0.08 * max(float(high - low), 1e-9)
     return float(low) - margin, float(high) + margin
+
+
+def _legend(axis: Any) -> None:
+    """Above the panel, where it hides nothing."""
+    axis.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, frameon=False, ncols=4, markerscale=1.6)

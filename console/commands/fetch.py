@@ -91,8 +91,8 @@ def query_of(source: str, arguments: Sequence[str], *, mirror: str | None, token
         raise usage(f"{one_line(source, 60)!r} is not a source: {guess}Sources are {', '.join(SOURCES)}")
     if not arguments:
         raise usage(f"{source} needs a query, such as: protonova fetch {source} {found.example}")
-    if publish and not found.publishable:
-        raise usage(f"{source} gives no packets: leave --publish away, and name a folder by --to")
+    if publish and found.no_packets:
+        raise usage(f"{source} gives no packets ({found.no_packets}): leave --publish away, and name a folder by --to")
     return parse(source, arguments, keys=found.keys, base=mirror or found.base, token=_token(found.token, token_file))
 
 

@@ -70,10 +70,10 @@ class Seen:
         if found is None or found.signal_to_noise < CERTAIN:
             return "no sure period"
         if found.density > LONGEST:
-            return "too long for a transit: rotation, pulsation"
+            return "too long for a transit: rotation or pulsation"
         if found.odd_even > BINARY:
-            return "odd and even differ: binary at twice the period"
-        return "secondary eclipse: binary" if found.secondary_signal_to_noise > BINARY else ""
+            return "odd and even dips differ: a binary at twice the period"
+        return "a secondary dip: a binary, or rotation that the trend left" if found.secondary_signal_to_noise > BINARY else ""
 
     def plain(self) -> dict[str, Any]:
         """For the report."""
@@ -143,6 +143,9 @@ def curves(
     console = reports.output()
     if seen:
         reports.show(console, "Transits and flares", _transits(seen), *([_known(seen)] if any(s.known for s in seen) else []))
+    for one in seen:
+        if one.remark:
+            console.print(reports.cell(f"{one.star.name}, {one.star.observed}: {one.remark}"), soft_wrap=True)
     pictures = f", a picture of each in {out}" if out is not None and seen else ""
     console.print(f"\n{len(seen)} light curves{pictures}; {skipped} things skipped", highlight=False, soft_wrap=True)
     reports.write(report, {"command": "curves", "light_curves": [one.plain() for one in seen], "skipped": skipped})
@@ -188,7 +191,6 @@ def _transits(seen: Sequence[Seen]) -> Any:
         shown.add_column(name, justify="right")
     shown.add_column("secondary\nppm (σ)", justify="right")
     shown.add_column("flares", justify="right")
-    shown.add_column("remark")
     for one in seen:
         found = one.figures.transit
         cells = ["–"] * 8
@@ -202,7 +204,7 @@ def _transits(seen: Sequence[Seen]) -> Any:
             cells = [f"[dim]{n}[/dim]" if weak else n for n in numbers]
         span = f"{np.ptp(one.points.t):.1f}" if len(one.points.t) else "–"
         star = reports.cell(f"{one.star.name}, {one.star.observed}")
-        shown.add_row(star, span, f"{one.cadence:.1f}", f"{one.noise:,.0f}", *cells, f"{len(one.figures.flares)}", one.remark)
+        shown.add_row(star, span, f"{one.cadence:.1f}", f"{one.noise:,.0f}", *cells, f"{len(one.figures.flares)}")
     return shown
 
 

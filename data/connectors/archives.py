@@ -1,8 +1,8 @@
 """Paths in → packets out, each with where it lay; what is not a packet comes out as `Skipped`, with a reason: nothing passes in silence.
 
 Files, folders (with all below them), tar and zip archives, parquet files of packets (a binary column of them, or one row a packet as Fink
-keeps ZTF's and Rubin's alerts), FITS light curves of TESS, Kepler and K2, Avro containers of many alerts, any of these compressed (gzip,
-bzip2, xz, zstd, lz4), and ``-`` for stdin.
+keeps ZTF's and Rubin's alerts), Fink's JSON about an object, FITS light curves of TESS, Kepler and K2, Avro containers of many alerts, any
+of these compressed (gzip, bzip2, xz, zstd, lz4), and ``-`` for stdin.
 What a file is, its bytes say, not its name. Everything is read as a stream: what unpacks to more than a packet is not unpacked further.
 """
 
@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
+from data.connectors.broker_rows import MOST_BYTES, is_object, packets_of_object
 from data.connectors.rows import RowError, encoder_of
 from schemas.avro.compression import FAULTS, compression, inflated
 from schemas.avro.splitter import MAX_CONTAINER, count, split
@@ -133,7 +134,9 @@ def _plain(origin: str, file: IO[bytes]) -> Iterator[Item]:
     data = _read(file, MAX_PACKET + 1)
     large = len(data) > MAX_PACKET
     form = sniff(data)
-    if form is None:
+    if form is None and is_object(data):
+        yield from _object(origin, data + _read(file, MOST_BYTES + 1 - len(data)))
+    elif form is None:
         yield Skipped(origin, *_what(origin, data))
     elif form == "container" and (count(data) > 1 or large):
         yield from _several(origin, cast("IO[bytes]", _Prefixed(data, file)))
@@ -141,6 +144,18 @@ def _plain(origin: str, file: IO[bytes]) -> Iterator[Item]:
         yield Skipped(origin, "too large", f"a packet has at most {MAX_PACKET:,} bytes")
     else:
         yield Packet(origin, data)
+
+
+def _object(origin: str, data: bytes) -> Iterator[Item]:
+    """Fink's JSON about an object: a packet a row."""
+    if len(data) > MOST_BYTES:
+        yield Skipped(origin, "too large", f"an object's JSON has at most {MOST_BYTES:,} bytes")
+        return
+    try:
+        for k, item in enumerate(packets_of_object(data)):
+            yield Skipped(f"{origin}#{k}", "unusable row", str(item)) if isinstance(item, RowError) else Packet(f"{origin}#{k}", item)
+    except RowError as error:
+        yield Skipped(origin, "unreadable", str(error))
 
 
 def _several(origin: str, file: IO[bytes]) -> Iterator[Item]:

@@ -49,15 +49,15 @@ def exchange(a, n, old, new):  # type: ignore[no-untyped-def] # pragma: no cover
         for j in range(k, n - 1):
             a[j] = a[j + 1]
         return
-    if new >= old:
-        while k + 1 < n and a[k + 1] < new:
-            a[k] = a[k + 1]
-            k += 1
+    p = lower_bound(a, n, new)  # looked up, so that what lies between moves as a block
+    if p > k:
+        p -= 1
+        for j in range(k, p):
+            a[j] = a[j + 1]
     else:
-        while k > 0 and a[k - 1] > new:
-            a[k] = a[k - 1]
-            k -= 1
-    a[k] = new
+        for j in range(k, p, -1):
+            a[j] = a[j - 1]
+    a[p] = new
 
 
 @compiled

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -98,6 +100,53 @@ def test_a_corrupt_file_is_refused_said_and_fetched_again(server: ArchiveServer,
     assert report["bytes"] == len(tar)
 
 
+def test_a_server_that_asks_to_wait_is_waited_for_and_said(server: ArchiveServer, tar: bytes, tmp_path: Path) -> None:
+    server.script[NIGHT].extend([Step(429, {"Retry-After": "1"}, b""), Step(503, {"Retry-After": "0"}, b"")])
+    done = fetch(tmp_path, "ztf-nights", "20240617", "--from", server.url, "--to", "alerts")
+    assert done.returncode == 0
+    first, second = done.stderr.splitlines()
+    assert "429" in first
+    assert 1.0 <= float(re.search(r"again in ([0-9.]+) s", first)[1]) < 2.1  # type: ignore[index]
+    assert "503" in second
+    assert (tmp_path / "alerts" / NIGHT[1:]).read_bytes() == tar
+
+
+def test_a_terminal_sees_the_bytes_come(server: ArchiveServer, tmp_path: Path) -> None:
+    server.always[NIGHT] = Step(pause=0.05)
+    ours, theirs = pty.openpty()
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PROTONOVA_")} | {
+        "PYTHONPATH": str(ROOT),
+        "TERM": "xterm",
+        "COLUMNS": "140",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "console.cli", "fetch", "ztf-nights", "20240617", "--from", server.url, "--to", "alerts"],
+        cwd=tmp_path,
+        env=clean,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            data = os.read(ours, 65_536)
+        except OSError:  # the other end is closed
+            break
+        if not data:
+            break
+        seen += data
+    os.close(ours)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"ztf-nights 1/1 " + NIGHT[1:20].encode() in seen
+    shown = {float(n) for n in re.findall(rb"([0-9.]+)/[0-9.]+ [kMG]?B", seen)}
+    assert len(shown) > 2, "the bar stands still"
+    assert "1 fetched" in out
+    assert "\x1b" not in out.split("rows")[0]
+
+
 def test_what_fails_is_listed_and_the_status_says_so(server: ArchiveServer, tmp_path: Path) -> None:
     server.always[NIGHT] = Step(404, {}, b"")
     done = fetch(tmp_path, "ztf-nights", "20240617", "--from", server.url)
@@ -128,7 +177,11 @@ def test_the_sources_are_listed(tmp_path: Path) -> None:
         (("fink", "ZTF21aaxtctv", "--offline"), 1, "without --offline"),
         (("fink", "ZTF21aaxtctv", "--offline", "--again"), 2, "exclude each other"),
         (("fink", "ZTF21aaxtctv", "--rate", "3"), 2, "--publish"),
-        (("fink", "ZTF21aaxtctv", "--publish"), 2, "gives no packets"),
+        (("alerce", "ZTF21aaxtctv", "--publish"), 2, "gives no packets (its record has a dozen of the fields of an alert; fink gives"),
+        (("lasair", "ZTF21aaxtctv", "--publish"), 2, "gives no packets (its record"),
+        (("ztf-lightcurves", "10,10", "--publish"), 2, "gives no packets (magnitudes"),
+        (("fink", "ZTF21aaxtctv", "--publish"), 1, "start `protonova run`"),
+        (("tess", "tic=1", "--dust-map", "none.fits", "--from", "http://127.0.0.1:9"), 1, "none.fits cannot be read"),
         (("ztf-nights", "20240617", "--publish"), 1, "start `protonova run`"),
         (("fink", "ZTF21aaxtctv", "--to", "file"), 1, "cannot be a folder"),
         (("ztf-nights", "20240617", "--dvc", "--to", "d"), 2, "dvc init"),

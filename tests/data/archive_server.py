@@ -1,14 +1,22 @@
-"""A small archive on loopback for tests: files with ETag and ranges, answers after the archives' documentation, and faults on request."""
+"""A small archive on loopback for tests: files with ETag and ranges, answers after the archives' documentation, and faults on request.
+
+    python -m tests.data.archive_server FOLDER [--port 8700] [--pause S] [--corrupt NAME]
+
+serves a folder's files with their MD5SUMS, as the archive of ZTF's nights does (docs/fetch.md has what to try with it).
+"""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -47,7 +55,7 @@ class Asked:
 class ArchiveServer:
     """Serves `files` (path → bytes, or a function of the request); `script[path]` holds the steps of the next requests."""
 
-    def __init__(self, files: Mapping[str, Answer]) -> None:
+    def __init__(self, files: Mapping[str, Answer], *, port: int = 0) -> None:
         self.files = dict(files)
         self.script: dict[str, deque[Step]] = defaultdict(deque)
         self.always: dict[str, Step] = {}
@@ -71,7 +79,7 @@ class ArchiveServer:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 pass  # a client that was killed
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -127,3 +135,27 @@ class ArchiveServer:
             handler.wfile.write(b"0\r\n\r\n")
         if step.cut is not None or not step.length:
             handler.close_connection = True
+
+
+def main() -> None:
+    """Run the program; see the module's docstring."""
+    parser = argparse.ArgumentParser(description="an archive on loopback")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--port", type=int, default=8700)
+    parser.add_argument("--pause", type=float, default=0.0, help="between pieces of 64 kB [s]")
+    parser.add_argument("--corrupt", default="", metavar="NAME", help="a file whose first answer has its last bytes turned")
+    arguments = parser.parse_args()
+    files = {f"/{path.name}": path.read_bytes() for path in sorted(arguments.folder.iterdir()) if path.is_file()}
+    sums = "".join(f"{hashlib.md5(body).hexdigest()}  {name[1:]}\n" for name, body in files.items())
+    with ArchiveServer({**files, "/MD5SUMS": sums.encode()}, port=arguments.port) as server:
+        for name, body in files.items():
+            server.always[name] = Step(pause=arguments.pause)
+            if name[1:] == arguments.corrupt:
+                server.script[name].append(Step(body=body[:-9] + bytes(9), pause=arguments.pause))
+        print(f"{len(files)} files at {server.url}; Ctrl-C ends it", flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -466,6 +466,27 @@ def test_an_object_that_grew_is_fetched_again_on_request(tmp_path: Path) -> None
         assert [f.state for f in ask(server, tmp_path, "fink", NAME, offline=True)] == ["kept"]
 
 
+@pytest.mark.parametrize(("broker", "seconds"), [("alerce", 0.5), ("fink", 1.0), ("lasair", 36.0)])
+def test_an_archive_is_asked_no_faster_than_its_rate(tmp_path: Path, broker: str, seconds: float) -> None:
+    now, times = [0.0], []
+
+    def sleep(pause: float) -> None:
+        now[0] += pause
+
+    def answer(asked: Asked) -> bytes:
+        times.append(now[0])
+        return b"{}"
+
+    names = ("ZTF21aaxtctv", "ZTF18abbuksn", "ZTF19aaaaaaa")
+    paths = {f"/ztf/v1/objects/{name}/lightcurve" for name in names} | {"/api/v1/objects", "/api/object/"}
+    clock = Clock(lambda: now[0], sleep, lambda: datetime(2026, 11, 30, tzinfo=UTC), lambda: 0.0)
+    with ArchiveServer(dict.fromkeys(paths, answer)) as server:
+        query = parse(broker, names, keys=SOURCES[broker].keys, base=server.url, token="t")
+        list(fetch(query, tmp_path, clock=clock))
+    assert len(times) == 6  # each is asked for again, since it cannot be used
+    assert min(np.diff(times)) == pytest.approx(seconds)
+
+
 def test_lasair_without_a_token_says_where_one_is(tmp_path: Path) -> None:
     with ArchiveServer({}) as server, pytest.raises(FetchError, match="LASAIR_TOKEN"):
         ask(server, tmp_path, "lasair", NAME)

@@ -216,3 +216,23 @@ def test_figures_that_few_transits_cannot_give_are_nan() -> None:
     assert got.transits == 2
     assert np.isnan(got.timing_scatter)
     assert np.isfinite(got.depth_scatter)
+
+
+def test_the_quick_settings_find_what_the_full_ones_do() -> None:
+    rng = np.random.default_rng(31)
+    both = [0, 0]
+    for seed in range(8):
+        t = START + np.arange(0, 27, 2 / 1440)
+        flux = 1 + 2e-3 * np.sin(2 * np.pi * t / 3.7 + seed) + NOISE * rng.standard_normal(len(t))
+        period = float(rng.uniform(0.8, 8))
+        curve = dipped(Curve(t, flux, np.full(len(t), NOISE), np.zeros(len(t), np.int64)), period, 8e-4)
+        joined = Curves.of([curve])
+        full, quick = detrend(joined), detrend(joined, how=Detrending.quick())
+        seen = np.isfinite(full.flux) & np.isfinite(quick.flux)
+        assert np.mean(seen) > 0.99
+        assert np.std(full.flux[seen] - quick.flux[seen]) < 0.1 * NOISE
+        for k, (left, how) in enumerate(((full, Searching()), (quick, Searching.quick()))):
+            (got,) = figures(joined, left, how=how)
+            both[k] += got.transit is not None and abs(got.transit.period / period - 1) < 5e-3
+    assert both[0] >= 6
+    assert both[1] >= both[0] - 1
