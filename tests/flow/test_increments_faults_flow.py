@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiokafka.errors import ProducerFenced
 
 from data.joining.curve_store import CurveStore
 from schemas.surveys import tess
@@ -48,7 +49,7 @@ async def joining(settings: Settings) -> AsyncIterator[Joiner]:
         await asyncio.wait([task])
 
 
-async def sent(settings: Settings, enough: Callable[[list[bytes]], bool], within: float = 60.0) -> list[bytes]:
+async def sent(settings: Settings, enough: Callable[[list[bytes]], bool], within: float = 180.0) -> list[bytes]:
     """What is committed on `alerts.tess`, once it is enough; with what would be too much."""
     deadline = asyncio.get_running_loop().time() + within
     while True:
@@ -94,7 +95,16 @@ async def test_without_room_increments_wait_on_the_topic(bench: Bench) -> None:
         assert len(await sent(bench.settings, all_whole)) == len(PARTS)
 
 
+def without_fenced(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio's own handler, which says nothing of a fenced producer."""
+    if not isinstance(context.get("exception"), ProducerFenced):
+        loop.default_exception_handler(context)
+
+
 async def test_a_second_joiner_takes_over_and_nothing_comes_twice(bench: Bench) -> None:
+    # aiokafka never asks for some futures of a fenced producer. What asyncio says of them, whenever they are collected, has a traceback,
+    # whose text takes ast.parse; in CPython 3.11 that breaks an ast.parse which the collection interrupted, and pytest's own is one.
+    asyncio.get_running_loop().set_exception_handler(without_fenced)
     other = bench.settings.model_copy(update={"state": bench.settings.state / "other"})
     async with joining(bench.settings):
         await bench.publish(PARTS[:8], topics.INCREMENTS)

@@ -79,7 +79,7 @@ async def test_increments_through_kills_give_what_whole_packets_do(bench: Bench,
             await bench.publish(sent[k::waves], topics.INCREMENTS)
             if k == waves - 1:
                 break
-            deadline = asyncio.get_running_loop().time() + 60
+            deadline = asyncio.get_running_loop().time() + 120
             while len(await committed_records(settings, "alerts.tess")) <= before:  # it is at work
                 assert asyncio.get_running_loop().time() < deadline, said()
             number = pid()
