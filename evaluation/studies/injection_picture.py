@@ -38,7 +38,8 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
             _panel(axis, star)
         for axis in axes[:, 0]:
             axis.set_ylabel("recovered")
-        axes[0, 0].legend(fontsize=7, frameon=False, loc="upper left")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside lower center", ncols=5 if columns > 1 else 3)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=90, metadata={"Software": None})
         plt.close(figure)
