@@ -65,10 +65,8 @@ def operators() -> None:
     batch = columns.batch()
     for operator in (tokens, stamps, context, features):
         operator(batch)
-    n = np.arange(300)
-    look(
-        Curves.of([Curve(0.02 * n.astype(np.float64), 100.0 + np.sin(n * n, dtype=np.float64), np.full(300, 1.0), np.zeros(300, np.int64))])
-    )
+    n = np.arange(300.0)
+    look(Curves.of([Curve(0.02 * n, 100.0 + np.sin(n * n), np.ones(300), np.zeros(300, np.int64))]))
     known = load()
     judged = judge(Views(known.golden.embedding, known.golden.logits, known.golden.named), known.head)
     scores = np.full((len(known.golden.embedding), len(SURVEY_SCORES)), np.nan, np.float32)

@@ -28,6 +28,7 @@ from data.connectors.star_curves import StarCurve, star_curve
 from data.tables import TableError
 from evaluation.measures import wilson
 from evaluation.studies.injected_planet import Planet
+from operators import dips
 from operators.detrend import Detrending, detrend
 from operators.kernels.detrend import SIGMA_OF_MAD
 from operators.transit_figures import Transit
@@ -78,7 +79,7 @@ class Way:
     """Times that the detrending is done, the next on what the former left."""
 
 
-STREAM = Way(name="stream", detrending=Detrending(step=5), searching=Searching())
+STREAM = Way(name="stream", detrending=dips.DETRENDING, searching=dips.SEARCHING)
 """What every light curve gets."""
 ROTATOR = Way(name="rotator", detrending=Detrending(window=0.3), searching=Searching(longest=14.0), passes=2)
 """For a star that turns within a day or two: a window of 0.75 d leaves half of its spots' light. One of 0.3 d leaves a tenth, twice a

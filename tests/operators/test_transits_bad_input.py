@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from operators.detrend import DUPLICATE, MASKED, NO_TREND, Curve, Curves, Detrending, detrend
+from operators.detrend import DUPLICATE, MASKED, NO_TREND, Detrending, detrend
 from operators.transits import Searching, figures
+from operators.whole_curves import Curve, Curves
 
 ANY = st.floats(width=64, allow_nan=True, allow_infinity=True)
 LIKELY = st.one_of(st.floats(-2, 2), st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 1.0]), ANY)
