@@ -185,4 +185,4 @@ def transit(d: Draw) -> Source:
         return np.interp(x, fine[:-1], dip[:-1], left=0.0, right=0.0)
 
     light = difference(star, magnitudes, reference=reference_times(d), mean=True)
-    return Source("", kind, light, (0.0, 120.0), "disc", star=star, persistent=True)
+    return Source("exoplanet-transit", kind, light, (0.0, 120.0), "disc", star=star, persistent=True)

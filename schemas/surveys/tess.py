@@ -170,7 +170,8 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
     m = int(values.count[_CURVE])  # good cadences, as `fill_row` left them
     if m:
         time, flux, err = (values.table[column, :m].copy() for column in (_BTJD, _FLUX, _ERR))
-        columns.curves[i] = Curve(time, flux, err, np.zeros(m, np.int64))
+        # Rounded, so that no cadence lies on the edge of a bin by a last bit of its mean time.
+        columns.curves[i] = Curve(np.round(time, 5), flux, err, np.zeros(m, np.int64))
     columns.put_stamps(i, (None, None, None), cutouts=cutouts, pixel_scale=np.nan)
     columns.identify(SURVEY, number, object_id=f"{catalogue(sector)} {tic}", programid=1, band="T" if sector < KEPLER_SECTOR else "")
 
@@ -231,12 +232,14 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
     shown = settle(points, held, i, np.nan, here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
     longest = time.shape[1]
     if held > longest and span_of(points[TIME], held) >= LEAST_SPAN:
-        # The last hours of a month say little: a row of all of it, evenly, with the newest last.
+        # The last hours of a month say little: every so many points back from the newest one.
         order = stable_order(points[TIME], held)
-        thin = np.empty((ROWS, longest))
-        for j in range(longest):
-            thin[:, j] = points[:, order[held - 1 - np.int64((longest - 1 - j) * held // longest)]]
-        settle(thin, longest, i, first[i], here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
+        step = (held + longest - 1) // longest
+        kept = (held + step - 1) // step
+        thin = np.empty((ROWS, kept))
+        for k in range(kept):
+            thin[:, kept - 1 - k] = points[:, order[held - 1 - k * step]]
+        settle(thin, kept, i, first[i], here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
     count[_CURVE] = m
     for j in range(m):
         table[_BTJD, j], table[_FLUX, j], table[_ERR, j] = curve[0, j] + TAI_OF_TDB, curve[1, j], curve[2, j]
