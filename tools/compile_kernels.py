@@ -31,13 +31,11 @@ def operators() -> None:
 
     from operators.context import context
     from operators.decision import decide, rule_of
-    from operators.dips import look
     from operators.features import features
     from operators.head import Views, judge
     from operators.stamps import stamps
     from operators.tokens import tokens
     from operators.types import MAX_POINTS, SURVEY_SCORES
-    from operators.whole_curves import Curve, Curves
     from registry.bundle import load
     from schemas.surveys.columns import Columns
 
@@ -65,12 +63,24 @@ def operators() -> None:
     batch = columns.batch()
     for operator in (tokens, stamps, context, features):
         operator(batch)
-    n = np.arange(300.0)
-    look(Curves.of([Curve(0.02 * n, 100.0 + np.sin(n * n), np.ones(300), np.zeros(300, np.int64))]))
     known = load()
     judged = judge(Views(known.golden.embedding, known.golden.logits, known.golden.named), known.head)
     scores = np.full((len(known.golden.embedding), len(SURVEY_SCORES)), np.nan, np.float32)
     decide(judged, scores, rule=rule_of(known.head, known.classes))
+
+
+def stars() -> None:
+    """What detrends and searches whole light curves; the folded view of them is compiled with the operators."""
+    import numpy as np
+
+    from operators.detrend import detrend
+    from operators.dips import DETRENDING, SEARCHING
+    from operators.transits import figures
+    from operators.whole_curves import Curve, Curves
+
+    n = np.arange(300.0)
+    curves = Curves.of([Curve(0.02 * n, 100.0 + np.sin(n * n), np.ones(300), np.zeros(300, np.int64))])
+    figures(curves, detrend(curves, how=DETRENDING), how=SEARCHING)
 
 
 def sky() -> None:
@@ -81,7 +91,7 @@ def sky() -> None:
         pass
 
 
-JOBS: tuple[Callable[[], None], ...] = (decoding, operators, sky)
+JOBS: tuple[Callable[[], None], ...] = (decoding, operators, stars, sky)
 
 
 def _alone(job: Callable[[], None]) -> None:
