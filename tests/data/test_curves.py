@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.simulate.classes import KINDS, draw_kind
+from data.simulate.classes import DRAWN, draw_kind
 from data.simulate.curves import TARGETS, kinds, look, make, one, stream, target
 from data.simulate.draw import generator
 
@@ -48,7 +48,7 @@ def test_columns_hold_what_they_say(drawn: dict[str, np.ndarray]) -> None:
 def test_every_kind_with_a_light_curve_has_one() -> None:
     seen = {kind for kind, _ in stream(kinds(), 2, seed=1)}
     assert seen == set(kinds())
-    assert set(KINDS) - seen == {"asteroid", "cosmic-ray", "hot-pixel", "bad-column", "noise"}
+    assert set(DRAWN) - seen == {"asteroid", "cosmic-ray", "hot-pixel", "bad-column", "noise"}
 
 
 def test_the_clean_curve_is_brightest_at_the_peak_and_nothing_for_what_lasts() -> None:
