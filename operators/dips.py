@@ -19,12 +19,12 @@ from operators.detrend import Detrended, Detrending, detrend
 from operators.fold import FASTEST, FOLD, Magnitudes, view
 from operators.fold import period as period_of
 from operators.transit_figures import Figures
-from operators.transits import Points, Searching, flares, single_event, transit
+from operators.transits import Points, Searching, figures_of
 from operators.types import F32, F64
-from operators.whole_curves import Curve, Curves
+from operators.whole_curves import LEAST_SPAN, Curve, Curves
 
-LEAST_POINTS, LEAST_SPAN = 200, 2.0
-"""Of a light curve that is searched; the span in days."""
+LEAST_POINTS = 200
+"""Of a light curve that is searched."""
 WHOLE, NEAR, SINGLE, CURVE = 32, 16, 16, 32
 """Bins of the folded curve, of the dip and of the deepest single event (each within `AROUND` durations), and of the curve."""
 AROUND = 1.5
@@ -122,7 +122,7 @@ def look(curves: Curves) -> Looked:
         if not points.usable:
             found.append(None)
             continue
-        figures = Figures(single_event(points, how=SEARCHING), transit(points, how=SEARCHING), flares(points))
+        figures = figures_of(points, how=SEARCHING)
         dips[i] = _view(curve, left, points=points, figures=figures)
         star = magnitudes(curve)
         period, significance = None, None
@@ -225,13 +225,12 @@ def _view(curve: Curve, left: Detrended, *, points: Points, figures: Figures) ->
     middle = float(np.median(trend)) if len(trend) else 1.0
     spread = float(np.std(trend) / middle) if middle > 0 else 0.0
     deviation = float(inside.std())
-    low, high = (float(x) for x in np.percentile(curve.flux[np.isfinite(curve.flux)], (2, 98)))
-    level = abs(float(np.median(curve.flux[np.isfinite(curve.flux)]))) or 1.0
+    low, level, high = (float(x) for x in np.percentile(curve.flux[np.isfinite(curve.flux)], (2, 50, 98)))
     values |= {
         "log dip share": np.log10(float((scaled < -3).mean()) + 1e-4) / 2 + 1,
         "log noise": np.log10(noise * (points.cadence * 24) ** 0.5) / 2 + 1.5,
         "log trend": np.log10(max(spread, 1e-6)) / 2 + 1.5,
-        "log range": np.log10(max((high - low) / level, 1e-6)) / 2 + 1.5,
+        "log range": np.log10(max((high - low) / (abs(level) or 1.0), 1e-6)) / 2 + 1.5,
         "log residual / noise": np.log10(max(deviation, 0.1)),
         "skewness": np.arcsinh(float(((inside - inside.mean()) ** 3).mean()) / max(deviation, 1e-3) ** 3) / 3,
         "kurtosis": np.arcsinh(float(((inside - inside.mean()) ** 4).mean()) / max(deviation, 1e-3) ** 4 - 3) / 4,

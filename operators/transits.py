@@ -127,10 +127,15 @@ def figures(curves: Curves, left: Detrended, *, how: Searching | None = None) ->
     out = []
     for i in range(len(curves)):
         points = Points(curves[i].time, left.of(curves, i), half_windows=how.half_windows)
-        single = single_event(points, how=how) if points.usable else None
-        searched = single is not None and single.significance >= how.least_single
-        out.append(Figures(single, transit(points, how=how) if searched else None, flares(points) if points.usable else ()))
+        out.append(figures_of(points, how=how) if points.usable else Figures(None, None, ()))
     return out
+
+
+def figures_of(points: Points, *, how: Searching) -> Figures:
+    """Look for dips and flares in the usable points of one target."""
+    single = single_event(points, how=how)
+    searched = single is not None and single.significance >= how.least_single
+    return Figures(single, transit(points, how=how) if searched else None, flares(points))
 
 
 def single_event(points: Points, *, how: Searching) -> SingleEvent | None:

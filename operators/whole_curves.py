@@ -15,6 +15,9 @@ import numpy.typing as npt
 F64: TypeAlias = npt.NDArray[np.float64]
 I64: TypeAlias = npt.NDArray[np.int64]
 
+LEAST_SPAN = 2.0
+"""[d]: a light curve of that length and more is one of its whole: it is searched, and a row holds points from all of it."""
+
 
 class Curve(NamedTuple):
     """One target: time [d], flux and 1 σ error in the same unit, quality bits; each (N,)."""

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from operators.kernels.compiled import compiled
 from operators.kernels.order import median, stable_order
 from operators.types import F64, WAVELENGTH, Survey
-from operators.whole_curves import Curve
+from operators.whole_curves import LEAST_SPAN, Curve
 from schemas.avro.container import Container
 from schemas.avro.program import Want, record_fields, slots
 from schemas.avro.wire import MAX_PACKET, PacketError
@@ -54,8 +54,6 @@ KEPLER_WAVELENGTH = 6230.0
 MOST_BYTES = MAX_PACKET
 TAI_OF_TDB = -32.184 / DAY
 """[d]: TDB stays within 2 ms of TT, which is TAI + 32.184 s. Times stay barycentric."""
-LEAST_SPAN = 2.0
-"""[d]: of a longer light curve the row holds points from all of it, not the last ones."""
 CADENCE = 120.0 / DAY
 """[d] to which faster light curves are averaged."""
 TIC_BITS, SECTOR_BITS, CADENCE_BITS = 34, 10, 19
@@ -126,12 +124,13 @@ def encode_columns(fields: Mapping[str, Any], time: F64, *, flux: F64, flux_err:
     fields : the packet's fields but for the light curve
     time : (n,) [d] BTJD
     flux, flux_err : (n,) [e-/s]
-    quality : (n,) bits, below 2^31
+    quality : (n,) bits, of 32 with a sign at most
     """
     n = len(time)
     body = bytearray(_container().body({**fields, "light_curve": ()}))
     if n:
-        zigzag = np.asarray(quality, dtype=np.uint64) << np.uint64(1)
+        signed = np.asarray(quality, dtype=np.int64)
+        zigzag = ((signed << 1) ^ (signed >> 63)).astype(np.uint64)
         shifted = zigzag[:, None] >> np.arange(0, 35, 7, dtype=np.uint64)
         more = np.concatenate([shifted[:, 1:] > 0, np.zeros((n, 1), dtype=bool)], axis=1)
         parts = [np.asarray(time, dtype="<f8")[:, None].view(np.uint8)]

@@ -8,21 +8,16 @@ A writer may add one field, ``revision`` (int, default 0): of two values of a ca
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from operators.types import F64
-from schemas.avro.container import Container
 from schemas.avro.machine import Scratch, run
 from schemas.avro.program import Program, Want, compile_schema
 from schemas.avro.wire import MAX_PACKET, PacketError, load_schema, read_body, read_header, sniff
-from schemas.avro.writer import varint
 from schemas.surveys import tess
 from schemas.surveys.columns import Record
 from schemas.surveys.times import SCALES
@@ -36,10 +31,6 @@ MAX_SCHEMAS = 64
 WANT = Want({**tess.WANT.scalars, "revision": "integer"}, tess.WANT.arrays)
 _TIC, _SECTOR, _CADENCE, _RA, _DEC, _TMAG, _BASELINE, _REVISION = range(len(WANT.scalars))
 _BTJD, _FLUX, _ERR, _QUALITY = range(len(WANT.arrays["light_curve"]))
-_ABSENT = b"\x00"
-_PRESENT = b"\x02"
-_WIDEST = 8 + 5 + 5 + 5
-"""Bytes of a cadence at most: time, two numbers that may be null, the quality as a varint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,40 +179,8 @@ def encode_whole(
         [mag], [e-/s]
     points : (n,) of `POINT`
     """
-    head = b"".join(
-        (varint(tic), varint(sector), varint(cadence), struct.pack("<dd", ra, dec), _optional(tmag), _optional(baseline)),
-    )
-    n = len(points)
-    items = _items(points) if n else b""
-    return _container().wrap(b"".join((head, varint(n) if n else b"", items, b"\x00")))
-
-
-def _optional(value: float) -> bytes:
-    return _ABSENT if value != value else _PRESENT + struct.pack("<f", value)
-
-
-def _items(points: npt.NDArray[Any]) -> bytes:
-    """All cadences at once: each in a row of bytes as wide as the widest, of which those that are written are picked."""
-    n = len(points)
-    rows = np.zeros((n, _WIDEST), np.uint8)
-    written = np.zeros((n, _WIDEST), np.bool_)
-    rows[:, :8] = np.ascontiguousarray(points["time"]).view(np.uint8).reshape(n, 8)
-    written[:, :9] = written[:, 13] = True
-    for begin, name in ((8, "flux"), (13, "flux_err")):
-        values = np.ascontiguousarray(points[name])
-        there = np.isfinite(values)
-        rows[:, begin] = np.where(there, _PRESENT[0], _ABSENT[0])
-        rows[:, begin + 1 : begin + 5] = values.view(np.uint8).reshape(n, 4)
-        written[:, begin + 1 : begin + 5] = there[:, None]
-    quality = points["quality"].astype(np.int64)
-    coded = (quality << 1) ^ (quality >> 63)
-    for k in range(5):
-        more = coded >> 7 * (k + 1) > 0
-        rows[:, 18 + k] = (coded >> 7 * k) & 0x7F | np.where(more, 0x80, 0)
-        written[:, 18 + k] = (coded >> 7 * k > 0) | (k == 0)
-    return rows[written].tobytes()
-
-
-@lru_cache(maxsize=1)
-def _container() -> Container:
-    return Container(json.loads(tess.SCHEMA.read_text(encoding="utf-8")))
+    stated = {"tmag": tmag, "baseline": baseline}
+    fields: dict[str, Any] = {"tic": tic, "sector": sector, "cadence": cadence, "ra": ra, "dec": dec}
+    fields |= {name: None if value != value else value for name, value in stated.items()}
+    columns = {name: points[name] for name in ("flux", "flux_err", "quality")}
+    return tess.encode_columns(fields, points["time"], **columns)
