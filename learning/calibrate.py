@@ -70,7 +70,7 @@ STAR_PRIOR: dict[str, float] = {
     "other": 0.12,
 }
 """The stated mix of stars that are watched without a break, an assumption as well: most show nothing, every eighth turns or pulsates in a
-way that is no class of ours; planets and binaries as among Kepler's targets (Batalha et al. 2013; Kirk et al. 2016, AJ 151, 68), flares as
+way without a class of ours; planets and binaries as among Kepler's targets (Batalha et al. 2013; Kirk et al. 2016, AJ 151, 68), flares as
 among TESS's M dwarfs (Günther et al. 2020, AJ 159, 60)."""
 ELSEWHERE = 1e-7
 """Share of a class that a mix does not name."""

@@ -31,7 +31,7 @@ AROUND = 1.5
 LEAST_RANGE = 0.05
 """[mag]: a curve of a smaller range has no amplitude in its folded view; the dip view has its range."""
 BIN = 1200.0 / 86_400.0
-"""[d] of the bins in which a pulsation's period is looked for: the shortest that is told has two of them."""
+"""[d] of the bins in which a pulsation's period is looked for: the shortest that is distinguished has two of them."""
 DETRENDING = Detrending(step=5)
 SEARCHING = Searching()
 LEAST_SIGNIFICANCE = 10.0

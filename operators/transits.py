@@ -97,7 +97,7 @@ class Points:
         self.cadence = float(np.median(np.diff(self.t))) if len(rows) > 1 else 0.0
 
     def averaged(self, width: float) -> Points:
-        """The same in bins of a width [d], empty ones left out; themselves where the cadence is no finer."""
+        """The same in bins of a width [d], empty ones left out; themselves where the cadence is not finer."""
         if len(self.t) < 2 or width < 1.5 * self.cadence:
             return self
         cell = ((self.t - self.t[0]) / width).astype(np.int64)

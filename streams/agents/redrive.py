@@ -59,7 +59,7 @@ class RejectedPacket:
     @property
     def target(self) -> str | None:
         """Topic that it is sent to again; None: there is none."""
-        if self.topic in (*topics.ALERTS, topics.INCREMENTS):  # an increment is no packet to score
+        if self.topic in (*topics.ALERTS, topics.INCREMENTS):  # an increment is not scored
             return self.topic
         guess = f"alerts.{self.survey}"
         return guess if guess in topics.ALERTS else None
