@@ -13,7 +13,7 @@ export PROTONOVA_SHARED
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */	/' | expand -t 14
 
-demo: $(VENV)/kernels.stamp   ## a simulated night through Kafka, a Faust worker and the status page to scored detections on screen
+demo: $(VENV)/kernels.stamp $(if $(findstring --frames,$(ARGS)),$(VENV)/frames.stamp)   ## a simulated night through Kafka, a Faust worker and the status page to scored detections on screen
 	@$(BIN)/protonova demo $(ARGS)
 
 # Those of the flow share one Kafka and the machine, so they run alone and after the others; status 5 says that ARGS chose none of them.
@@ -67,6 +67,12 @@ $(VENV)/core.stamp: requirements/core.lock pyproject.toml | $(VENV)/bin/python
 	@echo "installing the core (about 80 packages)"
 	@$(PIP) install --require-hashes -r requirements/core.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Raw frames need astropy, scipy and sep, which alerts do not.
+$(VENV)/frames.stamp: requirements/frames.lock $(VENV)/core.stamp
+	@echo "installing what raw frames need"
+	@$(PIP) install --require-hashes -r requirements/frames.lock
 	@touch $@
 
 # Loops are compiled at install and not at the first start; after a change, those that changed.
