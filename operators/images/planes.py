@@ -1,8 +1,8 @@
 """Shapes and units of images on one page.
 
-Dimensions: (H, W) the raw frame with its overscan, (h, w) the trimmed image, k positions, (s, s) a stamp or PSF (s odd). Positions are (y, x) in
-pixels of the trimmed image, 0-based, the centre of the first pixel is (0, 0). Raw values in ADU, calibrated ones in electrons, fluxes that leave
-the frame in µJy. Times MJD TAI [d], at mid-exposure.
+Dimensions: (H, W) the raw frame with its overscan, (h, w) the trimmed image, k positions, (s, s) a stamp or PSF (s odd). Positions
+are (y, x) in pixels of the trimmed image, 0-based, the centre of the first pixel is (0, 0). Raw values in ADU, calibrated ones in
+electrons, fluxes that leave the frame in µJy. Times MJD TAI [d], at mid-exposure.
 """
 
 from __future__ import annotations
