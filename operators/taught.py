@@ -129,6 +129,24 @@ def teach(
     return put(head, {**taught_columns(head), name: columns})
 
 
+def alike(head: Head, name: str, *, examples: Views, reference: Reference) -> npt.NDArray[np.bool_]:
+    """Which examples of a taught class the others, each left out in turn, would call the class; (k,).
+
+    Parameters
+    ----------
+    head : Head
+        With the class.
+    name : str
+    examples : Views
+        That it was taught from; of a single one nothing can be said, and it counts as alike.
+    reference : Reference
+    """
+    if examples.embedding.shape[0] < 2:
+        return np.ones(examples.embedding.shape[0], dtype=np.bool_)
+    _, own, _ = _ridge(_view(examples, head), _view(reference.views, head), ways=head.ways)
+    return np.asarray(own > float(taught_columns(head)[name]["taught_location"]))
+
+
 def forget(head: Head, name: str) -> Head:
     """Take a taught class away: the head that the others alone would have given, bit for bit.
 
