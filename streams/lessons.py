@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from errors import UserError
 from gpu.session import EngineError
 from operators.head import Head, Views
 from operators.namespace import to_host
@@ -21,9 +22,10 @@ from pipeline.examples import see_packets
 from pipeline.state import ScoringState
 from registry.bundle import load as load_bundle
 from registry.taught_classes import head_with
+from schemas.records import codec
 from schemas.records.class_record import ClassRecord
 from streams import metrics
-from streams.agents.support import Follower, read_packets
+from streams.agents.support import Follower, read_events, read_packets
 from streams.kafka import topics
 from streams.scorer import Pipeline, Scorer, prepare
 
@@ -140,3 +142,44 @@ class Lessons:
         metrics.TAUGHT.set(len(pipeline.state.head.weights.taught))
         log.info("classes are taught", classes=", ".join(pipeline.state.head.weights.taught) or "none", scoring_id=pipeline.scoring_id)
         return pipeline
+
+
+async def state_of(settings: Settings, base: ScoringState, *, as_of_ms: int | None = None, scoring_id: str | None = None) -> ScoringState:
+    """The state that scored at a time, or that has an id: the bundle's with what was taught then.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a broker.
+    base : ScoringState
+        Of the bundle.
+    as_of_ms : int, optional
+        A time [ms since 1970].
+    scoring_id : str, optional
+        Else the state with this id.
+
+    Raises
+    ------
+    UserError
+        No state of this bundle had that id; or a class of then cannot be had any more.
+    """
+    states, records = TaughtStates(settings, base), dict[str, ClassRecord]()
+    found, left_out = base, dict[str, str]()
+    events = await read_events(settings)
+    for event in events:
+        if found.scoring_id == scoring_id or (as_of_ms is not None and event.made_ms > as_of_ms):
+            break
+        if event.record:
+            records[event.subject] = codec.expect(event.record, ClassRecord)
+        else:
+            records.pop(event.subject, None)
+        packets = await read_packets(settings, wanted) if (wanted := states.strange(records)) else {}
+        found, left_out = states.build(records, packets)
+    if scoring_id is not None and found.scoring_id != scoring_id:
+        raise UserError(
+            f"no state with the id {scoring_id} follows from bundle {base.model} and the {len(events)} steps on {topics.LOOP_EVENTS}: name "
+            "the bundle that scored with --bundle"
+        )
+    for name, why in left_out.items():
+        raise UserError(f"{name} was taught then and cannot be had any more: {why}")
+    return found
