@@ -57,7 +57,7 @@ class TaughtStates:
         """Known alerts of the bundle; read only where a class has to be solved anew."""
         return load_bundle(self._settings.bundle).reference
 
-    def strange(self, records: Mapping[str, ClassRecord]) -> list[tuple[str, str]]:
+    def of_other_encoders(self, records: Mapping[str, ClassRecord]) -> list[tuple[str, str]]:
         """Examples of classes that were taught beside another encoder: their packets are needed."""
         others = (record for record in records.values() if record.encoder_id != self.base.encoder.id)
         return [(record.name, packet_id) for record in others for packet_id in record.packet_ids]
@@ -69,7 +69,7 @@ class TaughtStates:
         ----------
         records : mapping of str to ClassRecord
         packets : mapping
-            Of the examples that `strange` names, as far as they can be had.
+            Of the examples that `of_other_encoders` names, as far as they can be had.
         """
 
         def views(record: ClassRecord) -> Views | None:
@@ -128,7 +128,7 @@ class Lessons:
         await self._follower.follow(changed)
 
     async def _prepared(self, records: Mapping[str, ClassRecord]) -> Pipeline:
-        packets = await read_packets(self._settings, wanted) if (wanted := self._states.strange(records)) else {}
+        packets = await read_packets(self._settings, wanted) if (wanted := self._states.of_other_encoders(records)) else {}
         left_out: dict[str, str] = {}
 
         def build() -> ScoringState:
@@ -173,7 +173,7 @@ async def state_of(settings: Settings, base: ScoringState, *, as_of_ms: int | No
             records[event.subject] = codec.expect(event.record, ClassRecord)
         else:
             records.pop(event.subject, None)
-        packets = await read_packets(settings, wanted) if (wanted := states.strange(records)) else {}
+        packets = await read_packets(settings, wanted) if (wanted := states.of_other_encoders(records)) else {}
         found, left_out = states.build(records, packets)
     if scoring_id is not None and found.scoring_id != scoring_id:
         raise UserError(

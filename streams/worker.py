@@ -178,7 +178,7 @@ async def _live(settings: Settings, scorer: Scorer, *, slot: int, metrics_port: 
 
 
 def _lessons(settings: Settings, scorer: Scorer) -> Lessons | None:
-    """What keeps the state at what is taught; None: the scorer is a stand-in that nobody teaches."""
+    """What keeps the state at what is taught; None: the scorer is a stand-in without a state."""
     from streams.lessons import Lessons
     from streams.scorer import Pipeline
 

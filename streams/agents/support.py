@@ -1,4 +1,4 @@
-"""What was taught: written by whoever holds the fence, read by every worker.
+"""What was taught: written under a fence, read by every worker.
 
     teach, forget ──► change (fenced) ──► support.examples and loop.events, in one transaction
     support.examples ──► Follower ──► class → `ClassRecord` ──► another head, swapped in between two batches
@@ -44,7 +44,7 @@ Records = dict[str, ClassRecord]
 
 
 class ConflictError(UserError):
-    """Somebody else changed the class meanwhile. One line."""
+    """The class was changed meanwhile. One line."""
 
     hint = "`protonova classes` shows it; teach again with --replace or --merge"
 
@@ -124,7 +124,7 @@ async def _change(settings: Settings, wanted: Change) -> Outcome:
         **settings.client_options(), transactional_id=f"{settings.app_id}.support", max_request_size=topics.REJECTED_BYTES + 500_000,
         max_batch_size=900_000,
     )  # fmt: skip
-    await producer.start()  # fences whoever else is at it, and ends its transaction
+    await producer.start()  # fences any other change in hand, and ends its transaction
     try:
         records = await read_records(settings)
         before = records.get(wanted.name)
