@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from schemas.avro.schema_store import TESS_ID
+from schemas.avro.schema_store import FRAMES_ID, TESS_ID
 
 _HERE = Path(__file__).parent
 _SURVEYS = _HERE.parent / "surveys"
@@ -66,6 +66,7 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("sources.positions-value", SOURCE_POSITION, version=1, file="source_position.avsc"),
     _row("sources.states-value", SOURCE_STATE, version=1, file="source_state.avsc"),
     _row("alerts.tess-value", TESS_ID, version=1, file=_SURVEYS / "tess.avsc"),
+    _row("alerts.frames-value", FRAMES_ID, version=1, file=_SURVEYS / "frames.avsc"),
 )
 BY_ID: dict[int, RegisteredSchema] = {row.id: row for row in TABLE}
 if len(BY_ID) != len(TABLE):

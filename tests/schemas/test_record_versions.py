@@ -32,6 +32,7 @@ FOR_EVER = {
     1_000_012: ("sources.states-value", 1, "d7dc05dd9a1caafd"),
     1_000_013: ("detections-value", 3, "2603e46941a06125"),
     1_000_014: ("telemetry.scores-protonova.WorkerSummary", 2, "4bf10a621a5af234"),
+    1_000_015: ("alerts.frames-value", 1, "22285598a7f980f4"),
 }
 """id → subject, version, and the beginning of the sha256 of the schema without its documentation. A new row is added; none ever changes."""
 
