@@ -25,19 +25,23 @@ import fastavro.schema
 from schemas.avro.container import Container
 from schemas.avro.wire import PacketError, load_schema, read_body, read_header, sniff
 from schemas.records import (
+    class_record,
     detection,
     drift_alarm,
     embedding,
     json_form,
+    loop_event,
     retrain_command,
     score_summary,
     source_position,
     source_state,
     worker_summary,
 )
+from schemas.records.class_record import ClassRecord
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.embedding import Embedding
+from schemas.records.loop_event import LoopEvent
 from schemas.records.parts import framing
 from schemas.records.retrain_command import RetrainCommand
 from schemas.records.score_summary import ScoreSummary
@@ -46,8 +50,10 @@ from schemas.records.source_state import SourceState
 from schemas.records.table import (
     BODY_BYTES,
     BY_ID,
+    CLASS_RECORD,
     DETECTION,
     DRIFT_ALARM,
+    LOOP_EVENT,
     RETRAIN_COMMAND,
     SCORE_SUMMARY,
     SOURCE_POSITION,
@@ -61,8 +67,23 @@ from schemas.records.table import (
 )
 from schemas.records.worker_summary import WorkerSummary
 
-Record: TypeAlias = Detection | Embedding | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState
-_Kind = TypeVar("_Kind", Detection, Embedding, ScoreSummary, WorkerSummary, DriftAlarm, RetrainCommand, SourcePosition, SourceState)
+Record: TypeAlias = (
+    Detection
+    | Embedding
+    | ScoreSummary
+    | WorkerSummary
+    | DriftAlarm
+    | RetrainCommand
+    | SourcePosition
+    | SourceState
+    | ClassRecord
+    | LoopEvent
+)
+_Kind = TypeVar("_Kind", bound=Record)
+Written: TypeAlias = (
+    Detection | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState | ClassRecord | LoopEvent
+)
+"""What `encode` writes."""
 
 MAX_VALUE = 1_000_000
 """Largest value that is looked at: the topics of our records take no larger one [bytes]."""
@@ -78,6 +99,8 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "RetrainCommand": retrain_command.from_row,
     "SourcePosition": source_position.from_row,
     "SourceState": source_state.from_row,
+    "ClassRecord": class_record.from_row,
+    "LoopEvent": loop_event.from_row,
 }
 _READ_BY_NAME = {row.id: _READERS[row.name] for row in TABLE if row.name in _READERS}
 _SMALL: dict[type[Any], int] = {
@@ -87,6 +110,8 @@ _SMALL: dict[type[Any], int] = {
     RetrainCommand: RETRAIN_COMMAND,
     SourcePosition: SOURCE_POSITION,
     SourceState: SOURCE_STATE,
+    ClassRecord: CLASS_RECORD,
+    LoopEvent: LOOP_EVENT,
 }
 _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, AttributeError)
 """What fastavro falls over in a body that is none of the schema's."""
@@ -101,7 +126,9 @@ class BadRecord:
     reason: str
 
 
-def encode(record: Detection | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState) -> bytes:
+def encode(
+    record: Detection | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState | ClassRecord | LoopEvent,
+) -> bytes:
     """A record in Confluent framing; the same record gives the same bytes. An `Embedding` is written beside its detection."""
     if isinstance(record, Detection):
         return detection.PREFIX + detection.body(record, detection.coded(record))

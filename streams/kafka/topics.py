@@ -70,6 +70,8 @@ EMBEDDINGS_PRIVATE = "embeddings.private"
 TELEMETRY = "telemetry.scores"
 ALARMS = "drift.alarms"
 RETRAIN = "commands.retrain"
+SUPPORT = "support.examples"
+LOOP_EVENTS = "loop.events"
 
 TOPICS = (
     Topic("alerts.ztf", "as sent", "ZTF's Avro object container, as sent", 7 * DAY, PACKET_BYTES, None),
@@ -94,6 +96,15 @@ TOPICS = (
     Topic(TELEMETRY, "worker", "WorkerSummary: a second's counts and latencies; ScoreSummary: its scores by stratum; both add up", DAY),
     Topic(ALARMS, "detector", "DriftAlarm: which statistic moved, from what to what", 90 * DAY),
     Topic(RETRAIN, "model", "RetrainCommand: why, since when; idempotent by its id", 90 * DAY),
+    Topic(
+        SUPPORT,
+        "class/; class/packet id",
+        "ClassRecord: a class taught beside the known ones; the packet of an example, which counts once the class's record names it",
+        7 * DAY,
+        PACKET_BYTES,
+        cleanup="compact",
+    ),
+    Topic(LOOP_EVENTS, "class", "LoopEvent: who taught or forgot which class, with what was written", 365 * DAY),
 )
 
 

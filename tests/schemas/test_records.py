@@ -17,9 +17,11 @@ from data.simulate.classes import SLUGS as SIMULATED
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import PacketError
 from schemas.records import codec, detection, table
+from schemas.records.class_record import MOST_EXAMPLES, ClassRecord
 from schemas.records.detection import Crossmatch, Decision, Detection, Flare, Frame, Host, Magnitude, TaughtClass, Transit, to_row
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.embedding import Embedding
+from schemas.records.loop_event import LoopEvent
 from schemas.records.parts import ClassProbability, Feature
 from schemas.records.rejected import Rejected
 from schemas.records.retrain_command import RetrainCommand
@@ -117,6 +119,8 @@ def test_records_and_schemas_have_the_same_fields_in_the_same_order() -> None:
     assert names(WorkerSummary) == declared(table.WORKER_SUMMARY)
     assert names(DriftAlarm) == declared(table.DRIFT_ALARM)
     assert names(RetrainCommand) == declared(table.RETRAIN_COMMAND)
+    assert names(ClassRecord) == declared(table.CLASS_RECORD)
+    assert names(LoopEvent) == declared(table.LOOP_EVENT)
     assert names(Embedding) == declared(table.EMBEDDING)
     assert names(Rejected) == declared(table.REJECTED)[:3]
     parsed = json.loads(table.BY_ID[table.DETECTION].schema_text)
@@ -209,3 +213,35 @@ def test_names_that_no_class_may_have() -> None:
         assert problem.isprintable()
     below = {topic.name.removeprefix("detections.") for topic in TOPICS if topic.name.startswith("detections.")}
     assert below <= RESERVED, "a topic of ours that no class may take"
+
+
+CLASS = ClassRecord(
+    "fast-blue", 2, "ada", "", "", (PACKET,), ("ZTF18abcdefg",), (False,), "e" * 16, "h" * 64, bytes(8), bytes(8), bytes(4), bytes(8), bytes(20),
+    0.5, 0.25, 1e-4, 0.03125, 0.75, 1e-3, 0.02, 100, 1000,
+)  # fmt: skip
+
+
+def test_a_taught_class_and_its_event_come_back() -> None:
+    value = codec.encode(CLASS)
+    assert codec.expect(value, ClassRecord) == replace(CLASS, prior=float(np.float32(1e-4)))
+    event = LoopEvent("taught", "fast-blue", 2, "ada", "", value, 1000)
+    assert codec.expect(codec.encode(event), LoopEvent) == event
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "Fast Blue"},
+        {"name": "private"},
+        {"private": (False, True)},
+        {"scale": 0.0},
+        {"location": float("nan")},
+        {"prior": 1.0},
+        {"revision": -1},
+        {"packet_ids": ("p",) * (MOST_EXAMPLES + 1), "object_ids": ("o",) * (MOST_EXAMPLES + 1), "private": (False,) * (MOST_EXAMPLES + 1)},
+    ],
+)
+def test_a_class_that_none_of_ours_can_be_is_refused(change: dict[str, Any]) -> None:
+    found = codec.decode(codec.encode(replace(CLASS, **change)))
+    assert isinstance(found, codec.BadRecord)
+    assert found.error_class == "bad_value"
