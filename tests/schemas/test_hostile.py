@@ -52,7 +52,9 @@ def test_a_packet_cut_anywhere_is_rejected(packet: bytes) -> None:
     assert found <= {"truncated", "not_avro", "bad_avro"}
 
 
-@pytest.mark.parametrize("packet", [encode_rubin(least_rubin(), 900, SchemaStore()), frames.encode(frames_record())], ids=["lsst", "frames"])
+@pytest.mark.parametrize(
+    "packet", [encode_rubin(least_rubin(), 900, SchemaStore()), frames.encode(frames_record())], ids=["lsst", "frames"]
+)
 def test_a_framed_packet_cut_anywhere_is_rejected(packet: bytes) -> None:
     assert outcome(packet) == "ok"
     found = {outcome(packet[:cut]) for cut in range(6, len(packet))}
