@@ -150,26 +150,37 @@ class FrameScores:
 
     def by_strength(self) -> dict[str, Row]:
         """By expected signal-to-noise; purity by the measured one."""
-        return self._binned(
-            STRENGTHS, lambda t: abs(t.snr) if abs(t.snr) >= WEAKEST else math.nan, of_found=lambda f: abs(f.flux) / f.flux_err
-        )
+
+        def of_true(t: TrueFlux) -> float:
+            return abs(t.snr) if abs(t.snr) >= WEAKEST else math.nan
+
+        return self._binned(STRENGTHS, of_true, of_found=lambda f: abs(f.flux) / f.flux_err)
 
     def by_magnitude(self, least: float = 10.0) -> dict[str, Row]:
         """By the magnitude of the difference, objects of at least so much expected signal-to-noise."""
-        return self._binned(MAGNITUDES, lambda t: magnitude(t.flux) if abs(t.snr) >= least else math.nan, of_found=lambda f: magnitude(f.flux))
 
-    def _binned(self, edges: Mapping[str, float], of_true: Callable[[TrueFlux], float], *, of_found: Callable[[Found], float]) -> dict[str, Row]:
+        def of_true(t: TrueFlux) -> float:
+            return magnitude(t.flux) if abs(t.snr) >= least else math.nan
+
+        return self._binned(MAGNITUDES, of_true, of_found=lambda f: magnitude(f.flux))
+
+    def _binned(
+        self, edges: Mapping[str, float], of_true: Callable[[TrueFlux], float], *, of_found: Callable[[Found], float]
+    ) -> dict[str, Row]:
         out = {}
         for name in edges:
-            wanted = {
-                "among_true": lambda t, name=name: bin_of(of_true(t), edges) == name,
-                "among_found": lambda f, name=name: bin_of(of_found(f), edges) == name,
-            }
+
+            def true(t: TrueFlux, name: str = name) -> bool:
+                return bin_of(of_true(t), edges) == name
+
+            def found(f: Found, name: str = name) -> bool:
+                return bin_of(of_found(f), edges) == name
+
             row = Row(
-                self.completeness(wanted["among_true"], real_only=False),
-                self.completeness(wanted["among_true"]),
-                self.purity(wanted["among_found"], real_only=False),
-                self.purity(wanted["among_found"]),
+                self.completeness(true, real_only=False),
+                self.completeness(true),
+                self.purity(found, real_only=False),
+                self.purity(found),
             )
             if row.candidates.of or row.purity_of_candidates.of:
                 out[name] = row
@@ -185,7 +196,14 @@ class FrameScores:
             "brightened": lambda t: t.flux > 0,
             "faded": lambda t: t.flux < 0,
         }
-        return {name: self.completeness(lambda t, where=where: where(t) and abs(t.snr) >= least) for name, where in places.items()}
+        out = {}
+        for name, where in places.items():
+
+            def among(t: TrueFlux, where: Callable[[TrueFlux], bool] = where) -> bool:
+                return where(t) and abs(t.snr) >= least
+
+            out[name] = self.completeness(among)
+        return out
 
     def pulls(self, low: float = STRONG, high: float = math.inf) -> Pulls:
         """Of matched candidates whose object has an expected signal-to-noise between two limits."""
