@@ -1,4 +1,4 @@
-"""A calibrated frame ↔ a multi-extension FITS file: SCI [e-], VAR [e-^2], MASK with the names of its bits, how it was made, and from which masters.
+"""A calibrated frame ↔ a multi-extension FITS file: SCI [e-], VAR [e-^2], MASK with the names of its bits, and how it was made.
 
 in → `Calibrated`, `Quality`, the `RawFrame` and `Masters` it was made of
 out → a file, the same bytes for the same frame; and back
@@ -19,12 +19,11 @@ import numpy as np
 from data.connectors.fits_headers import Header
 from data.frames.fits_pixels import pixels_of
 from data.frames.fits_units import File, ImageUnit, bytes_of, digest_of, image_units
-from data.frames.fits_writer import Cards, image, primary
+from data.frames.fits_writer import image, primary
 from data.frames.frame_error import FrameError
 from data.frames.sky_positions import checked_sky_map, wcs_cards
 from data.whole_file import write_whole
 from operators.images.planes import MASK_NAMES, Calibrated, FrameKind, Masters, Quality, RawFrame, Readout
-
 
 VERSION = 1
 """Of what the cards mean."""
@@ -88,7 +87,9 @@ def encode(
     """The bytes of a calibrated file, in pieces; as `write`."""
     cards: dict[str, str | int | float | bool | None] = {"PROTOVER": VERSION, **frame_cards(raw)}
     cards |= {name: cast("float", getattr(quality, what)) for what, name in _QUALITY.items()}
-    cards |= {f"FLAG{k}": flag for k, flag in enumerate(quality.flags, 1)} | {f"MASTER{k}": digest for k, digest in enumerate(masters.ids, 1)}
+    cards |= {f"FLAG{k}": flag for k, flag in enumerate(quality.flags, 1)} | {
+        f"MASTER{k}": digest for k, digest in enumerate(masters.ids, 1)
+    }
     names = {f"BIT{int(math.log2(bit))}": name for bit, name in MASK_NAMES.items()}
     sky = (raw.wcs or "").splitlines()
     made = steps_of(raw, masters) if steps is None else steps
@@ -123,7 +124,7 @@ def read(file: File) -> CalibratedFile:
     planes = Calibrated(science.astype(np.float32, copy=False), variance.astype(np.float32, copy=False), mask.astype(np.uint8))
     figures = {what: _number(header, name) for what, name in _QUALITY.items()}
     n_stars = int(figures.pop("n_stars")) if math.isfinite(figures["n_stars"]) else 0
-    quality = Quality(**figures, n_stars=n_stars, flags=_texts(header, "FLAG"))  # type: ignore[arg-type]
+    quality = Quality(**figures, n_stars=n_stars, flags=_texts(header, "FLAG"))
     return CalibratedFile(planes, quality, frame_of_cards(units["SCI"]), _texts(header, "MASTER"), history_of(data), digest_of(data))
 
 
@@ -135,7 +136,7 @@ def frame_cards(raw: RawFrame) -> dict[str, str | int | float | bool | None]:
         "TIMESYS": "TAI", "MJD-AVG": float(raw.mjd), "CCDSUM": f"{raw.binning[1]} {raw.binning[0]}", "CCD-TEMP": float(raw.temperature),
         "FIELD": raw.field, "PUBLIC": raw.public, "GAIN": float(r.gain), "RDNOISE": float(r.read_noise), "SATURATE": float(r.saturation),
         "LINLIMIT": float(r.linear_to), "NONLIN": float(r.nonlinearity), "RAWTRIM": box_text(r.trim),
-        "RAWBIAS": None if r.overscan is None else box_text(r.overscan), "WCSWHY": raw.wcs_problem or None,
+        "RAWBIAS": None if r.overscan is None else box_text(r.overscan), "WCSWHY": raw.wcs_problem.replace("'", "") or None,
     }  # fmt: skip
 
 
@@ -162,7 +163,8 @@ def frame_of_cards(unit: ImageUnit) -> RawFrame:
     )  # fmt: skip
     wcs, problem = _sky_text(own, (trim[1] - trim[0], trim[3] - trim[2]))
     return RawFrame(
-        np.empty((0, 0), np.float32), readout, cast("FrameKind", kind), header.text("FRAMEID"), header.text("DETECTOR"), header.text("FILTER"),
+        np.empty((0, 0), np.float32), readout, cast("FrameKind", kind), header.text("FRAMEID"), header.text("DETECTOR"),
+        header.text("FILTER"),
         header.number("EXPTIME") or 0.0, mjd, binning=(int(binning[2]), int(binning[1])), temperature=_number(header, "CCD-TEMP"),
         field=header.text("FIELD"), public=public, wcs=wcs, wcs_problem=header.text("WCSWHY") or problem,
     )  # fmt: skip
@@ -176,7 +178,8 @@ def steps_of(raw: RawFrame, masters: Masters) -> list[str]:
     lines += [f"overscan: median of columns {box_text(r.overscan)} of each row subtracted"] if r.overscan else ["overscan: none"]
     lines += [f"trimmed to {box_text(r.trim)}", "bias subtracted"]
     lines += [f"non-linearity: x (1 + {r.nonlinearity:g} x), flagged above {r.linear_to:g} ADU"] if r.nonlinearity else []
-    lines += [f"dark x {raw.exposure:g} s subtracted", "divided by the flat", f"x gain {r.gain:g} e-/ADU; variance from light and {r.read_noise:g} e- read noise"]
+    lines += [f"dark x {raw.exposure:g} s subtracted", "divided by the flat"]
+    lines += [f"x gain {r.gain:g} e-/ADU; variance from light and {r.read_noise:g} e- read noise"]
     return [*lines, "cosmic rays flagged (L.A.Cosmic, van Dokkum 2001)", f"masters: {digests}"]
 
 

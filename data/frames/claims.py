@@ -1,7 +1,7 @@
 """A claim of a file (address, length, sha256) → its bytes, those and no others, from under a configured prefix.
 
 in → `file:///…` or `https://…`, the length and the sha256 that were announced
-out → the bytes that were compared; a `FrameError` where they are not the announced ones; `errors.RetryableError` where the store does not answer
+out → the bytes that were compared; a `FrameError` where they are others; `errors.RetryableError` where the store does not answer
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def open_claim(uri: str, *, length: int, sha256: str, prefixes: Sequence[str], c
     Raises
     ------
     FrameError
-        `claim_refused`: outside every prefix, by ``..`` or a link too, or not a file. `claim_changed`: another length or digest, or no longer there.
-        `frame_too_large`.
+        `claim_refused`: outside every prefix, by ``..`` or a link too, or not a file. `claim_changed`: another length or digest, or no
+        longer there. `frame_too_large`.
     RetryableError
         The store does not answer: its folder is not there (not mounted), or its server fails.
     """
@@ -68,7 +68,10 @@ def open_claim(uri: str, *, length: int, sha256: str, prefixes: Sequence[str], c
     else:
         data = _remote(uri, length=length, prefixes=[p for p in prefixes if p.startswith("https://")], client=client)
     if len(data) != length:
-        raise FrameError("claim_changed", f"{one_line(uri, 200)} has {len(data):,} bytes{' at least' if len(data) > length else ''}, {length:,} were claimed")
+        raise FrameError(
+            "claim_changed",
+            f"{one_line(uri, 200)} has {len(data):,} bytes{' at least' if len(data) > length else ''}, {length:,} were claimed",
+        )
     if hashlib.sha256(data).hexdigest() != sha256:
         raise FrameError("claim_changed", f"{one_line(uri, 200)} has another sha256 than its claim")
     return data
@@ -93,7 +96,15 @@ def _split(uri: str) -> tuple[str, str, str]:
         raise FrameError("claim_refused", f"{one_line(uri, 200)!r} is not an address") from None
     plain = uri.isprintable() and uri.isascii() and "\\" not in path and "\0" not in path and "%" not in path
     names = path.split("/")[1:]
-    if not plain or not path.startswith("/") or ".." in names or "." in names or parts.query or parts.fragment or parts.username is not None:
+    if (
+        not plain
+        or not path.startswith("/")
+        or ".." in names
+        or "." in names
+        or parts.query
+        or parts.fragment
+        or parts.username is not None
+    ):
         raise FrameError("claim_refused", f"{one_line(uri, 200)!r}: a plain path is opened, without '..', query or user")
     if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
         raise FrameError("claim_refused", f"{one_line(uri, 200)!r} is of another machine")

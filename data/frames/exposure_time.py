@@ -27,8 +27,8 @@ _TO_TAI = {"TAI": 0.0, "TT": -32.184, "GPS": 19.0}
 def mid_exposure(header: Header, instrument: Instrument, *, exposure: float) -> float:
     """The middle of an exposure [MJD TAI].
 
-    A time of the middle itself comes first (MJD-AVG, DATE-AVG), else the start (MJD-OBS, DATE-OBS) and half of the exposure. The scale is TIMESYS, UTC
-    where it is missing (FITS standard 4.0, sect. 9).
+    A time of the middle itself comes first (MJD-AVG, DATE-AVG), else the start (MJD-OBS, DATE-OBS) and half of the exposure. The scale is
+    TIMESYS, UTC where it is missing (FITS standard 4.0, sect. 9).
 
     Raises
     ------

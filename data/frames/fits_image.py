@@ -3,7 +3,7 @@
 in → bytes or a path: plain, gzipped or tile-compressed FITS, one image or several
 out → `RawFrame`: pixels, and what the header says of detector, filter, time, readout and sky in one form
 
-Nothing that a header states is believed before it was compared with what is there; the cost is bounded by `fits_units.MOST_OF_FILE` and `MOST_PIXELS`.
+Nothing that a header states is believed before it was compared with what is there; `fits_units` bounds bytes and pixels.
 """
 
 from __future__ import annotations
@@ -180,7 +180,9 @@ def _readout(reader: _Reader, data: Array, *, kind: FrameKind) -> Readout:
     if kind == "science":
         for name, value, low in (("gain", gain, 1e-3), ("read noise", noise, 0.0)):
             if value is None or not low <= value <= 1e4:
-                raise FrameError("bad_frame", f"its {name} is {'missing' if value is None else f'{value:g}'}: set its keyword or the instrument's row")
+                raise FrameError(
+                    "bad_frame", f"its {name} is {'missing' if value is None else f'{value:g}'}: set its keyword or the instrument's row"
+                )
     limit = 65_535.0 if np.dtype(data.dtype).kind == "u" else 32_767.0 if np.dtype(data.dtype).kind == "i" else math.inf
     saturation = reader.number("saturation")
     if saturation is None or saturation <= 0:
@@ -201,7 +203,7 @@ def _columns(box: Box, trim: Box, name: str) -> Box:
 
 
 def _binning(reader: _Reader) -> tuple[int, int]:
-    """(y, x)"""
+    """Pixels read as one, along y and x."""
     both = re.fullmatch(r"(\d{1,2})[\s,x]+(\d{1,2})", reader.text("binning"))
     x, y = (int(both[1]), int(both[2])) if both else (reader.number("binning_x") or 1, reader.number("binning_y") or 1)
     if not (1 <= x <= 64 and 1 <= y <= 64 and x == int(x) and y == int(y)):

@@ -22,7 +22,9 @@ LARGEST = 1e30
 
 
 def pixels_of(unit: ImageUnit) -> npt.NDArray[Any]:
-    """The pixels of an image with two axes (others of length 1 are dropped), as unsigned or signed 16-bit integers where it holds such, else float32.
+    """The pixels of an image with two axes; others of length 1 are dropped.
+
+    They are unsigned or signed integers of 16 bits where the image holds such, else float32.
 
     Raises
     ------

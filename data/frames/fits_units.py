@@ -1,7 +1,7 @@
 """A FITS file, plain or gzipped → the headers of its units and the bytes of one unit's data, within bounds.
 
-What a header states is compared with what is there before anything is allocated; a gzip stream is inflated no further than the unit needs, then to
-its end within a bound, so that its checksum counts.
+What a header states is compared with what is there before anything is allocated; a gzip stream is inflated piece by piece, to its end
+within a bound, so that its checksum counts.
 """
 
 from __future__ import annotations
@@ -247,4 +247,3 @@ def data_sum(data: memoryview) -> int:
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total
-

@@ -1,7 +1,7 @@
 """Cards and arrays → the bytes of a FITS file, the same bytes for the same values (FITS standard 4.0).
 
-What is written can be read by anything that reads FITS; numbers are written so that the very same ones are read back. NaN and infinity have no form in a
-header: such a card is left out.
+What is written can be read by anything that reads FITS; numbers are written so that the very same ones are read back. NaN and infinity have
+no form in a header: such a card is left out.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def image(name: str, values: npt.NDArray[Any], cards: Cards, *, more: Iterable[s
         Cards as they are, as `sky_positions.wcs_cards` makes them.
     """
     kind = f"{values.dtype.kind}{values.dtype.itemsize}"
-    data = memoryview(np.ascontiguousarray(values, np.dtype(kind).newbyteorder(">"))).cast("B")
+    stored: Any = np.ascontiguousarray(values, np.dtype(kind).newbyteorder(">"))
+    data = memoryview(stored).cast("B")
     lines = [card("XTENSION", "IMAGE"), card("BITPIX", _BITPIX[kind]), card("NAXIS", values.ndim)]
     lines += [card(f"NAXIS{k}", n) for k, n in enumerate(values.shape[::-1], 1)]
     lines += [card("PCOUNT", 0), card("GCOUNT", 1), card("EXTNAME", name), card("DATASUM", str(data_sum(data)))]

@@ -51,6 +51,8 @@ COMMON: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """What we need → keywords that say it, in order."""
 
+_GAPS = ("", "_", "-", " ")
+_MAKERS = ("bessell", "bessel", "johnson", "cousins", "harris")
 _FILTERS: Mapping[str, str] = MappingProxyType(
     {
         **{band.lower() if band in ("B", "V") else band: band for band in BANDS},
@@ -59,9 +61,9 @@ _FILTERS: Mapping[str, str] = MappingProxyType(
         **{f"{band}'": band for band in "ugriz"},
         **{f"{band}_prime": band for band in "ugriz"},
         "zs": "z", "Z": "z", "Y": "y", "G": "g",
-        **{f"{maker}{gap}{band}": band for maker in ("sdss", "ps1", "ps", "sloan") for gap in ("", "_", "-", " ") for band in ("u", "g", "r", "i", "z", "y")},
-        **{f"{maker}{gap}{band.lower()}": band for maker in ("bessell", "bessel", "johnson", "cousins", "harris") for gap in ("", "_", "-", " ") for band in "UBVRI"},
-        **dict.fromkeys(("c", "l", "lum", "luminance", "w", "white", "open", "none", "empty", "air", "nofilter", "no filter", "free"), "clear"),
+        **{f"{maker}{gap}{band}": band for maker in ("sdss", "ps1", "ps", "sloan") for gap in _GAPS for band in "ugrizy"},
+        **{f"{maker}{gap}{band.lower()}": band for maker in _MAKERS for gap in _GAPS for band in "UBVRI"},
+        **dict.fromkeys(("c", "l", "lum", "luminance", "w", "white", "open", "none", "empty", "air", "no filter", "free"), "clear"),
     }
 )  # fmt: skip
 """Names of filters → ours: as written where the case of a letter decides (R and r differ), else in small letters."""
@@ -128,6 +130,6 @@ def filter_of(instrument: Instrument, name: str) -> str | None:
 
 
 def kind_of(name: str) -> FrameKind | None:
-    """IMAGETYP and the like → kind; None: not known. ``Light Frame``, ``DARK``, ``Dome Flat``, ``SKYFLAT`` …"""
+    """IMAGETYP and the like (``Light Frame``, ``DARK``, ``Dome Flat``, ``SKYFLAT``) → kind; None: not known."""
     text = re.sub(r"\s*(frame|field|image)$", "", name.strip().lower())
     return next((kind for form, kind in _KINDS if re.fullmatch(form, text)), None)

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -148,7 +148,7 @@ def label_of(header: Header) -> MasterLabel:
     figures = [header.number(name) for name in ("GAIN", "CCD-TEMP", "EXPTIME")]
     gain, temperature, exposure = (math.nan if figure is None else figure for figure in figures)
     return MasterLabel(
-        cast("MasterKind", kind), header.text("DETECTOR"), header.text("FILTER"), (int(binning[2]), int(binning[1])),
+        kind, header.text("DETECTOR"), header.text("FILTER"), (int(binning[2]), int(binning[1])),
         overscan=header.get("OVERSCAN") is True, gain=gain, temperature=temperature, exposure=exposure,
         valid_from=-math.inf if start is None else start, valid_to=math.inf if end is None else end,
         n_frames=int(header.number("NCOMBINE") or 0),
@@ -180,5 +180,3 @@ def check_values(values: npt.NDArray[Any], label: MasterLabel) -> None:
         middle = float(np.median(found))
         if not 0.5 < middle < 2:
             raise FrameError("bad_master", f"{label}: its median is {middle:.3g}, not 1")
-
-

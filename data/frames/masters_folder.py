@@ -1,6 +1,6 @@
-"""Which masters calibrate a frame: chosen by detector, filter, binning, night and temperature from a folder's files and from announced records.
+"""Which masters calibrate a frame: chosen by detector, filter, binning, night and temperature.
 
-in → master files (`master_file.py`), or records of them on `calibration.masters`
+in → a folder of master files (`master_file.py`), and records of them on `calibration.masters`
 out → `Masters`, and flags for what does not fit as it should; a `FrameError` that says which master is missing
 """
 
@@ -12,16 +12,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from data.connectors.fits_headers import FitsError, read_header
 from data.frames.claims import open_claim
 from data.frames.fits_units import bytes_of, digest_of
 from data.frames.frame_error import FrameError
-from data.frames.master_file import MasterFile, MasterKind, MasterLabel, decode_master, encode_master, label_of
+from data.frames.master_file import LEAST_FLAT, MasterFile, MasterKind, MasterLabel, decode_master, encode_master, label_of
 from data.whole_file import write_whole
 from errors import UserError, one_line
-from operators.images.combine import masters_of
-from operators.images.planes import Masters
+from operators.images.planes import BAD, Masters
 from schemas.records.master_frame import MasterFrame
 
 SAME_TEMPERATURE = 1.0
@@ -179,8 +182,8 @@ class MastersFolder:
     ) -> tuple[Masters, tuple[str, ...]]:
         """The masters of a frame.
 
-        Of the masters that hold at the frame's time the one whose validity began last; of darks the one of the frame's temperature, else the nearest,
-        which is flagged.
+        Of the masters that hold at the frame's time the one whose validity began last; of darks the one of the frame's temperature, else
+        the nearest, which is flagged.
 
         Returns
         -------
@@ -262,6 +265,14 @@ class MastersFolder:
         if len(stated) == _DIGITS and not found.label.digest.startswith(stated):
             raise FrameError("bad_master", f"{one_line(path.name, 120)} was changed since it was made: its sha256 is another")
         return found
+
+
+def masters_of(*, bias: npt.NDArray[Any], dark: npt.NDArray[Any], flat: npt.NDArray[Any], bad: npt.NDArray[Any] | None) -> Masters:
+    """Masters of images of one shape; a pixel whose flat cannot be divided by is BAD."""
+    usable = flat > LEAST_FLAT
+    inverse = np.divide(np.float32(1), flat, out=np.zeros_like(flat, np.float32), where=usable)
+    mask = np.zeros(flat.shape, np.uint8) if bad is None else bad
+    return Masters(bias, dark, inverse, mask | np.where(usable, 0, BAD).astype(np.uint8))
 
 
 def file_name(label: MasterLabel) -> str:

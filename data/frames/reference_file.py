@@ -83,7 +83,9 @@ def read_reference(file: File) -> Reference:
     header = unit.header
     noise, zero = header.number("SKYNOISE"), header.number("MAGZP")
     if header.get("PROTOREF") != VERSION or pixels.shape != mask.shape:
-        raise FrameError("bad_frame", f"a reference of version {header.get('PROTOREF', 'none')!r:.20} and {pixels.shape}, {mask.shape} pixels")
+        raise FrameError(
+            "bad_frame", f"a reference of version {header.get('PROTOREF', 'none')!r:.20} and {pixels.shape}, {mask.shape} pixels"
+        )
     if psf.shape[0] != psf.shape[1] or psf.shape[0] % 2 == 0 or not np.isfinite(psf).all() or not 0.9 < float(psf.sum()) < 1.1:
         raise FrameError("bad_frame", "its PSF is not a square of odd size with the sum 1")
     if noise is None or noise <= 0:
@@ -96,10 +98,11 @@ def read_reference(file: File) -> Reference:
 
 
 def _stars(unit: ImageUnit | None) -> Stars:
-    rows = np.zeros((len(COLUMNS), 0)) if unit is None else pixels_of(unit).astype(np.float64)
-    if len(rows) != len(COLUMNS):
-        raise FrameError("bad_frame", f"its stars have {len(rows)} columns, not {len(COLUMNS)}")
-    return Stars(*rows)
+    if unit is None:
+        return Stars(*np.zeros((len(COLUMNS), 0)))
+    if unit.own.get("BITPIX") != -64 or unit.own.axes()[1:] != [len(COLUMNS)]:
+        raise FrameError("bad_frame", f"its stars are not {len(COLUMNS)} columns of float64")
+    return Stars(*np.frombuffer(unit.data, ">f8").reshape(len(COLUMNS), -1).astype(np.float64))
 
 
 def _sky(unit: ImageUnit, shape: tuple[int, ...]) -> str | None:
@@ -182,14 +185,16 @@ class ReferencesFolder:
             `no_reference`: and what there is instead.
         """
         right = [e for e in self._entries if e.filter == filter]
-        ranked = [e for e in right if field and e.field == field and e.detector == detector]
-        ranked += [e for e in right if e not in ranked and self._covers(e, wcs, shape) >= LEAST_COMMON]
-        if not wcs:  # where the pixels alone can be matched the name of the field decides
-            ranked += [e for e in right if e not in ranked and field and e.field == field]
+        named = [e for e in right if field and e.field == field]
+        covered = [e for e in right if self._covers(e, wcs, shape) >= LEAST_COMMON]
+        by_name = [e for e in named if e in covered or not (wcs and e.wcs)]  # without positions on the sky the name decides
+        ranked = [e for e in by_name if e.detector == detector] + by_name + covered
         if not ranked:
-            others = sorted({e.filter for e in self._entries if field and e.field == field})
+            others = sorted({e.filter for e in self._entries if field and e.field == field and e.filter != filter})
             instead = f"there are of filter {', '.join(others)}" if others else "none covers it"
-            raise FrameError("no_reference", f"no reference of field {field or 'unnamed'}, filter {filter}, detector {detector} ({instead})")
+            raise FrameError(
+                "no_reference", f"no reference of field {field or 'unnamed'}, filter {filter}, detector {detector} ({instead})"
+            )
         path = ranked[0].path
         if path not in self._ready:
             self._ready[path] = read_reference(path)

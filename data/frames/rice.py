@@ -1,4 +1,6 @@
-"""The two loops of tile-compressed images: Rice's code, and undoing a subtractive dither. No read or write passes an array's end, whatever the bytes say.
+"""The two loops of tile-compressed images: Rice's code, and undoing a subtractive dither.
+
+No read or write passes an array's end, whatever the bytes say.
 
 Rice's code: Rice, Yeh & Miller 1993, as FITS has it (standard 4.0, sect. 10.4.1); dithers: White et al. 2012, sect. 10.2.2.
 """
@@ -45,7 +47,7 @@ def rice_decode(code, out, block, fs_bits, fs_max, bits):  # type: ignore[no-unt
     n, end = len(out), len(code)
     if end <= first or block < 1:
         return False
-    last = 0
+    last = np.int64(0)
     for k in range(first):
         last = (last << 8) | np.int64(code[k])
     at = first + 1

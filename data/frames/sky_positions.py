@@ -1,4 +1,4 @@
-"""The cards of a header's world coordinates → positions of pixels on the sky and back; a frame without usable ones is not lost, it says why.
+"""The cards of a header's world coordinates → positions of pixels on the sky and back, or why there are none.
 
 in → a header's cards, as text of the trimmed image (`wcs_cards`)
 out → `SkyMap`: (y, x) [pixel, 0-based] ↔ ra, dec [deg, ICRS or FK5 at J2000]
@@ -25,9 +25,7 @@ LEAST_SCALE, LARGEST_SCALE = 1e-3, 900.0
 """[arcsec/pixel] from interferometers to all-sky cameras."""
 ROUND_TRIP = 0.1
 """A position must come back to its pixel this near [pixel]."""
-_NUMBERS = re.compile(
-    r"CRVAL[12]|CRPIX[12]|CDELT[12]|CROTA[12]|(CD|PC)[12]_[12]|PV[12]_([0-9]|[123][0-9])|LONPOLE|LATPOLE|EQUINOX|EPOCH"
-)
+_NUMBERS = re.compile(r"CRVAL[12]|CRPIX[12]|CDELT[12]|CROTA[12]|(CD|PC)[12]_[12]|PV[12]_([0-9]|[123][0-9])|LONPOLE|LATPOLE|EQUINOX|EPOCH")
 _SIP = re.compile(r"(A|B|AP|BP)_(ORDER|[0-9]_[0-9])")
 _TEXTS = ("CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", "RADESYS", "RADECSYS")
 
@@ -99,7 +97,9 @@ class SkyMap:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             x, y = self.wcs.wcs_world2pix(ra, dec, 0)
-            near = np.isfinite(x) & (np.abs(x - self.shape[1] / 2) < 2 * self.shape[1]) & (np.abs(y - self.shape[0] / 2) < 2 * self.shape[0])
+            near = (
+                np.isfinite(x) & (np.abs(x - self.shape[1] / 2) < 2 * self.shape[1]) & (np.abs(y - self.shape[0] / 2) < 2 * self.shape[0])
+            )
             if near.any():  # a distortion holds near the image only, and its inverse does not converge elsewhere
                 x[near], y[near] = self.wcs.all_world2pix(ra[near], dec[near], 0, quiet=True)
         return np.stack([y, x], axis=1)

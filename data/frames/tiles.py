@@ -97,7 +97,9 @@ def tiled_pixels(unit: ImageUnit) -> tuple[Header, npt.NDArray[Any]]:
     if bits not in PIXELS:
         raise FrameError("bad_frame", f"ZBITPIX is {bits}")
     axes = [own.whole(f"ZNAXIS{k}", low=1, high=1 << 26) for k in range(1, own.whole("ZNAXIS", low=2, high=9) + 1)]
-    tile = [own.whole(f"ZTILE{k}", low=1, high=1 << 26) if f"ZTILE{k}" in own else (axes[0] if k == 1 else 1) for k in range(1, len(axes) + 1)]
+    tile = [
+        own.whole(f"ZTILE{k}", low=1, high=1 << 26) if f"ZTILE{k}" in own else (axes[0] if k == 1 else 1) for k in range(1, len(axes) + 1)
+    ]
     steps = [math.ceil(n / t) for n, t in zip(axes, tile, strict=True)]
     table = _table(unit)
     if math.prod(steps) > MOST_TILES:

@@ -19,8 +19,8 @@ from data.connectors.fits_headers import FitsError, Header, data_size, fill, rea
 from data.connectors.light_curve_files import NotALightCurve, target_name
 from data.connectors.web.download import Fetched
 from data.connectors.web.holdings import ENRICHED, Holdings
-from data.whole_file import write_whole
 from data.connectors.web.mast_archive import TIC_FILE
+from data.whole_file import write_whole
 
 MOST_OBJECTS = 100_000
 """Of one table."""
