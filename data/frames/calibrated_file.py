@@ -99,7 +99,7 @@ def encode(
         ("VAR", calibrated.variance, {"BUNIT": "electron2"}),
         ("MASK", calibrated.mask, names),
     ):
-        out += image(name, np.asarray(values, np.uint8 if name == "MASK" else np.float32), more, more=sky)
+        out += image(name, np.asarray(values, np.uint8 if name == "MASK" else np.float32), cards=more, more=sky)
     return out
 
 

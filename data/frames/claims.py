@@ -121,11 +121,11 @@ def _local(path: str, uri: str, *, length: int, folders: Sequence[Path]) -> byte
     """A file under one of the folders, opened step by step from it, so that no link on the way leads out, now or between two looks."""
     for folder in folders:
         with suppress(ValueError):
-            return _beneath(folder, Path(path).relative_to(folder).parts, uri, length=length)
+            return _beneath(folder, Path(path).relative_to(folder).parts, uri=uri, length=length)
     raise FrameError("claim_refused", f"{one_line(uri, 200)} lies under none of the configured prefixes")
 
 
-def _beneath(folder: Path, names: Sequence[str], uri: str, *, length: int) -> bytes:
+def _beneath(folder: Path, names: Sequence[str], *, uri: str, length: int) -> bytes:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     at = -1
     try:

@@ -40,7 +40,7 @@ def mid_exposure(header: Header, instrument: Instrument, *, exposure: float) -> 
         raise FrameError("no_time", f"TIMESYS is {one_line(scale, 20)!r}: UTC, TAI, TT and GPS are read")
     for numbers, dates, later in (("mjd_mid", "date_mid", 0.0), ("mjd_start", "date_start", exposure / 2)):
         mjd, whole_day = _number(header, instrument.names(numbers)), False
-        stated, whole_day = _date(header, instrument.names(dates), instrument.names("time_start"))
+        stated, whole_day = _date(header, instrument.names(dates), times=instrument.names("time_start"))
         if mjd is not None and stated is not None:
             apart = abs(mjd - stated) * _DAY
             if not whole_day and apart > DISAGREE:
@@ -57,14 +57,14 @@ def mid_exposure(header: Header, instrument: Instrument, *, exposure: float) -> 
 
 def day_of(header: Header, instrument: Instrument) -> float | None:
     """MJD of a date, PUBDAT's say; None: none."""
-    return _date(header, instrument.names("public_from"), ())[0]
+    return _date(header, instrument.names("public_from"))[0]
 
 
 def _number(header: Header, names: tuple[str, ...]) -> float | None:
     return next((value for name in names if (value := header.number(name)) is not None), None)
 
 
-def _date(header: Header, names: tuple[str, ...], times: tuple[str, ...]) -> tuple[float | None, bool]:
+def _date(header: Header, names: tuple[str, ...], *, times: tuple[str, ...] = ()) -> tuple[float | None, bool]:
     """MJD on the header's scale, and whether it is a day without a time."""
     for name in names:
         text = header.text(name)

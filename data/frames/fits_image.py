@@ -119,7 +119,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text.strip()).strip("_.")[:64]
 
 
-def section(text: str, shape: Sequence[int], name: str) -> Box:
+def section(text: str, shape: Sequence[int], *, name: str = "the section") -> Box:
     """``[x1:x2,y1:y2]``, 1-based and inclusive (IRAF) → y0, y1, x0, x1, 0-based and exclusive.
 
     Raises
@@ -169,12 +169,12 @@ def _readout(reader: _Reader, data: Array, *, kind: FrameKind) -> Readout:
     trim: Box = (0, shape[0], 0, shape[1])
     for what in reader.row.names("trim"):
         if text := reader.header.text(what):
-            trim = section(text, shape, what)
+            trim = section(text, shape, name=what)
             break
     overscan: Box | None = None
     for what in reader.row.names("overscan"):
         if text := reader.header.text(what):
-            overscan = _columns(section(text, shape, what), trim, what)
+            overscan = _columns(section(text, shape, name=what), trim, name=what)
             break
     gain, noise = reader.number("gain"), reader.number("read_noise")
     if kind == "science":
@@ -194,7 +194,7 @@ def _readout(reader: _Reader, data: Array, *, kind: FrameKind) -> Readout:
     )  # fmt: skip
 
 
-def _columns(box: Box, trim: Box, name: str) -> Box:
+def _columns(box: Box, trim: Box, *, name: str) -> Box:
     """The overscan of the image's rows."""
     y0, y1, x0, x1 = max(box[0], trim[0]), min(box[1], trim[1]), box[2], box[3]
     if (y0, y1) != trim[:2] or (x0 < trim[3] and x1 > trim[2]):

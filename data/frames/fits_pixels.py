@@ -55,7 +55,7 @@ def scaled(stored: npt.NDArray[Any], header: Header) -> npt.NDArray[Any]:
     FrameError
         A figure that cannot be.
     """
-    zero, scale = _figure(header, "BZERO", 0.0), _figure(header, "BSCALE", 1.0)
+    zero, scale = _figure(header, "BZERO", default=0.0), _figure(header, "BSCALE", default=1.0)
     if scale == 0:
         raise FrameError("bad_frame", "BSCALE is 0: every pixel has the same value")
     whole = stored.dtype.kind in "iu"
@@ -75,7 +75,7 @@ def scaled(stored: npt.NDArray[Any], header: Header) -> npt.NDArray[Any]:
     return values
 
 
-def _figure(header: Header, name: str, default: float) -> float:
+def _figure(header: Header, name: str, *, default: float) -> float:
     if name not in header:
         return default
     value = header.number(name)

@@ -28,7 +28,7 @@ def plain(text: object, limit: int = LONGEST_TEXT) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in str(text))[:limit]
 
 
-def card(name: str, value: str | int | float | bool | None, comment: str = "") -> str:
+def card(name: str, value: str | int | float | bool | None, *, comment: str = "") -> str:
     """One card of 80 characters; empty where the value has no form."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
@@ -37,7 +37,7 @@ def card(name: str, value: str | int | float | bool | None, comment: str = "") -
     elif isinstance(value, str):
         text = f"'{plain(value).replace(chr(39), chr(39) * 2):<8}'"
         if len(text) > CARD - 10:  # quotes count twice
-            return card(name, plain(value)[: LONGEST_TEXT - value.count("'")], comment)
+            return card(name, plain(value)[: LONGEST_TEXT - value.count("'")], comment=comment)
         text = f"{text:<20}"
     else:
         text = f"{repr(float(value)).upper() if isinstance(value, float) else value:>20}"
@@ -54,11 +54,11 @@ def history(text: str) -> list[str]:
 def primary(cards: Cards, *, comments: Mapping[str, str] | None = None, steps: Iterable[str] = ()) -> bytes:
     """The first unit, without data."""
     lines = [card("SIMPLE", True), card("BITPIX", 8), card("NAXIS", 0), card("EXTEND", True)]
-    lines += [card(name, value, (comments or {}).get(name, "")) for name, value in cards.items()]
+    lines += [card(name, value, comment=(comments or {}).get(name, "")) for name, value in cards.items()]
     return _block([*lines, *(line for step in steps for line in history(step))])
 
 
-def image(name: str, values: npt.NDArray[Any], cards: Cards, *, more: Iterable[str] = ()) -> tuple[bytes, memoryview, bytes]:
+def image(name: str, values: npt.NDArray[Any], *, cards: Cards, more: Iterable[str] = ()) -> tuple[bytes, memoryview, bytes]:
     """A unit with an image: its header, its data and their fill.
 
     Parameters

@@ -94,9 +94,9 @@ def encode_master(master: MasterFile, *, sources: Sequence[str] = (), history: S
     steps = [*history, *(f"of {source}" for source in sources)]
     out: list[bytes | memoryview] = [primary(cards, comments={"VALFROM": "[d] MJD", "VALTO": "[d] MJD"}, steps=steps)]
     values = np.asarray(master.image, np.uint8 if label.kind == "bad" else np.float32)
-    out += image("MASTER", values, {"BUNIT": UNITS[label.kind] or None})
+    out += image("MASTER", values, cards={"BUNIT": UNITS[label.kind] or None})
     if master.variance is not None:
-        out += image("VAR", np.asarray(master.variance, np.float32), {})
+        out += image("VAR", np.asarray(master.variance, np.float32), cards={})
     return out
 
 

@@ -30,7 +30,7 @@ from schemas.records.master_frame import MasterFrame
 SAME_TEMPERATURE = 1.0
 """[deg C] up to which a dark is of a frame's temperature."""
 FARTHEST_TEMPERATURE = 10.0
-"""[deg C] beyond which a dark says nothing of a frame: dark current doubles every 6 or so."""
+"""[deg C] beyond which a dark says nothing of a frame: every 6 or so make it twice as much."""
 SAME_GAIN = 0.02
 """Relative; beyond it a master is of another readout mode."""
 MOST_SCALED = 5.0
@@ -199,6 +199,18 @@ class MastersFolder:
             A store does not answer.
         """
         wanted = Wanted(detector, filter, binning, mjd, temperature, exposure, gain, shape, overscan)
+        try:
+            chosen, masters = self._ready_for(wanted)
+        except FileNotFoundError:  # taken out of the folder since it was read
+            self.scan()
+            chosen, masters = self._ready_for(wanted)
+        if shape is not None and tuple(masters.bias.shape) != tuple(shape):
+            h, w = masters.bias.shape
+            raise FrameError("wrong_shape", f"the image has {shape[1]} x {shape[0]} pixels, the masters of detector {detector} {w} x {h}")
+        return masters, _flags(chosen["dark"].label, wanted)
+
+    def _ready_for(self, wanted: Wanted) -> tuple[dict[MasterKind, MasterEntry], Masters]:
+        """The masters of a frame, read where they were not before."""
         chosen: dict[MasterKind, MasterEntry] = {}
         for kind in ("bias", "dark", "flat"):
             chosen[kind] = self._choose(kind, wanted)
@@ -212,10 +224,7 @@ class MastersFolder:
             while len(self._ready) > KEPT:
                 self._ready.popitem(last=False)
         self._ready.move_to_end(names)
-        if shape is not None and tuple(masters.bias.shape) != tuple(shape):
-            h, w = masters.bias.shape
-            raise FrameError("wrong_shape", f"the image has {shape[1]} x {shape[0]} pixels, the masters of detector {detector} {w} x {h}")
-        return masters, _flags(chosen["dark"].label, wanted)
+        return chosen, masters
 
     def _choose(self, kind: MasterKind, wanted: Wanted) -> MasterEntry:
         every = _of_kind(kind, self.entries())
@@ -228,11 +237,11 @@ class MastersFolder:
                 near = [e for e in far if abs(e.label.temperature - wanted.temperature) == least]
             if fitting and not near:
                 there = ", ".join(sorted({f"{e.label.temperature:g}" for e in fitting}))
-                raise _missing(kind, wanted, f"darks are of {there} deg C, the frame of {wanted.temperature:g}")
+                raise _missing(kind, wanted, instead=f"darks are of {there} deg C, the frame of {wanted.temperature:g}")
             fitting = near
         if fitting:
             return max(fitting, key=_newest)
-        raise _missing(kind, wanted, _instead(every, wanted))
+        raise _missing(kind, wanted, instead=_instead(every, wanted))
 
     @staticmethod
     def _holding(entries: Iterable[MasterEntry], wanted: Wanted) -> list[MasterEntry]:
@@ -257,6 +266,8 @@ class MastersFolder:
                 raise FrameError("bad_master", f"{entry.label}: {error}") from None
             return decode_master(data, planes=False)
         path = Path(entry.uri)
+        if not path.exists():
+            raise FileNotFoundError(path)
         try:
             found = decode_master(path, planes=False)
         except FrameError as error:
@@ -334,7 +345,7 @@ def _said(name: str, label: MasterLabel) -> str:
     return f"{getattr(label, name)}"
 
 
-def _missing(kind: MasterKind, wanted: Wanted, instead: str) -> FrameError:
+def _missing(kind: MasterKind, wanted: Wanted, *, instead: str) -> FrameError:
     band = f", filter {wanted.filter}" if kind == "flat" else ""
     binned = f"{wanted.binning[1]}x{wanted.binning[0]}"
     what = f"no master {kind} for detector {wanted.detector}{band}, binning {binned}, night {night_of(wanted.mjd)}"

@@ -47,12 +47,12 @@ def encode_reference(reference: Reference, *, history: tuple[str, ...] = ()) -> 
         )
     ]  # fmt: skip
     sky = (reference.wcs or "").splitlines()
-    out += image("IMAGE", np.asarray(reference.image, np.float32), {"BUNIT": "electron"}, more=sky)
-    out += image("MASK", np.asarray(reference.mask, np.uint8), {}, more=sky)
-    out += image("PSF", np.asarray(reference.psf, np.float32), {})
+    out += image("IMAGE", np.asarray(reference.image, np.float32), cards={"BUNIT": "electron"}, more=sky)
+    out += image("MASK", np.asarray(reference.mask, np.uint8), cards={}, more=sky)
+    out += image("PSF", np.asarray(reference.psf, np.float32), cards={})
     stars = np.array([getattr(reference.stars, name) for name in COLUMNS], np.float64)
     if stars.shape[1]:
-        out += image("STARS", stars, {f"ROW{k}": name for k, name in enumerate(COLUMNS, 1)})
+        out += image("STARS", stars, cards={f"ROW{k}": name for k, name in enumerate(COLUMNS, 1)})
     return out
 
 
@@ -186,7 +186,7 @@ class ReferencesFolder:
         """
         right = [e for e in self._entries if e.filter == filter]
         named = [e for e in right if field and e.field == field]
-        covered = [e for e in right if self._covers(e, wcs, shape) >= LEAST_COMMON]
+        covered = [e for e in right if self._covers(e, wcs, shape=shape) >= LEAST_COMMON]
         by_name = [e for e in named if e in covered or not (wcs and e.wcs)]  # without positions on the sky the name decides
         ranked = [e for e in by_name if e.detector == detector] + by_name + covered
         if not ranked:
@@ -204,7 +204,7 @@ class ReferencesFolder:
         return self._ready[path]
 
     @staticmethod
-    def _covers(entry: _Entry, wcs: str | None, shape: tuple[int, int] | None) -> float:
+    def _covers(entry: _Entry, wcs: str | None, *, shape: tuple[int, int] | None) -> float:
         """Share of a frame's pixels (of a grid) that lie on a reference."""
         h, w = shape or entry.shape
         frame, there = sky_map(wcs, (h, w)), sky_map(entry.wcs, entry.shape)

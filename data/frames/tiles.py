@@ -43,7 +43,7 @@ class _Column:
     code: str
     """Of a number or of a descriptor's two, big-endian."""
     item: int
-    """Bytes of an element in the heap; 0: it is no array."""
+    """Bytes of an element in the heap; 0: not an array."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,8 @@ def test_a_file_under_a_prefix_is_opened(store: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/../secret.fits", "/night%201/../../secret.fits", "/%2e%2e/secret.fits", "/night%201/%2E%2E%2F%2E%2E%2Fsecret.fits", "/night%201/./a.fits",
-     "/night%201",
+    ["/../secret.fits", "/night%201/../../secret.fits", "/%2e%2e/secret.fits", "/night%201/%2E%2E%2F%2E%2E%2Fsecret.fits",
+     "/night%201/./a.fits", "/night%201",
      "/night%201/a.fits?x=1", "/night%201/a.fits#1", "/night%201/a.fits%00", "/night%201\\a.fits", "-other/a.fits", ""],
 )  # fmt: skip
 def test_what_is_not_a_plain_path_under_it_is_refused(store: Path, path: str) -> None:
@@ -61,7 +61,7 @@ def test_what_is_not_a_plain_path_under_it_is_refused(store: Path, path: str) ->
 
 @pytest.mark.parametrize(
     "uri",
-    ["http://host/a", "ftp://host/a", "/etc/passwd", "file://other/etc/passwd", "https://", "https://u:p@host/a", "file:///ä", "x", ""],
+    ["http://host/a", "ftp://host/a", "/etc/passwd", "file://other/etc/passwd", "https://", "https://u:p@host/a", "file:///ä", "x"],
 )
 def test_other_addresses_are_refused(store: Path, uri: str) -> None:
     assert refused(uri, "/", "https://host/")[0] == "claim_refused"
@@ -102,7 +102,7 @@ def test_what_changed_is_refused_and_a_store_that_is_away_is_waited_for(store: P
 
 
 class Redirected(httpx.BaseTransport):
-    """https://store… goes to the server on loopback, whose certificate nobody signs."""
+    """https://store… goes to the server on loopback, which has no certificate."""
 
     def __init__(self, url: str) -> None:
         self._to = httpx.URL(url)

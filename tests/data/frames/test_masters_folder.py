@@ -146,6 +146,17 @@ def test_a_file_that_was_changed_is_not_used(tmp_path: Path) -> None:
     assert path.name in MastersFolder(tmp_path).rejects
 
 
+def test_a_file_that_was_taken_away_is_missing_not_an_error(tmp_path: Path) -> None:
+    folder = fill(MastersFolder(tmp_path))
+    path, _ = folder.put(master("bias", 6.0, valid_from=61_345.0))
+    path.unlink()
+    assert float(np.asarray(select(folder)[0].bias)[0, 0]) == 5
+    other = MastersFolder(tmp_path)
+    for one in tmp_path.glob("flat*"):
+        one.unlink()
+    assert refused(other)[0] == "no_master"
+
+
 def record(path: Path, **changed: object) -> MasterFrame:
     uri, length, sha256 = claim_of(path)
     figures = {"gain": 1.5, "temperature": None, "exposure": None, "valid_from": 61_000.0, "valid_to": None, "n_frames": 9, "made_ms": 1}

@@ -226,8 +226,8 @@ def test_the_name_of_an_exposure_without_one() -> None:
 
 
 def test_sections_are_one_based_and_inclusive() -> None:
-    assert section("[11:20,1:5]", (50, 60), "TRIMSEC") == (0, 5, 10, 20)
-    assert section(" [20:11 , 5:1] ", (50, 60), "TRIMSEC") == (0, 5, 10, 20)
+    assert section("[11:20,1:5]", (50, 60)) == (0, 5, 10, 20)
+    assert section(" [20:11 , 5:1] ", (50, 60)) == (0, 5, 10, 20)
     moved = read_frame(frame_file(TRIMSEC="[9:68,1:40]", BIASSEC="[1:8,1:40]"))
     assert (moved.readout.trim, moved.readout.overscan) == ((0, 40, 8, 68), (0, 40, 0, 8))
 
