@@ -15,8 +15,9 @@ from data.frames.frame_error import FrameError
 from data.frames.sky_positions import sky_map
 from operators.images.background import background
 from operators.images.planes import BAD, COSMIC_RAY, NO_DATA, SATURATED, Calibrated, Quality, RawFrame, Reference, Stars
+from operators.images.psf import psf_of
 from operators.images.stars import empty, stars
-from operators.images.zero_point import zero_point
+from operators.images.zero_point import flux_scale, zero_point
 from operators.namespace import to_host
 from operators.types import F64, Array
 from pipeline.frame_subtraction import register
@@ -47,10 +48,12 @@ class Seen:
     """Median level [e-/pixel]; NaN: no part shows the sky."""
     noise: float
     stars: Stars
+    image: Array | None = None
+    """(h, w) float32 [e-], sky subtracted; None: no sky."""
 
 
 def microjansky(zero: float) -> float:
-    """uJy of one electron, by the AB magnitude of one."""
+    """Flux of one electron [uJy], by the AB magnitude of one."""
     return float(10 ** (0.4 * (MICROJANSKY_MAGNITUDE - zero)))
 
 
@@ -60,7 +63,8 @@ def seen_in(planes: Calibrated) -> Seen:
     if not (math.isfinite(noise) and noise > 0):
         return Seen(math.nan, math.nan, empty())
     sky = float(np.median(np.asarray(to_host(level))[::8, ::8]))
-    return Seen(sky, noise, stars(planes.science - level, noise, planes.mask))
+    image = planes.science - level
+    return Seen(sky, noise, stars(image, noise, planes.mask), image)
 
 
 def quality_of(
@@ -74,11 +78,12 @@ def quality_of(
 ) -> Quality:
     """The figures of a calibrated frame.
 
-    The zero point is the catalogue's, else by the reference's stars; where neither is given it is NaN, and so is the limit.
+    The zero point, of a source's whole light, is the catalogue's, else by the reference's stars; where neither is given it is NaN, and so
+    is the limit.
     """
     points = np.flatnonzero(seen.stars.flags == 0)
     fwhm = _median(seen.stars.fwhm[points])
-    zero, error = _zero_point(seen, raw, planes, catalogue=catalogue, reference=reference)
+    zero, error = _zero_point(seen, raw, catalogue=catalogue, reference=reference)
     return Quality(
         sky=seen.sky,
         noise=seen.noise,
@@ -100,25 +105,27 @@ def share(mask: Array, bits: int) -> float:
     return float(np.mean((np.asarray(to_host(mask)) & bits) != 0))
 
 
-def _zero_point(
-    seen: Seen, raw: RawFrame, planes: Calibrated, *, catalogue: Catalogue | None, reference: Reference | None
-) -> tuple[float, float]:
-    shape = planes.science.shape
+def _zero_point(seen: Seen, raw: RawFrame, *, catalogue: Catalogue | None, reference: Reference | None) -> tuple[float, float]:
+    if seen.image is None or (catalogue is None and reference is None):
+        return math.nan, math.nan
+    shape = seen.image.shape
     sky = sky_map(raw.wcs, shape)
-    if catalogue is not None and sky is not None and len(seen.stars.y):
-        zero, error, n = zero_point(seen.stars, sky.to_pixels(catalogue.ra, catalogue.dec), catalogue.magnitude)
+    try:
+        psf = psf_of(seen.image, seen.stars)
+    except ValueError:  # no stars
+        return math.nan, math.nan
+    if catalogue is not None and sky is not None:
+        zero, error, n = zero_point(seen.stars, sky.to_pixels(catalogue.ra, catalogue.dec), catalogue.magnitude, psf=psf)
         if n:
             return zero, error
     if reference is not None and math.isfinite(reference.zero_point) and reference.filter == raw.filter:
         there = sky_map(reference.wcs, reference.image.shape)
         try:
-            (i, j), _, _ = register(seen.stars, reference.stars, shape=shape, maps=(sky, there))
-        except FrameError:
+            pairs, _, _ = register(seen.stars, reference.stars, shape=shape, maps=(sky, there))
+            scale, error = flux_scale(seen.stars, reference.stars, pairs, psf=psf, reference_psf=reference.psf)
+        except (FrameError, ValueError):  # too few stars in common
             return math.nan, math.nan
-        ratio = -2.5 * np.log10(seen.stars.flux[i] / reference.stars.flux[j])
-        middle = float(np.median(ratio))
-        scatter = 1.4826 * float(np.median(np.abs(ratio - middle))) / math.sqrt(len(ratio))
-        return reference.zero_point - middle, scatter
+        return reference.zero_point + 2.5 * math.log10(scale), 2.5 / math.log(10) * error / scale
     return math.nan, math.nan
 
 

@@ -56,11 +56,11 @@ class Coverage:
 
     def at(self, ra: float, dec: float) -> tuple[CalibratedFrame, ...]:
         """The frames whose footprint holds a direction [deg]."""
-        inside = covers(self._corners, ra, dec)
+        inside = covers(self._corners, ra=ra, dec=dec)
         return tuple(f for f, there in zip(self.frames, inside, strict=True) if there)
 
 
-def covers(corners: npt.NDArray[np.float64], ra: float, dec: float) -> npt.NDArray[np.bool_]:
+def covers(corners: npt.NDArray[np.float64], *, ra: float, dec: float) -> npt.NDArray[np.bool_]:
     """Which of n quadrangles hold a direction: it lies on one side of all four great circles, and not on the other half of the sky.
 
     Parameters
@@ -90,7 +90,7 @@ def history(
     mjd : float
         Its time [d]; what is later is not known yet.
     public : bool
-        Whether the packet is: then only public measurements and frames are told.
+        Whether the packet is: then public measurements and frames alone are in it.
     """
     seen: dict[tuple[str, str], PhotometryMeasured] = {}
     for m in measured:

@@ -25,10 +25,10 @@ from pipeline.frame_subtraction import Subtracted
 from schemas.avro.container import make_cutout
 from schemas.records.photometry_measured import PhotometryMeasured
 from schemas.records.photometry_position import PhotometryPosition
-from schemas.surveys.frames import candid_of, encode
+from schemas.surveys.frame_alerts import candid_of, encode
 
 REFERENCE_REACH = 30.0
-"""How far the nearest source of the reference may be to be told of [arcsec]."""
+"""Within which the nearest source of the reference is looked for [arcsec]."""
 _NEAR = 2
 """Half the side of the 25 pixels around a detection."""
 

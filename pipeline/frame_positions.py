@@ -29,7 +29,7 @@ class Sky(Protocol):
 
     @property
     def scale(self) -> float:
-        """[arcsec/pixel]"""
+        """Of a pixel [arcsec]."""
 
     def to_sky(self, yx: F64) -> tuple[F64, F64]:
         """(k, 2) pixels → right ascension and declination [deg]."""
@@ -50,7 +50,7 @@ class MovedSky:
 
     @property
     def scale(self) -> float:
-        """[arcsec/pixel]"""
+        """Of a pixel [arcsec]."""
         return self.sky.scale
 
     def to_sky(self, yx: F64) -> tuple[F64, F64]:
@@ -96,7 +96,7 @@ def placed(positions: Sequence[PhotometryPosition], *, shape: tuple[int, ...], s
     if on_pixels:
         yx[on_pixels] = apply(to_reference, np.array([(positions[k].y, positions[k].x) for k in on_pixels], np.float64))
     with np.errstate(invalid="ignore"):
-        inside = (yx > -0.5).all(1) & (yx < np.array(shape[:2]) - 0.5).all(1)
+        inside = np.asarray((yx > -0.5).all(1) & (yx < np.array(shape[:2]) - 0.5).all(1))
     return Placed(tuple(p for p, there in zip(positions, inside, strict=True) if there), yx[inside])
 
 

@@ -1,6 +1,7 @@
 """A calibrated image and the reference of its field → their difference on the reference's pixels.
 
-Calibrated (h, w) [e-], `Prepared` → `Subtracted`: the image moved onto the reference's pixels, the difference, flux scale and map between them
+Calibrated (h, w) [e-], `Prepared` → `Subtracted`: the image moved onto the reference's pixels, the difference,
+flux scale and map between them
 
 The start of the registration is what both headers say of the sky; what decides are the stars that both images have.
 """
@@ -14,6 +15,7 @@ import numpy as np
 from data.frames.frame_error import FrameError
 from data.frames.sky_positions import SkyMap
 from operators.images.background import background
+from operators.images.local_noise import widened
 from operators.images.planes import Calibrated, Difference, Stars
 from operators.images.psf import psf_grid
 from operators.images.register import affine_between, aligned, apply, map_between, match, offset_between, resample
@@ -85,10 +87,10 @@ def subtracted(planes: Calibrated, *, prepared: Prepared, frame_map: SkyMap | No
     image = planes.science - level
     found = stars(image, noise, planes.mask)
     pairs, to_frame, to_reference = register(found, reference.stars, shape=tuple(planes.science.shape), maps=(frame_map, reference_map))
-    shape = tuple(reference.image.shape)
+    shape = (reference.image.shape[0], reference.image.shape[1])
     on_reference, mask = aligned(image, planes.mask, to_frame, shape)
     variance = xp.clip(resample(planes.variance, to_frame, shape, fill=0.0), 0.0, None)
-    psf = _psf(on_reference, found, pairs, prepared=prepared)
+    psf = _psf(on_reference, found, pairs=pairs, prepared=prepared)
     mean = psf.mean((0, 1))
     try:
         scale, scale_err = flux_scale(found, reference.stars, pairs, psf=mean, reference_psf=reference.psf)
@@ -96,7 +98,7 @@ def subtracted(planes: Calibrated, *, prepared: Prepared, frame_map: SkyMap | No
         raise FrameError("no_stars", str(error)) from None
     made = subtract(on_reference, mask, psf=psf, noise=noise, scale=scale, prepared=prepared, variance=variance)
     sky = float(np.median(np.asarray(level)[::8, ::8]))
-    return Subtracted(made, on_reference, to_frame, to_reference, sky, noise, scale, scale_err, found, len(pairs[0]))
+    return Subtracted(widened(made), on_reference, to_frame, to_reference, sky, noise, scale, scale_err, found, len(pairs[0]))
 
 
 def register(
@@ -155,7 +157,7 @@ def _by_headers(frame: SkyMap | None, reference: SkyMap | None) -> F64:
     return affine_between(grid[good], there[good])
 
 
-def _psf(image: Array, found: Stars, pairs: tuple[np.ndarray, np.ndarray], *, prepared: Prepared) -> np.ndarray:
+def _psf(image: Array, found: Stars, *, pairs: tuple[np.ndarray, np.ndarray], prepared: Prepared) -> np.ndarray:
     """(rows, columns, s, s) of the frame on the reference's pixels, centred where the reference has the stars."""
     i, j = pairs
     reference = prepared.reference

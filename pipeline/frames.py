@@ -3,9 +3,9 @@
 RawFrame, Masters → `calibrated` → Calibrated, Quality
 Calibrated, Quality, reference, listed positions, their histories → `alerts` → packets of `alerts.frames`, forced photometry, new positions
 
-Pure (law 1): no clock, network, file or broker. The same frame, reference, positions and histories give the same bytes. What is wrong with a
-frame is a reason by name (`data.frames.frame_error.REASONS`), what is unusual a flag of its quality; neither is an exception to a caller of
-`alerts`. `pipeline.score` scores the packets as any survey's.
+Pure (law 1): no clock, network, file or broker. The same frame, reference, positions and histories give the same bytes. What is wrong with
+a frame is a reason by name (`data.frames.frame_error.REASONS`), what is unusual a flag of its quality; neither is an exception to a caller
+of `alerts`. `pipeline.score` scores the packets as any survey's.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _alerts(
     threshold: float,
 ) -> FrameAlerts:
     reference = prepared.reference
-    _check(frame, quality, reference)
+    _check(frame, quality, reference=reference)
     frame_map = sky_map(frame.wcs, planes.science.shape)
     reference_map = sky_map(reference.wcs, reference.image.shape)
     if frame_map is None and not any(p.detector == frame.detector and p.y is not None for p in positions):
@@ -175,7 +175,9 @@ def _alerts(
     fresh = _new(found, new, sky=sky, frame=frame)
     every = Placed((*listed.positions, *fresh), np.concatenate([listed.yx, np.stack([found.y[new], found.x[new]], axis=1)]))
     candidate = belongs | {len(listed) + k: int(c) for k, c in enumerate(new.tolist())}  # row of `every` → candidate
-    measured = _photometry(frame, made, every, found=found, candidate=candidate, quality=quality, unit=unit)  # 7. forced at all of them
+    measured = _photometry(
+        frame, made, every=every, found=found, candidate=candidate, quality=quality, unit=unit
+    )  # 7. forced at all of them
     packets: tuple[Packet, ...] = ()
     if sky is not None:  # 8. history, limits of earlier frames, cut-outs → packets
         scene = Scene(frame, made, found, quality, reference, round(sky.scale, 2))
@@ -187,7 +189,7 @@ def _alerts(
     return FrameAlerts(packets, rows, (*fresh, *published), quality, candidates=found, subtracted=made)
 
 
-def _check(frame: RawFrame, quality: Quality, reference: Reference) -> None:
+def _check(frame: RawFrame, quality: Quality, *, reference: Reference) -> None:
     """What rules a frame out before anything is computed."""
     if frame.filter not in WAVELENGTH["frames"]:
         raise FrameError("no_filter", f"filter {frame.filter[:40]!r} is none of {', '.join(WAVELENGTH['frames'])}")
@@ -198,7 +200,7 @@ def _check(frame: RawFrame, quality: Quality, reference: Reference) -> None:
 
 
 def _calibrated_flux(quality: Quality, made: Subtracted, *, reference: Reference, has_sky: bool) -> tuple[float, Quality]:
-    """uJy of one electron, by the reference's zero point where it has one; the quality with zero point, depth and flags."""
+    """Flux of one electron [uJy], by the reference's zero point where it has one; the quality with zero point, depth and flags."""
     zero, error = reference.zero_point + 2.5 * math.log10(made.scale), 2.5 / math.log(10) * made.scale_err / made.scale
     if not math.isfinite(zero):
         zero, error = quality.zero_point, quality.zero_point_err
@@ -212,7 +214,7 @@ def _calibrated_flux(quality: Quality, made: Subtracted, *, reference: Reference
 
 
 def _associated(found: Candidates, listed: Placed, *, sky: Sky | None, quality: Quality) -> tuple[dict[int, int], I64, Quality]:
-    """Row of a listed position → its candidate; candidates of new positions; the quality. Without a place on the sky nothing is an alert."""
+    """Row of a listed position → its candidate; candidates of new positions; the quality. Without a sky nothing is an alert."""
     if sky is None:
         return {}, np.zeros(0, np.int64), quality
     chosen = np.flatnonzero(found.accepted)
@@ -236,7 +238,7 @@ def _new(found: Candidates, new: I64, *, sky: Sky | None, frame: RawFrame) -> tu
 
 
 def _photometry(
-    frame: RawFrame, made: Subtracted, every: Placed, *, found: Candidates, candidate: Mapping[int, int], quality: Quality, unit: float
+    frame: RawFrame, made: Subtracted, *, every: Placed, found: Candidates, candidate: Mapping[int, int], quality: Quality, unit: float
 ) -> dict[int, PhotometryMeasured]:
     """Row of a position → its flux, where it can be measured. What differs from frame to frame is part of its error: the flux scale's."""
     flux, error = forced(made.difference, every.yx)
