@@ -22,8 +22,8 @@ def calibrated_frame(
 ) -> CalibratedFrame:
     corners = (ra - half, dec - half, ra + half, dec - half, ra + half, dec + half, ra - half, dec + half)
     fields: dict[str, Any] = {
-        "frame_id": frame_id, "detector": "d", "filter": "g", "field": "", "mjd": mjd, "exposure": 60.0, "public": True, "uri": "", "length": 1,
-        "sha256": "", "raw_sha256": "", "masters": (), "footprint": corners, "pixel_scale": 1.0, "sky": None, "noise": None, "seeing": None,
+        "frame_id": frame_id, "detector": "d", "filter": "g", "field": "", "mjd": mjd, "exposure": 60.0, "public": True, "uri": "",
+        "length": 1, "sha256": "", "raw_sha256": "", "masters": (), "footprint": corners, "pixel_scale": 1.0, "sky": None, "noise": None, "seeing": None,
         "elongation": None, "n_stars": 0, "saturated_share": None, "cosmic_ray_share": None, "bad_share": None, "zero_point": None,
         "zero_point_err": None, "limit": 7.0, "flags": (), "calibrated_ms": 0,
     }  # fmt: skip
@@ -58,7 +58,8 @@ def test_private_measurements_and_frames_are_in_private_packets_only() -> None:
 
 def test_a_frame_that_covered_the_place_gives_its_limit_unless_it_was_measured() -> None:
     frames = [calibrated_frame("a", 60001.0), calibrated_frame("b", 60002.0), calibrated_frame("c", 60003.0, limit=None),
-              calibrated_frame("d", 60004.0, footprint=()), calibrated_frame("e", 60011.0), calibrated_frame("f", 60005.0, ra=11.0)]  # fmt: skip
+              calibrated_frame("d", 60004.0, footprint=()), calibrated_frame("e", 60011.0), calibrated_frame("f", 60005.0, ra=11.0),
+              calibrated_frame("a", 60001.0, footprint=())]  # fmt: skip
     there = Coverage(frames, limits={}, before=60010.0, public=True).at(10.0, 20.0)
     before = made(measured("b", 60002.0, flux=3.0), coverage=there)
     assert before.points[0] == {"mjd": 60001.0, "filter": "g", "limit": 7.0}
