@@ -234,6 +234,7 @@ def sources(settings: Settings, archives: Sequence[str], *, counts: ReplayCounts
 def replay(settings: Settings, archives: Sequence[str], *, out: Path, labels_file: Path | None = None, report: Path | None = None) -> int:
     """Run the command; returns the exit status."""
     from console.progress import progress
+    from streams.scorer import batch_size_of
     from streams.worker import COLLECT_AFTER, configure_logging, published
 
     reports.check_writable(report)
@@ -255,7 +256,7 @@ def replay(settings: Settings, archives: Sequence[str], *, out: Path, labels_fil
             for origins, results in outcomes(
                 _kept(sources(settings, archives, counts=counts), packets),
                 scorer,
-                batch_size=settings.batch_size,
+                batch_size=settings.batch_size or batch_size_of(scorer),
                 remembered=settings.remembered,
             ):
                 writer.add(map(row, origins, results))
