@@ -10,7 +10,6 @@ was copied. A second mirror of the same source fences the first one. Where a rec
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -27,7 +26,8 @@ from schemas.records.source_state import SourceState
 from streams.agents.detector import Incoming
 from streams.kafka import topics
 from streams.kafka.batches import Unreadable
-from streams.kafka.consumer import checked_consumer, make_consumer
+from streams.kafka.consumer import checked_consumer
+from streams.kafka.exactly_once import jittered, read_positions
 from streams.kafka.murmur import partition_of
 from streams.kafka.producer import rejected_record
 from streams.kafka.source_client import source_options
@@ -118,7 +118,7 @@ class Mirror:
             except Exception as error:  # one source's failure, whatever it is, must not stop the others
                 self._failed(f"unexpected {error!r}")
             pause = FIRST_PAUSE if self.copied > copied else min(LONGEST_PAUSE, 2 * pause)
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))
+            await asyncio.sleep(jittered(pause))
 
     def _failed(self, why: str) -> None:
         self._state, self._error = "failed", why[:300]
@@ -269,33 +269,6 @@ async def _lag(consumer: AIOKafkaConsumer, held: Mapping[TopicPartition, int]) -
     """Records of the source that are not copied yet."""
     ends = await consumer.end_offsets(list(held)) if held else {}
     return sum(max(0, end - held[place]) for place, end in ends.items())
-
-
-async def read_positions(settings: Settings, source: str) -> dict[tuple[str, int], int]:
-    """(topic, partition) of a source → offset of the next record to copy.
-
-    Other sources' open transactions hold back what a committed reader sees, so this waits until everything that is on the topic now is
-    decided: an older position would copy records twice.
-    """
-    place = TopicPartition(topics.POSITIONS, 0)
-    options = settings.client_options()
-    async with AsyncExitStack() as stack:
-        raw = AIOKafkaConsumer(**options, enable_auto_commit=False)  # which reads nothing: it asks where the topic ends, undecided or not
-        stack.push_async_callback(raw.stop)
-        await raw.start()
-        end = (await raw.end_offsets([place]))[place]
-        consumer = make_consumer(settings, auto_offset_reset="earliest")
-        stack.push_async_callback(consumer.stop)
-        await consumer.start()
-        consumer.assign([place])
-        consumer.seek(place, (await consumer.beginning_offsets([place]))[place])
-        found: dict[tuple[str, int], int] = {}
-        while await consumer.position(place) < end:
-            for message in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
-                record = codec.decode(message.value)
-                if isinstance(record, SourcePosition) and record.source == source:
-                    found[record.topic, record.partition] = record.offset
-        return found
 
 
 async def run(settings: Settings) -> None:
