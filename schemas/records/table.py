@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from schemas.avro.schema_store import TESS_ID
+from schemas.avro.schema_store import FRAMES_ID, TESS_ID
 
 _HERE = Path(__file__).parent
 _SURVEYS = _HERE.parent / "surveys"
@@ -78,6 +78,7 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("photometry.positions-value", PHOTOMETRY_POSITION, version=1, file="photometry_position.avsc"),
     _row("photometry.measured-value", PHOTOMETRY_MEASURED, version=1, file="photometry_measured.avsc"),
     _row("alerts.tess-value", TESS_ID, version=1, file=_SURVEYS / "tess.avsc"),
+    _row("alerts.frames-value", FRAMES_ID, version=1, file=_SURVEYS / "frames.avsc"),
 )
 BY_ID: dict[int, RegisteredSchema] = {row.id: row for row in TABLE}
 if len(BY_ID) != len(TABLE):

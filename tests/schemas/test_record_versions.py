@@ -32,6 +32,7 @@ FOR_EVER = {
     1_000_012: ("sources.states-value", 1, "d7dc05dd9a1caafd"),
     1_000_013: ("detections-value", 3, "2603e46941a06125"),
     1_000_014: ("telemetry.scores-protonova.WorkerSummary", 2, "4bf10a621a5af234"),
+    1_000_015: ("alerts.frames-value", 1, "22285598a7f980f4"),
     1_000_016: ("frames.raw-value", 1, "5188844f2ec59880"),
     1_000_017: ("calibration.masters-value", 1, "8b257b4b38676ede"),
     1_000_018: ("frames.calibrated-value", 1, "6f2adb1922bf85d7"),
