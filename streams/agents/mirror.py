@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -277,21 +277,29 @@ async def run(settings: Settings) -> None:
     async with asyncio.TaskGroup() as group:
         for mirror in mirrors:
             group.create_task(mirror.run())
-        group.create_task(_publish_states(settings, mirrors))
+        group.create_task(publish_states(settings, mirrors))
 
 
-async def _publish_states(settings: Settings, mirrors: Sequence[Mirror]) -> None:
+class Reporting(Protocol):
+    """What has a state to publish."""
+
+    def state(self) -> SourceState:
+        """As it is now."""
+
+
+async def publish_states(settings: Settings, parts: Sequence[Reporting]) -> None:
+    """Publish the state of each part every few seconds until cancelled; a broker that is down is waited for."""
     while True:
         producer = AIOKafkaProducer(**settings.client_options())
         try:
             await producer.start()
             while True:
-                for mirror in mirrors:
-                    state = mirror.state()
+                for part in parts:
+                    state = part.state()
                     await producer.send_and_wait(topics.SOURCES, codec.encode(state), key=state.source.encode())
                 await asyncio.sleep(STATE_S)
         except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("the states of the sources cannot be published, trying again", why=repr(error))
+            log.warning("states cannot be published, trying again", why=repr(error))
         finally:
             await producer.stop()
         await asyncio.sleep(STATE_S)
