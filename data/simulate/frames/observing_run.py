@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,8 @@ MARGIN = 16
 """Pixels from the edge within which an object is not expected to be found."""
 CORE = 2
 """An object is measurable where so many pixels around it hold no saturated pixel, cosmic ray, dead pixel or trail."""
+CATALOGUE_LIMIT, CATALOGUE_ERROR = 20.0, 0.01
+"""Faintest star of the catalogue, and its magnitudes' error [mag]."""
 FLOOR = 0.3
 """Light below so many electrons a pixel is left out of a source's wings."""
 
@@ -182,6 +185,26 @@ class ObservingRun:
         planned = (e for e in self._planned if e.kind == "science" and e.night < 0)
         return np.array([e.mjd for e in planned if (e.field, e.detector, e.filter) == what])
 
+    def catalogue(self) -> dict[str, F64]:
+        """Stars as a catalogue lists them: `ra`, `dec` [deg], and the AB magnitude in each filter."""
+        rng = np.random.default_rng([4_012, self.plan.seed])
+        columns: dict[str, list[F64]] = {name: [] for name in ("ra", "dec", *self.plan.filters)}
+        for stars in self.star_fields.values():
+            listed = ~stars.scene.galaxy & (stars.scene.mag_r < CATALOGUE_LIMIT)
+            ra, dec = stars.sky(stars.scene.dx[listed], stars.scene.dy[listed])
+            columns["ra"].append(ra)
+            columns["dec"].append(dec)
+            for band in self.plan.filters:
+                true = 23.9 - 2.5 * np.log10(stars.scene.flux(wavelength_of(band))[listed])
+                columns[band].append(true + rng.normal(0, CATALOGUE_ERROR, len(true)))
+        return {name: np.concatenate(parts) for name, parts in columns.items()}
+
+    def write_catalogue(self, path: Path) -> None:
+        """The catalogue as CSV, a column a filter."""
+        columns = self.catalogue()
+        lines = [",".join(columns), *(",".join(f"{v:.7f}" for v in row) for row in zip(*columns.values(), strict=True))]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
     def frame(self, exposure: Exposure) -> SimulatedFrame:
         """Take one frame."""
         ccd = self.ccds[exposure.detector]
@@ -282,20 +305,20 @@ class ObservingRun:
             "GAIN": ccd.gain,
             "RDNOISE": ccd.read_noise,
             "SATURATE": ccd.saturation,
-            "LINMAX": ccd.linear_to,
-            "LINCOEF": ccd.nonlinearity,
+            "LINLIMIT": ccd.linear_to,
+            "NONLIN": ccd.nonlinearity,
             "CCD-TEMP": round(temperature, 2),
             "CCDXBIN": 1,
             "CCDYBIN": 1,
             "TRIMSEC": ccd.section("trim"),
             "BIASSEC": ccd.section("bias"),
-            "PROGRMID": 1,
+            "PUBLIC": True,
         }
 
 
 def wavelength_of(band: str) -> float:
     """Effective wavelength of a filter [Å]."""
-    return WAVELENGTH["lsst"][band]
+    return WAVELENGTH["frames"][band]
 
 
 def _conditions(rng: np.random.Generator, exposure: Exposure, *, plan: Plan, ccd: Ccd) -> Conditions:
