@@ -173,8 +173,8 @@ def announcement(
         masters=masters.ids, footprint=corners, pixel_scale=None if sky is None else known(sky.scale), sky=known(quality.sky),
         noise=known(quality.noise), seeing=known(quality.seeing), elongation=known(quality.elongation), n_stars=quality.n_stars,
         saturated_share=known(quality.saturated_share), cosmic_ray_share=known(quality.cosmic_ray_share),
-        bad_share=known(quality.bad_share), zero_point=known(quality.zero_point), zero_point_err=known(quality.zero_point_err), limit=known(quality.limit),
-        flags=quality.flags, calibrated_ms=int(time.time() * 1000),
+        bad_share=known(quality.bad_share), zero_point=known(quality.zero_point), zero_point_err=known(quality.zero_point_err),
+        limit=known(quality.limit), flags=quality.flags, calibrated_ms=int(time.time() * 1000),
     )  # fmt: skip
 
 
