@@ -19,6 +19,7 @@ from streams.agents.differencer import Differencer
 from streams.agents.frame_stage import FrameFlow
 from streams.agents.masters_watch import MastersWatch
 from streams.agents.mirror import publish_states
+from streams.agents.references_watch import ReferencesWatch
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -44,9 +45,10 @@ class FrameWork:
         self._settings = settings
         self.executor = ThreadPoolExecutor(1, "frames")
         self.masters = MastersWatch(settings, self._compute)
-        self.differencer = Differencer(settings)
+        references = ReferencesWatch(settings)
+        self.differencer = Differencer(settings, references)
         self.flows = (
-            FrameFlow(settings, Calibrator(settings, self.masters), self.executor),
+            FrameFlow(settings, Calibrator(settings, self.masters, references), self.executor),
             FrameFlow(settings, self.differencer, self.executor),
         )
 

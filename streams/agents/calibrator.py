@@ -13,7 +13,7 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,10 @@ from streams.kafka import topics
 from streams.kafka.producer import Record
 
 if TYPE_CHECKING:
-    from operators.images.planes import Calibrated, Masters, Quality, RawFrame
+    from operators.images.planes import Calibrated, Masters, Quality, RawFrame, Reference
     from settings.model import Settings
     from streams.agents.frame_stage import FrameFlow
+    from streams.agents.references_watch import ReferencesWatch
     from streams.kafka.exactly_once import FencedReader
 
 FRAMED = b"\x00"
@@ -62,14 +63,15 @@ class Calibrator:
     ----------
     settings : Settings
     masters : MastersWatch
-        Used in the stages' thread only.
+    references : ReferencesWatch
+        Both are used in the stages' thread only.
     """
 
     name = "calibrator"
     topic = topics.FRAMES_RAW
 
-    def __init__(self, settings: Settings, masters: MastersWatch) -> None:
-        self._settings, self._masters = settings, masters
+    def __init__(self, settings: Settings, masters: MastersWatch, references: ReferencesWatch) -> None:
+        self._settings, self._masters, self._references = settings, masters, references
         self.folder = calibrated_folder(settings)
 
     async def open(self, flow: FrameFlow, reader: FencedReader) -> None:
@@ -126,14 +128,22 @@ class Calibrator:
             if error.reason != "no_master":
                 raise
             return Finished(None, Rejected(error.reason, str(error), SURVEY), needs, generation)
-        image, quality = calibrated(frame, masters, cosmic_rays=self._settings.frames_cosmic_rays)
-        quality = replace(quality, flags=tuple(dict.fromkeys((*quality.flags, *flags))))
+        image, quality = calibrated(
+            frame, masters, cosmic_rays=self._settings.frames_cosmic_rays, reference=self._reference(frame, needs["shape"]), flags=flags
+        )
         digest = hashlib.sha256(raw).hexdigest()
         path = self._path(frame, masters, digest=digest)
         if not path.parent.exists():
             private_folder(path.parent)
         sha256 = write(path, image, quality, frame, masters)
         return Finished(announcement(frame, image, quality, masters=masters, path=path, sha256=sha256, raw_sha256=digest))
+
+    def _reference(self, frame: RawFrame, shape: tuple[int, int]) -> Reference | None:
+        """Which gives the zero point, where there is one."""
+        try:
+            return self._references.of(frame, shape)
+        except FrameError:
+            return None
 
     def _path(self, frame: RawFrame, masters: Masters, *, digest: str) -> Path:
         """Where the calibrated file lies: night, detector, exposure and a digest of all that it was made from."""

@@ -9,22 +9,21 @@ others write to `photometry.positions` counts from the next frame on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from aiokafka import TopicPartition
 from data.frames.claims import open_claim
+from data.frames.frame_error import FrameError
 
 from schemas.records import codec
 from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.photometry_measured import PhotometryMeasured
 from schemas.records.photometry_position import PhotometryPosition
-from schemas.records.rejected import Rejected
-from settings.raw_frames import calibrated_folder, references_folder
+from settings.raw_frames import calibrated_folder
 from streams import metrics
 from streams.agents.detector import Incoming
-from streams.agents.frame_stage import SURVEY, Worked, headers_of
-from streams.agents.masters_watch import stamp_of
+from streams.agents.frame_stage import Worked, headers_of
 from streams.agents.photometry_state import PhotometryState
 from streams.agents.redrive import rejected
 from streams.kafka import topics
@@ -33,11 +32,11 @@ from streams.kafka.exactly_once import decided_records
 from streams.kafka.producer import Record
 
 if TYPE_CHECKING:
-    from data.frames.reference_file import ReferencesFolder
-    from pipeline.frames import FrameAlerts
+    from pipeline.frame_packets import Packet
 
     from settings.model import Settings
     from streams.agents.frame_stage import FrameFlow
+    from streams.agents.references_watch import ReferencesWatch
     from streams.kafka.consumer import CheckedConsumer
     from streams.kafka.exactly_once import FencedReader
 
@@ -46,23 +45,29 @@ log = structlog.get_logger(__name__)
 POSITIONS = TopicPartition(topics.PHOTOMETRY_POSITIONS, 0)
 
 
+class Found(NamedTuple):
+    """What a frame gave, without its images."""
+
+    packets: tuple[Packet, ...]
+    measured: tuple[PhotometryMeasured, ...]
+    new_positions: tuple[PhotometryPosition, ...]
+
+
 class Differencer:
     """Compares calibrated frames with their references.
 
     Parameters
     ----------
     settings : Settings
+    references : ReferencesWatch
     """
 
     name = "differencer"
     topic = topics.FRAMES_CALIBRATED
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._path = references_folder(settings)
+    def __init__(self, settings: Settings, references: ReferencesWatch) -> None:
+        self._settings, self._references = settings, references
         self._prefixes = (calibrated_folder(settings).absolute().as_uri(), *settings.frames_prefixes)
-        self._seen: tuple[int, int] | None = None
-        self._references: ReferencesFolder | None = None
         self._consumer: CheckedConsumer | None = None
         self.state = PhotometryState()
 
@@ -101,8 +106,7 @@ class Differencer:
             self._consumer = None
 
     async def look(self, flow: FrameFlow) -> None:
-        """Take up references that were put into the folder."""
-        await flow.compute(self._rescan)
+        """Show what is kept."""
         self._show()
 
     async def work(self, flow: FrameFlow, packet: Incoming) -> Worked:
@@ -113,9 +117,7 @@ class Differencer:
         histories = self.state.histories(frame, (p.name for p in positions))
         coverage = self.state.coverage(frame)
         data = await flow.fetch(lambda: open_claim(frame.uri, length=frame.length, sha256=frame.sha256, prefixes=self._prefixes))
-        made = await flow.compute(lambda: self._difference(data, frame, positions=positions, histories=histories, coverage=coverage))
-        if made.reason is not None:
-            return Worked("rejected", rejected=Rejected(made.reason, made.text, SURVEY))
+        made = await flow.compute(lambda: self._difference(data, positions=positions, histories=histories, coverage=coverage))
         headers = headers_of(packet)
         out = [Record(topics.FRAME_ALERTS, p.object_id.encode(), p.value, headers, p.object_id.encode()) for p in made.packets]
         out += [Record(topics.PHOTOMETRY_POSITIONS, p.key, codec.encode(p), headers, p.key) for p in made.new_positions]
@@ -135,34 +137,23 @@ class Differencer:
         metrics.FRAME_ALERTS.inc(len(made.packets))
 
     def _difference(
-        self, data: bytes, frame: CalibratedFrame, *, positions: list[PhotometryPosition],
-        histories: Mapping[str, list[PhotometryMeasured]], coverage: list[CalibratedFrame],
-    ) -> FrameAlerts:  # fmt: skip
+        self, data: bytes, *, positions: list[PhotometryPosition], histories: Mapping[str, list[PhotometryMeasured]],
+        coverage: list[CalibratedFrame],
+    ) -> Found:  # fmt: skip
         """In the stages' thread."""
         from data.frames.calibrated_file import read
         from pipeline.frames import alerts
 
         file = read(data)
-        references = self._rescan()
-        reference = references.of(
-            file.raw.field, file.raw.filter, detector=file.raw.detector, wcs=file.raw.wcs, shape=file.calibrated.science.shape
-        )
-        return alerts(
-            file.raw, file.calibrated, file.quality, reference=reference, positions=positions, histories=histories, coverage=coverage,
+        planes = file.calibrated
+        prepared = self._references.prepared(file.raw, planes.science.shape)
+        made = alerts(
+            file.raw, planes, file.quality, reference=prepared, positions=positions, histories=histories, coverage=coverage,
             threshold=self._settings.frames_threshold,
         )  # fmt: skip
-
-    def _rescan(self) -> ReferencesFolder:
-        """The references, read anew where the folder changed; in the stages' thread."""
-        from data.frames.reference_file import ReferencesFolder
-
-        stamp = stamp_of(self._path)
-        if self._references is None:
-            self._references = ReferencesFolder(self._path)
-        elif stamp != self._seen:
-            self._references.scan()
-        self._seen = stamp
-        return self._references
+        if made.reason is not None:
+            raise FrameError(made.reason, made.text)
+        return Found(made.packets, made.measured, made.new_positions)
 
     async def _take_positions(self, wait_ms: int) -> None:
         """Know what was written to the positions' topic since the last look."""

@@ -2,7 +2,7 @@
 
 records of `photometry.positions`, `photometry.measured` and `frames.calibrated` → what an alert's history is made of
 
-All of it follows from the topics. Memory is bounded: so many measurements together (each position keeps its latest), so many frames.
+What is not public is among it: `pipeline.frames` keeps it out of public packets. All of it follows from the topics. Memory is bounded: so many measurements together (each position keeps its latest), so many frames.
 """
 
 from __future__ import annotations
@@ -99,10 +99,7 @@ class PhotometryState:
                 del self._frames[oldest]
 
     def near(self, frame: CalibratedFrame) -> list[PhotometryPosition]:
-        """Positions that a frame may cover: within its circle on the sky, or given in its detector's pixels.
-
-        Positions that were found on frames that are not public are left out of public ones.
-        """
+        """Positions that a frame may cover: within its circle on the sky, or given in its detector's pixels; public or not."""
         found: list[PhotometryPosition] = []
         if self._directions is None:
             on_sky = [p for p in self.positions.values() if p.ra is not None and p.dec is not None]
@@ -112,7 +109,7 @@ class PhotometryState:
             centre, cosine = circle(frame.footprint)
             found += [on_sky[k] for k in np.flatnonzero(vectors @ centre >= cosine)]
         found += [p for p in self.positions.values() if p.y is not None and p.detector == frame.detector and p.field in ("", frame.field)]
-        return [p for p in found if p.public or not frame.public]
+        return found
 
     def histories(self, frame: CalibratedFrame, names: Iterable[str]) -> dict[str, list[PhotometryMeasured]]:
         """What was measured at positions before a frame, oldest first; of one exposure what was measured last."""
@@ -123,7 +120,7 @@ class PhotometryState:
                 frame_id, detector, band = self._exposures[exposure]
                 public = bool(bits & _PUBLIC)
                 same = (frame_id, detector) == (frame.frame_id, frame.detector)
-                if mjd < frame.mjd and not same and (public or not frame.public):
+                if mjd < frame.mjd and not same:
                     by_exposure[exposure] = PhotometryMeasured(
                         name, frame_id, detector, mjd, band, flux, err, None if math.isnan(limit) else limit, bool(bits & _DETECTED), mask,
                         (), public,
@@ -143,7 +140,7 @@ class PhotometryState:
         centre, cosine = circle(frame.footprint)
         apart = np.arccos(np.clip(centres @ centre, -1, 1))
         near = (frames[k] for k in np.flatnonzero(apart <= radii + math.acos(min(1.0, cosine))))
-        earlier = [f for f in near if f.mjd < frame.mjd and (f.public or not frame.public) and f.frame_id != frame.frame_id]
+        earlier = [f for f in near if f.mjd < frame.mjd and f.frame_id != frame.frame_id]
         return sorted(earlier, key=lambda f: (f.mjd, f.frame_id, f.detector))[-COVERAGE:]
 
     def _most(self) -> int:

@@ -51,17 +51,16 @@ def test_positions_in_pixels_are_those_of_the_detector_and_field() -> None:
     assert [p.name for p in state.near(without)] == ["here", "any"]
 
 
-def test_what_is_not_public_is_used_for_frames_that_are_not_either() -> None:
-    state = known(position("open", 10.0, 20.0), position("shut", 10.0, 20.0, public=False))
-    for one in (measured("open", 1), measured("open", 2, public=False)):
+def test_what_is_not_public_says_so() -> None:
+    state = known(position("shut", 10.0, 20.0, public=False))
+    for one in (measured("shut", 1), measured("shut", 2, public=False)):
         state.take_measured(one)
     for covered in (frame(1), frame(2, public=False)):
         state.take_frame(covered)
-    for public, names, points in ((True, ["open"], 1), (False, ["open", "shut"], 2)):
-        now = frame(5, public=public)
-        assert [p.name for p in state.near(now)] == names
-        assert len(state.histories(now, ["open"])["open"]) == points
-        assert len(state.coverage(now)) == points
+    now = frame(5)
+    assert [p.public for p in state.near(now)] == [False]
+    assert [m.public for m in state.histories(now, ["shut"])["shut"]] == [True, False]
+    assert [f.public for f in state.coverage(now)] == [True, False]
 
 
 def test_a_history_is_what_was_before_in_order_each_exposure_once() -> None:
