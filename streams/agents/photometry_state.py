@@ -2,7 +2,8 @@
 
 records of `photometry.positions`, `photometry.measured` and `frames.calibrated` → what an alert's history is made of
 
-What is not public is among it: `pipeline.frames` keeps it out of public packets. All of it follows from the topics. Memory is bounded: so many measurements together (each position keeps its latest), so many frames.
+What is not public is among it: `pipeline.frames` keeps it out of public packets. All of it follows from the topics. Memory is bounded: so
+many measurements together (each position keeps its latest), so many frames.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A folder of reference images → the reference of a frame, with its transforms ready; what is put into the folder counts from the next look on."""
+"""A folder of reference images → the reference of a frame, with its transforms ready; what is put into the folder counts at once."""
 
 from __future__ import annotations
 
