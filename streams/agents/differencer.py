@@ -119,7 +119,7 @@ class Differencer:
         data = await flow.fetch(lambda: open_claim(frame.uri, length=frame.length, sha256=frame.sha256, prefixes=self._prefixes))
         made = await flow.compute(lambda: self._difference(data, positions=positions, histories=histories, coverage=coverage))
         headers = headers_of(packet)
-        out = [Record(topics.FRAME_ALERTS, p.object_id.encode(), p.value, headers, p.object_id.encode()) for p in made.packets]
+        out = [Record(topics.FRAME_ALERTS, p.object_id.encode(), p.data, headers, p.object_id.encode()) for p in made.packets]
         out += [Record(topics.PHOTOMETRY_POSITIONS, p.key, codec.encode(p), headers, p.key) for p in made.new_positions]
         out += [Record(topics.PHOTOMETRY_MEASURED, m.key, codec.encode(m), headers, m.key) for m in made.measured]
         return Worked("differenced", out, note=(frame, made))
@@ -146,7 +146,7 @@ class Differencer:
 
         file = read(data)
         planes = file.calibrated
-        prepared = self._references.prepared(file.raw, planes.science.shape)
+        prepared = self._references.prepared(file.raw, (planes.science.shape[0], planes.science.shape[1]))
         made = alerts(
             file.raw, planes, file.quality, reference=prepared, positions=positions, histories=histories, coverage=coverage,
             threshold=self._settings.frames_threshold,
