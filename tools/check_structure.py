@@ -37,6 +37,7 @@ POSITIONAL = 2
 """Arguments that a function takes by position."""
 COMPILED = ("compiled", "njit", "jit", "vectorize", "guvectorize")
 TOGETHER = (
+    ("calibrated", "quality", "raw", "masters"),  # a calibrated frame and what it was made of
     ("tokens", "stamps", "context"),  # a network's inputs, as torch, an exported model and every session take them
     ("scope", "receive", "send"),  # ASGI
     ("logger", "method", "event"),  # structlog's processors

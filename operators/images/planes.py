@@ -81,6 +81,8 @@ class RawFrame:
     """False: what is made of it goes to private topics only."""
     wcs: str | None = None
     """The header's cards of the world coordinates of the trimmed image, as text; None: none, or none that can be used."""
+    wcs_problem: str = ""
+    """Why `wcs` is None, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
