@@ -119,16 +119,12 @@ class MastersWatch:
 
     def select(self, needs: Mapping[str, Any]) -> tuple[Masters, tuple[str, ...]]:
         """The masters of a frame and their flags; in the stages' thread. See `MastersFolder.select`."""
-        try:
-            return self._folder.select(**needs)
-        except FileNotFoundError:  # taken out of the folder since it was read
-            self.rescan(anyway=True)
-            return self._folder.select(**needs)
+        return self._folder.select(**needs)
 
-    def rescan(self, *, anyway: bool = False) -> bool:
+    def rescan(self) -> bool:
         """Read the folder anew where it changed; whether it did. In the stages' thread."""
         stamp = stamp_of(self._path)
-        if stamp == self._seen and not anyway:
+        if stamp == self._seen:
             return False
         self._seen = stamp
         self._folder.scan()

@@ -1,4 +1,4 @@
-"""Raw frames on a real broker: each ends once, as announced or rejected, through kills, missing masters, changed files and stores that are down."""
+"""Raw frames on a real broker: each ends once, as announced or rejected, through kills, missing masters, changed files, stores that are down."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ from tests.flow.test_increments_flow import committed_records
 
 OUTPUTS = (topics.FRAMES_CALIBRATED, topics.REJECTED, topics.FRAME_ALERTS, topics.PHOTOMETRY_MEASURED, topics.PHOTOMETRY_POSITIONS)
 
+RUNNING: list[asyncio.Task[None]] = []
+"""Of `working`: one that ended has failed."""
+
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
@@ -59,10 +62,12 @@ async def working(settings: Settings) -> AsyncIterator[FrameWork]:
     """Calibrator and differencer in this process."""
     work = FrameWork(settings)
     task = asyncio.create_task(work.run())
+    RUNNING.append(task)
     try:
         yield work
         assert not task.done(), task
     finally:
+        RUNNING.remove(task)
         task.cancel()
         await asyncio.wait([task])
         work.executor.shutdown()
@@ -82,6 +87,7 @@ async def ended(settings: Settings, raw: int, within: float = 150.0) -> dict[str
         done = sum(offset for (topic, _), offset in positions.items() if topic.startswith(topics.FRAMES_CALIBRATED))
         if calibrated + rejected[topics.FRAMES_RAW] >= raw and done >= await end_of(settings, topics.FRAMES_CALIBRATED):
             return await outputs(settings)
+        assert not any(task.done() for task in RUNNING), RUNNING
         assert asyncio.get_running_loop().time() < deadline, f"{calibrated} calibrated, {rejected} rejected, {done} differenced of {raw}"
         await asyncio.sleep(0.2)
 
@@ -224,7 +230,7 @@ def master_records(folder: Path) -> list[MasterFrame]:
                 label.n_frames,
                 1000,
                 label.overscan,
-            )  # fmt: skip
+            )
         )
     return out
 
