@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from aiokafka import TopicPartition
+
 from data.frames.claims import open_claim
 from data.frames.frame_error import FrameError
-
 from schemas.records import codec
 from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.photometry_measured import PhotometryMeasured
@@ -141,8 +141,9 @@ class Differencer:
         coverage: list[CalibratedFrame],
     ) -> Found:  # fmt: skip
         """In the stages' thread."""
-        from data.frames.calibrated_file import read
         from pipeline.frames import alerts
+
+        from data.frames.calibrated_file import read
 
         file = read(data)
         planes = file.calibrated

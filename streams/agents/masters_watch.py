@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
+
 from data.frames.frame_error import FrameError
 from data.frames.masters_folder import MastersFolder
-
 from errors import RetryableError
 from schemas.records import codec
 from schemas.records.master_frame import MasterFrame

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.frames.reference_file import ReferencesFolder
-
 from settings.raw_frames import references_folder
 from streams.agents.masters_watch import stamp_of
 

@@ -13,7 +13,7 @@ from data.frames.fits_image import read_frame
 from data.frames.master_file import MasterFile, MasterLabel
 from data.frames.masters_folder import MastersFolder
 from data.frames.reference_file import ReferencesFolder
-from data.simulate.frames.exposure_plan import Mishap, Plan
+from data.simulate.frames.exposure_plan import Plan
 from data.simulate.frames.observing_run import ObservingRun, SimulatedFrame
 from operators.images.background import background
 from operators.images.planes import UNUSABLE, RawFrame, Reference

@@ -169,8 +169,8 @@ def test_an_announced_bias_is_for_frames_with_an_overscan_or_without_one(tmp_pat
     for overscan in (False, True):
         folder = fill(MastersFolder(tmp_path / f"{overscan}", prefixes=[str(tmp_path / "store")]))
         folder.take(record(path, overscan=overscan, valid_from=61_100.0))
-        found, _ = select(folder, overscan=False)
-        assert float(np.asarray(found.bias)[0, 0]) == (5 if overscan else 8)
+        found, _ = select(folder, overscan=True)
+        assert float(np.asarray(found.bias)[0, 0]) == (8 if overscan else 5)
 
 
 def test_announced_masters_are_checked_before_use(tmp_path: Path) -> None:
