@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from errors import RetryableError
 from schemas.records import codec
@@ -142,10 +142,18 @@ class FencedReader:
 
         Raises
         ------
-        aiokafka.errors.KafkaError
+        aiokafka.errors.KafkaError, RetryableError
             Nothing of it was sent. ProducerFenced: another process has taken over.
         """
         ahead = {p: max(offset, self.committed.get(p, 0)) for p, offset in upto.items()}
+        try:
+            placed = await self._send(records, ahead)
+        except IllegalOperation as error:  # the client knows by now that the transaction cannot be ended: fenced, or refused
+            raise RetryableError(f"a transaction broke off: {error}") from error
+        self.committed.update(ahead)
+        return placed
+
+    async def _send(self, records: Iterable[Record], ahead: Mapping[int, int]) -> list[Any]:
         async with self.producer.transaction():
             waits, count = [], 0
             for record in records:
@@ -157,9 +165,7 @@ class FencedReader:
             for p, offset in ahead.items():
                 position = SourcePosition(self.source, self.mark, p, offset)
                 waits.append(await self.producer.send(topics.POSITIONS, codec.encode(position), key=position.key))
-            placed = [await wait for wait in waits]
-        self.committed.update(ahead)
-        return placed[:count]
+            return [await wait for wait in waits][:count]
 
 
 @asynccontextmanager
