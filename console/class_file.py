@@ -20,7 +20,7 @@ LARGEST = 512 * 2**20
 """[bytes]"""
 
 
-def write(path: Path, record: ClassRecord, packets: Mapping[str, bytes]) -> None:
+def write(path: Path, record: ClassRecord, *, packets: Mapping[str, bytes]) -> None:
     """Write a class.
 
     Raises

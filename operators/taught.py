@@ -20,13 +20,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from operators.budget import ALERTS_A_NIGHT, BUDGET, least_probability, night, quantile
+from operators.budget import least_probability, night, quantile
 from operators.head import Head, Views, conformal_scores, judge, prototype, see
 from operators.support import RIDGE
 from operators.types import F64
 
-FALSE_CALLS = BUDGET / ALERTS_A_NIGHT
-"""Share of the known alerts of each stratum that may be called the taught class."""
+FALSE_CALLS = 0.01
+"""Share of the known alerts of each stratum that may be called the taught class, at balanced classes. At a tenth of it five examples find 4
+to 23 % of a class that was never simulated, at this 18 to 55 % (`tests/registry/test_taught_classes.py`); what goes to the class's topic
+keeps the budget of alerts a night that every class has."""
 WINDOW_CALLS = 0.02
 """Share of an unlabelled window that may be called so, its true ones among them."""
 PRIOR = 1e-4

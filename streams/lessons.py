@@ -25,7 +25,7 @@ from registry.taught_classes import head_with
 from schemas.records import codec
 from schemas.records.class_record import ClassRecord
 from streams import metrics
-from streams.agents.support import Follower, read_events, read_packets
+from streams.agents.teaching import Follower, read_events, read_packets
 from streams.kafka import topics
 from streams.scorer import Pipeline, Scorer, prepare
 

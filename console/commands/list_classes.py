@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def ls(settings: Settings, *, as_json: bool) -> int:
     """List them."""
     from registry.bundle import load as load_bundle
-    from streams.agents.support import read_records
+    from streams.agents.teaching import read_records
 
     bundle = load_bundle(settings.bundle)
     records = asyncio.run(read_records(settings))
@@ -77,14 +77,14 @@ def _row(record: ClassRecord) -> dict[str, object]:
 
 def export(settings: Settings, name: str, *, file: Path) -> int:
     """Write a taught class to a file."""
-    from streams.agents.support import read_packets, read_records
+    from streams.agents.teaching import read_packets, read_records
 
     record = asyncio.run(read_records(settings)).get(name)
     if record is None:
         raise UserError(f"{name} is not taught: `protonova classes` lists what is")
     public = [(name, packet) for packet, private in zip(record.packet_ids, record.private, strict=True) if not private]
     packets = asyncio.run(read_packets(settings, public))
-    class_file.write(file, record, {packet: value for (_, packet), value in packets.items()})
+    class_file.write(file, record, packets={packet: value for (_, packet), value in packets.items()})
     reports.output().print(f"{name}, revision {record.revision}, with {len(packets)} examples → {file}", soft_wrap=True)
     return 0
 
@@ -92,7 +92,7 @@ def export(settings: Settings, name: str, *, file: Path) -> int:
 def bring(settings: Settings, file: Path, *, author: str, replace: bool) -> int:
     """Teach the class of a file, as it was taught where it comes from."""
     from registry.bundle import load as load_bundle
-    from streams.agents.support import Change, change, read_records
+    from streams.agents.teaching import Change, change, read_records
 
     record, packets = class_file.read(file)
     if (problem := name_problem(record.name, load_bundle(settings.bundle).classes)) is not None:

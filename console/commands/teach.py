@@ -74,7 +74,7 @@ def teach(
     """Run the command; returns the exit status."""
     from pipeline.state import load as load_state
     from registry.bundle import load as load_bundle
-    from streams.agents.support import Change, change, read_records
+    from streams.agents.teaching import Change, change, read_records
     from streams.recent import recent_packets
     from streams.worker import configure_logging
 
@@ -111,10 +111,10 @@ def teach(
             name, gathered.examples, gathered.views, false_calls, prior=prior, description=gathered.description, author=author_of(author),
             note=note,
         )  # fmt: skip
-        record = _solved(lesson, bundle, state, window=seen, revision=(before.revision if before else 0) + 1, now_ms=now_ms)
-        shown = _preview(record, gathered, bundle, state, seen=seen)
+        record = _solved(lesson, bundle, state=state, window=seen, revision=(before.revision if before else 0) + 1, now_ms=now_ms)
+        shown = _preview(record, gathered, bundle=bundle, state=state, seen=seen)
         bar.advance()
-    _show(record, gathered, shown)
+    _show(record, gathered, found=shown)
     figures = _figures(record, shown)
     if dry_run:
         say("nothing was written: --dry-run")
@@ -136,7 +136,7 @@ def teach(
 
 def forget(settings: Settings, name: str, *, author: str | None, note: str) -> int:
     """Take a class away; the scores are those from before it was taught, bit for bit."""
-    from streams.agents.support import Change, change, read_records
+    from streams.agents.teaching import Change, change, read_records
     from streams.worker import configure_logging
 
     configure_logging("error")
@@ -271,7 +271,7 @@ def _window(state: ScoringState, packets: Sequence[bytes], *, without: set[str])
     return Seen(Views(*(column[keep] for column in found.views)), [(found.rows[i].packet_id, found.rows[i].object_id) for i in keep])
 
 
-def _solved(lesson: Lesson, bundle: Bundle, state: ScoringState, *, window: Seen, revision: int, now_ms: int) -> ClassRecord:
+def _solved(lesson: Lesson, bundle: Bundle, *, state: ScoringState, window: Seen, revision: int, now_ms: int) -> ClassRecord:
     try:
         return solve(
             lesson, bundle.head, encoder_id=state.encoder.id, reference=bundle.reference, window=window.views if window.names else None,
@@ -281,7 +281,7 @@ def _solved(lesson: Lesson, bundle: Bundle, state: ScoringState, *, window: Seen
         raise UserError(str(error)) from None
 
 
-def _preview(record: ClassRecord, gathered: Gathered, bundle: Bundle, state: ScoringState, *, seen: Seen) -> Preview:
+def _preview(record: ClassRecord, gathered: Gathered, *, bundle: Bundle, state: ScoringState, seen: Seen) -> Preview:
     from evaluation.class_preview import preview
 
     after, left_out = head_with(
@@ -295,7 +295,7 @@ def _preview(record: ClassRecord, gathered: Gathered, bundle: Bundle, state: Sco
     )  # fmt: skip
 
 
-def _show(record: ClassRecord, gathered: Gathered, found: Preview) -> None:
+def _show(record: ClassRecord, gathered: Gathered, *, found: Preview) -> None:
     console = reports.output()
     of = f"{len(gathered.examples)} examples" if gathered.examples else f"a description ({SIMULATED} simulated alerts)"
     rate, low, high = found.false_rate

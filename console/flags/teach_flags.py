@@ -34,9 +34,9 @@ def teach(
     search: Annotated[
         int, typer.Option("--search", min=1, max=500_000, help="Recent alerts that --candid and --objects look at.")
     ] = 20_000,
-    budget: Annotated[
-        float, typer.Option("--budget", min=0.001, max=10_000, help="False alerts of 100,000 known ones that may be called the class.")
-    ] = 100.0,
+    false_calls: Annotated[
+        float, typer.Option("--false-calls", min=1e-5, max=0.2, help="Share of known alerts that may be called the class.")
+    ] = 0.01,
     prior: Annotated[float, typer.Option("--prior", min=1e-9, max=0.5, help="Share of the stream that the class is taken to have.")] = 1e-4,
     author: Author = None,
     note: Note = "",
@@ -72,7 +72,7 @@ def teach(
             merge=merge,
             window=window,
             search=search,
-            false_calls=budget / 100_000,
+            false_calls=false_calls,
             prior=prior,
             author=author,
             note=note,

@@ -19,7 +19,7 @@ from data.simulate.survey_packets import packet as packet_of
 from schemas.records.codec import decode_detection
 from schemas.records.detection import Detection
 from schemas.taxonomy import SLUGS
-from streams.agents.support import Change, ConflictError, change, read_events, read_records
+from streams.agents.teaching import Change, ConflictError, change, read_events, read_records
 from streams.kafka import topics
 from tests.flow import real_worker
 from tests.flow.conftest import Bench, until
@@ -77,7 +77,7 @@ async def test_a_class_is_taught_followed_and_forgotten(two: Bench, tmp_path: Pa
     await scored(two, simulated("sn-ia", 40))
     folder = tmp_path / "examples"
     folder.mkdir()
-    for i, example in enumerate(simulated("fbot", 5)):
+    for i, example in enumerate(simulated("lrn", 5)):
         (folder / f"{i}.avro").write_bytes(example)
     dry = await asyncio.to_thread(protonova, two.settings, "teach", "fast-blue", str(folder), "--dry-run")
     assert "fast-blue from 5 examples" in dry.stdout
@@ -89,9 +89,10 @@ async def test_a_class_is_taught_followed_and_forgotten(two: Bench, tmp_path: Pa
     print(f"both workers followed {await follow(two, taught['scoring_id']):.2f} s after the command's return")
     assert taught["scoring_id"] != first
     assert taught["window"] == 40
-    known, new = await scored(two, simulated("sn-ia", 30, seed=6)), await scored(two, simulated("fbot", 30, seed=6))
+    known, new = await scored(two, simulated("sn-ia", 30, seed=6)), await scored(two, simulated("lrn", 30, seed=6))
     assert {d.scoring_id for d in known + new} == {taught["scoring_id"]}
     assert all("fast-blue" in {c.name for c in d.classes} for d in known + new)
+    assert sum(d.top_class == "fast-blue" for d in new) >= 5  # of 30; 16 are expected
     assert sum(d.top_class == "fast-blue" for d in new) > 3 * sum(d.top_class == "fast-blue" for d in known)
 
     # A worker that was killed comes back with it, and one that starts later has it from its first packet.
@@ -127,7 +128,7 @@ async def test_two_at_once_lose_nothing(bench: Bench) -> None:
     from registry.taught_classes import Example, Lesson, solve
 
     bundle, state = load(), load_state()
-    packets = simulated("fbot", 4)
+    packets = simulated("lrn", 4)
     seen = see_packets(packets, state)
     examples = tuple(Example(row.packet_id, row.object_id, row.private) for row in seen.rows)
 

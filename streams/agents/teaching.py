@@ -75,14 +75,14 @@ class Outcome(NamedTuple):
 async def read_records(settings: Settings) -> Records:
     """The classes that are taught, as the topic's end has them now; none where there is no such topic."""
     records: Records = {}
-    async for name, record in _read(settings, topics.SUPPORT, _class_of):
-        _keep(records, name, record)
+    async for name, record in _read(settings, topics.SUPPORT, pick=_class_of):
+        _keep(records, (name, record))
     return records
 
 
 async def read_events(settings: Settings) -> list[LoopEvent]:
     """Every step of the loop that the topic holds, in order."""
-    return [event async for _, event in _read(settings, topics.LOOP_EVENTS, _event_of) if event is not None]
+    return [event async for _, event in _read(settings, topics.LOOP_EVENTS, pick=_event_of) if event is not None]
 
 
 async def read_packets(settings: Settings, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
@@ -93,7 +93,7 @@ async def read_packets(settings: Settings, wanted: Iterable[tuple[str, str]]) ->
     def packet_of(message: Any) -> tuple[tuple[str, str], bytes | None] | None:
         return (keys[message.key], message.value) if message.key in keys else None
 
-    async for pair, value in _read(settings, topics.SUPPORT, packet_of):
+    async for pair, value in _read(settings, topics.SUPPORT, pick=packet_of):
         if value is None:
             found.pop(pair, None)
         else:
@@ -146,7 +146,7 @@ async def _change(settings: Settings, wanted: Change) -> Outcome:
         ]
         async with producer.transaction():
             await asyncio.gather(*[await producer.send(topic, value, key=key) for topic, key, value in written])
-        _keep(records, wanted.name, record)
+        _keep(records, (wanted.name, record))
         return Outcome(revision, records)
     finally:
         await producer.stop()
@@ -169,8 +169,8 @@ class Follower:
     async def catch_up(self) -> Records:
         """Read to the end that the topic has now; returns the classes that are taught."""
         self.records = {}
-        async for name, record in _read(self._settings, topics.SUPPORT, _class_of, into=self._next):
-            _keep(self.records, name, record)
+        async for name, record in _read(self._settings, topics.SUPPORT, pick=_class_of, into=self._next):
+            _keep(self.records, (name, record))
         return self.records
 
     async def follow(self, on_change: Callable[[Records], Awaitable[None]]) -> None:
@@ -213,14 +213,15 @@ class Follower:
                     for message in messages:
                         self._next[place] = message.offset + 1
                         if (found := _class_of(message)) is not None:
-                            _keep(self.records, *found)
+                            _keep(self.records, found)
                             changed = True
                 yield changed
         finally:
             await consumer.stop()
 
 
-def _keep(records: Records, name: str, record: ClassRecord | None) -> None:
+def _keep(records: Records, found: tuple[str, ClassRecord | None]) -> None:
+    name, record = found
     if record is None:
         records.pop(name, None)
     else:
@@ -254,7 +255,7 @@ def _event_of(message: Any) -> tuple[str, LoopEvent] | None:
     return event.subject, event
 
 
-async def _read(settings: Settings, topic: str, pick: Callable[[Any], Any], *, into: dict[Any, int] | None = None) -> Any:
+async def _read(settings: Settings, topic: str, *, pick: Callable[[Any], Any], into: dict[Any, int] | None = None) -> Any:
     """What `pick` makes of each record of a topic, up to the end it has now."""
     async with topics.admin_client(settings) as admin:
         places = (await topics.places_of(admin, [topic])).get(topic, [])
