@@ -48,8 +48,8 @@ class FrameWork:
         references = ReferencesWatch(settings)
         self.differencer = Differencer(settings, references)
         self.flows = (
-            FrameFlow(settings, Calibrator(settings, self.masters, references), self.executor),
-            FrameFlow(settings, self.differencer, self.executor),
+            FrameFlow(settings, Calibrator(settings, self.masters, references=references), executor=self.executor),
+            FrameFlow(settings, self.differencer, executor=self.executor),
         )
 
     async def run(self) -> None:

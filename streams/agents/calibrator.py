@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from data.frames.claims import open_claim
 from data.frames.frame_error import FrameError
-
 from schemas.records import codec
 from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.frame_claim import FrameClaim
@@ -70,7 +69,7 @@ class Calibrator:
     name = "calibrator"
     topic = topics.FRAMES_RAW
 
-    def __init__(self, settings: Settings, masters: MastersWatch, references: ReferencesWatch) -> None:
+    def __init__(self, settings: Settings, masters: MastersWatch, *, references: ReferencesWatch) -> None:
         self._settings, self._masters, self._references = settings, masters, references
         self.folder = calibrated_folder(settings)
 
@@ -136,7 +135,7 @@ class Calibrator:
         if not path.parent.exists():
             private_folder(path.parent)
         sha256 = write(path, image, quality, frame, masters)
-        return Finished(announcement(frame, image, quality, masters=masters, path=path, sha256=sha256, raw_sha256=digest))
+        return Finished(announcement(frame, image, quality=quality, masters=masters, path=path, sha256=sha256, raw_sha256=digest))
 
     def _reference(self, frame: RawFrame, shape: tuple[int, int]) -> Reference | None:
         """Which gives the zero point, where there is one."""
@@ -153,7 +152,7 @@ class Calibrator:
 
 
 def announcement(
-    frame: RawFrame, image: Calibrated, quality: Quality, *, masters: Masters, path: Path, sha256: str, raw_sha256: str
+    frame: RawFrame, image: Calibrated, *, quality: Quality, masters: Masters, path: Path, sha256: str, raw_sha256: str
 ) -> CalibratedFrame:
     """The record of a calibrated frame.
 

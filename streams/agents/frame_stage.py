@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
-from data.frames.frame_error import FrameError
 
+from data.frames.frame_error import FrameError
 from errors import InternalError, RetryableError, UserError, one_line
 from schemas.avro.wire import PacketError
 from schemas.records.rejected import Rejected
@@ -109,7 +109,7 @@ class FrameFlow:
         Of one thread, shared by the stages: one frame is in memory at a time.
     """
 
-    def __init__(self, settings: Settings, stage: Stage, executor: Executor) -> None:
+    def __init__(self, settings: Settings, stage: Stage, *, executor: Executor) -> None:
         self.settings = settings
         self.counts: Counter[str] = Counter()
         """Records by outcome, committed by this process."""

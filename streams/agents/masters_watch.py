@@ -2,7 +2,7 @@
 
 The topic is read to its end before a frame is worked on, and then on and on. What a rejected frame needs stands in a header of its reject,
 so the frames that wait are known again after a restart without their bytes being opened. A re-drive goes through
-`streams.agents.redrive`, whose notes make it happen once, whoever else calls it.
+`streams.agents.redrive`, whose notes make it happen once, with any number of callers.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class MastersWatch:
             try:
                 await task()
             except ProducerFenced:
-                log.warning(f"{what}: somebody else re-drives now, trying again")
+                log.warning(f"{what}: another re-drive runs now, trying again")
             except (KafkaError, RetryableError, OSError, TimeoutError) as error:
                 log.warning(f"{what}, trying again", why=f"{type(error).__name__}: {error}")
             await asyncio.sleep(jittered(pause))

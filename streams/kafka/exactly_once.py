@@ -170,7 +170,7 @@ class FencedReader:
 
 @asynccontextmanager
 async def fenced_reader(settings: Settings, topic: str, *, source: str, name: str, **options: Any) -> AsyncIterator[FencedReader]:
-    """Take a topic over: whoever had it is fenced, and its open transaction is ended. All partitions are assigned; see `FencedReader.seek`.
+    """Take a topic over: the process before is fenced, its open transaction ended, all partitions assigned; see `FencedReader.seek`.
 
     Parameters
     ----------

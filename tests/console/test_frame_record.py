@@ -107,7 +107,7 @@ def test_a_large_frame_that_cannot_be_claimed_is_skipped_in_one_line(night: Path
     assert not any("\n" in reason for reason in reasons)
 
 
-def test_what_is_no_image_is_no_frame(night: Path) -> None:
+def test_a_file_without_an_image_is_not_a_frame(night: Path) -> None:
     cards = ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0", "END"]
     (night / "a.fits").write_bytes("".join(card.ljust(80) for card in cards).ljust(2880).encode())
     [found] = packets_of([night])

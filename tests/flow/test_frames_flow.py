@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiokafka.errors import ProducerFenced
 
@@ -146,7 +148,7 @@ async def test_a_night_ends_each_frame_once_and_injected_objects_are_alerts(benc
     bright = [row for f in night.frames for row in f.truth if row.measurable and abs(row.snr) > 15]
     hits = 0
     for row in bright:
-        for k, mjd in enumerate(decoded.mjd):
+        for k, mjd in enumerate(np.asarray(decoded.mjd).tolist()):
             near = abs(mjd - row.mjd) < 1e-4 and abs(decoded.ra[k] - row.ra) < 5e-4 and abs(decoded.dec[k] - row.dec) < 5e-4
             hits += bool(near)
     assert hits >= 0.3 * len(bright) > 0  # of a reference of one exposure; how many are found is `evaluation.frames`' to say
@@ -214,14 +216,16 @@ def master_records(folder: Path) -> list[MasterFrame]:
     out = []
     for entry in MastersFolder(folder).entries():
         claim, label = claim_of(Path(entry.uri)), entry.label
-        figures = [None if value != value else value for value in (label.gain, label.temperature, label.exposure)]
+        gain, temperature, exposure = (None if math.isnan(f) else f for f in (label.gain, label.temperature, label.exposure))
         out.append(
             MasterFrame(
                 label.kind,
                 label.detector,
                 label.filter,
                 label.binning,
-                *figures,
+                gain,
+                temperature,
+                exposure,
                 label.valid_from,
                 label.valid_to,
                 claim.uri,
@@ -301,7 +305,9 @@ def without_fenced(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
 
 async def test_a_second_process_takes_over_and_nothing_comes_twice(bench: Bench, night: Night, tmp_path: Path) -> None:
     asyncio.get_running_loop().set_exception_handler(without_fenced)
-    settings = with_frames(bench, night, frames_folder=tmp_path / "calibrated")  # which both have, as where one takes over on a machine beside
+    settings = with_frames(
+        bench, night, frames_folder=tmp_path / "calibrated"
+    )  # which both have, as where one takes over on a machine beside
     files = night.files()
     async with working(settings):
         await bench.publish(files[:3], topics.FRAMES_RAW)
