@@ -23,7 +23,8 @@ def calibrated_frame(
     corners = (ra - half, dec - half, ra + half, dec - half, ra + half, dec + half, ra - half, dec + half)
     fields: dict[str, Any] = {
         "frame_id": frame_id, "detector": "d", "filter": "g", "field": "", "mjd": mjd, "exposure": 60.0, "public": True, "uri": "",
-        "length": 1, "sha256": "", "raw_sha256": "", "masters": (), "footprint": corners, "pixel_scale": 1.0, "sky": None, "noise": None, "seeing": None,
+        "length": 1, "sha256": "", "raw_sha256": "",
+        "masters": (), "footprint": corners, "pixel_scale": 1.0, "sky": None, "noise": None, "seeing": None,
         "elongation": None, "n_stars": 0, "saturated_share": None, "cosmic_ray_share": None, "bad_share": None, "zero_point": None,
         "zero_point_err": None, "limit": 7.0, "flags": (), "calibrated_ms": 0,
     }  # fmt: skip
