@@ -305,7 +305,7 @@ def _label_in(path: Path) -> MasterLabel:
 
 
 def _size(masters: Masters) -> int:
-    """[bytes]"""
+    """Bytes of its planes."""
     return sum(np.asarray(plane).nbytes for plane in (masters.bias, masters.dark, masters.inverse_flat, masters.bad))
 
 

@@ -115,7 +115,7 @@ def _sky(unit: ImageUnit, shape: tuple[int, ...]) -> str | None:
 
 
 def _size(reference: Reference) -> int:
-    """[bytes]"""
+    """Bytes of its planes."""
     return np.asarray(reference.image).nbytes + np.asarray(reference.mask).nbytes
 
 

@@ -69,6 +69,6 @@ class ReferencesWatch:
 
 
 def _size(prepared: Prepared) -> int:
-    """[bytes]"""
+    """Bytes of its planes and transforms."""
     tiles = (plane for tile in prepared.tiles for plane in (tile.image, tile.psf, tile.power))
     return sum(np.asarray(plane).nbytes for plane in (prepared.reference.image, prepared.filled, *tiles))
