@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,8 @@ class MastersFolder:
                 there = ", ".join(sorted({f"{e.label.temperature:g}" for e in fitting}))
                 raise _missing(kind, wanted, instead=f"darks are of {there} deg C, the frame of {wanted.temperature:g}")
             fitting = near
+        if fitting and kind == "dark":
+            return max(fitting, key=partial(_newest_dark, exposure=wanted.exposure))
         if fitting:
             return max(fitting, key=_newest)
         raise _missing(kind, wanted, instead=_instead(every, wanted))
@@ -248,7 +251,7 @@ class MastersFolder:
         return [e for e in entries if all(fits(e.label, wanted) for _, fits in _CONDITIONS)]
 
     def _read(self, chosen: dict[MasterKind, MasterEntry]) -> Masters:
-        files = {kind: self._load(entry) for kind, entry in chosen.items()}
+        files = {kind: self.load(entry) for kind, entry in chosen.items()}
         shapes = {kind: file.image.shape for kind, file in files.items()}
         if len(set(shapes.values())) > 1:
             said = ", ".join(f"{kind} {shape[1]} x {shape[0]}" for kind, shape in shapes.items())
@@ -257,7 +260,7 @@ class MastersFolder:
         made = masters_of(bias=images["bias"], dark=images["dark"], flat=images["flat"], bad=images.get("bad"))
         return replace(made, ids=tuple(file.label.digest for file in files.values()))
 
-    def _load(self, entry: MasterEntry) -> MasterFile:
+    def load(self, entry: MasterEntry) -> MasterFile:
         """A master's values; its bytes are those that were announced, or that its name has the digest of."""
         if entry.length >= 0:
             try:
@@ -306,6 +309,12 @@ def _label_in(path: Path) -> MasterLabel:
 
 def _newest(entry: MasterEntry) -> tuple[float, int, str]:
     return entry.label.valid_from, entry.made, entry.label.digest
+
+
+def _newest_dark(entry: MasterEntry, *, exposure: float) -> tuple[float, float, int, str]:
+    """Of the darks of a night the one whose exposure is the most like the frame's."""
+    apart = abs(math.log(entry.label.exposure / exposure)) if entry.label.exposure > 0 and exposure > 0 else math.inf
+    return entry.label.valid_from, -apart, entry.made, entry.label.digest
 
 
 def _of_kind(kind: MasterKind, entries: Iterable[MasterEntry]) -> list[MasterEntry]:

@@ -40,7 +40,8 @@ def encode_reference(reference: Reference, *, history: tuple[str, ...] = ()) -> 
         primary(
             {
                 "PROTOREF": VERSION, "FIELD": reference.field, "FILTER": reference.filter, "DETECTOR": reference.detector,
-                "SKYNOISE": float(reference.noise), "MAGZP": float(reference.zero_point), "HEIGHT": int(h), "WIDTH": int(w),
+                "SKYNOISE": float(reference.noise), "MAGZP": float(reference.zero_point), "DEPTH": float(reference.depth),
+                "HEIGHT": int(h), "WIDTH": int(w), "PUBLIC": reference.public,
             },
             comments={"SKYNOISE": "[e-/pixel]", "MAGZP": "AB magnitude of 1 e-"},
             steps=history,
@@ -81,7 +82,7 @@ def read_reference(file: File) -> Reference:
     unit = units["IMAGE"]
     pixels, mask, psf = (pixels_of(units[name]) for name in ("IMAGE", "MASK", "PSF"))
     header = unit.header
-    noise, zero = header.number("SKYNOISE"), header.number("MAGZP")
+    noise, zero, depth = (header.number(name) for name in ("SKYNOISE", "MAGZP", "DEPTH"))
     if header.get("PROTOREF") != VERSION or pixels.shape != mask.shape:
         raise FrameError(
             "bad_frame", f"a reference of version {header.get('PROTOREF', 'none')!r:.20} and {pixels.shape}, {mask.shape} pixels"
@@ -93,7 +94,7 @@ def read_reference(file: File) -> Reference:
     return Reference(
         pixels.astype(np.float32, copy=False), mask.astype(np.uint8), psf.astype(np.float32), noise, math.nan if zero is None else zero,
         _stars(units.get("STARS")), _sky(unit, pixels.shape), header.text("FIELD"), header.text("FILTER"), header.text("DETECTOR"),
-        id=digest_of(data),
+        id=digest_of(data), depth=depth if depth is not None and depth > 0 else 1.0, public=header.get("PUBLIC") is True,
     )  # fmt: skip
 
 
