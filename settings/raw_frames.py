@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import NoDecode
+
+if TYPE_CHECKING:
+    from settings.model import Settings
 
 _PREFIX = re.compile(r"(file:///|https://[^/\s]+/)[^\s?#,]*")
 
@@ -46,3 +49,18 @@ def _as_address(prefix: str) -> str:
     if _PREFIX.fullmatch(found) is None or "/../" in f"{found}/":
         raise ValueError(f"{prefix[:100]!r} is neither a folder nor an https address without ? and #")
     return found if found.endswith("/") else f"{found}/"
+
+
+def calibrated_folder(settings: Settings) -> Path:
+    """Folder of the calibrated frames."""
+    return settings.frames_folder or settings.state / "frames" / "calibrated"
+
+
+def masters_folder(settings: Settings) -> Path:
+    """Folder of the masters."""
+    return settings.frames_masters or settings.state / "frames" / "masters"
+
+
+def references_folder(settings: Settings) -> Path:
+    """Folder of the reference images."""
+    return settings.frames_references or settings.state / "frames" / "references"

@@ -203,8 +203,7 @@ class _Bench:
         elif self.dark is None:
             self.report.notes.append(f"no darks of {self.setup}: --without-dark makes a master of no dark current")
         unlit = [
-            self._master("flat", found, bias=self.bias, dark=zero if self.dark is None else self.dark)
-            for _, found in sorted(flats.items())
+            self._master("flat", found, bias=self.bias, dark=zero if self.dark is None else self.dark) for _, found in sorted(flats.items())
         ]
         self._bad([flat for flat in unlit if flat is not None], [s for found in of.values() for s in found])
 
@@ -222,7 +221,8 @@ class _Bench:
     def _master(self, kind: MasterKind, sources: Sequence[_Source], *, bias: F32, dark: F32) -> F32 | None:
         """A master of frames, written; None: too few can be used."""
         with _stack(len(sources), self.setup.shape) as planes:
-            levels, used = [], []
+            levels: list[float] = []
+            used: list[_Source] = []
             for source in sources:
                 plane, why = self._plane(kind, source, bias=bias, dark=dark)
                 self.show(f"{kind} {source.raw.filter}".strip(), len(used) + 1, len(sources))
@@ -236,7 +236,7 @@ class _Bench:
             for _ in range(2):  # once more without frames that clipping left out
                 if len(kept) < LEAST_FRAMES:
                     for k in kept:
-                        self.report.left_out[str(used[k].path)] = f"too few frames: {len(kept)} of {kind}s to combine, {LEAST_FRAMES} are needed"
+                        self.report.left_out[str(used[k].path)] = f"too few frames: {len(kept)} {kind}s, {LEAST_FRAMES} are needed"
                     return None
                 mean, variance, left = _combined(planes, kept, kind=kind, scales=levels if kind == "flat" else None)
                 far = [k for k, n in zip(kept, left, strict=True) if n / mean.size > MOST_LEFT_OUT]
@@ -244,7 +244,7 @@ class _Bench:
                     break
                 for k, n in zip(kept, left, strict=True):
                     if k in far:
-                        self.report.left_out[str(used[k].path)] = f"outlier: {n / mean.size:.1%} of its pixels are unlike the other {kind}s'"
+                        self.report.left_out[str(used[k].path)] = f"outlier: {n / mean.size:.1%} of its pixels are unlike the others'"
                 kept = [k for k in kept if k not in far]
         of = [used[k] for k in kept]
         if kind == "flat":
@@ -292,7 +292,7 @@ class _Bench:
                 kept.append(k)
             else:
                 unit = "ADU/s" if kind == "dark" else "ADU"
-                self.report.left_out[str(used[k].path)] = f"outlier: its median is {level:.4g} {unit}, that of the other {kind}s {middle:.4g}"
+                self.report.left_out[str(used[k].path)] = f"outlier: its median is {level:.4g} {unit}, the others' {middle:.4g}"
         return kept
 
     def _label(self, kind: MasterKind, of: Sequence[_Source], *, exposure: float, temperature: float) -> MasterLabel:
@@ -372,11 +372,13 @@ def _by_temperature(darks: Sequence[_Source]) -> list[list[_Source]]:
     for source in known:
         first = groups[-1][0].raw if groups else None
         same = first is not None and first.exposure == source.raw.exposure
-        if same and first is not None and not abs(first.temperature - source.raw.temperature) > SAME_TEMPERATURE and (
-            math.isnan(first.temperature) == math.isnan(source.raw.temperature)
+        if (
+            same
+            and first is not None
+            and not abs(first.temperature - source.raw.temperature) > SAME_TEMPERATURE
+            and (math.isnan(first.temperature) == math.isnan(source.raw.temperature))
         ):
             groups[-1].append(source)
         else:
             groups.append([source])
     return groups
-

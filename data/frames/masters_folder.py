@@ -13,19 +13,16 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from data.connectors.fits_headers import FitsError, read_header
 from data.frames.claims import open_claim
 from data.frames.fits_units import bytes_of, digest_of
 from data.frames.frame_error import FrameError
-from data.frames.master_file import LEAST_FLAT, MasterFile, MasterKind, MasterLabel, decode_master, encode_master, label_of
+from data.frames.master_file import MasterFile, MasterKind, MasterLabel, decode_master, encode_master, label_of
 from data.whole_file import write_whole
 from errors import UserError, one_line
-from operators.images.planes import BAD, Masters
+from operators.images.combine import masters_of
+from operators.images.planes import Masters
 from schemas.records.master_frame import MasterFrame
 
 SAME_TEMPERATURE = 1.0
@@ -136,10 +133,13 @@ class MastersFolder:
 
     def put(self, master: MasterFile, *, sources: Sequence[str] = (), history: Sequence[str] = ()) -> tuple[Path, MasterLabel]:
         """Write a master into the folder; its path, and its label with the digest."""
-        parts = encode_master(master, sources=sources, history=history)
-        label = self._keep(master.label, parts)
+        label = self._keep(master.label, encode_master(master, sources=sources, history=history))
+        return self.path_of(label), label
+
+    def path_of(self, label: MasterLabel) -> Path:
+        """Where the folder keeps a master."""
         assert self.path is not None
-        return self.path / file_name(label), label
+        return self.path / file_name(label)
 
     def _keep(self, label: MasterLabel, parts: Sequence[bytes | memoryview]) -> MasterLabel:
         if self.path is None:
@@ -279,14 +279,6 @@ class MastersFolder:
         if len(stated) == _DIGITS and not found.label.digest.startswith(stated):
             raise FrameError("bad_master", f"{one_line(path.name, 120)} was changed since it was made: its sha256 is another")
         return found
-
-
-def masters_of(*, bias: npt.NDArray[Any], dark: npt.NDArray[Any], flat: npt.NDArray[Any], bad: npt.NDArray[Any] | None) -> Masters:
-    """Masters of images of one shape; a pixel whose flat cannot be divided by is BAD."""
-    usable = flat > LEAST_FLAT
-    inverse = np.divide(np.float32(1), flat, out=np.zeros_like(flat, np.float32), where=usable)
-    mask = np.zeros(flat.shape, np.uint8) if bad is None else bad
-    return Masters(bias, dark, inverse, mask | np.where(usable, 0, BAD).astype(np.uint8))
 
 
 def file_name(label: MasterLabel) -> str:

@@ -3,8 +3,8 @@
 in → calibrated files of one field, filter and detector
 out → `Built`: the `Reference`, and which frames were left out, each with why
 
-Frames are registered by their stars, scaled by their stars' fluxes and weighted by the noise of their skies. A pixel of a frame is left out where it
-differs from the median of all by more than its noise and the frames' different PSFs explain.
+Frames are registered by their stars, scaled by their stars' fluxes and weighted by the noise of their skies. A pixel of a frame is left out
+where it differs from the median of all by more than its noise and the frames' different PSFs explain.
 """
 
 from __future__ import annotations

@@ -116,7 +116,9 @@ def _sky(unit: ImageUnit, shape: tuple[int, ...]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class ReferenceEntry:
+    """A reference that is known, not yet read."""
+
     path: Path
     field: str
     filter: str
@@ -138,12 +140,16 @@ class ReferencesFolder:
         self.path = Path(path)
         self.rejects: dict[str, str] = {}
         """Files that are not references, and why."""
-        self._entries: list[_Entry] = []
+        self._entries: list[ReferenceEntry] = []
         self._ready: OrderedDict[Path, Reference] = OrderedDict()
         self.scan()
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def entries(self) -> list[ReferenceEntry]:
+        """All references that are known."""
+        return list(self._entries)
 
     def scan(self) -> None:
         """Read the labels of the folder's files anew."""
@@ -157,7 +163,9 @@ class ReferencesFolder:
                     raise FrameError("bad_frame", "not a reference")
                 size = (header.whole("HEIGHT", low=1, high=1 << 20), header.whole("WIDTH", low=1, high=1 << 20))
                 cards = wcs_cards(image_header)
-                self._entries.append(_Entry(path, header.text("FIELD"), header.text("FILTER"), header.text("DETECTOR"), size, cards))
+                self._entries.append(
+                    ReferenceEntry(path, header.text("FIELD"), header.text("FILTER"), header.text("DETECTOR"), size, cards)
+                )
             except (OSError, FitsError, FrameError) as error:
                 self.rejects[path.name] = one_line(error, 200)
 
@@ -205,7 +213,7 @@ class ReferencesFolder:
         return self._ready[path]
 
     @staticmethod
-    def _covers(entry: _Entry, wcs: str | None, *, shape: tuple[int, int] | None) -> float:
+    def _covers(entry: ReferenceEntry, wcs: str | None, *, shape: tuple[int, int] | None) -> float:
         """Share of a frame's pixels (of a grid) that lie on a reference."""
         h, w = shape or entry.shape
         frame, there = sky_map(wcs, (h, w)), sky_map(entry.wcs, entry.shape)

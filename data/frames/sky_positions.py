@@ -172,7 +172,7 @@ def checked_sky_map(text: str | None, shape: tuple[int, ...]) -> SkyMap:
     there = found.to_sky(np.array([(h / 2, w / 2), (h / 2 + 1, w / 2), (h / 2, w / 2 + 1)]))
     ends = _directions(*there)
     stretched = 3600 * np.degrees(np.hypot.reduce(ends[1:] - ends[0], axis=1)) / scale
-    if not (0.5 < stretched.min() and stretched.max() < 2):
+    if not (stretched.min() > 0.5 and stretched.max() < 2):
         raise FrameError("no_wcs", "its pixels have another scale than its matrix: the image lies far from the reference point")
     return found
 

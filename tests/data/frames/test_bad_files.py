@@ -21,11 +21,14 @@ from data.frames.fits_image import read_frame
 from data.frames.frame_error import REASONS, FrameError
 from data.frames.master_file import decode_master, encode_master
 from data.frames.reference_file import read_reference, write_reference
-from tests.data.frames.made_frames import H, OVER, W, cards, file_of, frame_file, master, pixels, tiled
+from tests.data.frames.made_frames import OVER, H, W, cards, file_of, frame_file, master, pixels, tiled
 from tests.data.frames.test_calibrated_file import QUALITY, masters, planes, reference
 
 ROUNDS = int(os.environ.get("PROTONOVA_FUZZ_ROUNDS", "1500"))
-REAL = Path(os.environ.get("PROTONOVA_SHARED", Path(__file__).parents[4] / "shared")) / "data/real/ccd/astroscrappy/astroscrappy/tests/data/gmos.fits"
+REAL = (
+    Path(os.environ.get("PROTONOVA_SHARED", Path(__file__).parents[4] / "shared"))
+    / "data/real/ccd/astroscrappy/astroscrappy/tests/data/gmos.fits"
+)
 
 
 def reason(file: bytes, read: Callable[[bytes], object] = read_frame) -> str:
@@ -60,13 +63,25 @@ def test_what_is_not_fits(file: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("NAXIS1", "2000000000", "frame_too_large"), ("NAXIS2", "3000000", "frame_too_large"), ("NAXIS1", str(W + OVER + 40), "bad_frame"),
-        ("NAXIS1", "-5", "bad_frame"), ("NAXIS1", "0", "bad_frame"), ("NAXIS1", "1.5", "bad_frame"), ("NAXIS1", "99999999999999999999", "bad_frame"),
-        ("NAXIS", "1", "bad_frame"), ("NAXIS", "999", "bad_frame"), ("NAXIS", "T", "bad_frame"), ("BITPIX", "-64", "bad_frame"),
-        ("BITPIX", "17", "bad_frame"), ("BITPIX", "'16'", "bad_frame"), ("BZERO", "1E300", "bad_frame"), ("BZERO", "NaN", "bad_frame"),
-        ("BSCALE", "0.0", "bad_frame"), ("BSCALE", "'x'", "bad_frame"),
+        ("NAXIS1", "2000000000", "frame_too_large"),
+        ("NAXIS2", "3000000", "frame_too_large"),
+        ("NAXIS1", str(W + OVER + 40), "bad_frame"),
+        ("NAXIS1", "-5", "bad_frame"),
+        ("NAXIS1", "0", "bad_frame"),
+        ("NAXIS1", "1.5", "bad_frame"),
+        ("NAXIS1", "99999999999999999999", "bad_frame"),
+        ("NAXIS", "1", "bad_frame"),
+        ("NAXIS", "999", "bad_frame"),
+        ("NAXIS", "T", "bad_frame"),
+        ("BITPIX", "-64", "bad_frame"),
+        ("BITPIX", "17", "bad_frame"),
+        ("BITPIX", "'16'", "bad_frame"),
+        ("BZERO", "1E300", "bad_frame"),
+        ("BZERO", "NaN", "bad_frame"),
+        ("BSCALE", "0.0", "bad_frame"),
+        ("BSCALE", "'x'", "bad_frame"),
     ],
-)  # fmt: skip
+)
 def test_lying_headers(name: str, value: str, why: str) -> None:
     assert reason(edited(frame_file(), name, value)) == why
 
@@ -74,14 +89,30 @@ def test_lying_headers(name: str, value: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("ZNAXIS1", "2000000000", "frame_too_large"), ("ZNAXIS2", "99999", "bad_frame"), ("ZNAXIS1", "0", "bad_frame"), ("ZNAXIS", "3", "bad_frame"),
-        ("ZBITPIX", "-32", "bad_frame"), ("ZBITPIX", "8", "bad_frame"), ("ZTILE1", "0", "bad_frame"), ("ZTILE2", "40", "bad_frame"),
-        ("ZTILE1", "7", "bad_frame"), ("ZCMPTYPE", "'HCOMPRESS_1'", "bad_frame"), ("ZCMPTYPE", "'GZIP_1'", "bad_frame"), ("ZVAL1", "0", "bad_frame"),
-        ("ZVAL2", "3", "bad_frame"), ("ZVAL2", "4", "bad_frame"), ("NAXIS2", "3", "bad_frame"), ("NAXIS1", "4", "bad_frame"),
-        ("PCOUNT", "10", "bad_frame"), ("TFIELDS", "0", "bad_frame"), ("TFORM1", "'1PZ(99)'", "bad_frame"), ("TFORM1", "'1QB(99)'", "bad_frame"),
-        ("TTYPE1", "'OTHER'", "bad_frame"), ("ZIMAGE", "F", "bad_frame"),
+        ("ZNAXIS1", "2000000000", "frame_too_large"),
+        ("ZNAXIS2", "99999", "bad_frame"),
+        ("ZNAXIS1", "0", "bad_frame"),
+        ("ZNAXIS", "3", "bad_frame"),
+        ("ZBITPIX", "-32", "bad_frame"),
+        ("ZBITPIX", "8", "bad_frame"),
+        ("ZTILE1", "0", "bad_frame"),
+        ("ZTILE2", "40", "bad_frame"),
+        ("ZTILE1", "7", "bad_frame"),
+        ("ZCMPTYPE", "'HCOMPRESS_1'", "bad_frame"),
+        ("ZCMPTYPE", "'GZIP_1'", "bad_frame"),
+        ("ZVAL1", "0", "bad_frame"),
+        ("ZVAL2", "3", "bad_frame"),
+        ("ZVAL2", "4", "bad_frame"),
+        ("NAXIS2", "3", "bad_frame"),
+        ("NAXIS1", "4", "bad_frame"),
+        ("PCOUNT", "10", "bad_frame"),
+        ("TFIELDS", "0", "bad_frame"),
+        ("TFORM1", "'1PZ(99)'", "bad_frame"),
+        ("TFORM1", "'1QB(99)'", "bad_frame"),
+        ("TTYPE1", "'OTHER'", "bad_frame"),
+        ("ZIMAGE", "F", "bad_frame"),
     ],
-)  # fmt: skip
+)
 def test_lying_headers_of_tiles(name: str, value: str, why: str) -> None:
     file = tiled(pixels())
     assert reason(edited(file, name, value)) == why
@@ -185,13 +216,30 @@ def test_colours_and_cubes() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"CTYPE1": None, "CTYPE2": None}, {"CTYPE2": None}, {"CTYPE1": "RA---XYZ"}, {"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"}, {"CTYPE2": "RA---TAN"},
-        {"CRVAL1": None}, {"CRPIX2": None}, {"CRVAL1": "here"}, {"CRVAL2": 120.0}, {"CD1_1": 0.0}, {"CD1_1": 0.0, "CD2_2": 0.0},
-        {"CD1_1": None, "CD1_2": None, "CD2_1": None, "CD2_2": None}, {"CD2_2": 0.5}, {"CD1_1": -1e-12, "CD2_2": 1e-12}, {"RADESYS": "FK4"}, {"EQUINOX": 1950.0},
-        {"CRPIX1": 1e12}, {"CRPIX1": -4e6}, {"CTYPE1": "RA---TAB", "CTYPE2": "DEC--TAB"}, {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2,
-        "B_ORDER": 2, "A_2_0": 50.0, "B_0_2": 50.0}, {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 99, "B_ORDER": 2}, {"LONPOLE": 1e300},
+        {"CTYPE1": None, "CTYPE2": None},
+        {"CTYPE2": None},
+        {"CTYPE1": "RA---XYZ"},
+        {"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"},
+        {"CTYPE2": "RA---TAN"},
+        {"CRVAL1": None},
+        {"CRPIX2": None},
+        {"CRVAL1": "here"},
+        {"CRVAL2": 120.0},
+        {"CD1_1": 0.0},
+        {"CD1_1": 0.0, "CD2_2": 0.0},
+        {"CD1_1": None, "CD1_2": None, "CD2_1": None, "CD2_2": None},
+        {"CD2_2": 0.5},
+        {"CD1_1": -1e-12, "CD2_2": 1e-12},
+        {"RADESYS": "FK4"},
+        {"EQUINOX": 1950.0},
+        {"CRPIX1": 1e12},
+        {"CRPIX1": -4e6},
+        {"CTYPE1": "RA---TAB", "CTYPE2": "DEC--TAB"},
+        {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 50.0, "B_0_2": 50.0},
+        {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 99, "B_ORDER": 2},
+        {"LONPOLE": 1e300},
     ],
-)  # fmt: skip
+)
 def test_without_usable_positions_on_the_sky_a_frame_says_why(changed: dict[str, object]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -221,7 +269,24 @@ def saved(tmp_path: Path) -> list[tuple[bytes, Callable[[bytes], object]]]:
     return found + ([(REAL.read_bytes(), read_frame)] if REAL.exists() else [])
 
 
-VALUES = ("9" * 60, "-1", "0", "T", "1E300", "-1E300", "1E999", "NaN", "1_0", "1.5", "2147483648", "''", "'x'", "'' /", "(1, 2)", "'[1:2,1:2]'")
+VALUES = (
+    "9" * 60,
+    "-1",
+    "0",
+    "T",
+    "1E300",
+    "-1E300",
+    "1E999",
+    "NaN",
+    "1_0",
+    "1.5",
+    "2147483648",
+    "''",
+    "'x'",
+    "'' /",
+    "(1, 2)",
+    "'[1:2,1:2]'",
+)
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> bytes:
@@ -253,6 +318,15 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(out)
 
 
+def outcome(file: bytes, read: Callable[[bytes], object]) -> str:
+    """What became of it; another exception fails the test."""
+    try:
+        read(file)
+    except FrameError as error:
+        return error.reason if error.reason in REASONS and str(error).isprintable() else "unnamed"
+    return "read"
+
+
 def test_damaged_files_end_in_a_reason_or_a_frame(tmp_path: Path) -> None:
     rng = np.random.default_rng(20261130)
     files = saved(tmp_path)
@@ -262,13 +336,8 @@ def test_damaged_files_end_in_a_reason_or_a_frame(tmp_path: Path) -> None:
         for k in range(ROUNDS):
             file, read = files[k % len(files)]
             made = damaged(file, rng)
-            try:
-                read(made)
-                seen["read"] += 1
-            except FrameError as error:
-                assert error.reason in REASONS
-                assert str(error).isprintable()
-                seen[error.reason] += 1
+            seen[outcome(made, read)] += 1
+    assert seen["unnamed"] == 0
     assert seen["bad_frame"] > ROUNDS / 10
     assert seen["read"] > ROUNDS / 20
 
@@ -277,7 +346,7 @@ def test_rice_code_of_noise_never_leaves_its_arrays() -> None:
     from data.frames.rice import rice_decode
 
     rng = np.random.default_rng(7)
-    for width, figures in ((1, (3, 6, 8)), (2, (4, 14, 16)), (4, (5, 25, 32))):
+    for figures in ((3, 6, 8), (4, 14, 16), (5, 25, 32)):
         for _ in range(300):
             guarded = np.full(200, 77, np.int32)
             code = rng.integers(0, 256, rng.integers(0, 60)).astype(np.uint8) * (rng.random() > 0.1)

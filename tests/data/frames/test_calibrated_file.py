@@ -132,8 +132,19 @@ def reference(**changed: object) -> Reference:
     stars = Stars(*rng.uniform(1, 30, (7, 12)))
     sky = read_frame(frame_file()).wcs
     made = Reference(
-        planes().science, planes().mask, (psf / psf.sum()).astype(np.float32), 4.5, 25.5, stars, sky, "F_12", "r", "ccd1", depth=7.5, public=False
-    )  # fmt: skip
+        planes().science,
+        planes().mask,
+        (psf / psf.sum()).astype(np.float32),
+        4.5,
+        25.5,
+        stars,
+        sky,
+        "F_12",
+        "r",
+        "ccd1",
+        depth=7.5,
+        public=False,
+    )
     return dataclasses.replace(made, **changed)  # type: ignore[arg-type]
 
 

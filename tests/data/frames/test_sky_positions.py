@@ -15,16 +15,30 @@ from data.frames.sky_positions import checked_sky_map, sky_map
 from tests.data.frames.made_frames import CARDS, H, W, cards, frame_file
 
 SIP = {
-    "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 2e-5, "A_1_1": -1e-5, "B_0_2": 3e-5, "B_1_1": 1e-5
-}  # fmt: skip
+    "CTYPE1": "RA---TAN-SIP",
+    "CTYPE2": "DEC--TAN-SIP",
+    "A_ORDER": 2,
+    "B_ORDER": 2,
+    "A_2_0": 2e-5,
+    "A_1_1": -1e-5,
+    "B_0_2": 3e-5,
+    "B_1_1": 1e-5,
+}
 YX = np.array([[0.0, 0.0], [5.25, 40.5], [H - 1, W - 1]])
 
 
 @pytest.mark.parametrize(
     "changed",
-    [{}, SIP, {"CRVAL1": 0.0005}, {"CRVAL2": 89.9995}, {"CRVAL2": -90.0}, {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "PV2_1": 1.0, "PV2_3": 0.2},
-     {"CD1_1": None, "CD1_2": None, "CD2_1": None, "CD2_2": None, "CDELT1": -1e-4, "CDELT2": 1e-4, "CROTA2": 30.0}],
-)  # fmt: skip
+    [
+        {},
+        SIP,
+        {"CRVAL1": 0.0005},
+        {"CRVAL2": 89.9995},
+        {"CRVAL2": -90.0},
+        {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "PV2_1": 1.0, "PV2_3": 0.2},
+        {"CD1_1": None, "CD1_2": None, "CD2_1": None, "CD2_2": None, "CDELT1": -1e-4, "CDELT2": 1e-4, "CROTA2": 30.0},
+    ],
+)
 @pytest.mark.parametrize("x0", [0, 8])
 def test_a_pixel_is_where_astropy_has_it(changed: dict[str, object], x0: int) -> None:
     file = frame_file(**changed, TRIMSEC=f"[{1 + x0}:{60 + x0},1:{H}]", BIASSEC=None)
