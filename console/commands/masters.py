@@ -98,12 +98,12 @@ def build(
     with progress("reading", "frames", total=len(files)) as bar:
         last: list[Any] = ["", 0]
 
-        def shown(what: str, done: int, total: int) -> None:
-            if what != last[0]:
-                bar.describe(what)
+        def shown(message: str, done: int, total: int) -> None:
+            if message != last[0]:
+                bar.describe(message)
                 bar.total(total)
                 bar.advance(-last[1])
-                last[:] = [what, 0]
+                last[:] = [message, 0]
             bar.advance(done - last[1])
             last[1] = done
 
@@ -198,7 +198,7 @@ def _list(entries: Sequence[MasterEntry]) -> None:
     show(Console(), f"{len(entries)} masters", rows)
 
 
-def use(settings: Settings, files: Sequence[Path], to: Path | None, *, period: Period, publish: bool) -> int:
+def use(settings: Settings, files: Sequence[Path], *, to: Path | None, period: Period, publish: bool) -> int:
     """Take master files into the folder, with another validity where one was given."""
     folder = MastersFolder(folder_of(settings, to))
     taken: list[tuple[Path, MasterLabel]] = []

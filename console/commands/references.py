@@ -32,7 +32,7 @@ def folder_of(settings: Settings, given: Path | None) -> Path:
     return given or references_folder(settings)
 
 
-def build(settings: Settings, frames: Sequence[Path], to: Path | None, *, most: int, report: Path | None) -> int:
+def build(settings: Settings, frames: Sequence[Path], *, to: Path | None, most: int, report: Path | None) -> int:
     """Combine the calibrated frames of each field, filter and detector; exit status 1 where no reference was made."""
     from data.frames.reference_build import Built, build
 
@@ -53,7 +53,7 @@ def build(settings: Settings, frames: Sequence[Path], to: Path | None, *, most: 
         left_out |= built.left_out
         made[group] = (folder.put(built.reference, history=built.history())[0], built)
     _show(made, left_out)
-    write(report, {"written": [_row(group, path, built) for group, (path, built) in made.items()], "left_out": left_out})
+    write(report, {"written": [_row(group, path, built=built) for group, (path, built) in made.items()], "left_out": left_out})
     return 0 if made else 1
 
 
@@ -87,7 +87,7 @@ def _groups(paths: Sequence[Path], left_out: dict[str, str], *, most: int) -> di
     return {group: [path for _, path in files[:most]] for group, files in found.items()}
 
 
-def _row(group: Group, path: Path, built: Any) -> dict[str, Any]:
+def _row(group: Group, path: Path, *, built: Any) -> dict[str, Any]:
     r = built.reference
     return {
         "field": group[0], "filter": group[1], "detector": group[2], "file": str(path), "frames": list(built.used),

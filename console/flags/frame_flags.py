@@ -58,7 +58,7 @@ def masters_build(
     found = _settings(kafka, state, broker=publish)
     period = command.validity(valid_from, valid_to)
     raise typer.Exit(
-        command.build(found, frames, to, detector=detector, period=period, without_dark=without_dark, publish=publish, report=report)
+        command.build(found, frames, to=to, detector=detector, period=period, without_dark=without_dark, publish=publish, report=report)
     )
 
 
@@ -92,7 +92,7 @@ def masters_use(
     from console.commands import masters as command
 
     found = _settings(kafka, state, broker=publish)
-    raise typer.Exit(command.use(found, files, to, period=command.validity(valid_from, valid_to), publish=publish))
+    raise typer.Exit(command.use(found, files, to=to, period=command.validity(valid_from, valid_to), publish=publish))
 
 
 @masters.command("check")
@@ -122,7 +122,7 @@ def references_build(
     existing(frames, CALIBRATED)
     from console.commands import references as command
 
-    raise typer.Exit(command.build(_settings(None, state, broker=False), frames, to, most=most, report=report))
+    raise typer.Exit(command.build(_settings(None, state, broker=False), frames, to=to, most=most, report=report))
 
 
 @references.command("ls")

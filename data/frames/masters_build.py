@@ -199,7 +199,7 @@ class _Bench:
         if self.dark is None and without_dark:
             self.dark = zero
             label = self._label("dark", [s for found in of.values() for s in found], exposure=math.nan, temperature=math.nan)
-            self._write(MasterFile(replace(label, n_frames=0), zero), [], 0.0)
+            self._write(MasterFile(replace(label, n_frames=0), zero), [], left_out=0.0)
         elif self.dark is None:
             self.report.notes.append(f"no darks of {self.setup}: --without-dark makes a master of no dark current")
         unlit = [
@@ -232,7 +232,7 @@ class _Bench:
                 planes[len(used)] = plane
                 levels.append(float(np.nanmedian(plane)))
                 used.append(source)
-            kept = self._alike(kind, used, np.array(levels))
+            kept = self._alike(kind, used, levels=np.array(levels))
             for _ in range(2):  # once more without frames that clipping left out
                 if len(kept) < LEAST_FRAMES:
                     for k in kept:
@@ -256,7 +256,7 @@ class _Bench:
         except FrameError as error:
             self.report.notes.append(f"not written: {error}")
             return None
-        self._write(MasterFile(label, mean, variance), of, float(np.sum(left)) / (mean.size * max(len(of), 1)))
+        self._write(MasterFile(label, mean, variance), of, left_out=float(np.sum(left)) / (mean.size * max(len(of), 1)))
         return mean
 
     def _plane(self, kind: MasterKind, source: _Source, *, bias: F32, dark: F32) -> tuple[F32 | None, str]:
@@ -280,7 +280,7 @@ class _Bench:
             return None, f"too faint: {float(np.nanmedian(plane)):.0f} ADU of light, a flat has {FAINTEST_FLAT:.0f} at least"
         return plane, ""
 
-    def _alike(self, kind: MasterKind, used: Sequence[_Source], levels: npt.NDArray[np.float64]) -> list[int]:
+    def _alike(self, kind: MasterKind, used: Sequence[_Source], *, levels: npt.NDArray[np.float64]) -> list[int]:
         """Which frames have a level like the others'; a flat's may be any, it is divided out."""
         if kind == "flat" or not len(levels):
             return list(range(len(levels)))
@@ -306,7 +306,7 @@ class _Bench:
             exposure=exposure if kind == "dark" else math.nan, valid_from=start, valid_to=end, n_frames=len(of),
         )  # fmt: skip
 
-    def _write(self, master: MasterFile, of: Sequence[_Source], left_out: float) -> None:
+    def _write(self, master: MasterFile, of: Sequence[_Source], *, left_out: float) -> None:
         history = [f"mean of {len(of)} frames, clipped at {CLIP:g} sigma: {left_out:.3%} of the values left out"]
         path, label = self.to.put(master, sources=[f"{s.name} {s.digest}" for s in of], history=history)
         self.report.written.append(Written(path, label, left_out))
@@ -330,7 +330,7 @@ class _Bench:
         except FrameError as error:
             self.report.notes.append(f"not written: {error}")
             return
-        self._write(MasterFile(label, bad.astype(np.uint8) * np.uint8(BAD)), [], 0.0)
+        self._write(MasterFile(label, bad.astype(np.uint8) * np.uint8(BAD)), [], left_out=0.0)
 
 
 @contextmanager

@@ -29,9 +29,13 @@ from operators.images.zero_point import flux_scale
 from operators.types import F32, F64
 
 LEAST_FRAMES = 3
-"""Of a reference: with fewer nothing tells a moving or new object from the field."""
+"""Of a reference: with fewer a moving or new object cannot be distinguished from the field."""
 LEAST_STARS = 5
 """In common with the best frame."""
+LEAST_OF_PSF = 3
+"""Isolated stars of a frame."""
+BRIGHTEST = 20
+"""Stars whose light, over the noise in their discs, says how good a frame is."""
 FARTHEST = 300.0
 """How far a frame without world coordinates may be shifted [pixel]."""
 NEAR = 3.0
@@ -120,7 +124,7 @@ def build(frames: Sequence[CalibratedFile], *, progress: Callable[[int, int], No
             progress(k + 1, 2 * len(frames))
     if not usable:
         raise _too_few(usable, left_out)
-    best = max(usable, key=lambda f: (len(f.stars.y) ** 0.5 / (f.noise * f.seeing), f.name))
+    best = max(usable, key=lambda f: (float(np.median(f.stars.flux[:BRIGHTEST])) / (f.noise * f.seeing), f.name))
     planes: list[tuple[_Frame, F32, npt.NDArray[np.uint8], float]] = []
     for k, frame in enumerate(usable):
         placed = _placed(frame, best)
@@ -156,7 +160,7 @@ def _measured(file: CalibratedFile) -> _Frame | str:
     image = np.asarray(image - level, np.float32)
     found = stars(image, noise, mask)
     isolated = found.flags == 0
-    if isolated.sum() < LEAST_STARS:
+    if isolated.sum() < LEAST_OF_PSF:
         return f"{int(isolated.sum())} isolated stars"
     try:
         psf = np.asarray(psf_of(image, found), np.float32)

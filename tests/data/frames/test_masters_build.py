@@ -185,7 +185,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (folder / "torn.fits").write_bytes(b"SIMPLE")
     how: dict[str, Any] = {"detector": None, "without_dark": False, "publish": False}
     period = command.validity("2026-01-01", None)
-    assert command.build(settings, [folder], to, period=period, report=report, **how) == 0
+    assert command.build(settings, [folder], to=to, period=period, report=report, **how) == 0
     printed = capsys.readouterr().out
     assert "5 masters" in printed
     assert "torn.fits" in printed
@@ -197,7 +197,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert {row["kind"] for row in rows} == {"bias", "dark", "flat", "bad"}
     bias = next(Path(row["file"]) for row in rows if row["kind"] == "bias")
-    assert command.use(settings, [bias], None, period=command.validity("2026-11-01", "2026-12-01"), publish=False) == 0
+    assert command.use(settings, [bias], to=None, period=command.validity("2026-11-01", "2026-12-01"), publish=False) == 0
     taken = MastersFolder(tmp_path / "state" / "frames" / "masters").entries()
     assert [night_of(e.label.valid_to) for e in taken] == ["2026-11-30"]
     assert command.check(settings, None, as_json=False) == 1
@@ -205,7 +205,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     MastersFolder(to).put(master("flat", 0.0, filter="i"))
     assert command.check(settings, to, as_json=True) == 1
     assert "0 or nearly so" in capsys.readouterr().out
-    assert command.build(settings, [folder / "torn.fits"], to, period=(None, np.inf), report=None, **how) == 1
+    assert command.build(settings, [folder / "torn.fits"], to=to, period=(None, np.inf), report=None, **how) == 1
 
 
 @pytest.mark.parametrize(("start", "end"), [("yesterday", None), ("2026-13-01", None), ("2026-02-01", "2026-01-01")])
