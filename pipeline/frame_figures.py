@@ -1,6 +1,6 @@
 """How good a calibrated frame is.
 
-Calibrated → with satellites' trails flagged, `Seen`: sky, noise, stars → `Quality`
+Calibrated, `Seen`, catalogue or reference → `Quality`
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.frames.frame_error import FrameError
-from data.frames.sky_positions import sky_map
-from operators.images.background import background
-from operators.images.planes import BAD, COSMIC_RAY, NO_DATA, SATURATED, Calibrated, Quality, RawFrame, Reference, Stars
+from operators.images.planes import BAD, COSMIC_RAY, NO_DATA, SATURATED, Calibrated, Quality, RawFrame, Reference
 from operators.images.psf import psf_of
-from operators.images.stars import empty, stars
 from operators.images.zero_point import flux_scale, zero_point
 from operators.namespace import to_host
 from operators.types import F64, Array
+from pipeline.frame_sky import Seen, sky_of
 from pipeline.frame_subtraction import register
 
 MICROJANSKY_MAGNITUDE = 23.9
@@ -40,31 +38,9 @@ class Catalogue:
     """AB"""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What is measured on a frame before anything is subtracted."""
-
-    sky: float
-    """Median level [e-/pixel]; NaN: no part shows the sky."""
-    noise: float
-    stars: Stars
-    image: Array | None = None
-    """(h, w) float32 [e-], sky subtracted; None: no sky."""
-
-
 def microjansky(zero: float) -> float:
     """Flux of one electron [uJy], by the AB magnitude of one."""
     return float(10 ** (0.4 * (MICROJANSKY_MAGNITUDE - zero)))
-
-
-def seen_in(planes: Calibrated) -> Seen:
-    """Measure sky and stars."""
-    level, noise, _ = background(planes.science, planes.mask)
-    if not (math.isfinite(noise) and noise > 0):
-        return Seen(math.nan, math.nan, empty())
-    sky = float(np.median(np.asarray(to_host(level))[::8, ::8]))
-    image = planes.science - level
-    return Seen(sky, noise, stars(image, noise, planes.mask), image)
 
 
 def quality_of(
@@ -109,7 +85,7 @@ def _zero_point(seen: Seen, raw: RawFrame, *, catalogue: Catalogue | None, refer
     if seen.image is None or (catalogue is None and reference is None):
         return math.nan, math.nan
     shape = seen.image.shape
-    sky = sky_map(raw.wcs, shape)
+    sky = sky_of(raw.wcs, shape)
     try:
         psf = psf_of(seen.image, seen.stars)
     except ValueError:  # no stars
@@ -119,7 +95,7 @@ def _zero_point(seen: Seen, raw: RawFrame, *, catalogue: Catalogue | None, refer
         if n:
             return zero, error
     if reference is not None and math.isfinite(reference.zero_point) and reference.filter == raw.filter:
-        there = sky_map(reference.wcs, reference.image.shape)
+        there = sky_of(reference.wcs, reference.image.shape)
         try:
             pairs, _, _ = register(seen.stars, reference.stars, shape=shape, maps=(sky, there))
             scale, error = flux_scale(seen.stars, reference.stars, pairs, psf=psf, reference_psf=reference.psf)

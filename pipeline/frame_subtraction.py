@@ -14,16 +14,16 @@ import numpy as np
 
 from data.frames.frame_error import FrameError
 from data.frames.sky_positions import SkyMap
-from operators.images.background import background
 from operators.images.local_noise import widened
 from operators.images.planes import Calibrated, Difference, Stars
 from operators.images.psf import psf_grid
 from operators.images.register import affine_between, aligned, apply, map_between, match, offset_between, resample
-from operators.images.stars import positions, stars, take
+from operators.images.stars import positions, take
 from operators.images.subtract import Prepared, subtract
 from operators.images.zero_point import flux_scale
 from operators.namespace import array_namespace
 from operators.types import F64, Array
+from pipeline.frame_sky import Seen, seen_in
 
 POINTING = 40.0
 """How far the pointing of two headers may be off [pixel]."""
@@ -50,10 +50,6 @@ class Subtracted:
     """(2, 6) map from the reference's pixels to the frame's."""
     to_reference: F64
     """(2, 6) and back."""
-    sky: float
-    """Median level of the frame [e-/pixel]."""
-    noise: float
-    """[e-/pixel]"""
     scale: float
     """Flux in the frame over flux in the reference."""
     scale_err: float
@@ -63,7 +59,9 @@ class Subtracted:
     """Stars that both images have."""
 
 
-def subtracted(planes: Calibrated, *, prepared: Prepared, frame_map: SkyMap | None, reference_map: SkyMap | None) -> Subtracted:
+def subtracted(
+    planes: Calibrated, *, prepared: Prepared, frame_map: SkyMap | None, reference_map: SkyMap | None, seen: Seen | None = None
+) -> Subtracted:
     """Register a frame, scale it and take the reference out.
 
     Parameters
@@ -73,6 +71,8 @@ def subtracted(planes: Calibrated, *, prepared: Prepared, frame_map: SkyMap | No
         The reference.
     frame_map, reference_map : SkyMap, optional
         Where the pixels of both lie on the sky.
+    seen : Seen, optional
+        Of the same image; None: it is measured here.
 
     Raises
     ------
@@ -81,14 +81,13 @@ def subtracted(planes: Calibrated, *, prepared: Prepared, frame_map: SkyMap | No
     """
     reference = prepared.reference
     xp = array_namespace(planes.science, planes.mask)
-    level, noise, _ = background(planes.science, planes.mask)
-    if not (np.isfinite(noise) and noise > 0):
+    seen = seen_in(planes) if seen is None else seen
+    if seen.image is None:
         raise FrameError("bad_frame", "no part of the frame shows the sky: its noise is not known")
-    image = planes.science - level
-    found = stars(image, noise, planes.mask)
+    found = seen.stars
     pairs, to_frame, to_reference = register(found, reference.stars, shape=tuple(planes.science.shape), maps=(frame_map, reference_map))
     shape = (reference.image.shape[0], reference.image.shape[1])
-    on_reference, mask = aligned(image, planes.mask, to_frame, shape)
+    on_reference, mask = aligned(seen.image, planes.mask, to_frame, shape)
     variance = xp.clip(resample(planes.variance, to_frame, shape, fill=0.0), 0.0, None)
     psf = _psf(on_reference, found, pairs=pairs, prepared=prepared)
     mean = psf.mean((0, 1))
@@ -96,9 +95,8 @@ def subtracted(planes: Calibrated, *, prepared: Prepared, frame_map: SkyMap | No
         scale, scale_err = flux_scale(found, reference.stars, pairs, psf=mean, reference_psf=reference.psf)
     except ValueError as error:
         raise FrameError("no_stars", str(error)) from None
-    made = subtract(on_reference, mask, psf=psf, noise=noise, scale=scale, prepared=prepared, variance=variance)
-    sky = float(np.median(np.asarray(level)[::8, ::8]))
-    return Subtracted(widened(made), on_reference, to_frame, to_reference, sky, noise, scale, scale_err, found, len(pairs[0]))
+    made = subtract(on_reference, mask, psf=psf, noise=seen.noise, scale=scale, prepared=prepared, variance=variance)
+    return Subtracted(widened(made), on_reference, to_frame, to_reference, scale, scale_err, found, len(pairs[0]))
 
 
 def register(

@@ -18,17 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from data.frames.frame_error import FrameError
-from data.frames.sky_positions import sky_map
 from operators.images.calibrate import calibrate
 from operators.images.detect import detect, forced
 from operators.images.planes import Calibrated, Candidates, Masters, Quality, RawFrame, Reference
 from operators.images.subtract import Prepared, prepare
 from operators.namespace import to_host
 from operators.types import WAVELENGTH
-from pipeline.frame_figures import SIGNIFICANCE, Catalogue, microjansky, quality_of, seen_in
-from pipeline.frame_history import Coverage, history
+from pipeline.frame_figures import SIGNIFICANCE, Catalogue, microjansky, quality_of
+from pipeline.frame_history import Coverage, history, limits_of
 from pipeline.frame_packets import Packet, Scene, mask_near, packets_of
 from pipeline.frame_positions import SAME, MovedSky, Placed, Sky, associated, new_position, placed
+from pipeline.frame_sky import seen_in, sky_of
 from pipeline.frame_subtraction import FEW_STARS, Subtracted, subtracted
 from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.photometry_measured import PhotometryMeasured
@@ -160,24 +160,23 @@ def _alerts(
 ) -> FrameAlerts:
     reference = prepared.reference
     _check(frame, quality, reference=reference)
-    frame_map = sky_map(frame.wcs, planes.science.shape)
-    reference_map = sky_map(reference.wcs, reference.image.shape)
+    frame_map = sky_of(frame.wcs, planes.science.shape)
+    reference_map = sky_of(reference.wcs, reference.image.shape)
     if frame_map is None and not any(p.detector == frame.detector and p.y is not None for p in positions):
         raise FrameError("no_wcs", "no usable world coordinates in the header, and no position in pixels of this detector is listed")
-    # 1. sky, stars, registration, PSF, flux scale → difference and significance on the reference's pixels
-    made = subtracted(planes, prepared=prepared, frame_map=frame_map, reference_map=reference_map)
-    unit, quality = _calibrated_flux(quality, made, reference=reference, has_sky=frame_map is not None)  # 2. electrons → uJy
-    # 3. where the reference's pixels lie: its own header's word, so that an object has one place in all frames
+    seen = seen_in(planes)  # 1. sky, noise, stars
+    # 2. registration, PSF, flux scale → difference and significance on the reference's pixels
+    made = subtracted(planes, seen=seen, prepared=prepared, frame_map=frame_map, reference_map=reference_map)
+    unit, quality = _calibrated_flux(quality, made, reference=reference, has_sky=frame_map is not None)  # 3. electrons → uJy
+    # 4. where the reference's pixels lie: its own header's word, so that an object has one place in all frames
     sky: Sky | None = None if frame_map is None else reference_map or MovedSky(frame_map, made.to_frame, made.to_reference)
-    found = detect(made.difference, threshold=threshold)  # 4. peaks of the significance, and which of them look like a source
-    listed = placed(positions, shape=reference.image.shape, sky=sky, detector=frame.detector, to_reference=made.to_reference)  # 5.
+    found = detect(made.difference, threshold=threshold)  # 5. peaks of the significance, and which of them look like a source
+    listed = placed(positions, shape=reference.image.shape, sky=sky, detector=frame.detector, to_reference=made.to_reference)
     belongs, new, quality = _associated(found, listed, sky=sky, quality=quality)  # 6. candidate → listed position, or a new one
     fresh = _new(found, new, sky=sky, frame=frame)
     every = Placed((*listed.positions, *fresh), np.concatenate([listed.yx, np.stack([found.y[new], found.x[new]], axis=1)]))
     candidate = belongs | {len(listed) + k: int(c) for k, c in enumerate(new.tolist())}  # row of `every` → candidate
-    measured = _photometry(
-        frame, made, every=every, found=found, candidate=candidate, quality=quality, unit=unit
-    )  # 7. forced at all of them
+    measured = _photometry(frame, made, every=every, found=found, candidate=candidate, quality=quality, unit=unit)  # 7. forced fluxes
     packets: tuple[Packet, ...] = ()
     if sky is not None:  # 8. history, limits of earlier frames, cut-outs → packets
         scene = Scene(frame, made, found, quality, reference, round(sky.scale, 2))
@@ -288,7 +287,8 @@ def _packets(
         return ()
     yx = every.yx[rows]
     ra, dec = sky.to_sky(yx)
-    earlier = {public: Coverage(coverage, before=frame.mjd, public=public) for public in (True, False)}
+    limits = limits_of(row for rows_there in histories.values() for row in rows_there)
+    earlier = {public: Coverage(coverage, limits=limits, before=frame.mjd, public=public) for public in (True, False)}
     objects, befores = [], []
     for k, row in enumerate(rows):
         position, own = every.positions[row], measured[row]

@@ -87,7 +87,7 @@ def folder_of(settings: Settings, given: Path | None) -> Path:
 
 
 def build(
-    settings: Settings, frames: Sequence[Path], to: Path | None, *, detector: str | None, period: Period, without_dark: bool, publish: bool,
+    settings: Settings, frames: Sequence[Path], *, to: Path | None, detector: str | None, period: Period, without_dark: bool, publish: bool,
     report: Path | None,
 ) -> int:  # fmt: skip
     """Combine raw frames; exit status 1 where no master was made."""

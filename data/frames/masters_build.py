@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from data.frames.master_file import MasterFile, MasterKind, MasterLabel, check_v
 from data.frames.masters_folder import SAME_TEMPERATURE, MastersFolder
 from operators.images.calibrate import calibrated_planes
 from operators.images.combine import combine
-from operators.images.planes import BAD, NO_DATA, SATURATED, Masters, RawFrame
+from operators.images.planes import BAD, NO_DATA, SATURATED, FrameKind, Masters, RawFrame
 from operators.types import F32
 
 LEAST_FRAMES = 3
@@ -218,7 +218,7 @@ class _Bench:
                     return np.asarray(image, np.float32)
         return None
 
-    def _master(self, kind: MasterKind, sources: Sequence[_Source], *, bias: F32, dark: F32) -> F32 | None:
+    def _master(self, kind: Literal["bias", "dark", "flat"], sources: Sequence[_Source], *, bias: F32, dark: F32) -> F32 | None:
         """A master of frames, written; None: too few can be used."""
         with _stack(len(sources), self.setup.shape) as planes:
             levels: list[float] = []
@@ -344,7 +344,7 @@ def _stack(n: int, shape: tuple[int, int]) -> Iterator[npt.NDArray[np.float32]]:
 
 
 def _combined(
-    planes: npt.NDArray[np.float32], kept: Sequence[int], *, kind: str, scales: Sequence[float] | None
+    planes: npt.NDArray[np.float32], kept: Sequence[int], *, kind: FrameKind, scales: Sequence[float] | None
 ) -> tuple[F32, F32, npt.NDArray[np.int64]]:
     """The clipped mean of frames, its variance and how many pixels of each were left out; flats on the scale of their light."""
     h, w = planes.shape[1:]
