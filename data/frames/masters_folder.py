@@ -14,6 +14,8 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from data.connectors.fits_headers import FitsError, read_header
 from data.frames.claims import open_claim
 from data.frames.fits_units import bytes_of, digest_of
