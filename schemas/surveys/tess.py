@@ -237,7 +237,8 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
         kept = (held + step - 1) // step
         thin = np.empty((ROWS, kept))
         for k in range(kept):
-            thin[:, kept - 1 - k] = points[:, order[held - 1 - k * step]]
+            for row in range(ROWS):  # an assignment between arrays takes the compiler 3 s
+                thin[row, kept - 1 - k] = points[row, order[held - 1 - k * step]]
         settle(thin, kept, i, first[i], here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
     count[_CURVE] = m
     for j in range(m):
