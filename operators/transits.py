@@ -37,6 +37,12 @@ _UPWARD = 4.0
 """[σ]: points above it are flares or faults and do not count in the search; dips always do."""
 _LEAST_POINTS = 20
 _LEAST_IN_BOX = 3
+_AROUND = np.linspace(-1.5, 1.5, 25)
+"""Periods around a peak that are tried when it is refined, in steps of the coarse grid."""
+_BESIDE = np.linspace(-1.0, 1.0, 5)
+"""The same where peaks are chosen among, in bins of a `_SIEVED`-th of a shortest duration; then refined by `_AROUND_SIEVED`."""
+_SIEVED = 4
+_AROUND_SIEVED = np.linspace(-0.375, 0.375, 13)
 _ELSEWHERE = 1.5
 """Durations around the transit that a secondary eclipse must lie outside of."""
 
@@ -57,6 +63,8 @@ class Searching:
     """Of a duration: how far transits may shift over the span from one coarse frequency to the next."""
     coarse: int = 4
     """Bins of phase a shortest duration in the coarse search."""
+    candidates: int = 0
+    """Highest peaks of the coarse search that are looked at in finer bins, to choose those that are refined among; 0: as many as these."""
     peaks: int = 4
     """Periods that are refined."""
     half_windows: bool = False
@@ -66,8 +74,9 @@ class Searching:
 
     @classmethod
     def quick(cls) -> Searching:
-        """For whole sectors: half the periods in coarser bins; its recall stands in docs/light-curves.md."""
-        return cls(drift=2.0, coarse=3, peaks=3)
+        """For whole sectors: half the periods in bins of half a duration, the highest peaks once more in finer ones; its recall stands in
+        docs/light-curves.md."""
+        return cls(drift=2.0, coarse=2, candidates=16, peaks=3)
 
     def __post_init__(self) -> None:
         if not (self.shortest > 0 and (self.longest is None or self.longest > self.shortest)):
@@ -214,15 +223,24 @@ def transit(points: Points, *, how: Searching) -> Transit | None:
     durations = np.array(how.durations)
     coarse = _Grid(points.averaged(how.durations[0] / _AVERAGED), finest=how.durations[0] / _FINE)
     score, _, _ = coarse.search(1 / grid, durations, bins=how.coarse, densities=how.densities)
-    best, top, width = 0.0, 0.0, how.durations[0]
-    for k in _peaks(score, how.peaks):
-        step = float(grid[min(k + 1, len(grid) - 1)] - grid[max(k - 1, 0)]) / 2
-        near = 1 / (grid[k] + step * np.linspace(-1.5, 1.5, 25))
-        fine, _, length = coarse.search(near, durations, bins=_FINE, densities=how.densities)
-        i = int(fine.argmax())
-        if fine[i] > top:
-            top, best, width = float(fine[i]), float(near[i]), float(length[i])
-    if best <= 0:
+    found = np.array(_peaks(score, max(how.candidates, how.peaks)), np.int64)
+    if not len(found):
+        return None
+    centre = grid[found]
+    step = (grid[np.minimum(found + 1, len(grid) - 1)] - grid[np.maximum(found - 1, 0)]) / 2
+    around = _AROUND
+    if how.candidates > how.peaks:  # coarse bins distort heights: which peaks are the highest, finer ones say
+        near = centre[:, None] + step[:, None] * _BESIDE
+        score, _, _ = coarse.search(1 / near.ravel(), durations, bins=_SIEVED, densities=how.densities)
+        score = score.reshape(near.shape)
+        highest = np.argsort(-score.max(axis=1), kind="stable")[: how.peaks]
+        centre, step = near[highest, score[highest].argmax(axis=1)], step[highest]
+        around = _AROUND_SIEVED
+    near = (1 / (centre[:, None] + step[:, None] * around)).ravel()
+    fine, _, length = coarse.search(near, durations, bins=_FINE, densities=how.densities)
+    i = int(fine.argmax())
+    best, width = float(near[i]), float(length[i])
+    if fine[i] <= 0:
         return None
     # the same among the points themselves
     whole = _Grid(points, finest=how.durations[0] / _FINEST)
