@@ -74,8 +74,7 @@ class Searching:
 
     @classmethod
     def quick(cls) -> Searching:
-        """For whole sectors: half the periods in bins of half a duration, the highest peaks once more in finer ones; its recall stands in
-        docs/light-curves.md."""
+        """For whole sectors: half the periods; its recall stands in docs/light-curves.md."""
         return cls(drift=2.0, coarse=2, candidates=16, peaks=3)
 
     def __post_init__(self) -> None:
