@@ -18,8 +18,8 @@ from gpu.ort import OrtSession
 from gpu.session import Session
 from learning import assessment
 from learning.augment import augment
-from learning.calibrate import Calibrated, calibrate
 from learning.dataset import I64, NAMES, SLUG_OF, Alerts, embed_alerts, kept, simulate, simulate_curves, simulate_space
+from learning.head_calibration import Calibrated, calibrate
 from learning.real_sky import RealAlerts
 from learning.real_sky import read as read_real
 from learning.workplace import Progress, Workplace

@@ -17,7 +17,7 @@ ALERTS_A_NIGHT = 100_000.0
 BUDGET = 100.0
 """Alerts a night that a class's topic may carry that are not of the class."""
 ANOMALY_BUDGET = 2_000.0
-"""The same of the topic of anomalies: as many as the stated mix has alerts of no known class (`learning.calibrate.STREAM_PRIOR`)."""
+"""The same of the topic of anomalies: as many as the stated mix has alerts of no known class (`learning.head_calibration.STREAM_PRIOR`)."""
 FLOOR = 1e-4
 """Least threshold of a class's topic: where the budget sets none, as for the very rarest. At 0.05 no simulated kilonova (two in a
 million of the stream) was published, one afterglow in twelve, and TDE and SLSN half as often as their budgets allow."""

@@ -8,9 +8,9 @@ it was simulated, the zero-shot log-probability of its kinds counts too; and a r
 together. What is far from every prototype is new: far by the measure of the nearest class's own alerts, since classes are unlike in width.
 A class taught beside the known ones takes a share of their probabilities (`operators.taught`) and changes nothing else.
 
-Two moments: a head is solved once (`operators.support` from K examples a class, `learning.calibrate` from simulated alerts), and `judge` is
-pure and row by row: an alert's values do not depend on the batch it comes in. `scores` is the formula that both share; leading dimensions
-are episodes.
+Two moments: a head is solved once (`operators.support` from K examples a class, `learning.head_calibration` from simulated alerts), and
+`judge` is pure and row by row: an alert's values do not depend on the batch it comes in. `scores` is the formula that both share; leading
+dimensions are episodes.
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ class Array(Protocol):
 
 F32: TypeAlias = npt.NDArray[np.float32]
 F64: TypeAlias = npt.NDArray[np.float64]
-Survey: TypeAlias = Literal["ztf", "lsst", "tess"]
-SURVEYS: tuple[Survey, ...] = ("ztf", "lsst", "tess")
+Survey: TypeAlias = Literal["ztf", "lsst", "tess", "frames"]
+SURVEYS: tuple[Survey, ...] = ("ztf", "lsst", "tess", "frames")
 
 MAX_POINTS = 160
 """T: the most recent points kept of one alert's history (ZTF: about 30 d of detections, limits and forced photometry)."""
@@ -98,8 +98,11 @@ WAVELENGTH: dict[str, dict[str, float]] = {
     "ztf": {"g": 4746.5, "r": 6366.4, "i": 7829.0},
     "lsst": {"u": 3671.0, "g": 4827.0, "r": 6223.0, "i": 7546.0, "z": 8691.0, "y": 9712.0},
     "tess": {"T": 7452.6},
-}
-"""Effective wavelengths [Å] (SVO Filter Profile Service: Palomar/ZTF, LSST/LSST, TESS/TESS)."""
+    "frames": {"U": 3584.8, "B": 4371.1, "V": 5477.7, "R": 6498.1, "I": 8020.1, "u": 3608.0, "g": 4671.8, "r": 6141.1, "i": 7457.9,
+               "z": 8922.8, "y": 9613.6, "clear": 5822.4},
+}  # fmt: skip
+"""Effective wavelengths [Å] (SVO Filter Profile Service: Palomar/ZTF, LSST/LSST, TESS/TESS; of frames Generic/Bessell, SLOAN/SDSS,
+PAN-STARRS/PS1 y, and Gaia's G for a CCD without a filter)."""
 
 CONTEXT: tuple[str, ...] = (
     "real_bogus",  # the survey's own score, 0 bogus … 1 real (ZTF drb, else rb; Rubin reliability)
@@ -178,7 +181,7 @@ class AlertBatch:
     candid: tuple[int, ...]
     object_id: tuple[str, ...]
     programid: tuple[int, ...]
-    """1 public (ZTF's meaning); other surveys: 1."""
+    """1 public (ZTF's meaning, and that of frames); other surveys: 1."""
     band: tuple[str, ...]
     """Of this alert's own measurement: a key of `WAVELENGTH[survey]`, or "" where unknown."""
 

@@ -2,8 +2,8 @@
 
 AlertBatch → `Selected`: the dip view of each alert, zeros where its survey has no such stage; what was found in each
 
-Images and histories of ZTF and Rubin go to the encoder as they are. A target of TESS or Kepler is a star that was watched without a break:
-its whole light curve is detrended and searched first (`operators.dips`).
+Images and histories of ZTF, Rubin and raw frames go to the encoder as they are. A target of TESS or Kepler is a star that was watched
+without a break: its whole light curve is detrended and searched first (`operators.dips`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from operators.types import F32, AlertBatch, Survey
 from operators.whole_curves import Curves
 
 Stage: TypeAlias = Literal["dips"]
-STAGES: Mapping[Survey, tuple[Stage, ...]] = {"ztf": (), "lsst": (), "tess": ("dips",)}
+STAGES: Mapping[Survey, tuple[Stage, ...]] = {"ztf": (), "lsst": (), "tess": ("dips",), "frames": ()}
 """Survey → its stages, in order."""
 
 

@@ -19,6 +19,7 @@ from errors import SettingsError, nearest, one_line
 from settings.connection import PREFIX, BrokerSettings
 from settings.joiner import IncrementSettings
 from settings.outputs import OutputSettings
+from settings.raw_frames import FrameSettings
 from settings.rejection import RejectionSettings
 from settings.scoring import ScoringSettings
 from settings.sources import SourceSettings
@@ -43,6 +44,7 @@ class Settings(
     WorkerSettings,
     SourceSettings,
     IncrementSettings,
+    FrameSettings,
     SurfaceSettings,
     BaseSettings,
 ):
@@ -105,7 +107,10 @@ class Settings(
             value = getattr(self, name)
             # A child reads the sources where we did: they may hold secrets.
             if value is not None and not isinstance(value, SecretStr) and name != "source":
-                text = ",".join(f"{key}={part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+                if isinstance(value, dict):
+                    text = ",".join(f"{key}={part}" for key, part in value.items())
+                else:
+                    text = ",".join(value) if isinstance(value, tuple) else str(value)
                 out[PREFIX + name.upper()] = text
         return out
 

@@ -23,7 +23,7 @@ class Source(BaseModel):
     topics: tuple[str, ...] = Field(
         min_length=1, description=r"Names of topics, or patterns that begin with ^, such as ^ztf_\d{8}_programid1$"
     )
-    survey: Literal["ztf", "lsst", "tess"] = Field(description="Which alert topic the packets go to")
+    survey: Literal["ztf", "lsst", "tess", "frames"] = Field(description="Which alert topic the packets go to")
     increments: bool = Field(False, description="They hold new cadences only and go to `tess.increments` (survey tess)")
     start: str = Field(
         "earliest", alias="from", description="Where a topic begins that was never read: earliest, latest, or a time (ISO 8601)"

@@ -37,6 +37,8 @@ POSITIONAL = 2
 """Arguments that a function takes by position."""
 COMPILED = ("compiled", "njit", "jit", "vectorize", "guvectorize")
 TOGETHER = (
+    ("calibrated", "quality", "raw", "masters"),  # a calibrated frame and what it was made of
+    ("planes", "quality"),  # a calibrated frame
     ("tokens", "stamps", "context"),  # a network's inputs, as torch, an exported model and every session take them
     ("scope", "receive", "send"),  # ASGI
     ("logger", "method", "event"),  # structlog's processors

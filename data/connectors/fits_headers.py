@@ -128,12 +128,13 @@ def read_header(file: Readable, *, first: bool) -> Header | None:
                 return header
             cards += 1
             if card[8:10] == b"= ":
-                header.setdefault(card[:8].decode("latin-1").strip(), _value(card[10:].decode("latin-1")))
+                header.setdefault(card[:8].decode("latin-1").strip(), card_value(card[10:].decode("latin-1")))
         if cards > MOST_CARDS:
             raise FitsError(f"a header of more than {MOST_CARDS:,} cards")
 
 
-def _value(text: str) -> Value:
+def card_value(text: str) -> Value:
+    """What stands in a card behind ``= ``: text in quotes, T or F, a number; else the word as it is."""
     found = _VALUE.match(text)
     if found is None:
         return ""

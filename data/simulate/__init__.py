@@ -17,5 +17,6 @@ surroundings.py, measured.py   catalogue matches and history of an alert; shape,
 images.py        science, template and difference images
 arrays.py        alerts → columns of an AlertBatch
 curves.py        kinds → light curves of any cadence without images; photometry.py: those of stars over years
+frames/        raw frames of two detectors as FITS files, with the truth of every injected object
 survey_packets.py, night.py    alerts → ZTF 4.02 packets, and a night's stream of them
 """

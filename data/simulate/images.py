@@ -39,8 +39,9 @@ SPIKE = 100_000.0
 MASKED = 600_000.0
 """Counts from which a star's core is masked in all three images."""
 
-_EXPONENTIAL = np.array([[0.00196, 0.01895, 0.10017, 0.3686, 0.5103], [0.0088, 0.0391, 0.1400, 0.4610, 1.5016]])
-_DE_VAUCOULEURS = np.array([[0.0330, 0.0738, 0.1379, 0.2171, 0.2784, 0.2598], [0.0042, 0.0169, 0.0685, 0.2872, 1.3332, 8.4022]])
+EXPONENTIAL = np.array([[0.00196, 0.01895, 0.10017, 0.3686, 0.5103], [0.0088, 0.0391, 0.1400, 0.4610, 1.5016]])
+DE_VAUCOULEURS = np.array([[0.0330, 0.0738, 0.1379, 0.2171, 0.2784, 0.2598], [0.0042, 0.0169, 0.0685, 0.2872, 1.3332, 8.4022]])
+"""Shares of the light, and variances in units of the half-light radius squared, of Gaussians that make a disc and a spheroid."""
 
 
 PSF = np.array([[0.60, 0.32, 0.08], [1.0, 4.0, 11.5]])
@@ -51,7 +52,7 @@ BLURRED = 6.0
 
 
 @compiled
-def _gaussian(image: F32, x: float, y: float, flux: float, xx: float, xy: float, yy: float, floor: float) -> None:
+def add_gaussian(image: F32, x: float, y: float, flux: float, xx: float, xy: float, yy: float, floor: float) -> None:
     """Add one Gaussian of total `flux` and covariance (xx, xy, yy), out to where it falls below `floor` a pixel.
 
     Along a row its logarithm is a parabola: each pixel is the last one times a factor, which itself shrinks by a constant one.
@@ -103,10 +104,10 @@ def _paint(
         if radius[k] <= 0:
             for q in range(psf.shape[1]):
                 u = psf[1, q] * v
-                _gaussian(image, x[k], y[k], psf[0, q] * flux[k], u, 0.0, u, floor)
+                add_gaussian(image, x[k], y[k], psf[0, q] * flux[k], u, 0.0, u, floor)
             if flux[k] > SPIKE:  # diffraction along the rows
-                _gaussian(image, x[k], y[k], 0.002 * flux[k], 60.0, 0.0, 0.7 * v, floor)
-                _gaussian(image, x[k], y[k], 0.001 * flux[k], 400.0, 0.0, 0.7 * v, floor)
+                add_gaussian(image, x[k], y[k], 0.002 * flux[k], 60.0, 0.0, 0.7 * v, floor)
+                add_gaussian(image, x[k], y[k], 0.001 * flux[k], 400.0, 0.0, 0.7 * v, floor)
             continue
         mixture = spheroid if bulge[k] else disc
         c, s = np.cos(angle[k]), np.sin(angle[k])
@@ -115,11 +116,11 @@ def _paint(
             short = long * ratio[k] ** 2
             xx, yy, xy = long * c * c + short * s * s, long * s * s + short * c * c, (long - short) * c * s
             if short > BLURRED * v:
-                _gaussian(image, x[k], y[k], mixture[0, m] * flux[k], xx + mean, xy, yy + mean, floor)
+                add_gaussian(image, x[k], y[k], mixture[0, m] * flux[k], xx + mean, xy, yy + mean, floor)
                 continue
             for q in range(psf.shape[1]):
                 u = psf[1, q] * v
-                _gaussian(image, x[k], y[k], psf[0, q] * mixture[0, m] * flux[k], xx + u, xy, yy + u, floor)
+                add_gaussian(image, x[k], y[k], psf[0, q] * mixture[0, m] * flux[k], xx + u, xy, yy + u, floor)
 
 
 def _sources(
@@ -128,14 +129,14 @@ def _sources(
     x, y = at[0] + scene.dx / pixel, at[1] + scene.dy / pixel
     radius = np.where(scene.galaxy, scene.radius / pixel, 0.0)
     sigma = fwhm / pixel / 2.3548
-    _paint(image, x, y, flux, radius, scene.axis_ratio, scene.angle, scene.bulge, sigma, floor, _EXPONENTIAL, _DE_VAUCOULEURS, PSF)
+    _paint(image, x, y, flux, radius, scene.axis_ratio, scene.angle, scene.bulge, sigma, floor, EXPONENTIAL, DE_VAUCOULEURS, PSF)
 
 
 def _points(
     image: F32, x: npt.NDArray[np.float64], *, y: npt.NDArray[np.float64], flux: npt.NDArray[np.float64], sigma: float, floor: float
 ) -> None:
     zero = np.zeros(len(x))
-    _paint(image, x, y, flux, zero, zero + 1, zero, zero > 1, sigma, floor, _EXPONENTIAL, _DE_VAUCOULEURS, PSF)
+    _paint(image, x, y, flux, zero, zero + 1, zero, zero > 1, sigma, floor, EXPONENTIAL, DE_VAUCOULEURS, PSF)
 
 
 def zero_point(alert: Alert) -> float:

@@ -83,7 +83,7 @@ def scene(o: Observed) -> Scene:
     r, phi = RADIUS * np.sqrt(rng.random(n)), rng.uniform(0, 2 * np.pi, n)
     galaxy = np.arange(n) >= stars
     u = rng.random(n)
-    mag = np.where(galaxy, _counts(u, 17.0, faint=23.9, slope=0.38), _counts(u, BRIGHTEST, faint=FAINTEST, slope=SLOPE))
+    mag = np.where(galaxy, counts(u, 17.0, faint=23.9, slope=0.38), counts(u, BRIGHTEST, faint=FAINTEST, slope=SLOPE))
     colour = np.where(galaxy, rng.normal(0.75, 0.3, n), rng.choice([0.45, 0.7, 1.4], n) + rng.normal(0, 0.12, n))
     radius = np.where(galaxy, np.clip(10 ** (-0.13 * (mag - 17)) * 2.6 * rng.lognormal(0, 0.3, n), 0.3, 8), 0.0)
     own: list[list[float]] = [[] for _ in range(9)]
@@ -127,6 +127,7 @@ def scene(o: Observed) -> Scene:
     return Scene(dx, dy, mag_r, g_r, is_galaxy > 0.5, size, ratio, turn, is_bulge > 0.5)
 
 
-def _counts(u: F64, bright: float, *, faint: float, slope: float) -> F64:
+def counts(u: F64, bright: float, *, faint: float, slope: float) -> F64:
+    """Magnitudes whose numbers grow as 10^(slope m) between two limits, from uniform numbers `u`."""
     low, high = 10 ** (slope * bright), 10 ** (slope * faint)
     return np.log10(low + u * (high - low)) / slope

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     from operators.types import F64, Array
 
@@ -78,6 +81,8 @@ class RawFrame:
     """False: what is made of it goes to private topics only."""
     wcs: str | None = None
     """The header's cards of the world coordinates of the trimmed image, as text; None: none, or none that can be used."""
+    wcs_problem: str = ""
+    """Why `wcs` is None, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,8 @@ class Reference:
     detector: str
     id: str = ""
     """Digest of its file."""
+    depth: float = 1.0
+    """Exposures of which the image is the mean: the light's own variance is image / depth [e-^2]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +208,12 @@ class Candidates:
     """Forced at the peak [e-], signed."""
     flux_err: F64
     shape: dict[str, F64] = field(default_factory=dict)
-    """fwhm [pixel], elongation, share of negative pixels near, share of masked pixels near: what real and bogus differ by."""
+    """What real and bogus differ by: fwhm [pixel], elongation, `negative` (the strongest value of the other sign near over the peak),
+    `masked` (share of a point's light on masked pixels), `chi2` (of the PSF's profile, a degree of freedom)."""
+    reasons: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Bits of `operators.images.detect.REASON_NAMES`, 0: accepted."""
+
+    @property
+    def accepted(self) -> npt.NDArray[np.bool_]:
+        """Which candidates look like a source on the sky."""
+        return self.reasons == 0

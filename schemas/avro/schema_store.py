@@ -20,9 +20,9 @@ from errors import RetryableError, SettingsError
 from schemas.avro.wire import PacketError, load_schema
 
 RUBIN_SCHEMAS = Path(__file__).parents[1] / "surveys" / "rubin"
-TESS_ID = 1_000_004
-"""Of our TESS packets in Confluent framing, fixed for ever."""
-SHIPPED = {TESS_ID: RUBIN_SCHEMAS.parent / "tess.avsc"}
+TESS_ID, FRAMES_ID = 1_000_004, 1_000_015
+"""Of our packets of TESS and of raw frames in Confluent framing, fixed for ever."""
+SHIPPED = {TESS_ID: RUBIN_SCHEMAS.parent / "tess.avsc", FRAMES_ID: RUBIN_SCHEMAS.parent / "frames.avsc"}
 """Schemas of survey packets that are our own, by id."""
 MAX_ANSWER = 4_000_000
 """Bytes of a registry's answer; the largest schema in the data has 70 kB."""
@@ -60,7 +60,7 @@ class SchemaStore:
 
     Parameters
     ----------
-    directories : searched for ``<id>.json`` or ``<id>.avsc``, before the ones that ship (Rubin's, and our own of TESS)
+    directories : searched for ``<id>.json`` or ``<id>.avsc``, before the ones that ship (Rubin's, and our own of TESS and frames)
     registry : address of a schema registry that speaks Confluent's API; asked last, one question at a time
     timeout : [s] for the registry's whole answer
     clock : monotonic time [s]

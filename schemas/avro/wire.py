@@ -35,7 +35,7 @@ class PacketError(ValueError):
     error_class : short name to count by: too_large, truncated, bad_avro, recursive_schema, unknown_codec, bad_schema_id, unknown_survey,
         wrong_type, bad_value, not_avro, many_records
     reason : one sentence a person can act on
-    survey : ztf, lsst or tess, where that much could be read
+    survey : ztf, lsst, tess or frames, where that much could be read
     """
 
     def __init__(self, error_class: str, reason: str, *, survey: str | None = None) -> None:

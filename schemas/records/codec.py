@@ -25,20 +25,34 @@ import fastavro.schema
 from schemas.avro.container import Container
 from schemas.avro.wire import PacketError, load_schema, read_body, read_header, sniff
 from schemas.records import (
+    calibrated_frame,
+    class_record,
     detection,
     drift_alarm,
     embedding,
+    frame_claim,
     json_form,
+    loop_event,
+    master_frame,
+    photometry_measured,
+    photometry_position,
     retrain_command,
     score_summary,
     source_position,
     source_state,
     worker_summary,
 )
+from schemas.records.calibrated_frame import CalibratedFrame
+from schemas.records.class_record import ClassRecord
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.embedding import Embedding
+from schemas.records.frame_claim import FrameClaim
+from schemas.records.loop_event import LoopEvent
+from schemas.records.master_frame import MasterFrame
 from schemas.records.parts import framing
+from schemas.records.photometry_measured import PhotometryMeasured
+from schemas.records.photometry_position import PhotometryPosition
 from schemas.records.retrain_command import RetrainCommand
 from schemas.records.score_summary import ScoreSummary
 from schemas.records.source_position import SourcePosition
@@ -46,8 +60,15 @@ from schemas.records.source_state import SourceState
 from schemas.records.table import (
     BODY_BYTES,
     BY_ID,
+    CALIBRATED_FRAME,
+    CLASS_RECORD,
     DETECTION,
     DRIFT_ALARM,
+    FRAME_CLAIM,
+    LOOP_EVENT,
+    MASTER_FRAME,
+    PHOTOMETRY_MEASURED,
+    PHOTOMETRY_POSITION,
     RETRAIN_COMMAND,
     SCORE_SUMMARY,
     SOURCE_POSITION,
@@ -61,8 +82,25 @@ from schemas.records.table import (
 )
 from schemas.records.worker_summary import WorkerSummary
 
-Record: TypeAlias = Detection | Embedding | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState
-_Kind = TypeVar("_Kind", Detection, Embedding, ScoreSummary, WorkerSummary, DriftAlarm, RetrainCommand, SourcePosition, SourceState)
+Written: TypeAlias = (
+    Detection
+    | ScoreSummary
+    | WorkerSummary
+    | DriftAlarm
+    | RetrainCommand
+    | SourcePosition
+    | SourceState
+    | ClassRecord
+    | LoopEvent
+    | FrameClaim
+    | MasterFrame
+    | CalibratedFrame
+    | PhotometryPosition
+    | PhotometryMeasured
+)
+"""What `encode` writes."""
+Record: TypeAlias = Written | Embedding
+_Kind = TypeVar("_Kind", bound=Record)
 
 MAX_VALUE = 1_000_000
 """Largest value that is looked at: the topics of our records take no larger one [bytes]."""
@@ -78,6 +116,13 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "RetrainCommand": retrain_command.from_row,
     "SourcePosition": source_position.from_row,
     "SourceState": source_state.from_row,
+    "ClassRecord": class_record.from_row,
+    "LoopEvent": loop_event.from_row,
+    "FrameClaim": frame_claim.from_row,
+    "MasterFrame": master_frame.from_row,
+    "CalibratedFrame": calibrated_frame.from_row,
+    "PhotometryPosition": photometry_position.from_row,
+    "PhotometryMeasured": photometry_measured.from_row,
 }
 _READ_BY_NAME = {row.id: _READERS[row.name] for row in TABLE if row.name in _READERS}
 _SMALL: dict[type[Any], int] = {
@@ -87,6 +132,13 @@ _SMALL: dict[type[Any], int] = {
     RetrainCommand: RETRAIN_COMMAND,
     SourcePosition: SOURCE_POSITION,
     SourceState: SOURCE_STATE,
+    ClassRecord: CLASS_RECORD,
+    LoopEvent: LOOP_EVENT,
+    FrameClaim: FRAME_CLAIM,
+    MasterFrame: MASTER_FRAME,
+    CalibratedFrame: CALIBRATED_FRAME,
+    PhotometryPosition: PHOTOMETRY_POSITION,
+    PhotometryMeasured: PHOTOMETRY_MEASURED,
 }
 _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, AttributeError)
 """What fastavro falls over in a body that is none of the schema's."""
@@ -101,7 +153,7 @@ class BadRecord:
     reason: str
 
 
-def encode(record: Detection | ScoreSummary | WorkerSummary | DriftAlarm | RetrainCommand | SourcePosition | SourceState) -> bytes:
+def encode(record: Written) -> bytes:
     """A record in Confluent framing; the same record gives the same bytes. An `Embedding` is written beside its detection."""
     if isinstance(record, Detection):
         return detection.PREFIX + detection.body(record, detection.coded(record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -20,6 +21,9 @@ COUNT = tuple(varint(number) for number in range(1024))
 """Lengths and small numbers, coded once."""
 LONGEST_TEXT = 2048
 """Of a text in a record that was read [characters]."""
+MOST_DIGESTS = 64
+"""Files that a record is made of."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ClassProbability(NamedTuple):
@@ -116,6 +120,19 @@ def check_counts(name: str, counts: Mapping[str, int] | Sequence[int], *, length
         raise PacketError("bad_value", f"{name} holds a number that is not a count")
     if isinstance(counts, Mapping) and any(len(key) > LONGEST_TEXT for key in counts):
         raise PacketError("bad_value", f"{name} has a name that is too long")
+
+
+def check_digests(name: str, digests: Sequence[str]) -> None:
+    """Refuse what is not a SHA-256 in hexadecimal digits."""
+    if len(digests) > MOST_DIGESTS or any(_SHA256.fullmatch(digest) is None for digest in digests):
+        raise PacketError("bad_value", f"{name}: a SHA-256 has 64 hexadecimal digits, and there are {MOST_DIGESTS} at most")
+
+
+def check_file(row: Mapping[str, Any]) -> None:
+    """Refuse an address, a length or a digest that no file has: the fields uri, length and sha256."""
+    check_texts(row, "uri")
+    check_counts("length", (row["length"],))
+    check_digests("sha256", (row["sha256"],))
 
 
 def check_finite(row: Mapping[str, Any], *names: str) -> None:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from schemas.avro.schema_store import TESS_ID
+from schemas.avro.schema_store import FRAMES_ID, TESS_ID
 
 _HERE = Path(__file__).parent
 _SURVEYS = _HERE.parent / "surveys"
@@ -23,8 +23,13 @@ _SURVEYS = _HERE.parent / "surveys"
 DETECTION_V1, REJECTED_V1, SCORE_SUMMARY, WORKER_SUMMARY_V1 = 1_000_001, 1_000_002, 1_000_003, 1_000_005
 DRIFT_ALARM, RETRAIN_COMMAND, EMBEDDING, DETECTION_V2, REJECTED = 1_000_006, 1_000_007, 1_000_008, 1_000_009, 1_000_010
 SOURCE_POSITION, SOURCE_STATE, DETECTION, WORKER_SUMMARY = 1_000_011, 1_000_012, 1_000_013, 1_000_014
+FRAME_CLAIM, MASTER_FRAME, CALIBRATED_FRAME, PHOTOMETRY_POSITION, PHOTOMETRY_MEASURED = range(1_000_016, 1_000_021)
+CLASS_RECORD, LOOP_EVENT = 1_000_031, 1_000_032  # 15 to 30: records of raw frames
 BODY_BYTES = 65_536
 """Largest body of a record of ours: 1 kB is usual, and a detection with 500 taught classes stays below [bytes]."""
+
+CLASS_BYTES = 990_000
+"""Largest body of a taught class, and of the event that holds it: the views of 500 examples [bytes]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,15 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("commands.retrain-value", RETRAIN_COMMAND, version=1, file="retrain_command.avsc"),
     _row("sources.positions-value", SOURCE_POSITION, version=1, file="source_position.avsc"),
     _row("sources.states-value", SOURCE_STATE, version=1, file="source_state.avsc"),
+    _row("support.examples-value", CLASS_RECORD, version=1, file="class_record.avsc", max_bytes=CLASS_BYTES),
+    _row("loop.events-value", LOOP_EVENT, version=1, file="loop_event.avsc", max_bytes=CLASS_BYTES),
+    _row("frames.raw-value", FRAME_CLAIM, version=1, file="frame_claim.avsc"),
+    _row("calibration.masters-value", MASTER_FRAME, version=1, file="master_frame.avsc"),
+    _row("frames.calibrated-value", CALIBRATED_FRAME, version=1, file="calibrated_frame.avsc"),
+    _row("photometry.positions-value", PHOTOMETRY_POSITION, version=1, file="photometry_position.avsc"),
+    _row("photometry.measured-value", PHOTOMETRY_MEASURED, version=1, file="photometry_measured.avsc"),
     _row("alerts.tess-value", TESS_ID, version=1, file=_SURVEYS / "tess.avsc"),
+    _row("alerts.frames-value", FRAMES_ID, version=1, file=_SURVEYS / "frames.avsc"),
 )
 BY_ID: dict[int, RegisteredSchema] = {row.id: row for row in TABLE}
 if len(BY_ID) != len(TABLE):

@@ -22,17 +22,17 @@ from schemas.avro.machine import Scratch, run
 from schemas.avro.program import Program, compile_schema
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import MAX_PACKET, PacketError, load_schema, read_body, read_header, sniff
-from schemas.surveys import cutout_window, lsst, tess, ztf
+from schemas.surveys import cutout_window, frame_alerts, lsst, tess, ztf
 from schemas.surveys.columns import Columns, Reader, Record
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.identity import digest
 
-READERS: tuple[Reader, ...] = (ztf, lsst, tess)
+READERS: tuple[Reader, ...] = (ztf, lsst, tess, frame_alerts)
 MAX_HEADERS = 16
 MAX_PROGRAMS = 256
 FRAMED = "framed"
 """In the place of a container's codec: the rest of the packet is the record."""
-_NAMES = "ZTF, Rubin or TESS"
+_NAMES = "ZTF, Rubin, TESS or our own of frames"
 
 Compiled: TypeAlias = tuple[Reader, Program]
 
@@ -162,7 +162,7 @@ def warm() -> None:
         columns = Columns(1)
         reader.fill_row(scratch.number, scratch.table, scratch.count, 0, *columns.light_curve, *columns.own, columns.context)
     cutout_window.warm()
-    program = compile_schema({"type": "record", "name": "warm", "fields": [{"name": "tic", "type": "long"}]}, READERS[-1].WANT)
+    program = compile_schema({"type": "record", "name": "warm", "fields": [{"name": "tic", "type": "long"}]}, tess.WANT)
     run(
         program,
         np.frombuffer(b"\x02", np.uint8),

@@ -64,6 +64,7 @@ TIME_RANGES: Mapping[Survey, TimeRange] = MappingProxyType(
         # simulated and precursor samples are older; some of them carry seconds since 1970
         "lsst": TimeRange(50_000.0, 90_000.0, ("MJD", "JD", "seconds since 1970")),
         "tess": TimeRange(54_900.0, 90_000.0, ("BTJD", "JD", "MJD")),  # Kepler 2009, TESS 2018
+        "frames": TimeRange(42_000.0, 90_000.0, ("MJD",)),  # the first CCDs at telescopes, 1976
     }
 )
 """The plausible times of every survey."""

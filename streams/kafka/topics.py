@@ -26,6 +26,8 @@ PACKET_BYTES = 8_300_000
 """Largest record of an alert topic: 8 MB of packet and some headers [bytes]."""
 REJECTED_BYTES = 9_000_000
 """Largest record of `alerts.rejected`: the same with the reason in its headers [bytes]."""
+KEPT_MEASURED = 90 * DAY
+"""How long measurements and calibrated frames are kept: the histories of alerts are made anew from them [ms]."""
 KEPT_INCREMENTS = 40 * DAY
 """How long increments are kept: what they were joined to is made anew from them, so longer than a sector's 27 d [ms]."""
 RECORD_BYTES = 1_000_000
@@ -56,8 +58,14 @@ class Topic(NamedTuple):
         }
 
 
-ALERTS = ("alerts.ztf", "alerts.lsst", "alerts.tess")
+FRAME_ALERTS = "alerts.frames"
+ALERTS = ("alerts.ztf", "alerts.lsst", "alerts.tess", FRAME_ALERTS)
 INCREMENTS = "tess.increments"
+FRAMES_RAW = "frames.raw"
+FRAMES_CALIBRATED = "frames.calibrated"
+MASTERS = "calibration.masters"
+PHOTOMETRY_POSITIONS = "photometry.positions"
+PHOTOMETRY_MEASURED = "photometry.measured"
 REJECTED = "alerts.rejected"
 REDRIVEN = "rejects.redriven"
 POSITIONS = "sources.positions"
@@ -70,18 +78,55 @@ EMBEDDINGS_PRIVATE = "embeddings.private"
 TELEMETRY = "telemetry.scores"
 ALARMS = "drift.alarms"
 RETRAIN = "commands.retrain"
+SUPPORT = "support.examples"
+LOOP_EVENTS = "loop.events"
 
 TOPICS = (
     Topic("alerts.ztf", "as sent", "ZTF's Avro object container, as sent", 7 * DAY, PACKET_BYTES, None),
     Topic("alerts.lsst", "as sent", "Rubin's Avro in Confluent framing or as a container, as sent", 7 * DAY, PACKET_BYTES, None),
     Topic("alerts.tess", "as sent", "our TESS light-curve packet", 7 * DAY, PACKET_BYTES, None),
+    Topic(
+        FRAME_ALERTS, "position", "our packet of a source in the difference of a CCD frame and its reference", 7 * DAY, PACKET_BYTES, None
+    ),
     Topic(INCREMENTS, "TIC", "a packet of the cadences since the last one; joined to whole packets", KEPT_INCREMENTS, PACKET_BYTES, None),
+    Topic(
+        FRAMES_RAW,
+        "detector/file",
+        "a raw CCD frame as FITS, plain or compressed, up to 8 MB; or FrameClaim: where a larger one lies",
+        14 * DAY,
+        PACKET_BYTES,
+        None,
+    ),
+    Topic(
+        FRAMES_CALIBRATED,
+        "field, or detector",
+        "CalibratedFrame: where its file lies, its masters and quality figures",
+        KEPT_MEASURED,
+        RECORD_BYTES,
+        None,
+    ),
+    Topic(
+        MASTERS,
+        "detector/kind/filter/binning/gain/temperature/exposure/from",
+        "MasterFrame: a master, where it lies and what it is valid for",
+        7 * DAY,
+        cleanup="compact",
+    ),
+    Topic(PHOTOMETRY_POSITIONS, "name", "PhotometryPosition: measured on every frame that covers it", 7 * DAY, cleanup="compact"),
+    Topic(
+        PHOTOMETRY_MEASURED,
+        "position",
+        "PhotometryMeasured: forced photometry at a position on one frame",
+        KEPT_MEASURED,
+        RECORD_BYTES,
+        None,
+    ),
     Topic(REJECTED, "topic:partition:offset", "the original bytes (over 8 MB: a part); why in the headers", 14 * DAY, REJECTED_BYTES),
     Topic(REDRIVEN, "partition/offset", "which rejected packets were sent again: the key is their place on `alerts.rejected`", 14 * DAY),
     Topic(
         POSITIONS,
         "source/topic/partition",
-        "SourcePosition: up to where another cluster's topic is mirrored, and increments are joined",
+        "SourcePosition: up to where another cluster's topic is mirrored, increments are joined, and frames are worked up",
         7 * DAY,
         cleanup="compact",
     ),
@@ -94,6 +139,15 @@ TOPICS = (
     Topic(TELEMETRY, "worker", "WorkerSummary: a second's counts and latencies; ScoreSummary: its scores by stratum; both add up", DAY),
     Topic(ALARMS, "detector", "DriftAlarm: which statistic moved, from what to what", 90 * DAY),
     Topic(RETRAIN, "model", "RetrainCommand: why, since when; idempotent by its id", 90 * DAY),
+    Topic(
+        SUPPORT,
+        "class/; class/packet id",
+        "ClassRecord: a class taught beside the known ones; the packet of an example, which counts once the class's record names it",
+        7 * DAY,
+        PACKET_BYTES,
+        cleanup="compact",
+    ),
+    Topic(LOOP_EVENTS, "class", "LoopEvent: who taught or forgot which class, with what was written", 365 * DAY),
 )
 
 

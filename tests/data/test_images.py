@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.simulate.images import _DE_VAUCOULEURS, _EXPONENTIAL, PSF, _gaussian, _paint
+from data.simulate.images import DE_VAUCOULEURS, EXPONENTIAL, PSF, _paint, add_gaussian
 
 SIDE = 63
 
@@ -17,8 +17,8 @@ def painted(
     image = np.zeros((SIDE, SIDE), np.float32)
     one = np.ones(1)
     _paint(
-        image, one * at[0], one * at[1], 1e4 * one, one * radius, one * ratio, 0.7 * one, np.array([bulge]), sigma, 1e-4, _EXPONENTIAL,
-        _DE_VAUCOULEURS, PSF,
+        image, one * at[0], one * at[1], 1e4 * one, one * radius, one * ratio, 0.7 * one, np.array([bulge]), sigma, 1e-4, EXPONENTIAL,
+        DE_VAUCOULEURS, PSF,
     )  # fmt: skip
     return image
 
@@ -26,7 +26,7 @@ def painted(
 @pytest.mark.parametrize(("xx", "xy", "yy"), [(0.8, 0.0, 0.8), (9.0, 3.0, 2.0), (400.0, 0.0, 0.6), (30.0, -12.0, 8.0)])
 def test_a_gaussian_is_its_formula(xx: float, xy: float, yy: float) -> None:
     image = np.zeros((SIDE, SIDE), np.float32)
-    _gaussian(image, 30.3, 33.8, 500.0, xx, xy, yy, 1e-6)
+    add_gaussian(image, 30.3, 33.8, 500.0, xx, xy, yy, 1e-6)
     y, x = np.mgrid[:SIDE, :SIDE] - np.array([33.8, 30.3])[:, None, None]
     det = xx * yy - xy**2
     expected = 500 / (2 * np.pi * np.sqrt(det)) * np.exp(-0.5 * (yy * x**2 - 2 * xy * x * y + xx * y**2) / det)
@@ -61,8 +61,8 @@ def test_a_galaxy_is_wider_than_a_star_and_a_wide_one_is_convolved_alike() -> No
     wide = painted(radius=6.0, sigma=0.9)
     radius = 6.0
     image = np.zeros((SIDE, SIDE), np.float32)
-    for share, size in _EXPONENTIAL.T:
+    for share, size in EXPONENTIAL.T:
         for part, variance in PSF.T:
             total = size * radius**2 + variance * 0.81
-            _gaussian(image, 31.0, 31.0, 1e4 * share * part, total, 0.0, total, 1e-4)
+            add_gaussian(image, 31.0, 31.0, 1e4 * share * part, total, 0.0, total, 1e-4)
     np.testing.assert_allclose(wide, image, atol=0.03 * image.max())

@@ -16,11 +16,11 @@ from data.simulate.classes import CLASSES, STREAM_MIX  # noqa: E402
 from gpu.ort import OrtSession  # noqa: E402
 from learning import assessment  # noqa: E402
 from learning.augment import Strength, augment  # noqa: E402
-from learning.calibrate import calibrate, prior, thresholds  # noqa: E402
 from learning.dataset import NAMES, Alerts, join, simulate  # noqa: E402
 from learning.encoder import Encoder  # noqa: E402
 from learning.export import compare, restore, to_onnx  # noqa: E402
 from learning.fit import Checkpoint, Initial, fit, schedule  # noqa: E402
+from learning.head_calibration import calibrate, prior, thresholds  # noqa: E402
 from learning.hyperparameters import LAST_LAYERS, PARTS, EncoderConfig, Hyperparameters  # noqa: E402
 from learning.losses import contrast  # noqa: E402
 from learning.ridge import Sky  # noqa: E402

@@ -62,6 +62,22 @@ def tess_record() -> dict[str, Any]:
     return {"tic": 1234, "sector": 5, "cadence": 7, "ra": 10.0, "dec": 20.0, "tmag": 10.0, "baseline": 15000.0, "light_curve": curve}
 
 
+def frames_record() -> dict[str, Any]:
+    """An alert of a raw frame in r: one earlier detection, one forced point that shows nothing, one limit, in round numbers."""
+    return {
+        "candid": 77, "object_id": "PNJ100000.00-300000.0", "frame_id": "n1-003", "detector": "ccd1", "public": True, "ra": 150.0,
+        "dec": -30.0, "mjd": 61000.25, "filter": "r", "flux": 50.0, "flux_err": 2.5, "snr": 21.0, "limit": 12.5, "fwhm": 2.0,
+        "elongation": 1.25, "seeing": 1.75, "seeing_ratio": 1.125, "negative_pixels": 2.0, "bad_pixels": 1.0, "sky": 350.0,
+        "reference_distance": 1.5, "reference_flux": 300.0, "reference_id": "abc", "n_detections": 2, "n_visits": 9,
+        "first_detection": 60998.25, "pixel_scale": 1.0,
+        "history": [
+            {"mjd": 60990.25, "filter": "clear", "limit": 8.0},
+            {"mjd": 60996.25, "filter": "I", "flux": -1.5, "flux_err": 1.0, "limit": 5.0},
+            {"mjd": 60998.25, "filter": "r", "flux": 25.0, "flux_err": 2.0, "limit": 10.0, "detected": True},
+        ],
+    }  # fmt: skip
+
+
 def least_rubin(schema_id: int = 900) -> dict[str, Any]:
     """The smallest Rubin alert of a schema: what may not be null is 0 or empty; a source of 1 µJy with a tenth of error."""
 

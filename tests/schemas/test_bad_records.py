@@ -65,6 +65,7 @@ HOSTILE = {
     "an unknown id": framed(4_242, b"abc"),
     "the id of headers": framed(table.REJECTED, b"\x02a\x02b"),
     "the id of a packet": framed(table.TESS_ID, b"\x02a\x02b"),
+    "the id of a frame's packet": framed(table.FRAMES_ID, b"\x02a\x02b"),
     "another version's id": framed(table.DETECTION_V1, codec.encode(FULL)[5:]),
     "another record's body": framed(table.SCORE_SUMMARY, codec.encode(WORKER)[5:]),
     "a megabyte of zeros": bytes(1_000_000),

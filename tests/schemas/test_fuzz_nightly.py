@@ -12,10 +12,10 @@ from data.simulate.night import alert_at
 from data.simulate.survey_packets import packet
 from schemas.avro.container import encode_rubin
 from schemas.avro.schema_store import SchemaStore
-from schemas.surveys import tess
+from schemas.surveys import frame_alerts, tess
 from schemas.surveys.decode import Decoder
 from tests.conftest import real_ztf_files
-from tests.schemas.made import tess_record
+from tests.schemas.made import frames_record, tess_record
 from tests.schemas.test_hostile import rubin_record
 
 ROUNDS = int(os.environ.get("PROTONOVA_FUZZ_ROUNDS", "4000"))
@@ -28,7 +28,13 @@ def seeds() -> list[bytes]:
     """Simulated and real packets of every survey."""
     simulated = [packet(alert_at(5, k)) for k in range(12)]
     real = [path.read_bytes() for path in islice(real_ztf_files(), 0, None, 7)][:40]
-    return [*simulated, *real, tess.encode(tess_record()), encode_rubin(rubin_record(), 900, SchemaStore())]
+    return [
+        *simulated,
+        *real,
+        tess.encode(tess_record()),
+        frame_alerts.encode(frames_record()),
+        encode_rubin(rubin_record(), 900, SchemaStore()),
+    ]
 
 
 def damaged(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:

@@ -32,6 +32,14 @@ FOR_EVER = {
     1_000_012: ("sources.states-value", 1, "d7dc05dd9a1caafd"),
     1_000_013: ("detections-value", 3, "2603e46941a06125"),
     1_000_014: ("telemetry.scores-protonova.WorkerSummary", 2, "4bf10a621a5af234"),
+    1_000_015: ("alerts.frames-value", 1, "22285598a7f980f4"),
+    1_000_016: ("frames.raw-value", 1, "5188844f2ec59880"),
+    1_000_017: ("calibration.masters-value", 1, "8b257b4b38676ede"),
+    1_000_018: ("frames.calibrated-value", 1, "6f2adb1922bf85d7"),
+    1_000_019: ("photometry.positions-value", 1, "b41eb08e2d52868c"),
+    1_000_020: ("photometry.measured-value", 1, "0e170e25fef14608"),
+    1_000_031: ("support.examples-value", 1, "9d10801b625f693d"),
+    1_000_032: ("loop.events-value", 1, "b60acbee24031131"),
 }
 """id → subject, version, and the beginning of the sha256 of the schema without its documentation. A new row is added; none ever changes."""
 

@@ -17,10 +17,17 @@ from data.simulate.classes import SLUGS as SIMULATED
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import PacketError
 from schemas.records import codec, detection, table
+from schemas.records.calibrated_frame import CalibratedFrame
+from schemas.records.class_record import MOST_EXAMPLES, ClassRecord
 from schemas.records.detection import Crossmatch, Decision, Detection, Flare, Frame, Host, Magnitude, TaughtClass, Transit, to_row
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.embedding import Embedding
+from schemas.records.frame_claim import FrameClaim
+from schemas.records.loop_event import LoopEvent
+from schemas.records.master_frame import MasterFrame
 from schemas.records.parts import ClassProbability, Feature
+from schemas.records.photometry_measured import PhotometryMeasured
+from schemas.records.photometry_position import FOUND, PhotometryPosition
 from schemas.records.rejected import Rejected
 from schemas.records.retrain_command import RetrainCommand
 from schemas.records.score_summary import ScoreSummary
@@ -57,7 +64,17 @@ WORKER = WorkerSummary(
 )
 ALARM = DriftAlarm("a", "adwin", "novelty", "ztf/g/sky", 0.1, 0.5, 30, "s", 1000)
 COMMAND = RetrainCommand("s:a", "s", "novelty moved", "a", 1000)
-RECORDS = (DETECTION, FULL, SUMMARY, WORKER, ALARM, COMMAND)
+CLAIM = FrameClaim("file:///night/a.fits", 16_777_216, "ab" * 32)
+MASTER = MasterFrame("flat", "ccd0", "r", (1, 2), 1.5, -90.0, None, 60000.0, None, "file:///m/flat.fits", 2880, "cd" * 32, 11, 1000)
+CALIBRATED = CalibratedFrame(
+    "n1-0007", "ccd0", "r", "m31", 60000.25, 30.0, True, "file:///c/a.fits", 4_000_000, "ab" * 32, "cd" * 32, ("ef" * 32,),
+    (1.0, 2.0, 359.5, 2.0, 359.5, 2.5, 1.0, 2.5), 0.5, 120.0, 11.5, 2.5, 1.125, 412, 0.0, 0.0078125, None, 26.5, 0.015625, 3.5,
+    ("trail",), 1000,
+)  # fmt: skip
+POSITION = PhotometryPosition("PN+0.5_a", 0.5, -2.5, public=False, origin=FOUND, frame_id="n1-0007", first_mjd=60000.25)
+PIXEL = PhotometryPosition("corner", None, None, "ccd0", "m31", 0.0, 12.5)
+POINT = PhotometryMeasured("PN+0.5_a", "n1-0007", "ccd0", 60000.25, "r", -3.5, 0.5, 2.5, True, 16, ("trail",), False)
+RECORDS = (DETECTION, FULL, SUMMARY, WORKER, ALARM, COMMAND, CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT)
 
 
 def schema(schema_id: int) -> Any:
@@ -117,6 +134,13 @@ def test_records_and_schemas_have_the_same_fields_in_the_same_order() -> None:
     assert names(WorkerSummary) == declared(table.WORKER_SUMMARY)
     assert names(DriftAlarm) == declared(table.DRIFT_ALARM)
     assert names(RetrainCommand) == declared(table.RETRAIN_COMMAND)
+    assert names(ClassRecord) == declared(table.CLASS_RECORD)
+    assert names(LoopEvent) == declared(table.LOOP_EVENT)
+    assert names(FrameClaim) == declared(table.FRAME_CLAIM)
+    assert names(MasterFrame) == declared(table.MASTER_FRAME)
+    assert names(CalibratedFrame) == declared(table.CALIBRATED_FRAME)
+    assert names(PhotometryPosition) == declared(table.PHOTOMETRY_POSITION)
+    assert names(PhotometryMeasured) == declared(table.PHOTOMETRY_MEASURED)
     assert names(Embedding) == declared(table.EMBEDDING)
     assert names(Rejected) == declared(table.REJECTED)[:3]
     parsed = json.loads(table.BY_ID[table.DETECTION].schema_text)
@@ -209,3 +233,82 @@ def test_names_that_no_class_may_have() -> None:
         assert problem.isprintable()
     below = {topic.name.removeprefix("detections.") for topic in TOPICS if topic.name.startswith("detections.")}
     assert below <= RESERVED, "a topic of ours that no class may take"
+
+
+CLASS = ClassRecord(
+    "fast-blue", 2, "ada", "", "", (PACKET,), ("ZTF18abcdefg",), (False,), "e" * 16, "h" * 64, bytes(8), bytes(8),
+    bytes(4), bytes(8), bytes(20),
+    0.5, 0.25, 1e-4, 0.03125, 0.75, 1e-3, 0.02, 100, 1000,
+)  # fmt: skip
+
+
+def test_a_taught_class_and_its_event_come_back() -> None:
+    value = codec.encode(CLASS)
+    assert codec.expect(value, ClassRecord) == replace(CLASS, prior=float(np.float32(1e-4)))
+    event = LoopEvent("taught", "fast-blue", 2, "ada", "", value, 1000)
+    assert codec.expect(codec.encode(event), LoopEvent) == event
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "Fast Blue"},
+        {"name": "private"},
+        {"private": (False, True)},
+        {"scale": 0.0},
+        {"location": float("nan")},
+        {"prior": 1.0},
+        {"revision": -1},
+        {"packet_ids": ("p",) * (MOST_EXAMPLES + 1), "object_ids": ("o",) * (MOST_EXAMPLES + 1), "private": (False,) * (MOST_EXAMPLES + 1)},
+    ],
+)
+def test_a_class_that_none_of_ours_can_be_is_refused(change: dict[str, Any]) -> None:
+    found = codec.decode(codec.encode(replace(CLASS, **change)))
+    assert isinstance(found, codec.BadRecord)
+    assert found.error_class == "bad_value"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(CLAIM, sha256="ab" * 31),
+        replace(CLAIM, sha256="AB" * 32),
+        replace(CLAIM, length=-1),
+        replace(CLAIM, uri="x" * 3000),
+        replace(MASTER, kind="fringe"),
+        replace(MASTER, binning=(1,)),  # type: ignore[arg-type]
+        replace(MASTER, binning=(0, 1)),
+        replace(MASTER, valid_to=59999.0),
+        replace(MASTER, valid_from=float("nan")),
+        replace(CALIBRATED, footprint=(1.0, 2.0)),
+        replace(CALIBRATED, footprint=(1e9,) * 8),
+        replace(CALIBRATED, limit=float("inf")),
+        replace(CALIBRATED, masters=("no digest",)),
+        replace(CALIBRATED, flags=("f",) * 100),
+        replace(POSITION, name="two words"),
+        replace(POSITION, name=""),
+        replace(POSITION, ra=None),
+        replace(POSITION, dec=91.0),
+        replace(PIXEL, detector=""),
+        replace(PIXEL, ra=1.0, dec=1.0),
+        replace(PIXEL, y=-2.0),
+        replace(POINT, flux_err=0.0),
+        replace(POINT, flux=float("nan")),
+        replace(POINT, mask=256),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_record_of_frames_that_none_of_ours_can_be_is_refused(record: Any) -> None:
+    found = codec.decode(codec.encode(record))
+    assert isinstance(found, codec.BadRecord)
+    assert found.error_class == "bad_value"
+
+
+def test_a_master_made_anew_replaces_the_one_before_and_no_other() -> None:
+    anew = replace(MASTER, uri="file:///m/other.fits", sha256="ef" * 32, n_frames=21, made_ms=2000)
+    assert anew.key == MASTER.key
+    others = (
+        replace(MASTER, filter="g"), replace(MASTER, kind="dark"), replace(MASTER, detector="ccd1"), replace(MASTER, binning=(2, 2)),
+        replace(MASTER, temperature=-80.0), replace(MASTER, exposure=30.0), replace(MASTER, valid_from=60030.0),
+    )  # fmt: skip
+    assert len({MASTER.key, *(other.key for other in others)}) == 1 + len(others)

@@ -15,11 +15,11 @@ from operators.kernels.order import stable_order
 from operators.types import CONTEXT, MAX_POINTS, AlertBatch
 from schemas.avro.container import encode_ztf
 from schemas.avro.schema_store import SchemaStore
-from schemas.surveys import lsst, tess, ztf
+from schemas.surveys import frame_alerts, lsst, tess, ztf
 from schemas.surveys.decode import Decoder
 from schemas.surveys.ranges import SENTINELS, bounds
 from schemas.surveys.times import JD_OF_MJD, SCALES, TIME_RANGES, to_mjd
-from tests.schemas.made import tess_record, ztf_record
+from tests.schemas.made import frames_record, tess_record, ztf_record
 from tests.schemas.test_units import rubin
 
 NAN = math.nan
@@ -64,6 +64,10 @@ def tess_with(times: Any, flux: Any = None, error: float = 10.0, **changes: Any)
     flux = np.full(len(times), 15000.0) if flux is None else flux
     rows = [{"btjd": float(t), "flux": float(f), "flux_err": error, "quality": 0} for t, f in zip(times, flux, strict=True)]
     return tess.encode(tess_record() | {"light_curve": rows} | changes)
+
+
+def frames_with(**changes: Any) -> bytes:
+    return frame_alerts.encode(frames_record() | changes)
 
 
 def context_of(batch: AlertBatch) -> dict[str, float]:
@@ -188,6 +192,11 @@ def test_an_error_that_is_none_is_missing_in_every_survey(error: float | None) -
         batch = read(tess_with([2000.0, 2001.0], [15000.0, 16000.0], error))
         assert np.isnan(batch.own_err[0])
         assert not batch.valid[0].any()
+        if math.isnan(error) or error < 1e-6:
+            batch = read(frames_with(flux_err=error, history=[{"mjd": 60990.0, "filter": "r", "flux": 9.0, "flux_err": error}]))
+            assert np.isnan(batch.own_err[0])
+            assert not batch.valid[0].any()
+            assert batch.n_detected[0] == 1
 
 
 def test_errors_are_the_packets_own() -> None:
@@ -206,6 +215,7 @@ SCORES = {
             "distnr": "reference_distance", "magnr": "reference_flux", "ssdistnr": "solar_system_distance", "ndethist": "n_detections",
             "ncovhist": "n_visits", "fwhm": "fwhm", "elong": "elongation"},
     "lsst": {"reliability": "real_bogus", "extendedness": "star_galaxy", "templateFlux": "reference_flux"},
+    "frames": {name: name for name in ("reference_distance", "reference_flux", "n_detections", "n_visits", "fwhm", "elongation")},
 }  # fmt: skip
 
 
@@ -215,7 +225,11 @@ def test_no_sentinel_reaches_subscriber_or_network(survey: str, field: str, mark
     column = SCORES[survey][field]
     if field == "templateFlux" and mark == -2.5:
         return  # a flux may be negative
-    if survey == "ztf":
+    if survey == "frames":
+        if field in ("n_detections", "n_visits") and not abs(mark) < 2**31:
+            return
+        batch = read(frames_with(**{field: int(mark) if field in ("n_detections", "n_visits") else mark}))
+    elif survey == "ztf":
         if field in ("ndethist", "ncovhist") and not abs(mark) < 2**31:
             return  # an int holds no such value
         value = int(mark) if field in ("ndethist", "ncovhist") else mark
@@ -235,14 +249,14 @@ def test_good_values_at_the_ends_of_their_ranges_pass() -> None:
     assert math.isnan(context_of(read(tess_with([2000.0], tmag=-999.0)))["source_flux"])
 
 
-@pytest.mark.parametrize("module", [ztf, lsst, tess])
+@pytest.mark.parametrize("module", [ztf, lsst, tess, frame_alerts])
 def test_every_number_that_is_read_has_a_range_or_is_not_a_measurement(module: Any) -> None:
     scalars, columns = bounds(module.WANT, module.VALID)
     names = [path.rpartition(".")[2] for path, kind in module.WANT.scalars.items() if kind == "number"]
     names += [field for fields in module.WANT.arrays.values() for field, kind in fields.items() if kind == "number"]
-    times = {"jd", "jdstarthist", "midpointMjdTai", "midPointTai", "firstDiaSourceMjdTai", "btjd"}
+    times = {"jd", "jdstarthist", "midpointMjdTai", "midPointTai", "firstDiaSourceMjdTai", "btjd", "mjd", "first_detection"}
     places = {"ra", "dec", "decl"}
-    labels = {"fid", "programid", "quality"}
+    labels = {"fid", "programid", "quality", "public", "detected"}
     assert {name for name in names if name not in module.VALID} <= times | places | labels
     assert len(scalars) + len(columns) > len(module.VALID)
     with pytest.raises(KeyError, match="no_such_field"):
@@ -263,6 +277,8 @@ def test_detections_are_counted_beyond_the_window(n: int) -> None:
     batch = read(encode_ztf(record))
     assert batch.n_detected[0] == n
     assert (batch.detected & batch.valid).sum() == min(n, MAX_POINTS)
+    history = [{"mjd": 61000.25 - 0.25 * (k + 1), "filter": "gr"[k % 2], "flux": 50.0, "flux_err": 1.0} for k in range(n - 1)]
+    assert read(frames_with(history=history[::-1])).n_detected[0] == n
     history = [POINT | {"midpointMjdTai": 61000.5 - 0.25 * (k + 1)} for k in range(n - 1)]
     assert read(rubin(900, SOURCE, prvDiaSources=history)).n_detected[0] == n
 

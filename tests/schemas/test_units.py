@@ -10,13 +10,13 @@ import fastavro
 import numpy as np
 import pytest
 
-from operators.types import CONTEXT, MAX_POINTS
-from schemas.avro.container import encode_rubin, encode_ztf, make_cutout, make_fits
+from operators.types import CONTEXT, MAX_POINTS, MEASURED
+from schemas.avro.container import Container, encode_rubin, encode_ztf, make_cutout, make_fits
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import PacketError
-from schemas.surveys import tess
+from schemas.surveys import frame_alerts, tess
 from schemas.surveys.decode import Decoder
-from tests.schemas.made import tess_record, ztf_record
+from tests.schemas.made import frames_record, tess_record, ztf_record
 
 TAI, HALF = 37 / 86400, 15 / 86400
 
@@ -170,6 +170,57 @@ def test_tess_numbers_that_do_not_fit() -> None:
     assert tess.candid((1 << 34) - 1, 1023, cadence=(1 << 19) - 1) == 2**63 - 1
     [(_, error)] = Decoder().decode([tess.encode(tess_record() | {"sector": 2000})]).rejected
     assert error.error_class == "bad_value"
+
+
+def test_a_packet_of_a_frame_by_hand() -> None:
+    image = np.arange(31 * 31, dtype=np.float32).reshape(31, 31)
+    record = frames_record() | {"cutout_difference": make_cutout(image, 0.5)}
+    b = Decoder().decode([frame_alerts.encode(record)]).batch
+    assert (b.survey, b.candid, b.object_id, b.programid, b.band) == (("frames",), (77,), ("PNJ100000.00-300000.0",), (1,), ("r",))
+    assert (b.ra[0], b.dec[0], b.mjd[0]) == (150.0, -30.0, 61000.25)
+    n = 4
+    assert b.valid[0].tolist() == [True] * n + [False] * (MAX_POINTS - n)
+    assert b.time[0, :n].tolist() == [60990.25, 60996.25, 60998.25, 61000.25]
+    np.testing.assert_allclose(b.wavelength[0, :n], [5822.4, 8020.1, 6141.1, 6141.1])  # a name of five letters, and I is not i
+    np.testing.assert_array_equal(b.flux[0, :n], np.float32([np.nan, -1.5, 25.0, 50.0]))  # canonical units already
+    np.testing.assert_array_equal(b.flux_err[0, :n], np.float32([np.nan, 1.0, 2.0, 2.5]))
+    np.testing.assert_array_equal(b.limit[0, :n], np.float32([8.0, np.nan, np.nan, np.nan]))
+    assert b.detected[0, :n].tolist() == [False, False, True, True]
+    assert (b.first_detection[0], b.truncated[0]) == (60998.25, False)
+    row = context_of(b)
+    expected = {"reference_distance": 1.5, "reference_flux": 300.0, "positive": 1.0, "n_detections": 2.0, "n_visits": 9.0, "history": 2.0,
+                "fwhm": 2.0, "elongation": 1.25, "flux": 50.0, "signal_to_noise": 21.0}  # fmt: skip
+    for name, value in expected.items():
+        assert row[name] == value, name
+    assert {name for name, value in row.items() if not math.isnan(value)} == {*expected, "galactic_latitude", "ecliptic_latitude"}
+    measured = {name: value for name, value in zip(MEASURED, b.measured[0].tolist(), strict=True) if not math.isnan(value)}
+    assert measured == {"negative_pixels": 2.0, "bad_pixels": 1.0, "seeing_ratio": 1.125, "sky": 350.0, "matched_signal": 21.0}
+    assert (b.own_err[0], b.n_detected[0], b.n_dropped[0]) == (2.5, 2, 0)
+    assert np.isnan(b.survey_scores).all()  # no survey says whether it is real: the network does
+    assert b.pixel_scale[0] == np.float32(0.5)
+    np.testing.assert_array_equal(b.stamps[0, 2, 16:47, 16:47], image)
+    assert np.isfinite(b.stamps).sum() == image.size
+
+
+@pytest.mark.parametrize(("public", "programid"), [(True, 1), (False, 2)])
+def test_a_private_frame_is_not_public(public: bool, programid: int) -> None:
+    assert Decoder().decode([frame_alerts.encode(frames_record() | {"public": public})]).batch.programid == (programid,)
+
+
+def test_who_may_read_a_frame_is_not_guessed() -> None:
+    schema = json.loads(frame_alerts.SCHEMA.read_text())
+    schema["fields"] = [f for f in schema["fields"] if f["name"] != "public"]
+    record = {name: value for name, value in frames_record().items() if name != "public"}
+    assert Decoder().decode([Container(schema).encode(record)]).batch.programid == (0,)
+
+
+def test_the_same_alert_of_a_frame_has_one_number() -> None:
+    first = frame_alerts.candid_of("n1", "ccd1", object_id="a")
+    assert first == frame_alerts.candid_of("n1", "ccd1", object_id="a")
+    others = [("n1", "ccd1", "b"), ("n1", "ccd2", "a"), ("n2", "ccd1", "a"), ("n1c", "cd1", "a")]
+    numbers = {first, *(frame_alerts.candid_of(frame, detector, object_id=name) for frame, detector, name in others)}
+    assert len(numbers) == 5
+    assert all(0 <= number < 2**63 for number in numbers)
 
 
 def test_packets_are_read_back_by_fastavro_and_stay_the_same() -> None:

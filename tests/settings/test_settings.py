@@ -34,6 +34,8 @@ def test_flag_beats_environment_beats_file(elsewhere: Path, monkeypatch: pytest.
         ({"PROTONOVA_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "kafka_sasl_username"),
         ({"PROTONOVA_KAFKA_SSL_CAFILE": "nowhere.pem"}, "the file nowhere.pem is missing"),
         ({"PROTONOVA_ENGINE": "abacus"}, "PROTONOVA_ENGINE is 'abacus'"),
+        ({"PROTONOVA_FRAMES_PREFIXES": "s3://bucket/frames"}, "'s3://bucket/frames' is neither a folder nor an https address"),
+        ({"PROTONOVA_FRAMES_PREFIXES": "/night/../etc"}, "is neither a folder nor an https address"),
     ],
 )
 def test_wrong_variable_is_one_line(environment: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,3 +194,13 @@ def test_a_wrong_table_of_forms_is_one_line(elsewhere: Path, text: str) -> None:
 )
 def test_patterns_that_match_some_topic_are_taken(pattern: str) -> None:
     assert Settings(dialects={pattern: "json"}).dialects == {pattern: "json"}
+
+
+def test_prefixes_of_claims_are_addresses_that_end_with_a_stroke(elsewhere: Path) -> None:
+    (elsewhere / "protonova.toml").write_text('frames_prefixes = ["/night/frames", "masters of r", "https://store.example/night"]\n')
+    found = Settings()
+    here = elsewhere.as_uri()
+    assert found.frames_prefixes == ("file:///night/frames/", f"{here}/masters%20of%20r/", "https://store.example/night/")
+    child = found.environment()["PROTONOVA_FRAMES_PREFIXES"]
+    assert Settings(frames_prefixes=child).frames_prefixes == found.frames_prefixes
+    assert Settings(frames_prefixes="").frames_prefixes == ()

@@ -19,10 +19,11 @@ import httpx
 
 from data.connectors.web.digests import Digest, from_headers, of_file
 from data.connectors.web.faults import FetchError, Passing, public_url
-from data.connectors.web.holdings import Holdings, Record, sync_folder
+from data.connectors.web.holdings import Holdings, Record
 from data.connectors.web.http_client import HttpClient, Request, check_plain
 from data.connectors.web.part_file import PartFile, Version
 from data.connectors.web.throttle import Patience
+from data.whole_file import sync_folder
 
 SLOWEST, GRACE = 200.0, 120.0
 """[bytes/s] on average after [s]: slower is a stalled server."""

@@ -18,8 +18,9 @@ from data.connectors.enrichment import Facts, merged, of_broker, of_headers, of_
 from data.connectors.fits_headers import FitsError, Header, data_size, fill, read_header
 from data.connectors.light_curve_files import NotALightCurve, target_name
 from data.connectors.web.download import Fetched
-from data.connectors.web.holdings import ENRICHED, Holdings, write_whole
+from data.connectors.web.holdings import ENRICHED, Holdings
 from data.connectors.web.mast_archive import TIC_FILE
+from data.whole_file import write_whole
 
 MOST_OBJECTS = 100_000
 """Of one table."""

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from data.connectors.web.faults import FetchError
+from data.whole_file import write_whole
 from errors import UserError, one_line
 
 LINES, MANIFEST, REFUSED, REFUSED_LINES = "fetched.jsonl", "manifest.json", "rejected", "rejected.jsonl"
@@ -153,27 +154,6 @@ class Holdings:
         }
         text = orjson.dumps({"version": 1, "queries": self.queries, "files": files}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         write_whole(self.folder / MANIFEST, text)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is never seen half-written."""
-    part = path.with_name(f".{path.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

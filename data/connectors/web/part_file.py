@@ -14,7 +14,7 @@ from typing import BinaryIO
 import orjson
 
 from data.connectors.web.digests import Digest
-from data.connectors.web.holdings import write_whole
+from data.whole_file import write_whole
 
 FLUSH = 8 * 2**20
 """Bytes after which what was written is flushed to the disk."""

@@ -1,0 +1,186 @@
+"""The noise of a flux that is not the sky's, and what subtraction leaves of static sources.
+
+flux of a point source at each pixel, the static light's share of it, the light's own noise, stars → flux less the mean misfit,
+significance, noise
+
+Zackay, Ofek & Gal-Yam 2016 (sections 3.3 and 3.4) assume how well images are registered; here the stars of the field show it: at each the
+flux map is fitted by the static light, its slopes and its curvature. The mean over stars is taken out, their scatter is noise wherever
+light is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.images.planes import Stars
+from operators.kernels.difference import convolve_separable, judge_plane
+from operators.namespace import array_namespace, to_host
+from operators.types import F64, Array
+
+_TAP = 0.003
+"""Of the highest: taps below it are left off."""
+_SNR = 30.0
+"""Of static light at a star that takes part in the fit of misfits."""
+_LEAST_STARS = 8
+_MOST_STARS = 400
+_WINDOW = 4
+"""Half the side of the window of that fit [pixel]."""
+_UNKNOWN = (0.02, 0.1, 0.1, 0.1)
+"""Scatter of the misfits where too few stars tell: share of the flux, shifts [pixel], curvature [pixel²]."""
+_LEAST = (0.002, 0.005, 0.005, 0.005)
+_LATTICE = 4
+"""Every how many pixels in both directions the significance's width is read off."""
+_SIGMA_OF_MAD = 1.482602218505602
+
+
+def light_noise(light: Array, squares: F64, *, kernels: bool) -> Array:
+    """Variance of the flux by the light's own noise: the light through the filters' squares, as one separable filter.
+
+    Parameters
+    ----------
+    light : (h, w) float32
+    squares : (n, n), n even
+        Of what a pixel's electron adds to the flux at distances around the middle, n / 2.
+    kernels : bool
+        Whether the compiled loops may be used.
+    """
+    squares = squares[1:, 1:][::-1, ::-1]  # correlated, not convolved
+    middle = squares.shape[0] // 2
+    u, s, v = np.linalg.svd(squares)
+    taps = []
+    for t in (u[:, 0], v[0]):
+        t = np.abs(t)
+        reach = int(np.abs(np.flatnonzero(t > _TAP * t.max()) - middle).max())
+        taps.append((np.float32(np.sqrt(s[0])) * t[middle - reach : middle + reach + 1]).astype(np.float32))
+    n = max(len(t) for t in taps)
+    taps_y, taps_x = (np.pad(t, (n - len(t)) // 2) for t in taps)
+    if kernels:
+        out = np.empty(light.shape, np.float32)
+        convolve_separable(np.ascontiguousarray(light), taps_y, taps_x, out)
+        return out
+    return convolve_array(light, taps_y, taps_x)
+
+
+def convolve_array(image: Array, taps_y: npt.NDArray[np.float32], taps_x: npt.NDArray[np.float32]) -> Array:
+    """Separable, 0 beyond the edges; any namespace: the oracle of the kernel."""
+    xp = array_namespace(image)
+    h, w = image.shape
+    half = len(taps_y) // 2
+    rim = xp.zeros((half, w), dtype=image.dtype)
+    tall = xp.concat([rim, image, rim], axis=0)
+    rows = sum((float(t) * tall[k : k + h, :] for k, t in enumerate(taps_y)), xp.zeros_like(image))
+    rim = xp.zeros((h, half), dtype=image.dtype)
+    wide = xp.concat([rim, rows, rim], axis=1)
+    return sum((float(t) * wide[:, k : k + w] for k, t in enumerate(taps_x)), xp.zeros_like(image))
+
+
+def misfits(
+    flux: Array, static: Array, base: Array, light: Array, good: Array, stars: Stars, *, shift: float | None = None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """What subtraction leaves of static sources, by the stars of the field: mean and variance over stars, (4,) and (4,).
+
+    Of four coefficients: the static light (flux scale), its slopes in y and x (registration [pixel]), its curvature (width of the PSF
+    [pixel²]).
+    """
+    xp = array_namespace(flux)
+    h, w = flux.shape
+    unknown = np.array(_UNKNOWN)
+    if shift is not None:
+        unknown[1:3] = shift
+    room = _WINDOW + 1
+    y, x = np.rint(stars.y).astype(int), np.rint(stars.x).astype(int)
+    chosen = np.flatnonzero((y >= room) & (x >= room) & (y < h - room) & (x < w - room) & (stars.flux > 0))[:_MOST_STARS]
+    spread = (unknown**2).astype(np.float32)
+    if len(chosen) < _LEAST_STARS:
+        return np.zeros(4, np.float32), spread
+    d = np.arange(-room, room + 1)
+    rows, columns = y[chosen, None, None] + d[:, None], x[chosen, None, None] + d
+    places = rows * w + columns
+    at = xp.asarray(places.ravel())
+
+    def windows(plane: Array) -> F64:
+        return np.asarray(to_host(xp.take(xp.reshape(plane, (-1,)), at)), np.float64).reshape(places.shape)
+
+    g, f = windows(static), windows(flux)
+    usable = windows(xp.astype(good, xp.float32)).all((1, 2))
+    var = windows(base) + np.maximum(windows(light), 0)
+    inner = slice(1, -1)
+    terms = np.stack(
+        [
+            g[:, inner, inner],
+            (g[:, 2:, inner] - g[:, :-2, inner]) / 2,
+            (g[:, inner, 2:] - g[:, inner, :-2]) / 2,
+            g[:, 2:, inner] + g[:, :-2, inner] + g[:, inner, 2:] + g[:, inner, :-2] - 4 * g[:, inner, inner],
+        ],
+        axis=-1,
+    ).reshape(len(chosen), -1, 4)
+    bright = usable & (g[:, room, room] > _SNR * np.sqrt(var[:, room, room]))
+    if bright.sum() < _LEAST_STARS:
+        return np.zeros(4, np.float32), spread
+    terms, f, var = terms[bright], f[bright][:, inner, inner].reshape(int(bright.sum()), -1), var[bright][:, inner, inner]
+    weight = 1 / var.reshape(len(f), -1)
+    normal = np.einsum("kpa,kp,kpb->kab", terms, weight, terms)
+    normal += np.eye(4) * 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None]
+    solved = np.linalg.solve(normal, np.einsum("kpa,kp,kp->ka", terms, weight, f)[..., None])[..., 0]
+    # Neighbouring pixels of a matched filter's map share their noise: a coefficient's variance is that many times the fit's.
+    error = np.sqrt(np.einsum("kaa->ka", np.linalg.inv(normal)) * _shared(g[bright]))
+    middle = np.median(solved, axis=0)
+    mean = np.where(np.abs(middle) > 2 * np.median(error, axis=0) / np.sqrt(len(f)), middle, 0)
+    ratio = _SIGMA_OF_MAD * np.median(np.abs(solved - mean), axis=0)
+    scatter = np.sqrt(np.maximum(ratio**2 - np.median(error, axis=0) ** 2, np.array(_LEAST) ** 2))
+    if shift is not None:
+        scatter[1:3] = np.maximum(scatter[1:3], shift)
+    return mean.astype(np.float32), (scatter**2).astype(np.float32)
+
+
+def _shared(static: F64) -> float:
+    """Pixels that share their noise: the area of the static light's own profile at stars."""
+    mean = np.mean(static / static.max((1, 2), keepdims=True), axis=0)
+    return float(np.clip(mean, 0, None).sum())
+
+
+def judged(
+    flux: Array,
+    static: Array,
+    light: Array,
+    base: Array,
+    mean: npt.NDArray[np.float32],
+    spread: npt.NDArray[np.float32],
+    *,
+    kernels: bool,
+) -> tuple[Array, Array, Array]:
+    """Take the mean misfit out of the flux, and weigh the rest: flux, significance, noise."""
+    if kernels:
+        significance, noise = np.empty_like(flux), np.empty_like(flux)
+        judge_plane(flux, static, light, base, mean, spread, significance, noise)
+        return flux, significance, noise
+    return judge_array(flux, static, light, base, mean, spread)
+
+
+def judge_array(
+    flux: Array, static: Array, light: Array, base: Array, mean: npt.NDArray[np.float32], spread: npt.NDArray[np.float32]
+) -> tuple[Array, Array, Array]:
+    """Flux less the mean misfit, significance, noise; any namespace: the oracle of the kernel."""
+    xp = array_namespace(flux)
+    tall = xp.concat([static[:1, :], static, static[-1:, :]], axis=0)
+    wide = xp.concat([static[:, :1], static, static[:, -1:]], axis=1)
+    up, down, left, right = tall[:-2, :], tall[2:, :], wide[:, :-2], wide[:, 2:]
+    terms = (static, (down - up) / 2, (right - left) / 2, up + down + left + right - 4 * static)
+    variance = base + xp.clip(light, 0.0, None)
+    for m, v, term in zip(mean, spread, terms, strict=True):
+        flux = flux - float(m) * term
+        variance = variance + float(v) * term**2
+    noise = xp.sqrt(variance)
+    return flux, flux / noise, noise
+
+
+def width_of(significance: Array, good: Array) -> float:
+    """σ of the significance in the frame, by the median of its size: what resampling and a wrong noise leave of 1."""
+    xp = array_namespace(significance)
+    host = np.asarray(to_host(xp.astype(significance[::_LATTICE, ::_LATTICE], xp.float32)))
+    use = np.asarray(to_host(good[::_LATTICE, ::_LATTICE])) & np.isfinite(host)
+    if use.sum() < 100:
+        return 1.0
+    width = _SIGMA_OF_MAD * float(np.median(np.abs(host[use])))
+    return width if width > 0 else 1.0

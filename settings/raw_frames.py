@@ -1,0 +1,48 @@
+"""Raw frames that are calibrated in the stream and turned into alerts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, field_validator
+from pydantic_settings import NoDecode
+
+_PREFIX = re.compile(r"(file:///|https://[^/\s]+/)[^\s?#,]*")
+
+
+class FrameSettings(BaseModel):
+    """Raw frames."""
+
+    frames: bool = Field(
+        False, description="`protonova run` calibrates the raw frames on `frames.raw` and makes alerts of them (docs/frames.md)"
+    )
+    frames_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Where frames and masters that are larger than a record may lie: folders, or https addresses, that a claim's address "
+        "must begin with; prefix[,prefix] or a list",
+    )
+    frames_folder: Path | None = Field(None, description="Folder of the calibrated frames; none: frames/calibrated in the state folder")
+    frames_masters: Path | None = Field(None, description="Folder of the masters; none: frames/masters in the state folder")
+    frames_references: Path | None = Field(None, description="Folder of the reference images; none: frames/references in the state folder")
+    frames_threshold: float = Field(
+        5.0, ge=3, le=100, description="Significance from which a source in the difference is a detection [sigma]"
+    )
+    frames_cosmic_rays: bool = Field(True, description="Cosmic rays are looked for")
+
+    @field_validator("frames_prefixes", mode="before")
+    @classmethod
+    def _list(cls, given: Any) -> tuple[str, ...]:
+        rows = given.split(",") if isinstance(given, str) else given
+        if not isinstance(rows, list | tuple) or not all(isinstance(row, str) for row in rows):
+            raise ValueError("prefix[,prefix] is meant, or a list of them: folders, or https://host/path/")
+        return tuple(_as_address(row.strip()) for row in rows if row.strip())
+
+
+def _as_address(prefix: str) -> str:
+    """A folder or an address → an address that ends with a stroke, so that /data does not open /data-of-others."""
+    found = prefix if ":" in prefix.partition("/")[0] else Path(prefix).expanduser().absolute().as_uri()
+    if _PREFIX.fullmatch(found) is None or "/../" in f"{found}/":
+        raise ValueError(f"{prefix[:100]!r} is neither a folder nor an https address without ? and #")
+    return found if found.endswith("/") else f"{found}/"
