@@ -67,6 +67,8 @@ class Searching:
     """Highest peaks of the coarse search that are looked at in finer bins, to choose those that are refined among; 0: as many as these."""
     peaks: int = 4
     """Periods that are refined."""
+    bin: float = 0.0
+    """[d] to which points are averaged before dips are looked for; 0: they are not. Flares are looked for among the points themselves."""
     half_windows: bool = False
     """Points whose trend has half a window only, at edges and gaps, count too: there a trend that rises leaves dips."""
     least_single: float = 0.0
@@ -74,14 +76,16 @@ class Searching:
 
     @classmethod
     def quick(cls) -> Searching:
-        """For whole sectors: half the periods; its recall stands in docs/light-curves.md."""
-        return cls(drift=2.0, coarse=2, candidates=16, peaks=3)
+        """For whole sectors: half the periods, ten-minute means; its recall stands in docs/light-curves.md."""
+        return cls(drift=2.0, coarse=2, candidates=16, peaks=3, bin=10 / 1440)
 
     def __post_init__(self) -> None:
         if not (self.shortest > 0 and (self.longest is None or self.longest > self.shortest)):
             raise ValueError(f"periods from {self.shortest} to {self.longest} d cannot be searched")
         if not self.durations or self.durations[0] <= 0 or list(self.durations) != sorted(self.durations):
             raise ValueError("durations are positive and ascending")
+        if not 0 <= self.bin <= min(self.durations, default=0) / 4:
+            raise ValueError(f"bin is {self.bin}, not between 0 and a quarter of the shortest duration")
 
 
 class Points:
@@ -94,8 +98,10 @@ class Points:
         if not half_windows:
             counted &= ~half
         rows = np.flatnonzero(counted)
-        rows = rows[np.argsort(time[rows], kind="stable")]
         self.t = time[rows]
+        if not (self.t[1:] >= self.t[:-1]).all():
+            rows = rows[np.argsort(self.t, kind="stable")]
+            self.t = time[rows]
         self.r = left.flux[rows]
         self.noise = SIGMA_OF_MAD * float(np.median(np.abs(self.r - np.median(self.r)))) if len(rows) else 0.0
         err = left.flux_err[rows]
@@ -141,9 +147,10 @@ def figures(curves: Curves, left: Detrended, *, how: Searching | None = None) ->
 
 def figures_of(points: Points, *, how: Searching) -> Figures:
     """Look for dips and flares in the usable points of one target."""
-    single = single_event(points, how=how)
+    few = points.averaged(how.bin) if how.bin > 0 else points
+    single = single_event(few, how=how)
     searched = single is not None and single.significance >= how.least_single
-    return Figures(single, transit(points, how=how) if searched else None, flares(points))
+    return Figures(single, transit(few, how=how) if searched else None, flares(points))
 
 
 def single_event(points: Points, *, how: Searching) -> SingleEvent | None:
