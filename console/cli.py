@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from console.failures import guarded
-from console.flags import fetch_flags, flow_flags, packet_flags, science_flags, shared
+from console.flags import fetch_flags, flow_flags, packet_flags, science_flags, shared, teach_flags
 from console.flags.train_flags import train
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ for command in (
     fetch_flags.fetch,
     packet_flags.watch,
     packet_flags.replay,
+    teach_flags.teach,
+    teach_flags.forget,
     flow_flags.status,
     flow_flags.topics,
     flow_flags.sources,
@@ -58,6 +60,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(packet_flags.rejects, name="rejects")
+app.add_typer(teach_flags.classes, name="classes")
 
 
 def main() -> None:

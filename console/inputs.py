@@ -54,10 +54,24 @@ def _bound(url: str, text: str) -> tuple[int | None, int | None]:
     if text.isdecimal() and len(text) < 19:
         return int(text), None
     try:
+        return None, moment_ms(text)
+    except UserError:
+        raise usage(f"{url}: {text!r} is neither an offset nor a time such as 2026-11-23T04:00:00") from None
+
+
+def moment_ms(text: str) -> int:
+    """A time such as 2026-11-23T04:00:00 (UTC) → ms since 1970.
+
+    Raises
+    ------
+    UserError
+        It is written otherwise.
+    """
+    try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise usage(f"{url}: {text!r} is neither an offset nor a time such as 2026-11-23T04:00:00") from None
-    return None, round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        raise usage(f"{text!r} is not a time such as 2026-11-23T04:00:00") from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def topic_range(settings: Settings, url: str) -> Iterator[tuple[str, bytes]]:

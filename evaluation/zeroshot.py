@@ -35,7 +35,7 @@ from gpu.session import Session
 from operators import head as heads
 from operators import support
 from operators.types import F32, F64, Survey
-from pipeline.embed import embed, gather
+from pipeline.embed import Embeddings, embed, gather
 
 Drawn: TypeAlias = Callable[[Draw], Source]
 FORMAT = "protonova-prototype-1"
@@ -63,12 +63,18 @@ def alerts(description: Description, session: Session, *, n: int, seed: int, sur
     NeverSeenError
         It detects none.
     """
+    embeddings, found = seen(description, session, n=n, seed=seed, survey=survey)
+    return np.asarray(embeddings.embedding, dtype=np.float64), found
+
+
+def seen(description: Description, session: Session, *, n: int, seed: int, survey: Survey = "ztf") -> tuple[Embeddings, Sampled]:
+    """Show the encoder `n` simulated alerts; as `alerts`, with all that a head reads of them."""
     found = sample(description, n, seed=seed, survey=survey)
     parts = []
     for start in range(0, len(found.objects), _CHUNK):
         batch = arrays.to_batch(arrays.columns(choose(o) for o in found.objects[start : start + _CHUNK]))
         parts.append(embed(batch, session))
-    return np.asarray(gather(parts).embedding, dtype=np.float64), found
+    return gather(parts), found
 
 
 def curves(description: Description, patterns: Patterns, *, n: int, seed: int, population: PopulationName = "train") -> tuple[Curves, int]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpu.buffers import BUCKETS, check, pad, plan
+from gpu.buffers import BUCKETS, SHAPES, Shapes, check, pad, plan
 from gpu.session import Embedded, EngineError, one_line
 from operators.types import Array
 
@@ -28,14 +28,16 @@ class EagerSession:
     buckets : sequence of int
         ``(1,)`` runs alerts one at a time, as a service without batching would.
     device : str
+    shapes : Shapes
+        Of the module's inputs.
     """
 
-    def __init__(self, module: torch.nn.Module, buckets: Sequence[int] = BUCKETS, *, device: str = "cpu") -> None:
+    def __init__(self, module: torch.nn.Module, buckets: Sequence[int] = BUCKETS, *, device: str = "cpu", shapes: Shapes = SHAPES) -> None:
         try:
             self._module = module.eval().to(device)
         except RuntimeError as error:
             raise EngineError(f"torch cannot use the device {device}: {one_line(error)}") from error
-        self._device = device
+        self._device, self._shapes = device, shapes
         self._buckets = tuple(sorted(buckets))
 
     @property
@@ -49,13 +51,18 @@ class EagerSession:
         return np
 
     @property
+    def precision(self) -> str:
+        """Of the arithmetic."""
+        return "f32"
+
+    @property
     def buckets(self) -> tuple[int, ...]:
         """Batch sizes it runs at, ascending."""
         return self._buckets
 
     def run(self, tokens: Array, stamps: Array, context: Array) -> Embedded:
         """Embed a batch, as `gpu.session.Session.run`."""
-        n = check(tokens, stamps, context)
+        n = check(tokens, stamps, context, shapes=self._shapes)
         answers = []
         try:
             with torch.inference_mode():

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from gpu.buffers import check, pad
+from gpu.buffers import INPUTS, OUTPUTS, Shapes, check, pad
 from gpu.session import Embedded, EngineError, one_line
 from operators.lengths import STEP, cheapest_pieces, lengths
 from operators.types import N_TOKENS, Array
@@ -60,13 +60,14 @@ class OrtSession:
         if self._session.get_providers() != [PROVIDER]:
             raise EngineError(f"onnxruntime runs on {self._session.get_providers()}, asked for {PROVIDER}")
         names = tuple(i.name for i in self._session.get_inputs()), tuple(o.name for o in self._session.get_outputs())
-        if names != (("tokens", "stamps", "context"), ("embedding", "logits")):
+        if names != (INPUTS, OUTPUTS):
             raise EngineError(f"the model file has inputs {names[0]} and outputs {names[1]}: it is not an encoder of ours")
         self._widths = [o.shape[1] for o in self._session.get_outputs()]
         self._buckets = tuple(sorted(buckets))
         (length, features), *others = (i.shape[1:] for i in self._session.get_inputs())
         free = not isinstance(length, int)  # an older file's light curves are of one length
         self._longest = N_TOKENS if free else length
+        self._shapes: Shapes = dict(zip(INPUTS, ((self._longest, features), *(tuple(shape) for shape in others)), strict=True))
         self._step = STEP if free and self._same_when_cut([(self._longest, features), *others]) else self._longest
 
     @property
@@ -80,18 +81,18 @@ class OrtSession:
         return np
 
     @property
+    def precision(self) -> str:
+        """Of the arithmetic."""
+        return "f32"
+
+    @property
     def buckets(self) -> tuple[int, ...]:
         """Batch sizes it runs at, ascending."""
         return self._buckets
 
     def run(self, tokens: Array, stamps: Array, context: Array) -> Embedded:
         """Embed a batch, as `gpu.session.Session.run`."""
-        for name, array in (("tokens", tokens), ("stamps", stamps), ("context", context)):
-            if not isinstance(array, np.ndarray):
-                raise EngineError(f"{name} is a {type(array).__name__}: this engine takes NumPy arrays")
-        n = check(tokens, stamps, context)
-        if tokens.ndim != 3 or tokens.shape[1] != self._longest:
-            raise EngineError(f"tokens are {tokens.shape}, the encoder takes (n, {self._longest}, features)")
+        n = check(tokens, stamps, context, shapes=self._shapes)
         embedding = np.empty((n, self._widths[0]), dtype=np.float32)
         logits = np.empty((n, self._widths[1]), dtype=np.float32)
         length = lengths(tokens)

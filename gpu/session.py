@@ -38,6 +38,10 @@ class Session(Protocol):
         """Module of the arrays that `run` takes and gives: numpy or cupy."""
 
     @property
+    def precision(self) -> str:
+        """Of the arithmetic: f32 or f16."""
+
+    @property
     def buckets(self) -> tuple[int, ...]:
         """Batch sizes it runs at; a batch is padded to the next one, a larger one is split."""
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from operators.dips import DIPS
-from operators.fold import FOLD, fold
-from operators.namespace import array_namespace, to_host
+from operators.fold import FOLD, fold_on_host
+from operators.namespace import array_namespace
 from operators.types import CONTEXT, F32, MEASURED, SURVEY_SCORES, AlertBatch, Array
 
 STAR_SCORE, STAR_DISTANCE, ASTEROID_DISTANCE = 0.9, 1.0, 5.0
@@ -127,14 +127,12 @@ def context(batch: AlertBatch, *, dips: F32 | None = None, folded: Mapping[int, 
     (n, N_CONTEXT) float32 array of the batch's namespace.
     """
     xp = array_namespace(batch.context)
-    views = fold(batch)
+    views = fold_on_host(batch)
     if folded:
-        whole = np.array(to_host(views))
-        whole[list(folded)] = np.stack(list(folded.values()))
-        views = xp.asarray(whole)
+        views[list(folded)] = np.stack(list(folded.values()))
     if dips is None:
         dips = np.zeros((len(batch), len(DIPS)), dtype=np.float32)
-    return xp.concat([surroundings(batch), views, xp.asarray(dips)], axis=1)
+    return xp.concat([surroundings(batch), xp.asarray(views), xp.asarray(dips)], axis=1)
 
 
 def surroundings(batch: AlertBatch) -> Array:

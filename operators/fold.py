@@ -81,13 +81,23 @@ def fold(batch: AlertBatch) -> Array:
     -------
     (n, V) float32 array of the batch's namespace; channels as in `FOLD`.
     """
-    xp = array_namespace(batch.flux)
+    return array_namespace(batch.flux).asarray(fold_on_host(batch))
+
+
+def fold_on_host(batch: AlertBatch) -> F32:
+    """The same on the host: (n, len(FOLD)).
+
+    Whatever the namespace, a batch is fetched once: which alerts pass the gate, and then the columns of all of these.
+    """
     out = np.zeros((len(batch), len(FOLD)), dtype=np.float32)
-    for i in np.flatnonzero(_host(gate(batch))):
-        star = magnitudes(batch, int(i))
-        if star is not None:
-            out[i] = view(star)
-    return out if xp is np else xp.asarray(out)
+    rows = np.flatnonzero(_host(gate(batch)))
+    if len(rows):
+        points = _points(batch, rows)
+        for k, i in enumerate(rows):
+            star = _magnitudes(points, k)
+            if star is not None:
+                out[i] = view(star)
+    return out
 
 
 def gate(batch: AlertBatch) -> Array:
@@ -113,6 +123,32 @@ def _reference(batch: AlertBatch) -> Array:
     return xp.where(near & (flux > 0), flux, xp.asarray(xp.nan, dtype=flux.dtype))
 
 
+class _Points(NamedTuple):
+    """Columns of m alerts on the host."""
+
+    time: F64  # (m, T)
+    flux: F32  # (m, T)
+    flux_err: F32  # (m, T)
+    wavelength: F32  # (m, T)
+    valid: npt.NDArray[np.bool_]  # (m, T)
+    reference: F32  # (m,)
+
+
+def _points(batch: AlertBatch, rows: npt.NDArray[np.intp]) -> _Points:
+    """The columns of some alerts; of another namespace in one transfer, as float64, which holds them all to the bit."""
+    xp = array_namespace(batch.flux)
+    reference = _reference(batch)
+    columns = (batch.time, batch.flux, batch.flux_err, batch.wavelength, batch.valid)
+    if xp is np:
+        return _Points(*(np.asarray(column)[rows] for column in (*columns, reference)))
+    pick = xp.asarray(rows)
+    both = [xp.astype(xp.take(column, pick, axis=0), xp.float64) for column in columns]
+    both.append(xp.broadcast_to(xp.astype(xp.take(reference, pick, axis=0), xp.float64)[:, None], both[0].shape))
+    time, flux, flux_err, wavelength, valid, near = _host(xp.stack(both))
+    f32 = np.float32
+    return _Points(time, flux.astype(f32), flux_err.astype(f32), wavelength.astype(f32), valid != 0, near[:, 0].astype(f32))
+
+
 def _host(array: Array) -> npt.NDArray[np.generic]:
     return np.asarray(to_host(array))
 
@@ -123,8 +159,12 @@ def magnitudes(batch: AlertBatch, i: int) -> Magnitudes | None:
     The band with most points; where that has fewer than 80, the others join it, each shifted by its median. Without a reference the flux
     itself is the total if it is positive throughout; else it is flux over its own range, which has a shape but no amplitude.
     """
-    columns = (_host(getattr(batch, name)[i, :]) for name in ("time", "flux", "flux_err", "wavelength", "valid"))
-    star = Magnitudes(*brought_together(*columns, float(_reference(batch)[i])))
+    return _magnitudes(_points(batch, np.array([i])), 0)
+
+
+def _magnitudes(points: _Points, k: int) -> Magnitudes | None:
+    """`magnitudes` of row k of what was fetched."""
+    star = Magnitudes(*brought_together(*(column[k] for column in points[:-1]), float(points.reference[k])))
     return star if len(star.t) else None
 
 

@@ -38,6 +38,8 @@ WAITING = Gauge("protonova_worker_waiting", "1 while the worker waits for the sc
 SCORING = Info("protonova_worker_scoring", "What the scores depend on: scoring_id, model, engine")
 # How often another state took over: after each, scores may differ for a reason.
 SWAPS = Counter("protonova_worker_swaps", "How often another state took over from the next batch on")
+# Classes taught beside those of the model, in force.
+TAUGHT = Gauge("protonova_worker_taught_classes", "Classes taught beside those of the model, in force")
 # Increments by what became of them: joined (its packet is on alerts.tess), duplicate (nothing new in it), rejected. Their sum came in.
 INCREMENTS = Counter("protonova_increments", "Increments by outcome, committed", ["outcome"])
 # Increments that left the topic before they were joined: the joiner stood still for longer than the topic keeps them.

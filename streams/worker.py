@@ -27,6 +27,7 @@ from settings.private import private_folder
 if TYPE_CHECKING:
     import faust
 
+    from streams.lessons import Lessons
     from streams.scorer import Pipeline, Scorer
     from streams.wiring import Flow
 
@@ -133,6 +134,8 @@ def published(settings: Settings) -> Pipeline:
 
 
 async def _live(settings: Settings, scorer: Scorer, *, slot: int, metrics_port: int) -> int:
+    from aiokafka.errors import KafkaError
+
     from streams.wiring import FLOW_FAILED, make_app
 
     loop = asyncio.get_running_loop()
@@ -146,12 +149,22 @@ async def _live(settings: Settings, scorer: Scorer, *, slot: int, metrics_port: 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0, "asked to")
+    lessons = _lessons(settings, scorer)
+    if lessons is not None:
+        try:
+            async with asyncio.timeout(STARTED_WITHIN):
+                scorer = await lessons.catch_up()
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.error("what is taught cannot be read", why=f"{type(error).__name__}: {error}")
+            return FLOW_FAILED
     app, flow = make_app(settings, scorer, slot=slot, on_fatal=end)
     late = loop.call_later(STARTED_WITHIN, end, FLOW_FAILED, f"it had no place in the group after {STARTED_WITHIN:.0f} s")
     tasks = [
         asyncio.create_task(_start(app, end)),
         asyncio.create_task(_say_ready(settings, app, slot=slot, metrics_port=metrics_port, late=late)),
     ]
+    if lessons is not None:
+        tasks.append(asyncio.create_task(lessons.follow(flow.swap)))
     status = await ended
     late.cancel()
     for task in tasks:
@@ -162,6 +175,14 @@ async def _live(settings: Settings, scorer: Scorer, *, slot: int, metrics_port: 
         os._exit(status)
     await _finish(app, flow)
     return status
+
+
+def _lessons(settings: Settings, scorer: Scorer) -> Lessons | None:
+    """What keeps the state at what is taught; None: the scorer is a stand-in without a state."""
+    from streams.lessons import Lessons
+    from streams.scorer import Pipeline
+
+    return Lessons(settings, scorer) if isinstance(scorer, Pipeline) else None
 
 
 async def _start(app: faust.App, end: Callable[[int, str], None]) -> None:

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.namespaces import strict, xp
+
+__all__ = ["strict", "xp"]
+
 SHARED = Path(os.environ.get("PROTONOVA_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()
 REAL = SHARED / "data" / "real"
 EXCUSED = ("cupy", "cuda", "tensorrt", "gpu", "kcat is not installed", "no chromium is installed")

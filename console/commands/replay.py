@@ -30,7 +30,7 @@ from schemas.records.rejected import Rejected
 
 if TYPE_CHECKING:
     from settings.model import Settings
-    from streams.scorer import Scorer
+    from streams.scorer import Pipeline, Scorer
 
 Named = tuple[str, bytes]
 """Where a packet comes from, and the packet."""
@@ -231,7 +231,25 @@ def sources(settings: Settings, archives: Sequence[str], *, counts: ReplayCounts
                 yield item.origin, item.packet
 
 
-def replay(settings: Settings, archives: Sequence[str], *, out: Path, labels_file: Path | None = None, report: Path | None = None) -> int:
+def _of_then(settings: Settings, scorer: Pipeline, *, as_of_ms: int | None, scoring_id: str | None) -> Pipeline:
+    """The scorer with what was taught then."""
+    from console.broker import with_broker
+    from streams.lessons import state_of
+    from streams.scorer import Pipeline
+
+    return Pipeline(asyncio.run(state_of(with_broker(settings), scorer.state, as_of_ms=as_of_ms, scoring_id=scoring_id)))
+
+
+def replay(
+    settings: Settings,
+    archives: Sequence[str],
+    *,
+    out: Path,
+    labels_file: Path | None = None,
+    report: Path | None = None,
+    as_of_ms: int | None = None,
+    scoring_id: str | None = None,
+) -> int:
     """Run the command; returns the exit status."""
     from console.progress import progress
     from streams.worker import COLLECT_AFTER, configure_logging, published
@@ -243,6 +261,8 @@ def replay(settings: Settings, archives: Sequence[str], *, out: Path, labels_fil
         raise UserError(f"{out} is a folder: name a parquet file to write", 2)
     configure_logging("warning")
     scorer = published(settings)
+    if as_of_ms is not None or scoring_id is not None:
+        scorer = _of_then(settings, scorer, as_of_ms=as_of_ms, scoring_id=scoring_id)
     counts, judge = ReplayCounts(), Judge(labels)
     writer = Writer(out)
     started = time.perf_counter()

@@ -64,6 +64,12 @@ def replay(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet to write: one row an outcome.")],
     *,
     labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="CSV of labels: objectId or candid, and klass.")] = None,
+    scoring_id: Annotated[
+        str | None, typer.Option("--state-id", metavar="ID", help="Score with what was taught when a detection had this scoring_id.")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="TIME", help="Score with what was taught then, such as 2026-11-23T04:00:00 (UTC).")
+    ] = None,
     report: Report = None,
     kafka: Kafka = None,
     state: State = None,
@@ -74,15 +80,18 @@ def replay(
     existing(archives, PACKETS)
     existing([labels], "a CSV of labels")
     from console.commands.replay import replay as score
-    from console.inputs import Range
+    from console.inputs import Range, moment_ms
     from console.report import check_writable
 
     check_writable(out)
+    if scoring_id is not None and as_of is not None:
+        raise usage("--state-id and --as-of each name a state: give one of them")
+    as_of_ms = None if as_of is None else moment_ms(as_of)
     found = settings_of(kafka=kafka, state=state, bundle=bundle, engine=engine)
     ranges = [Range.parse(archive) for archive in archives if archive.startswith(TOPIC_URL)]
     if ranges:  # the model is not loaded for a broker that is not there
         with_broker(found)
-    raise typer.Exit(score(found, archives, out=out, labels_file=labels, report=report))
+    raise typer.Exit(score(found, archives, out=out, labels_file=labels, report=report, as_of_ms=as_of_ms, scoring_id=scoring_id))
 
 
 rejects = typer.Typer(help="Rejected packets: list them, look at one, send them to their topics again.", rich_markup_mode=None)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from operators.types import CONTEXT, MAX_POINTS, MEASURED, RAW_STAMP, SURVEY_SCORES, AlertBatch
+from tests.namespaces import to_numpy
+
+__all__ = ["random_batch", "to_numpy"]
 
 
 def random_batch(n: int, seed: int = 0, points: int = 40) -> AlertBatch:
@@ -50,7 +51,3 @@ def random_batch(n: int, seed: int = 0, points: int = 40) -> AlertBatch:
         measured=np.where(r.uniform(size=(n, len(MEASURED))) < 0.2, np.nan, r.uniform(0, 5, (n, len(MEASURED)))).astype(f32),
         survey_scores=np.where(r.uniform(size=(n, len(SURVEY_SCORES))) < 0.2, np.nan, r.uniform(0, 1, (n, len(SURVEY_SCORES)))).astype(f32),
     )
-
-
-def to_numpy(array: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(array.get() if hasattr(array, "get") else array)

@@ -23,6 +23,7 @@ from operators.decision import (
 from operators.head import Judged
 from operators.types import SURVEY_SCORES
 from registry.bundle import load
+from tests.namespaces import Namespace, to_numpy
 
 CLASSES = ("agn", "bogus", "kilonova", "tde")
 PRIOR = np.array([0.5, 0.4, 1e-5, 0.01], np.float32)
@@ -123,7 +124,7 @@ def plain(prior: Any, novelty: float, found: Any, r: Rule, *, star: bool) -> tup
     return best, False, real, evidence
 
 
-def test_in_every_namespace_as_written_out_row_by_row(xp: Any) -> None:
+def test_in_every_namespace_as_written_out_row_by_row(xp: Namespace) -> None:
     rng, n = np.random.default_rng(4), 3000
     p = rng.dirichlet(np.full(len(CLASSES) + 1, 0.4), n).astype(np.float32)
     novelty = rng.random(n).astype(np.float32)
@@ -134,31 +135,19 @@ def test_in_every_namespace_as_written_out_row_by_row(xp: Any) -> None:
     moved = Judged(*(xp.asarray(column) for column in j))
     there = Rule(*(xp.asarray(x) if isinstance(x, np.ndarray) else x for x in r))
     d = decide_array(moved, xp.asarray(found), rule=there, star=star)
-    rows = list(zip(*(np.asarray(column).tolist() for column in (d.chosen, d.published, d.real, d.evidence)), strict=True))
+    rows = list(zip(*(to_numpy(column).tolist() for column in (d.chosen, d.published, d.real, d.evidence)), strict=True))
     assert rows == [
         tuple(int(x) if not isinstance(x, bool) else x for x in plain(p[i], novelty[i], found[i], r, star=star[i])) for i in range(n)
     ]
     assert {row[0] for row in rows} == set(range(5))
-    assert np.array_equal(np.asarray(d.prior_probability), p[np.arange(n), [row[0] for row in rows]])
+    assert np.array_equal(to_numpy(d.prior_probability), p[np.arange(n), [row[0] for row in rows]])
     fused = decide(j, found, rule=r, star=star)
     for field, column in zip(Decided._fields, fused, strict=True):
-        assert np.array_equal(column, np.asarray(getattr(d, field))), f"the kernel's {field}"
+        assert np.array_equal(column, to_numpy(getattr(d, field))), f"the kernel's {field}"
     for size in (1, 7):
         few = Judged(*(x[:size, ...] for x in moved))
         part = decide_array(few, xp.asarray(found)[:size, ...], rule=there, star=star[:size])
-        assert np.asarray(part.chosen).tolist() == [row[0] for row in rows[:size]]
-
-
-@pytest.fixture(params=["numpy", "strict", pytest.param("cupy", marks=pytest.mark.gpu)])
-def xp(request: pytest.FixtureRequest) -> Any:
-    if request.param == "strict":
-        return pytest.importorskip("array_api_strict")
-    if request.param == "cupy":
-        cupy = pytest.importorskip("cupy", reason="no CuPy here")
-        if not cupy.is_available():
-            pytest.skip("no CUDA device here")
-        return cupy
-    return np
+        assert to_numpy(part.chosen).tolist() == [row[0] for row in rows[:size]]
 
 
 def test_which_classes_are_rare_follows_from_the_stated_prior() -> None:

@@ -11,6 +11,7 @@ import pytest
 from data.tables import read, read_labels
 from operators.fold import FASTEST, FOLD, LEAST_POINTS, LEAST_SPAN, Magnitudes, fold, gate, magnitudes, period, periodogram, view
 from operators.types import CONTEXT, AlertBatch
+from tests.namespaces import Namespace
 from tests.operators import fold_oracle
 from tests.operators.batches import random_batch, to_numpy
 
@@ -98,6 +99,17 @@ def test_every_namespace_agrees(moved) -> None:
     assert out.dtype == np.float32
     np.testing.assert_array_equal(out[:, -1], [1, 1, 0])
     np.testing.assert_allclose(to_numpy(fold(moved(batch))), out, atol=1e-6)
+
+
+@pytest.mark.parametrize("stars", [1, 6])
+def test_a_batch_is_fetched_once_and_not_a_star(strict: Namespace, stars: int) -> None:
+    """Two transfers, of the gate and of the points, however many alerts pass it; one where none does."""
+    rng = np.random.default_rng(6)
+    fold(strict.batch(batch_of([star("RRab", 1.7, rng) for _ in range(stars)])))
+    assert len(strict.fetched) == 2
+    del strict.fetched[:]
+    fold(strict.batch(random_batch(9)))
+    assert strict.fetched == [9]
 
 
 def test_ordinary_packets_are_not_folded() -> None:

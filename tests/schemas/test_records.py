@@ -236,7 +236,8 @@ def test_names_that_no_class_may_have() -> None:
 
 
 CLASS = ClassRecord(
-    "fast-blue", 2, "ada", "", "", (PACKET,), ("ZTF18abcdefg",), (False,), "e" * 16, "h" * 64, bytes(8), bytes(8), bytes(4), bytes(8), bytes(20),
+    "fast-blue", 2, "ada", "", "", (PACKET,), ("ZTF18abcdefg",), (False,), "e" * 16, "h" * 64, bytes(8), bytes(8),
+    bytes(4), bytes(8), bytes(20),
     0.5, 0.25, 1e-4, 0.03125, 0.75, 1e-3, 0.02, 100, 1000,
 )  # fmt: skip
 
