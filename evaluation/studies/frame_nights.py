@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from pipeline.frames import FrameAlerts, alerts, calibrated
 
 from data.frames.fits_image import read_frame
 from data.frames.frame_error import FrameError
@@ -28,7 +29,6 @@ from evaluation.frame_truth import RADIUS, SAME_TIME, Found, FrameScores, distan
 from operators.images.detect import REASON_NAMES
 from operators.images.planes import Calibrated, Difference, Masters, Quality, RawFrame, Reference
 from operators.images.subtract import Prepared, prepare
-from pipeline.frames import FrameAlerts, alerts, calibrated
 from pipeline.score import score
 from pipeline.state import ScoringState
 from schemas.records.calibrated_frame import CalibratedFrame
@@ -191,9 +191,7 @@ def _one(
         if reference.id not in prepared:
             prepared[reference.id] = prepare(reference)
     with _timed(out, "alerts"):
-        done = alerts(
-            raw, planes, quality, reference=prepared[reference.id], positions=known, histories=histories, coverage=coverage
-        )
+        done = alerts(raw, planes, quality, reference=prepared[reference.id], positions=known, histories=histories, coverage=coverage)
     if done.reason is not None:
         raise FrameError(done.reason, done.text)
     out.refused += _refused(raw, done, reference=reference)
