@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import PacketError, load_schema, read_header, read_long, sniff
-from schemas.surveys import frames, lsst, tess, ztf
+from schemas.surveys import frame_alerts, lsst, tess, ztf
 
 UNKNOWN_CONTAINER = "alerts.ztf"
 """Where a container of a survey we do not know goes: it ends there as a counted rejection."""
 FRAMED = "alerts.lsst"
 """Where a framed packet goes whose schema id we do not know: framing is Rubin's."""
-SURVEYS = ((ztf, "alerts.ztf"), (lsst, "alerts.lsst"), (tess, "alerts.tess"), (frames, "alerts.frames"))
+SURVEYS = ((ztf, "alerts.ztf"), (lsst, "alerts.lsst"), (tess, "alerts.tess"), (frame_alerts, "alerts.frames"))
 """Who claims a schema by its fields, and where its packets go."""
 KEY_FIELD = "objectId"
 _REMEMBERED = 64

@@ -38,6 +38,7 @@ POSITIONAL = 2
 COMPILED = ("compiled", "njit", "jit", "vectorize", "guvectorize")
 TOGETHER = (
     ("calibrated", "quality", "raw", "masters"),  # a calibrated frame and what it was made of
+    ("planes", "quality"),  # a calibrated frame
     ("tokens", "stamps", "context"),  # a network's inputs, as torch, an exported model and every session take them
     ("scope", "receive", "send"),  # ASGI
     ("logger", "method", "event"),  # structlog's processors

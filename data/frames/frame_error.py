@@ -15,6 +15,8 @@ REASONS: dict[str, str] = {
     "bad_master": "a master whose bytes, shape or values cannot be: `protonova masters check`, then build it anew",
     "no_reference": "no reference image of the field and filter: `protonova references build`, then re-drive",
     "no_wcs": "no usable world coordinates, and no position in pixels to measure at: have the frame solved, then send it again",
+    "no_stars": "no stars in common with the reference: clouds, a lost focus, or another pointing than the header says",
+    "no_zero_point": "neither the reference nor a catalogue gives the magnitude of an electron: build the reference with a catalogue",
     "saturated_frame": "so much of it is saturated that nothing can be measured",
     "claim_refused": "a claim of a file outside the configured prefixes, or that is not a file: check `frames.prefixes`",
     "claim_changed": "the file differs from the length or sha256 of its claim: publish it again",

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from operators.images.planes import NO_DATA, UNUSABLE
 from operators.kernels.difference import TAPS, resample_plane
+from operators.kernels.registration import fill_plane, mask_plane
 from operators.namespace import array_namespace
 from operators.types import F64, Array
 
@@ -177,6 +178,15 @@ def resample_array(image: Array, affine: Any, shape: tuple[int, int], *, fill: f
 
 def resample_mask(mask: Array, affine: Any, shape: tuple[int, int]) -> Array:
     """The bits of the four pixels around each place; NO_DATA where the image has none."""
+    if array_namespace(mask) is np:
+        out = np.empty(shape, np.uint8)
+        mask_plane(np.asarray(mask, np.uint8), np.ascontiguousarray(curved(affine)), np.uint8(NO_DATA), out)
+        return out
+    return resample_mask_array(mask, affine, shape)
+
+
+def resample_mask_array(mask: Array, affine: Any, shape: tuple[int, int]) -> Array:
+    """The same for any namespace: the oracle of the kernel."""
     xp = array_namespace(mask)
     (y, x), inside = _places(xp, affine, shape, mask.shape)
     zero = xp.asarray(0, dtype=xp.int64)
@@ -205,6 +215,16 @@ def filled(image: Array, mask: Array, *, rounds: int = 8) -> Array:
 
     So that a bad pixel does not spread when it is resampled or transformed; the mask keeps saying that nothing was measured there.
     """
+    if array_namespace(image, mask) is np:
+        there = ((np.asarray(mask) & UNUSABLE) == 0) & np.isfinite(np.asarray(image))
+        values = np.where(there, np.asarray(image, np.float32), np.float32(0))
+        fill_plane(values, there.view(np.uint8), rounds)
+        return values
+    return filled_array(image, mask, rounds=rounds)
+
+
+def filled_array(image: Array, mask: Array, *, rounds: int = 8) -> Array:
+    """The same for any namespace: the oracle of the kernel."""
     xp = array_namespace(image, mask)
     good = ((mask & UNUSABLE) == 0) & xp.isfinite(image)
     zero = xp.asarray(0.0, dtype=xp.float32)

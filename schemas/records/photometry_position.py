@@ -11,7 +11,7 @@ from schemas.avro.wire import PacketError
 from schemas.records.parts import check_finite, check_texts
 
 POSITION_NAME = re.compile(r"[A-Za-z0-9+\-._]{1,64}", re.ASCII)
-"""The object id of the position's alerts is its name; `schemas.surveys.frames` takes the same."""
+"""The object id of the position's alerts is its name; `schemas.surveys.frame_alerts` takes the same."""
 FOUND, LISTED = "detection", "listed"
 MOST_PIXELS = 1e6
 

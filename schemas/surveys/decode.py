@@ -22,12 +22,12 @@ from schemas.avro.machine import Scratch, run
 from schemas.avro.program import Program, compile_schema
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import MAX_PACKET, PacketError, load_schema, read_body, read_header, sniff
-from schemas.surveys import cutout_window, frames, lsst, tess, ztf
+from schemas.surveys import cutout_window, frame_alerts, lsst, tess, ztf
 from schemas.surveys.columns import Columns, Reader, Record
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.identity import digest
 
-READERS: tuple[Reader, ...] = (ztf, lsst, tess, frames)
+READERS: tuple[Reader, ...] = (ztf, lsst, tess, frame_alerts)
 MAX_HEADERS = 16
 MAX_PROGRAMS = 256
 FRAMED = "framed"

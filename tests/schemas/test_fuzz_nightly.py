@@ -12,7 +12,7 @@ from data.simulate.night import alert_at
 from data.simulate.survey_packets import packet
 from schemas.avro.container import encode_rubin
 from schemas.avro.schema_store import SchemaStore
-from schemas.surveys import frames, tess
+from schemas.surveys import frame_alerts, tess
 from schemas.surveys.decode import Decoder
 from tests.conftest import real_ztf_files
 from tests.schemas.made import frames_record, tess_record
@@ -28,7 +28,13 @@ def seeds() -> list[bytes]:
     """Simulated and real packets of every survey."""
     simulated = [packet(alert_at(5, k)) for k in range(12)]
     real = [path.read_bytes() for path in islice(real_ztf_files(), 0, None, 7)][:40]
-    return [*simulated, *real, tess.encode(tess_record()), frames.encode(frames_record()), encode_rubin(rubin_record(), 900, SchemaStore())]
+    return [
+        *simulated,
+        *real,
+        tess.encode(tess_record()),
+        frame_alerts.encode(frames_record()),
+        encode_rubin(rubin_record(), 900, SchemaStore()),
+    ]
 
 
 def damaged(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:

@@ -22,7 +22,7 @@ from schemas.avro.container import ZTF_SCHEMA, encode_rubin, encode_ztf, make_cu
 from schemas.avro.machine import MAX_ROWS
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import MAX_PACKET
-from schemas.surveys import frames, lsst, tess, ztf
+from schemas.surveys import frame_alerts, lsst, tess, ztf
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.decode import Decoder, warm
 from tests.schemas.made import CANDIDATE, container, frames_record, least_rubin, tess_record, ztf_record
@@ -53,7 +53,7 @@ def test_a_packet_cut_anywhere_is_rejected(packet: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "packet", [encode_rubin(least_rubin(), 900, SchemaStore()), frames.encode(frames_record())], ids=["lsst", "frames"]
+    "packet", [encode_rubin(least_rubin(), 900, SchemaStore()), frame_alerts.encode(frames_record())], ids=["lsst", "frames"]
 )
 def test_a_framed_packet_cut_anywhere_is_rejected(packet: bytes) -> None:
     assert outcome(packet) == "ok"
@@ -335,7 +335,7 @@ def test_a_reject_says_whose_packet_it_was() -> None:
     assert survey(encode_ztf(ztf_record())[:-20]) == "ztf"
     assert survey(rubin[:-1]) == "lsst"
     assert survey(tess.encode(tess_record() | {"ra": 400.0})) == "tess"
-    assert survey(frames.encode(frames_record() | {"ra": 400.0})) == "frames"
+    assert survey(frame_alerts.encode(frames_record() | {"ra": 400.0})) == "frames"
     broken = container(schema_with(field("tree", NODE)), b"")
     assert [survey(broken), survey(broken)] == ["ztf", "ztf"]  # the second time from memory
     assert survey(encode_ztf(ztf_record() | {"objectId": "WNTR24awati"})) is None
@@ -364,7 +364,7 @@ def test_an_object_that_is_not_ztfs() -> None:
     ],
 )
 def test_a_frame_whose_values_can_be_none(changes: dict[str, Any], reason: str) -> None:
-    [(_, error)] = DECODER.decode([frames.encode(frames_record() | changes)]).rejected
+    [(_, error)] = DECODER.decode([frame_alerts.encode(frames_record() | changes)]).rejected
     assert (error.error_class, error.survey) == ("bad_value", "frames")
     assert reason in error.reason
 
@@ -379,14 +379,16 @@ def test_points_of_a_frame_that_can_be_none_are_left_out() -> None:
         {"mjd": 60993.0, "filter": "r"},
         {"mjd": 61001.0, "filter": "r", "flux": 1e6, "flux_err": 1.0},
     ]
-    clean, mixed = (DECODER.decode([frames.encode(frames_record() | {"history": h})]).batch for h in (good, [*bad[:3], *good, *bad[3:]]))
+    clean, mixed = (
+        DECODER.decode([frame_alerts.encode(frames_record() | {"history": h})]).batch for h in (good, [*bad[:3], *good, *bad[3:]])
+    )
     for column in ("time", "wavelength", "flux", "flux_err", "limit", "detected", "valid", "n_detected"):
         np.testing.assert_array_equal(getattr(mixed, column), getattr(clean, column))
     assert (clean.n_dropped[0], mixed.n_dropped[0]) == (0, 1)
 
 
 def test_an_unknown_filter_of_a_frame_leaves_the_rest() -> None:
-    batch = DECODER.decode([frames.encode(frames_record() | {"filter": "cle"})]).batch
+    batch = DECODER.decode([frame_alerts.encode(frames_record() | {"filter": "cle"})]).batch
     assert (batch.band, batch.n_detected[0], batch.valid[0].sum()) == (("",), 2, 3)
 
 

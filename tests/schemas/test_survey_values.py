@@ -15,7 +15,7 @@ from operators.kernels.order import stable_order
 from operators.types import CONTEXT, MAX_POINTS, AlertBatch
 from schemas.avro.container import encode_ztf
 from schemas.avro.schema_store import SchemaStore
-from schemas.surveys import frames, lsst, tess, ztf
+from schemas.surveys import frame_alerts, lsst, tess, ztf
 from schemas.surveys.decode import Decoder
 from schemas.surveys.ranges import SENTINELS, bounds
 from schemas.surveys.times import JD_OF_MJD, SCALES, TIME_RANGES, to_mjd
@@ -67,7 +67,7 @@ def tess_with(times: Any, flux: Any = None, error: float = 10.0, **changes: Any)
 
 
 def frames_with(**changes: Any) -> bytes:
-    return frames.encode(frames_record() | changes)
+    return frame_alerts.encode(frames_record() | changes)
 
 
 def context_of(batch: AlertBatch) -> dict[str, float]:
@@ -249,7 +249,7 @@ def test_good_values_at_the_ends_of_their_ranges_pass() -> None:
     assert math.isnan(context_of(read(tess_with([2000.0], tmag=-999.0)))["source_flux"])
 
 
-@pytest.mark.parametrize("module", [ztf, lsst, tess, frames])
+@pytest.mark.parametrize("module", [ztf, lsst, tess, frame_alerts])
 def test_every_number_that_is_read_has_a_range_or_is_not_a_measurement(module: Any) -> None:
     scalars, columns = bounds(module.WANT, module.VALID)
     names = [path.rpartition(".")[2] for path, kind in module.WANT.scalars.items() if kind == "number"]

@@ -14,7 +14,7 @@ from operators.types import CONTEXT, MAX_POINTS, MEASURED
 from schemas.avro.container import Container, encode_rubin, encode_ztf, make_cutout, make_fits
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import PacketError
-from schemas.surveys import frames, tess
+from schemas.surveys import frame_alerts, tess
 from schemas.surveys.decode import Decoder
 from tests.schemas.made import frames_record, tess_record, ztf_record
 
@@ -175,7 +175,7 @@ def test_tess_numbers_that_do_not_fit() -> None:
 def test_a_packet_of_a_frame_by_hand() -> None:
     image = np.arange(31 * 31, dtype=np.float32).reshape(31, 31)
     record = frames_record() | {"cutout_difference": make_cutout(image, 0.5)}
-    b = Decoder().decode([frames.encode(record)]).batch
+    b = Decoder().decode([frame_alerts.encode(record)]).batch
     assert (b.survey, b.candid, b.object_id, b.programid, b.band) == (("frames",), (77,), ("PNJ100000.00-300000.0",), (1,), ("r",))
     assert (b.ra[0], b.dec[0], b.mjd[0]) == (150.0, -30.0, 61000.25)
     n = 4
@@ -204,21 +204,21 @@ def test_a_packet_of_a_frame_by_hand() -> None:
 
 @pytest.mark.parametrize(("public", "programid"), [(True, 1), (False, 2)])
 def test_a_private_frame_is_not_public(public: bool, programid: int) -> None:
-    assert Decoder().decode([frames.encode(frames_record() | {"public": public})]).batch.programid == (programid,)
+    assert Decoder().decode([frame_alerts.encode(frames_record() | {"public": public})]).batch.programid == (programid,)
 
 
 def test_who_may_read_a_frame_is_not_guessed() -> None:
-    schema = json.loads(frames.SCHEMA.read_text())
+    schema = json.loads(frame_alerts.SCHEMA.read_text())
     schema["fields"] = [f for f in schema["fields"] if f["name"] != "public"]
     record = {name: value for name, value in frames_record().items() if name != "public"}
     assert Decoder().decode([Container(schema).encode(record)]).batch.programid == (0,)
 
 
 def test_the_same_alert_of_a_frame_has_one_number() -> None:
-    first = frames.candid_of("n1", "ccd1", object_id="a")
-    assert first == frames.candid_of("n1", "ccd1", object_id="a")
+    first = frame_alerts.candid_of("n1", "ccd1", object_id="a")
+    assert first == frame_alerts.candid_of("n1", "ccd1", object_id="a")
     others = [("n1", "ccd1", "b"), ("n1", "ccd2", "a"), ("n2", "ccd1", "a"), ("n1c", "cd1", "a")]
-    numbers = {first, *(frames.candid_of(frame, detector, object_id=name) for frame, detector, name in others)}
+    numbers = {first, *(frame_alerts.candid_of(frame, detector, object_id=name) for frame, detector, name in others)}
     assert len(numbers) == 5
     assert all(0 <= number < 2**63 for number in numbers)
 
