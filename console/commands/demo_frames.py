@@ -100,14 +100,33 @@ def _run(
 
 
 def build(folders: Folders, settings: Settings) -> None:
-    """Masters and references, as the commands make them."""
+    """Masters, calibrated frames of the time before the nights, and of these the references, by the functions of the commands."""
     from console.commands import masters, references
 
     masters.build(
         settings, [folders.frames / "calibration"], folders.masters, detector=None, period=(None, math.inf), without_dark=False,
         publish=False, report=None,
     )  # fmt: skip
-    references.build(settings, [folders.frames / "reference"], folders.references, catalogue=folders.frames / frame_files.CATALOGUE)
+    before = folders.frames / "before"
+    calibrate(sorted((folders.frames / "reference").glob("*.fits")), folders.masters, to=before)
+    references.build(settings, [before], folders.references, most=20, report=None, catalogue=folders.frames / frame_files.CATALOGUE)
+
+
+def calibrate(files: Sequence[Path], masters: Path, *, to: Path) -> None:
+    """Calibrate raw frames as the stream does; references are made of what it wrote in earlier nights."""
+    from data.frames.calibrated_file import write
+    from data.frames.fits_image import read_frame
+    from data.frames.masters_folder import MastersFolder
+    from evaluation.studies.frame_nights import select
+    from pipeline.frames import calibrated
+
+    to.mkdir(parents=True, exist_ok=True)
+    known = MastersFolder(masters)
+    for path in files:
+        raw = read_frame(path)
+        own, flags = select(known, raw)
+        planes, quality = calibrated(raw, own, flags=flags)
+        write(to / path.name, planes, quality, raw, own)
 
 
 async def _flow(settings: Settings, made: Sequence[MadeFrame], *, console: Console, clock: Clock) -> FrameCounts:
