@@ -69,10 +69,14 @@ $(VENV)/core.stamp: requirements/core.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Raw frames need astropy, scipy and sep, which alerts do not.
-$(VENV)/frames.stamp: requirements/frames.lock $(VENV)/core.stamp
+# Raw frames need astropy, scipy and sep, and loops of their own, which alerts do not.
+$(VENV)/frames-installed.stamp: requirements/frames.lock $(VENV)/core.stamp
 	@echo "installing what raw frames need"
 	@$(PIP) install --require-hashes -r requirements/frames.lock
+	@touch $@
+
+$(VENV)/frames.stamp: $(VENV)/frames-installed.stamp $(VENV)/kernels.stamp
+	@$(BIN)/python -m tools.compile_kernels frames
 	@touch $@
 
 # Loops are compiled at install and not at the first start; after a change, those that changed.

@@ -33,7 +33,7 @@ def main() -> int:
 
         mark("imports")
         settings = Settings()
-        state = load(settings.bundle, settings.engine)
+        state = load(settings.bundle, settings.engine, precision=settings.precision)
         mark("session")
         decode.warm()
         mark("kernels")

@@ -15,6 +15,20 @@ from typing import Any
 from gpu.session import EngineError, one_line
 
 
+def import_cupy() -> Any:
+    """Import CuPy, which does not call CUDA.
+
+    Raises
+    ------
+    EngineError
+        It is not installed.
+    """
+    try:
+        return importlib.import_module("cupy")
+    except ImportError:
+        raise EngineError("CuPy is not installed (extra gpu)") from None
+
+
 def find_cupy() -> Any:
     """Import CuPy and ask the device.
 
@@ -23,10 +37,7 @@ def find_cupy() -> Any:
     EngineError
         What is missing, in one line.
     """
-    try:
-        cupy = importlib.import_module("cupy")
-    except ImportError:
-        raise EngineError("CuPy is not installed (extra gpu)") from None
+    cupy = import_cupy()
     try:
         devices = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CuPy raises the driver's own error types, and an ImportError where its libraries are not there

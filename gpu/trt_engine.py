@@ -58,7 +58,7 @@ def engine_of(trt: Any, model: bytes, *, capability: str, buckets: Sequence[int]
         if engine is not None:
             checked(trt, engine, buckets=buckets)
             return engine
-    built = build(trt, logger, model if precision == "f32" else half(model), buckets=buckets)
+    built = build(trt, logger, model=model if precision == "f32" else half(model), buckets=buckets)
     keep(path, built)
     engine = runtime.deserialize_cuda_engine(built)
     if engine is None:
@@ -67,7 +67,7 @@ def engine_of(trt: Any, model: bytes, *, capability: str, buckets: Sequence[int]
     return engine
 
 
-def build(trt: Any, logger: Any, model: bytes, *, buckets: Sequence[int]) -> bytes:
+def build(trt: Any, logger: Any, *, model: bytes, buckets: Sequence[int]) -> bytes:
     """Build an engine whose types are the file's own, with a profile a bucket.
 
     Raises

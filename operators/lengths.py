@@ -38,9 +38,7 @@ class Piece(NamedTuple):
 def lengths(tokens: Array) -> Array:
     """Count the tokens of each alert up to the last that is not padding; (n, L, F) → (n,) int, 0 where there is none."""
     xp = array_namespace(tokens)
-    there = tokens[..., -1] != 0
-    last = tokens.shape[1] - xp.argmax(there[:, ::-1], axis=1)
-    return xp.where(xp.any(there, axis=1), last, 0)
+    return xp.max(xp.where(tokens[..., -1] != 0, xp.arange(1, tokens.shape[1] + 1), 0), axis=1)
 
 
 def cut(length: int, step: int, *, longest: int) -> int:

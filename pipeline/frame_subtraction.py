@@ -23,7 +23,7 @@ from operators.images.subtract import Prepared, subtract
 from operators.images.zero_point import flux_scale
 from operators.namespace import array_namespace
 from operators.types import F64, Array
-from pipeline.frame_sky import Seen
+from pipeline.frame_sky import Seen, seen_in
 
 POINTING = 40.0
 """How far the pointing of two headers may be off [pixel]."""
@@ -59,18 +59,20 @@ class Subtracted:
     """Stars that both images have."""
 
 
-def subtracted(planes: Calibrated, *, seen: Seen, prepared: Prepared, frame_map: SkyMap | None, reference_map: SkyMap | None) -> Subtracted:
+def subtracted(
+    planes: Calibrated, *, prepared: Prepared, frame_map: SkyMap | None, reference_map: SkyMap | None, seen: Seen | None = None
+) -> Subtracted:
     """Register a frame, scale it and take the reference out.
 
     Parameters
     ----------
     planes : Calibrated
-    seen : Seen
-        Of the same image.
     prepared : Prepared
         The reference.
     frame_map, reference_map : SkyMap, optional
         Where the pixels of both lie on the sky.
+    seen : Seen, optional
+        Of the same image; None: it is measured here.
 
     Raises
     ------
@@ -79,6 +81,7 @@ def subtracted(planes: Calibrated, *, seen: Seen, prepared: Prepared, frame_map:
     """
     reference = prepared.reference
     xp = array_namespace(planes.science, planes.mask)
+    seen = seen_in(planes) if seen is None else seen
     if seen.image is None:
         raise FrameError("bad_frame", "no part of the frame shows the sky: its noise is not known")
     found = seen.stars

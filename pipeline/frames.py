@@ -25,7 +25,7 @@ from operators.images.subtract import Prepared, prepare
 from operators.namespace import to_host
 from operators.types import WAVELENGTH
 from pipeline.frame_figures import SIGNIFICANCE, Catalogue, microjansky, quality_of
-from pipeline.frame_history import Coverage, history
+from pipeline.frame_history import Coverage, history, limits_of
 from pipeline.frame_packets import Packet, Scene, mask_near, packets_of
 from pipeline.frame_positions import SAME, MovedSky, Placed, Sky, associated, new_position, placed
 from pipeline.frame_sky import seen_in, sky_of
@@ -287,7 +287,8 @@ def _packets(
         return ()
     yx = every.yx[rows]
     ra, dec = sky.to_sky(yx)
-    earlier = {public: Coverage(coverage, before=frame.mjd, public=public) for public in (True, False)}
+    limits = limits_of(row for rows_there in histories.values() for row in rows_there)
+    earlier = {public: Coverage(coverage, limits=limits, before=frame.mjd, public=public) for public in (True, False)}
     objects, befores = [], []
     for k, row in enumerate(rows):
         position, own = every.positions[row], measured[row]

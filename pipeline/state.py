@@ -173,16 +173,27 @@ class ScoringState:
         return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known), unseen=())
 
 
-def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | None = None) -> ScoringState:
+def load(
+    bundle: Path | None = None,
+    engine: str = "auto",
+    store: SchemaStore | None = None,
+    *,
+    claims: Path | None = None,
+    precision: str = "f32",
+) -> ScoringState:
     """Load, check and prepare a bundle.
 
     Parameters
     ----------
     bundle : Path, optional
         Its folder; the one that ships if None.
-    engine : {"auto", "onnxruntime", "tensorrt"}
+    engine : str
+        One of `gpu.choose.ENGINES`.
     store : SchemaStore, optional
         Where the schemas of framed packets come from; the local store if None.
+    claims : Path, optional
+        State folder in which a GPU is claimed for this process (`gpu.owner`).
+    precision : {"f32", "f16"}
 
     Raises
     ------
@@ -197,7 +208,7 @@ def load(bundle: Path | None = None, engine: str = "auto", store: SchemaStore | 
             f"{loaded.path} reads {loaded.golden.context.shape[1]} numbers of context, and the operators now make {N_CONTEXT}: train it "
             "further with `protonova train --start-from` its folder, or choose another with PROTONOVA_BUNDLE"
         )
-    session, why = choose(loaded.encoder, engine)
+    session, why = choose(loaded.encoder, engine, state=claims, precision=precision)
     verify(loaded, session)
     return make_state(loaded, session, why=why, decoder=Decoder(store or SchemaStore()))
 

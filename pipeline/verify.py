@@ -7,6 +7,8 @@ A miscompiled engine or a broken library shows here and not in a night of wrong 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from gpu.session import EngineError, Session
@@ -15,8 +17,8 @@ from operators.namespace import to_host
 from pipeline.embed import Inputs, run
 from registry.bundle import Bundle
 
-TOLERANCE = 1e-3
-"""Of a probability: float32 engines differ by 1e-6, half precision by some 1e-4."""
+TOLERANCE: Mapping[str, float] = {"f32": 1e-3, "f16": 1e-2}
+"""Precision → most that a probability may be off: float32 engines differ by 1e-6; the 16-bit model gave 9e-4 on the CPU."""
 
 
 def verify(bundle: Bundle, session: Session) -> float:
@@ -30,16 +32,17 @@ def verify(bundle: Bundle, session: Session) -> float:
     Raises
     ------
     gpu.session.EngineError
-        It is above `TOLERANCE`, or the engine failed.
+        It is above `TOLERANCE` of the session's precision, or the engine failed.
     """
     xp, golden = session.namespace, bundle.golden
     embedded = run(Inputs(golden.tokens, golden.stamps, golden.context), session)
     views = Views(embedded.embedding, embedded.logits, xp.asarray(golden.named))
     probability = judge(views, bundle.head.map(xp.asarray)).probability
     off = float(np.max(np.abs(to_host(probability) - golden.probability)))
-    if not off <= TOLERANCE:
+    allowed = TOLERANCE[session.precision]
+    if not off <= allowed:
         raise EngineError(
-            f"{session.engine} gives the golden batch of {bundle.path} probabilities that are off by {off:.2g} (allowed {TOLERANCE:g}): "
+            f"{session.engine} gives the golden batch of {bundle.path} probabilities that are off by {off:.2g} (allowed {allowed:g}): "
             "choose another engine with PROTONOVA_ENGINE, or make the bundle anew"
         )
     return off

@@ -23,6 +23,9 @@ from streams import metrics
 
 log = structlog.get_logger(__name__)
 
+BATCH_SIZE = 64
+"""Packets of a batch where no engine says otherwise."""
+
 
 class Scorer(Protocol):
     """The pure function with its state; `Pipeline` is the real one. It never changes."""
@@ -76,6 +79,11 @@ class Pipeline:
     def __call__(self, packets: Sequence[bytes]) -> Sequence[Detection | Rejected]:
         """Score packets."""
         return score(packets, self.state)
+
+
+def batch_size_of(scorer: Scorer) -> int:
+    """Packets of a batch that the scorer's engine is made for: its largest bucket."""
+    return max(scorer.state.session.buckets) if isinstance(scorer, Pipeline) else BATCH_SIZE
 
 
 class StateHolder:

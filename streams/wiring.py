@@ -24,7 +24,7 @@ from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.rejected import Rejected
 from settings.private import private_folder
 from streams import metrics
-from streams.agents.batcher import Batcher
+from streams.agents.batcher import BATCH_BYTES, Batcher
 from streams.agents.detector import Detector, Duplicates, EngineFailure, Incoming, Scored
 from streams.agents.reject_limits import RejectLimitError, RejectLimits
 from streams.kafka import topics
@@ -33,7 +33,7 @@ from streams.kafka.buffer import BUFFER
 from streams.kafka.liveness import Liveness
 from streams.kafka.producer import Deliverer, producer_options
 from streams.kafka.transport import App, packets
-from streams.scorer import Scorer, StateHolder
+from streams.scorer import BATCH_SIZE, Scorer, StateHolder, batch_size_of
 from streams.telemetry import TelemetryCounts
 
 if TYPE_CHECKING:
@@ -98,15 +98,17 @@ class Flow:
             producer = AIOKafkaProducer(**self._settings.client_options(), **producer_options())
             await producer.start()
             self.producer = producer
+            size = self._settings.batch_size or batch_size_of(self.states.current)
             deliverer = Deliverer(producer, self._settings.form_of)
             self._batcher = Batcher(
-                self._settings.batch_size,
+                size,
                 self._settings.batch_wait_ms / 1000,
                 compute=self._detector.compute,
                 send=deliverer.send,
                 acknowledge=self._acknowledge,
                 on_failure=self._failed,
                 weigh=lambda packet: len(packet.value),
+                limit_bytes=BATCH_BYTES * max(1, size // BATCH_SIZE),
             )
 
     async def swap(self, scorer: Scorer) -> Scorer:

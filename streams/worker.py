@@ -127,7 +127,7 @@ def published(settings: Settings) -> Pipeline:
     from streams.scorer import Pipeline
 
     store = SchemaStore([settings.rubin_schemas] if settings.rubin_schemas else [], settings.schema_registry)
-    state = load(settings.bundle, settings.engine, store)
+    state = load(settings.bundle, settings.engine, store, claims=settings.state, precision=settings.precision)
     warm(state)
     log.info("model loaded", scoring_id=state.scoring_id, model=state.model, engine=state.engine, why=state.why)
     return Pipeline(state)

@@ -1,5 +1,7 @@
 """Compile every loop once, at install: `python -m tools.compile_kernels`.
 
+Those of raw frames, which alerts do not need, only when asked for: `python -m tools.compile_kernels frames`.
+
 the sources as they are → machine code in their cache (`operators.kernels.compiled`), so that no first start has to wait for a compiler
 
 The compiler holds one lock a process, hence a process each for decoding, for the operators and for the simulated sky.
@@ -7,6 +9,7 @@ The compiler holds one lock a process, hence a process each for decoding, for th
 
 from __future__ import annotations
 
+import argparse
 import gc
 import multiprocessing
 import os
@@ -16,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 from operators.kernels.compiled import cache_folder
+from tools import frame_loops
 
 
 def decoding() -> None:
@@ -91,7 +95,11 @@ def sky() -> None:
         pass
 
 
-JOBS: tuple[Callable[[], None], ...] = (decoding, operators, stars, sky)
+JOBS: dict[str, tuple[Callable[[], None], ...]] = {
+    "": (decoding, operators, stars, sky),
+    "frames": (frame_loops.calibration, frame_loops.subtraction, frame_loops.files_and_sky),
+}
+"""What is asked for → its jobs."""
 
 
 def _alone(job: Callable[[], None]) -> None:
@@ -100,15 +108,18 @@ def _alone(job: Callable[[], None]) -> None:
     job()
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run as a command."""
+    parser = argparse.ArgumentParser(prog="python -m tools.compile_kernels", description="Compile every loop once.")
+    parser.add_argument("what", nargs="?", choices=[name for name in JOBS if name], help="the loops of raw frames; default: all others")
+    jobs = JOBS[parser.parse_args(arguments).what or ""]
     folder = cache_folder()
     if folder is None:
         sys.stderr.write("no folder to keep machine code in, so every start compiles: set NUMBA_CACHE_DIR to one that is yours alone\n")
         return 0
     began = time.monotonic()
-    with ProcessPoolExecutor(min(len(JOBS), os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
-        for job in [pool.submit(_alone, job) for job in JOBS]:
+    with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
+        for job in [pool.submit(_alone, job) for job in jobs]:
             job.result()
     count = sum(1 for _ in folder.glob("*.code"))
     sys.stdout.write(f"compiled loops: {count} in {time.monotonic() - began:.1f} s, kept in {folder}\n")

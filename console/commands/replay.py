@@ -252,6 +252,7 @@ def replay(
 ) -> int:
     """Run the command; returns the exit status."""
     from console.progress import progress
+    from streams.scorer import batch_size_of
     from streams.worker import COLLECT_AFTER, configure_logging, published
 
     reports.check_writable(report)
@@ -275,7 +276,7 @@ def replay(
             for origins, results in outcomes(
                 _kept(sources(settings, archives, counts=counts), packets),
                 scorer,
-                batch_size=settings.batch_size,
+                batch_size=settings.batch_size or batch_size_of(scorer),
                 remembered=settings.remembered,
             ):
                 writer.add(map(row, origins, results))

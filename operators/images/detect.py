@@ -38,12 +38,16 @@ _HALF = 7
 """Half the side of the window that shapes are measured in [pixel]."""
 _REACH = 4
 """Half the side of the part of a window that the PSF is fitted in [pixel]."""
-_MOST_NEGATIVE = 0.6
-_MOST_MASKED = 0.1
-_MOST_CHI2 = 2.0
-_NARROW, _WIDE = 0.6, 1.8
-"""FWHM over the PSF's."""
-_LONG = 2.0
+_MOST_LOST = 0.5
+_MOST_MASKED = 0.3
+_MOST_CHI2 = 1.5
+_NEGATIVE = (0.1, 1.5)
+_LOG_WIDTH = (0.1, 1.7)
+_LENGTH = (1.3, 6.0)
+"""Limits a + b / (S/N) of `negative`, of |ln(FWHM over the PSF's)|, of elongation: faint sources scatter more. On simulated skies (sparse,
+with hosts, crowded, winged and varying PSFs, bleeding) 98 % of sources and 15 % of artefacts are within all of them."""
+_OF_MASKED = 0.7
+"""How much a share of masked pixels widens the limits, as 1 / (S/N) does."""
 _SATURATED_REACH = 5
 _FWHM_OF_SIGMA = 2.3548200450309493
 
@@ -95,7 +99,9 @@ def peaks_array(significance: Array, threshold: float) -> npt.NDArray[np.int64]:
 
 
 def forced(difference: Difference, yx: Any) -> tuple[F64, F64]:
-    """Flux of a point source and its error at given positions [e-]; NaN beyond the frame and where nothing was measured.
+    """Flux of a point source and its error at given positions [e-]; NaN beyond the frame and where too little was measured.
+
+    What masked pixels hold of the source is made up for by the rest, as long as that is half of what counts.
 
     Parameters
     ----------
@@ -106,13 +112,24 @@ def forced(difference: Difference, yx: Any) -> tuple[F64, F64]:
     at = np.asarray(yx, np.float64).reshape(-1, 2)
     near = np.where(np.isfinite(at), np.rint(at), -1e6).astype(np.int64)
     parts = [np.asarray(to_host(_windows(p, near, 2)), np.float64) for p in (difference.significance, difference.noise)]
-    masked = np.asarray(to_host(_windows(difference.mask, near, 0, fill=UNUSABLE)))[:, 0, 0] & UNUSABLE
     flux_map, noise = parts[0] * parts[1], parts[1][:, 2, 2]
     off = np.where(np.isfinite(at), at - near, 0)
     weights = [_cubic(off[:, k]) for k in (0, 1)]
     flux = np.einsum("kyx,ky,kx->k", flux_map, weights[0], weights[1])
-    known = (masked == 0) & np.isfinite(flux) & np.isfinite(noise)
-    return np.where(known, flux, np.nan), np.where(known, noise, np.nan)
+    left = 1 - _lost(difference, near)
+    known = (left > 1 - _MOST_LOST) & np.isfinite(flux) & np.isfinite(noise)
+    left = np.where(known, left, 1)
+    return np.where(known, flux / left, np.nan), np.where(known, noise / left, np.nan)
+
+
+def _lost(difference: Difference, near: npt.NDArray[np.int64]) -> F64:
+    """Share of a point source's matched flux on masked pixels; 1 beyond the frame."""
+    bits = np.asarray(to_host(_windows(difference.mask, near, _REACH, fill=UNUSABLE)))
+    psf = np.asarray(to_host(difference.psf), np.float64)
+    half = psf.shape[0] // 2
+    core = psf[half - _REACH : half + _REACH + 1, half - _REACH : half + _REACH + 1] ** 2
+    beyond = ((bits & UNUSABLE) == UNUSABLE)[:, _REACH, _REACH]
+    return np.where(beyond, 1.0, (((bits & UNUSABLE) != 0) * core).sum((1, 2)) / core.sum())
 
 
 def cut(image: Array, yx: Any, *, size: int = STAMP) -> Array:
@@ -184,8 +201,9 @@ def _centred(difference: Difference, peak: npt.NDArray[np.int64]) -> tuple[F64, 
     off_y = vertex(top[:, 0, 1], top[:, 1, 1], top[:, 2, 1])
     off_x = vertex(top[:, 1, 0], top[:, 1, 1], top[:, 1, 2])
     yx = np.asarray(peak + np.stack([off_y, off_x], axis=1), np.float64)
-    err = n[:, 1, 1]
-    flux = f[:, 1, 1] + 0.25 * (off_y * (f[:, 2, 1] - f[:, 0, 1]) + off_x * (f[:, 1, 2] - f[:, 1, 0]))
+    left = 1 - np.minimum(_lost(difference, peak), _MOST_LOST)
+    err = n[:, 1, 1] / left
+    flux = (f[:, 1, 1] + 0.25 * (off_y * (f[:, 2, 1] - f[:, 0, 1]) + off_x * (f[:, 1, 2] - f[:, 1, 0]))) / left
     return yx, flux / np.where(err > 0, err, np.inf), flux, err
 
 
@@ -222,13 +240,14 @@ def _shapes(
     )[0]
     near = slice(_HALF - _SATURATED_REACH, _HALF + _SATURATED_REACH + 1)
     saturated = ((bits & SATURATED) != 0)[:, near, near].any((1, 2)) if k else np.zeros(0, bool)
-    strong = np.abs(snr) > 10
+    parts = 1 / np.maximum(np.abs(snr), 1) + _OF_MASKED * masked
     reasons = np.zeros(k, np.int64)
-    reasons |= np.where(negative > _MOST_NEGATIVE, DIPOLE, 0)
+    reasons |= np.where(negative > _NEGATIVE[0] + _NEGATIVE[1] * parts, DIPOLE, 0)
     reasons |= np.where(masked > _MOST_MASKED, MASKED, 0)
     reasons |= np.where((np.minimum(yx[:, 0], yx[:, 1]) < 4) | (yx[:, 0] > h - 5) | (yx[:, 1] > w - 5), EDGE, 0)
-    odd = (fwhm < _NARROW * of_psf) | (fwhm > _WIDE * of_psf) | (elongation > _LONG)
-    reasons |= np.where(strong & odd, SHAPE, 0)
+    with np.errstate(divide="ignore"):
+        odd = np.abs(np.log(fwhm / of_psf)) > _LOG_WIDTH[0] + _LOG_WIDTH[1] * parts
+    reasons |= np.where(odd | (elongation > _LENGTH[0] + _LENGTH[1] * parts), SHAPE, 0)
     reasons |= np.where(chi2 > _MOST_CHI2, MISFIT, 0)
     reasons |= np.where(saturated, NEAR_SATURATED, 0)
     shape = {"fwhm": fwhm, "elongation": elongation, "negative": negative, "masked": masked, "chi2": chi2}

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.images.planes import Stars
-from operators.kernels.difference import convolve_separable, judge_plane
+from operators.kernels.detrend import SIGMA_OF_MAD
+from operators.kernels.difference import RING, convolve_separable, judge_plane
 from operators.namespace import array_namespace, to_host
-from operators.types import F64, Array
+from operators.types import F32, F64, Array
 
 _TAP = 0.003
 """Of the highest: taps below it are left off."""
@@ -26,12 +27,14 @@ _LEAST_STARS = 8
 _MOST_STARS = 400
 _WINDOW = 4
 """Half the side of the window of that fit [pixel]."""
-_UNKNOWN = (0.02, 0.1, 0.1, 0.1)
-"""Scatter of the misfits where too few stars tell: share of the flux, shifts [pixel], curvature [pixel²]."""
-_LEAST = (0.002, 0.005, 0.005, 0.005)
+_UNKNOWN = (0.02, 0.1, 0.1, 0.1, 0.05, 0.05, 0.02)
+"""Scatter of the misfits where too few stars show it: share of the flux, shifts [pixel], curvatures [pixel²], share of the light around."""
+_LEAST = (0.002, 0.005, 0.005, 0.005, 0.003, 0.003)
+_FAR, _FAR_SIGMA = 0.9, 1.6449
+"""So much of a normal distribution is within so many σ."""
+_LEAST_AROUND = 0.002
 _LATTICE = 4
 """Every how many pixels in both directions the significance's width is read off."""
-_SIGMA_OF_MAD = 1.482602218505602
 
 
 def light_noise(light: Array, squares: F64, *, kernels: bool) -> Array:
@@ -76,62 +79,76 @@ def convolve_array(image: Array, taps_y: npt.NDArray[np.float32], taps_x: npt.ND
 
 
 def misfits(
-    flux: Array, static: Array, base: Array, light: Array, good: Array, stars: Stars, *, shift: float | None = None
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """What subtraction leaves of static sources, by the stars of the field: mean and variance over stars, (4,) and (4,).
+    flux: Array, static: Array, *, base: Array, light: Array, good: Array, stars: Stars, shift: float | None = None
+) -> tuple[F32, F32]:
+    """What subtraction leaves of static sources, by the stars of the field.
 
-    Of four coefficients: the static light (flux scale), its slopes in y and x (registration [pixel]), its curvature (width of the PSF
-    [pixel²]).
+    Six terms: the static light (flux scale), its slopes in y and x (registration [pixel]), its curvature and two differences of curvatures
+    (width and shape of the PSF [pixel²]). What is left then, in the stars' surroundings, is a share of the light around.
+
+    Returns
+    -------
+    mean over stars of the six coefficients (6,), their variance and the share's square (7,)
     """
     xp = array_namespace(flux)
     h, w = flux.shape
     unknown = np.array(_UNKNOWN)
     if shift is not None:
         unknown[1:3] = shift
-    room = _WINDOW + 1
+    nothing, spread = np.zeros(6, np.float32), (unknown**2).astype(np.float32)
+    room = _WINDOW + RING
     y, x = np.rint(stars.y).astype(int), np.rint(stars.x).astype(int)
     chosen = np.flatnonzero((y >= room) & (x >= room) & (y < h - room) & (x < w - room) & (stars.flux > 0))[:_MOST_STARS]
-    spread = (unknown**2).astype(np.float32)
     if len(chosen) < _LEAST_STARS:
-        return np.zeros(4, np.float32), spread
+        return nothing, spread
     d = np.arange(-room, room + 1)
-    rows, columns = y[chosen, None, None] + d[:, None], x[chosen, None, None] + d
-    places = rows * w + columns
+    places = (y[chosen, None, None] + d[:, None]) * w + x[chosen, None, None] + d
     at = xp.asarray(places.ravel())
 
     def windows(plane: Array) -> F64:
         return np.asarray(to_host(xp.take(xp.reshape(plane, (-1,)), at)), np.float64).reshape(places.shape)
 
     g, f = windows(static), windows(flux)
+    inner = slice(RING, -RING)
+    var = (windows(base) + np.maximum(windows(light), 0))[:, inner, inner]
     usable = windows(xp.astype(good, xp.float32)).all((1, 2))
-    var = windows(base) + np.maximum(windows(light), 0)
-    inner = slice(1, -1)
-    terms = np.stack(
-        [
-            g[:, inner, inner],
-            (g[:, 2:, inner] - g[:, :-2, inner]) / 2,
-            (g[:, inner, 2:] - g[:, inner, :-2]) / 2,
-            g[:, 2:, inner] + g[:, :-2, inner] + g[:, inner, 2:] + g[:, inner, :-2] - 4 * g[:, inner, inner],
-        ],
-        axis=-1,
-    ).reshape(len(chosen), -1, 4)
-    bright = usable & (g[:, room, room] > _SNR * np.sqrt(var[:, room, room]))
-    if bright.sum() < _LEAST_STARS:
-        return np.zeros(4, np.float32), spread
-    terms, f, var = terms[bright], f[bright][:, inner, inner].reshape(int(bright.sum()), -1), var[bright][:, inner, inner]
-    weight = 1 / var.reshape(len(f), -1)
+    bright = np.flatnonzero(usable & (g[:, room, room] > _SNR * np.sqrt(var[:, _WINDOW, _WINDOW])))
+    if len(bright) < _LEAST_STARS:
+        return nothing, spread
+    g, f = g[bright], f[bright][:, inner, inner].reshape(len(bright), -1)
+    all_terms = np.stack(_terms_of(g), axis=-1)[:, inner, inner].reshape(len(bright), -1, 7)
+    terms, around = all_terms[..., :6], all_terms[..., 6]
+    weight = 1 / var[bright].reshape(len(f), -1)
     normal = np.einsum("kpa,kp,kpb->kab", terms, weight, terms)
-    normal += np.eye(4) * 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None]
+    normal += np.eye(6) * 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None]
     solved = np.linalg.solve(normal, np.einsum("kpa,kp,kp->ka", terms, weight, f)[..., None])[..., 0]
     # Neighbouring pixels of a matched filter's map share their noise: a coefficient's variance is that many times the fit's.
-    error = np.sqrt(np.einsum("kaa->ka", np.linalg.inv(normal)) * _shared(g[bright]))
+    shared = _shared(g[:, inner, inner])
+    error = np.sqrt(np.einsum("kaa->ka", np.linalg.inv(normal)) * shared)
     middle = np.median(solved, axis=0)
     mean = np.where(np.abs(middle) > 2 * np.median(error, axis=0) / np.sqrt(len(f)), middle, 0)
-    ratio = _SIGMA_OF_MAD * np.median(np.abs(solved - mean), axis=0)
-    scatter = np.sqrt(np.maximum(ratio**2 - np.median(error, axis=0) ** 2, np.array(_LEAST) ** 2))
+    apart = np.abs(solved - mean)
+    # Where the PSF is known worst stars lie further apart than a normal distribution's.
+    width = np.maximum(SIGMA_OF_MAD * np.median(apart, axis=0), np.quantile(apart, _FAR, axis=0) / _FAR_SIGMA)
+    scatter = np.sqrt(np.maximum(width**2 - np.median(error, axis=0) ** 2, np.array(_LEAST) ** 2))
     if shift is not None:
         scatter[1:3] = np.maximum(scatter[1:3], shift)
-    return mean.astype(np.float32), (scatter**2).astype(np.float32)
+    rest = f - np.einsum("kpa,ka->kp", terms, solved)
+    excess = ((rest**2).sum(1) - 1 / weight.mean(1) * rest.shape[1] * max(0.0, 1 - 6 * shared / rest.shape[1])) / (around**2).sum(1)
+    share = max(float(np.median(excess)), _LEAST_AROUND**2)
+    return mean.astype(np.float32), np.append(scatter**2, share).astype(np.float32)
+
+
+def _terms_of(g: F64) -> list[F64]:
+    """The terms of windows (k, n, n); near the windows' edges they are not valid."""
+
+    def moved(dy: int, dx: int) -> F64:
+        return np.roll(g, (-dy, -dx), (1, 2))
+
+    up, down, left, right = moved(-1, 0), moved(1, 0), moved(0, -1), moved(0, 1)
+    cross = (moved(1, 1) + moved(-1, -1) - moved(1, -1) - moved(-1, 1)) / 4
+    around = (moved(-RING, 0) + moved(RING, 0) + moved(0, -RING) + moved(0, RING)) / 4
+    return [g, (down - up) / 2, (right - left) / 2, up + down + left + right - 4 * g, up + down - left - right, cross, around]
 
 
 def _shared(static: F64) -> float:
@@ -140,39 +157,47 @@ def _shared(static: F64) -> float:
     return float(np.clip(mean, 0, None).sum())
 
 
-def judged(
-    flux: Array,
-    static: Array,
-    light: Array,
-    base: Array,
-    mean: npt.NDArray[np.float32],
-    spread: npt.NDArray[np.float32],
-    *,
-    kernels: bool,
-) -> tuple[Array, Array, Array]:
+def judged(flux: Array, static: Array, *, light: Array, base: Array, mean: F32, spread: F32, kernels: bool) -> tuple[Array, Array, Array]:
     """Take the mean misfit out of the flux, and weigh the rest: flux, significance, noise."""
     if kernels:
         significance, noise = np.empty_like(flux), np.empty_like(flux)
         judge_plane(flux, static, light, base, mean, spread, significance, noise)
         return flux, significance, noise
-    return judge_array(flux, static, light, base, mean, spread)
+    return judge_array(flux, static, light=light, base=base, mean=mean, spread=spread)
 
 
-def judge_array(
-    flux: Array, static: Array, light: Array, base: Array, mean: npt.NDArray[np.float32], spread: npt.NDArray[np.float32]
-) -> tuple[Array, Array, Array]:
-    """Flux less the mean misfit, significance, noise; any namespace: the oracle of the kernel."""
+def judge_array(flux: Array, static: Array, *, light: Array, base: Array, mean: F32, spread: F32) -> tuple[Array, Array, Array]:
+    """The same for any namespace: the oracle of the kernel."""
     xp = array_namespace(flux)
-    tall = xp.concat([static[:1, :], static, static[-1:, :]], axis=0)
-    wide = xp.concat([static[:, :1], static, static[:, -1:]], axis=1)
-    up, down, left, right = tall[:-2, :], tall[2:, :], wide[:, :-2], wide[:, 2:]
-    terms = (static, (down - up) / 2, (right - left) / 2, up + down + left + right - 4 * static)
+    h, w = flux.shape
+    wide = _edged(static, RING)
+
+    def moved(dy: int, dx: int) -> Array:
+        return wide[RING + dy : RING + dy + h, RING + dx : RING + dx + w]
+
+    up, down, left, right = moved(-1, 0), moved(1, 0), moved(0, -1), moved(0, 1)
+    terms = (
+        static,
+        (down - up) / 2,
+        (right - left) / 2,
+        up + down + left + right - 4 * static,
+        up + down - left - right,
+        (moved(1, 1) + moved(-1, -1) - moved(1, -1) - moved(-1, 1)) / 4,
+        (moved(-RING, 0) + moved(RING, 0) + moved(0, -RING) + moved(0, RING)) / 4,
+    )
     variance = base + xp.clip(light, 0.0, None)
-    for m, v, term in zip(mean, spread, terms, strict=True):
+    for m, v, term in zip((*mean, 0.0), spread, terms, strict=True):
         flux = flux - float(m) * term
         variance = variance + float(v) * term**2
-    noise = xp.sqrt(variance)
+    noise = xp.sqrt(variance + float(spread[0]) * flux**2)  # what the flux scale of stars scatters by, a new source's does too
     return flux, flux / noise, noise
+
+
+def _edged(plane: Array, width: int) -> Array:
+    """With its outermost rows and columns repeated."""
+    xp = array_namespace(plane)
+    tall = xp.concat([plane[:1, :]] * width + [plane] + [plane[-1:, :]] * width, axis=0)
+    return xp.concat([tall[:, :1]] * width + [tall] + [tall[:, -1:]] * width, axis=1)
 
 
 def width_of(significance: Array, good: Array) -> float:
@@ -182,5 +207,5 @@ def width_of(significance: Array, good: Array) -> float:
     use = np.asarray(to_host(good[::_LATTICE, ::_LATTICE])) & np.isfinite(host)
     if use.sum() < 100:
         return 1.0
-    width = _SIGMA_OF_MAD * float(np.median(np.abs(host[use])))
+    width = SIGMA_OF_MAD * float(np.median(np.abs(host[use])))
     return width if width > 0 else 1.0

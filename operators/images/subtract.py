@@ -24,7 +24,7 @@ from operators.kernels.difference import products
 from operators.namespace import array_namespace, to_host
 from operators.types import F64, Array
 
-TILE = 512
+TILE = 256
 """Side of a tile that is aimed at [pixel]."""
 MARGIN = 32
 """How far tiles reach into each other [pixel]: the filters' wings."""
@@ -146,15 +146,15 @@ def subtract(
     difference, flux, static, base = _tiled(image, grid, noise, scale, prepared, kernels=kernels)
     light = image if variance is None else xp.where(good, xp.astype(variance, xp.float32) - noise**2, xp.zeros_like(image))
     light = light_noise(light, _squares(grid, prepared, noise, scale), kernels=kernels)
-    mean, spread = misfits(flux, static, base, light, good, reference.stars, shift=shift)
-    flux, significance, sigma = judged(flux, static, light, base, mean, spread, kernels=kernels)
+    mean, spread = misfits(flux, static, base=base, light=light, good=good, stars=reference.stars, shift=shift)
+    flux, significance, sigma = judged(flux, static, light=light, base=base, mean=mean, spread=spread, kernels=kernels)
     widen = width_of(significance, good)
     zero = xp.zeros_like(significance)
     sane = xp.isfinite(significance)
     mean_psf = _difference_psf(grid, prepared, noise, scale)
     return Difference(
         difference=difference,
-        significance=xp.where(good & sane, significance / widen, zero),
+        significance=xp.where(sane, significance / widen, zero),
         noise=sigma * widen,
         mask=xp.where(xp.isfinite(new), both, both | xp.asarray(8, dtype=xp.uint8)),
         psf=mean_psf if xp is np else xp.asarray(mean_psf),

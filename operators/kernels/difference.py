@@ -11,6 +11,8 @@ from operators.kernels.compiled import compiled
 
 TAPS = 6
 """Of Lanczos' kernel with three lobes."""
+RING = 3
+"""Distance at which the light around a pixel is read [pixel]."""
 
 
 @compiled(reassociate=True)
@@ -94,19 +96,39 @@ def convolve_separable(image, taps_y, taps_x, out):  # type: ignore[no-untyped-d
 def judge_plane(flux, static, light, base, mean, spread, significance, noise):  # type: ignore[no-untyped-def] # pragma: no cover
     """Take the mean misfit out of the flux (in place); its noise, and the significance.
 
-    mean, spread: (4,) coefficients, and their variance, of the static light, its two slopes and its curvature.
+    mean, spread: (6,) and (7,) coefficients, and their variance, of the static light, its two slopes, its curvature, the two differences of
+    curvatures, and the light around (of which nothing is taken out). What the flux scale of stars scatters by, a new source's does too.
     """
     h, w = flux.shape
-    zero, half, four = np.float32(0.0), np.float32(0.5), np.float32(4.0)
+    zero, quarter, half, four = np.float32(0.0), np.float32(0.25), np.float32(0.5), np.float32(4.0)
+    m0, m1, m2, m3, m4, m5 = mean
+    s0, s1, s2, s3, s4, s5, s6 = spread
+    reach = RING
     for i in range(h):
-        up, down = max(i - 1, 0), min(i + 1, h - 1)
+        above, here, below = static[max(i - 1, 0)], static[i], static[min(i + 1, h - 1)]
+        far_above, far_below = static[max(i - reach, 0)], static[min(i + reach, h - 1)]
         for j in range(w):
-            left, right = max(j - 1, 0), min(j + 1, w - 1)
-            g = static[i, j]
-            up_, down_, left_, right_ = static[up, j], static[down, j], static[i, left], static[i, right]
-            gy, gx, gg = (down_ - up_) * half, (right_ - left_) * half, up_ + down_ + left_ + right_ - four * g
-            f = flux[i, j] - (mean[0] * g + mean[1] * gy + mean[2] * gx + mean[3] * gg)
-            v = base[i, j] + max(light[i, j], zero) + spread[0] * g * g + spread[1] * gy * gy + spread[2] * gx * gx + spread[3] * gg * gg
+            if reach <= j < w - reach:
+                left, right, far_left, far_right = j - 1, j + 1, j - reach, j + reach
+            else:
+                left, right, far_left, far_right = max(j - 1, 0), min(j + 1, w - 1), max(j - reach, 0), min(j + reach, w - 1)
+            g = here[j]
+            vertical, horizontal = above[j] + below[j], here[left] + here[right]
+            gy, gx = (below[j] - above[j]) * half, (here[right] - here[left]) * half
+            bend, differ = vertical + horizontal - four * g, vertical - horizontal
+            cross = (below[right] + above[left] - below[left] - above[right]) * quarter
+            around = (far_above[j] + far_below[j] + here[far_left] + here[far_right]) * quarter
+            f = flux[i, j] - (m0 * g + m1 * gy + m2 * gx + m3 * bend + m4 * differ + m5 * cross)
+            v = base[i, j] + max(light[i, j], zero)
+            v += (
+                s0 * (g * g + f * f)
+                + s1 * gy * gy
+                + s2 * gx * gx
+                + s3 * bend * bend
+                + s4 * differ * differ
+                + s5 * cross * cross
+                + s6 * around * around
+            )
             n = np.sqrt(v)
             flux[i, j] = f
             noise[i, j] = n

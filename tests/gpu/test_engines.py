@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
+from typing import Any, get_args
 
 import array_api_strict
 import numpy as np
 import pytest
 
 from gpu.buffers import BUCKETS, GPU_BUCKETS, SHAPES, pad, plan
-from gpu.choose import choose
+from gpu.choose import ENGINES, choose
 from gpu.ort import OrtSession
+from gpu.ort_cuda import CUDA, BoundSession, refuse_fallback
 from gpu.session import EngineError, Session
 from gpu.trt import TrtSession
+from gpu.trt_engine import PRECISIONS
+from settings.scoring import ScoringSettings
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -48,9 +51,12 @@ def model() -> bytes:
     return to_onnx(Encoder(EncoderConfig(classes=18)))
 
 
-@pytest.fixture(scope="module", params=["onnxruntime", "torch"])
+@pytest.fixture(scope="module", params=["onnxruntime", "onnxruntime bound", "torch"])
 def session(request: pytest.FixtureRequest, model: bytes) -> Session:
-    return OrtSession(model) if request.param == "onnxruntime" else EagerSession(restore(model))
+    """Bound: the code of the GPU engine, on the CPU's provider."""
+    if request.param == "torch":
+        return EagerSession(restore(model))
+    return OrtSession(model) if request.param == "onnxruntime" else BoundSession(model, provider="CPUExecutionProvider")
 
 
 def test_engines_agree(model: bytes) -> None:
@@ -187,15 +193,51 @@ def test_auto_says_why(model: bytes) -> None:
     session, why = choose(model)
     if importlib.util.find_spec("cupy") is None:
         assert session.engine.startswith("onnxruntime ")
-        assert why == "onnxruntime, for tensorrt is not there: CuPy is not installed (extra gpu)"
+        assert why == "onnxruntime on the CPU, for no GPU engine is there: CuPy is not installed (extra gpu)"
     assert "\n" not in why
 
 
-def test_forced_engine_that_is_not_there(model: bytes) -> None:
+@pytest.mark.parametrize("engine", ["tensorrt", "onnxruntime-cuda"])
+def test_forced_engine_that_is_not_there(model: bytes, engine: str) -> None:
     if importlib.util.find_spec("cupy") is not None:
         pytest.skip("CuPy is installed here")
-    with pytest.raises(EngineError, match=r"^tensorrt was asked for and is not there: CuPy is not installed"):
-        choose(model, "tensorrt")
+    with pytest.raises(EngineError, match=rf"^{engine} was asked for and is not there: CuPy is not installed"):
+        choose(model, engine)
+
+
+def test_settings_know_the_engines_there_are() -> None:
+    field = ScoringSettings.model_fields
+    assert get_args(field["engine"].annotation) == ENGINES
+    assert get_args(field["precision"].annotation) == PRECISIONS
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("auto", "f16"), ("onnxruntime", "f16"), ("tensorrt", "int8")])
+def test_a_precision_the_engine_has_not_is_refused(model: bytes, engine: str, precision: str) -> None:
+    with pytest.raises(EngineError, match=f"precision {precision!r} of engine {engine}"):
+        choose(model, engine, precision=precision)
+
+
+def test_a_silent_fallback_to_the_processor_is_refused() -> None:
+    refuse_fallback(CUDA, [CUDA, "CPUExecutionProvider"])
+    for got in (["CPUExecutionProvider"], ["CPUExecutionProvider", CUDA], []):
+        with pytest.raises(EngineError, match=f"asked for {CUDA} and fell back to {got[0] if got else 'nothing'}"):
+            refuse_fallback(CUDA, got)
+
+
+def test_a_build_without_the_provider_says_which_package_has_it(model: bytes) -> None:
+    import onnxruntime
+
+    if CUDA in onnxruntime.get_available_providers():
+        pytest.skip("gpu: onnxruntime-gpu is installed here")
+    with pytest.raises(EngineError, match=r"has no CUDAExecutionProvider: install onnxruntime-gpu\[cuda,cudnn\] in its place"):
+        BoundSession(model)
+
+
+def test_an_engine_that_reads_memory_where_it_lies_gives_the_same(model: bytes) -> None:
+    batch = inputs(1100)
+    bound, plain = BoundSession(model, provider="CPUExecutionProvider").run(*batch), OrtSession(model).run(*batch)
+    np.testing.assert_allclose(bound.embedding, plain.embedding, atol=2e-5)
+    np.testing.assert_allclose(bound.logits, plain.logits, atol=5e-5)
 
 
 def test_unknown_engine(model: bytes) -> None:
@@ -221,13 +263,23 @@ def test_a_model_that_is_not_an_encoder() -> None:
 
 
 @pytest.mark.gpu
-def test_tensorrt_agrees(model: bytes) -> None:
-    cupy = pytest.importorskip("cupy")
+@pytest.mark.parametrize(
+    ("engine", "precision", "within"), [("tensorrt", "f32", 1e-3), ("tensorrt", "f16", 0.05), ("onnxruntime-cuda", "f32", 1e-3)]
+)
+def test_a_gpu_engine_agrees_and_refuses_wrong_batches(model: bytes, engine: str, precision: str, within: float) -> None:
     try:
-        session, _ = choose(model, "tensorrt")
+        session, _ = choose(model, engine, precision=precision)
     except EngineError as error:
-        pytest.skip(str(error))
-    batch = inputs(150)
-    ours = session.run(*(cupy.asarray(a) for a in batch))
-    theirs = OrtSession(model).run(*batch)
-    np.testing.assert_allclose(ours.embedding.get(), theirs.embedding, atol=1e-3)
+        pytest.skip(f"gpu: {error}")
+    xp = session.namespace
+    for n in (0, 1, 9, 150, 1025):
+        batch = inputs(n)
+        ours = session.run(*(xp.asarray(a) for a in batch))
+        theirs = OrtSession(model).run(*batch)
+        np.testing.assert_allclose(ours.embedding.get(), theirs.embedding, atol=within)
+        np.testing.assert_allclose(ours.logits.get(), theirs.logits, atol=within)
+    for change, reason in WRONG[:9]:
+        with pytest.raises(EngineError, match=reason):
+            session.run(*change(*(xp.asarray(a) for a in inputs(8))))
+    with pytest.raises(EngineError, match="this engine takes cupy arrays"):
+        session.run(*inputs(8))

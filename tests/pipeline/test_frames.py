@@ -171,7 +171,7 @@ def test_the_history_is_what_was_measured_and_how_deep_frames_were_before(night:
             assert batch.first_detection[i] == times[0]
         if name in fresh:
             assert measured.tolist() == [False] * (len(times) - 1) + [True]
-            limits = [night.frames[k][1].limit for k in range(len(times) - 1)]
+            limits = [found.quality.limit for found in nights[:-1]]  # of the difference, and not the announced one
             np.testing.assert_allclose(batch.limit[i, valid][:-1], limits, rtol=1e-5)
             assert batch.first_detection[i] == times[-1]
     assert old & set(batch.object_id)

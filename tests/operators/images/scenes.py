@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from operators.images.planes import BAD, COSMIC_RAY, SATURATED, Reference, Stars
+from operators.images.planes import BAD, COSMIC_RAY, SATURATED, Reference
 from operators.images.psf import psf_of
 from operators.images.stars import stars
 
@@ -72,13 +72,15 @@ def field_of(
         r = rng.gamma(2, scale, m)
         angle, flat = rng.random(m) * 2 * np.pi, rng.uniform(0.4, 1)
         discs.append(np.column_stack([at[0] + r * np.sin(angle) * flat, at[1] + r * np.cos(angle), np.full(m, total / m)]))
-    new = []
-    for k in range(transients):
+    new: list[tuple[float, float, float]] = []
+    while len(new) < transients:
         if hosts and rng.random() < on_hosts:
-            disc = discs[k % hosts]
+            disc = discs[rng.integers(hosts)]
             at = disc[:, :2].mean(0) + rng.normal(0, 2.5, 2)
         else:
             at = 25 + rng.random(2) * (size - 50)
+        if any(np.hypot(at[0] - y, at[1] - x) < 15 for y, x, _ in new):
+            continue  # two within one PSF are another question
         new.append((*at, np.exp(rng.uniform(*np.log(flux)))))
     return Field(points, discs, np.array(new).reshape(-1, 3))
 
@@ -133,9 +135,3 @@ def reference_of(image: np.ndarray, mask: np.ndarray, noise: float, *, depth: fl
     found = stars(image, noise, mask)
     return Reference(image=image, mask=mask, psf=psf_of(image, found), noise=noise, zero_point=zero_point, stars=found, wcs=None,
                      field="f", filter="r", detector="d", depth=depth)  # fmt: skip
-
-
-def truth_stars(what: Field, n: int = 0) -> Stars:
-    order = np.argsort(-what.stars[:, 2])[: n or None]
-    y, x, flux = what.stars[order].T
-    return Stars(y, x, flux, np.sqrt(flux), np.full(len(y), np.nan), np.ones(len(y)), np.zeros(len(y)))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import array_api_strict
 import numpy as np
 import pytest
 
@@ -20,6 +19,7 @@ from operators.images.register import aligned, filled, resample, resample_array,
 from operators.images.stars import stars
 from operators.images.subtract import prepare, subtract
 from operators.namespace import to_host
+from tests.namespaces import Namespace
 from tests.operators.images.scenes import Optics, expose, field_of, reference_of, spoil
 
 AFFINE = np.array([[1.0, 3e-4, 2.3], [-3e-4, 1.0, -1.6]])
@@ -28,25 +28,9 @@ CURVED = np.concatenate([AFFINE, np.array([[1e-5, -2e-5, 1e-5], [2e-5, 0, -1e-5]
 Move = Callable[[Any], Any]
 
 
-def _read_only(a: Any) -> Any:
-    view = np.asarray(a).view()
-    view.flags.writeable = False
-    return view
-
-
-def _cupy(a: Any) -> Any:
-    import cupy
-
-    return cupy.asarray(a)
-
-
-@pytest.fixture(params=["numpy", "read-only numpy", "strict", pytest.param("cupy", marks=pytest.mark.gpu)])
-def move(request: pytest.FixtureRequest) -> Move:
-    if request.param == "cupy":
-        cupy = pytest.importorskip("cupy", reason="no CuPy here")
-        if not cupy.is_available():
-            pytest.skip("no CUDA device here")
-    return {"numpy": np.asarray, "read-only numpy": _read_only, "strict": array_api_strict.asarray, "cupy": _cupy}[request.param]
+@pytest.fixture
+def move(xp: Namespace) -> Move:
+    return xp.asarray
 
 
 @cache

@@ -226,11 +226,18 @@ def test_the_flux_scale_does_not_depend_on_seeing() -> None:
     assert err < 0.02
 
 
-def test_forced_fluxes_are_nan_where_nothing_was_measured() -> None:
+def test_forced_fluxes_are_nan_where_too_little_was_measured() -> None:
     image = np.random.default_rng(13).normal(0, 5, (96, 96)).astype(np.float32)
+    psf = moffat(3.6)
+    image[25:56, 25:56] += 3000 * psf
     mask = np.zeros(image.shape, np.uint8)
-    mask[40, 40] = 1
-    got = subtract(image, mask, psf=gaussian(31, 1.5), noise=5.0, scale=1.0, prepared=prepare(bare(image * 0, gaussian(31, 1.5), 1.0)))
-    flux, err = forced(got, [[20, 20], [40.2, 39.9], [-3, 5], [95, 300]])
-    assert np.isfinite(flux).tolist() == [True, False, False, False]
+    mask[40, 41] = 1
+    image[40, 41] = 9999
+    mask[68:73, 68:73] = 1
+    prepared = prepare(bare(np.zeros_like(image), moffat(3.0), 1.0))
+    got = subtract(image, mask, psf=psf, noise=5.0, scale=1.0, prepared=prepared)
+    flux, err = forced(got, [[20, 70], [40, 40], [70.2, 69.9], [-3, 5], [95, 300], [np.nan, 2]])
+    assert np.isfinite(flux).tolist() == [True, True, False, False, False, False]
     assert err[0] == pytest.approx(np.median(got.noise), rel=0.05)
+    assert abs(flux[1] - 3000) < 4 * err[1]  # what the bad pixel held is made up for
+    assert err[1] > 1.05 * float(got.noise[40, 40])
