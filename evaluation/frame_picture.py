@@ -72,7 +72,8 @@ def draw(panels: Panels, path: Path) -> None:
 
     with mpl.rc_context({"font.size": 8, "axes.edgecolor": INK}):
         figure = Figure(figsize=(13.5, 9.2), layout="constrained")
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+        parts: Any = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+        top, bottom = parts
         figure.suptitle(panels.title, fontsize=10, x=0.01, ha="left")
         raw, science, difference = top.subplots(1, 3)
         _image(raw, panels.raw, "raw, with overscan [ADU]")

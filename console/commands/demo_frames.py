@@ -26,9 +26,9 @@ from console.commands.publish import Pace, Publisher
 from console.commands.run import Supervisor
 from console.frame_files import MadeFrame
 from console.frame_outcome import FrameCounts, FrameListener
-from console.frame_record import frame_maker
+from console.frame_record import FrameRecord, frame_maker
 from console.outcome_counts import OutcomeCounts
-from data.connectors.archives import Skipped, packets_of
+from data.connectors.archives import FrameFile, Skipped, packets_of
 from errors import UserError, one_line
 from evaluation.frame_truth import FrameScores
 from streams.kafka import topics
@@ -104,12 +104,12 @@ def build(folders: Folders, settings: Settings) -> None:
     from console.commands import masters, references
 
     masters.build(
-        settings, [folders.frames / "calibration"], folders.masters, detector=None, period=(None, math.inf), without_dark=False,
+        settings, [folders.frames / "calibration"], to=folders.masters, detector=None, period=(None, math.inf), without_dark=False,
         publish=False, report=None,
     )  # fmt: skip
     before = folders.frames / "before"
     calibrate(sorted((folders.frames / "reference").glob("*.fits")), folders.masters, to=before)
-    references.build(settings, [before], folders.references, most=20, report=None, catalogue=folders.frames / frame_files.CATALOGUE)
+    references.build(settings, [before], to=folders.references, most=20, report=None, catalogue=folders.frames / frame_files.CATALOGUE)
 
 
 def calibrate(files: Sequence[Path], masters: Path, *, to: Path) -> None:
@@ -132,30 +132,34 @@ def calibrate(files: Sequence[Path], masters: Path, *, to: Path) -> None:
 async def _flow(settings: Settings, made: Sequence[MadeFrame], *, console: Console, clock: Clock) -> FrameCounts:
     by_night = {night: [m for m in made if m.night == night] for night in sorted({m.night for m in made})}
     maker, sent = frame_maker(settings), 0
-    async with FrameListener(settings) as listener:
-        counts = listener.frames
+    listener = FrameListener(settings)
+    counts = listener.frames
+    async with listener:
         with clock.phase(f"{len(made)} frames of {len(by_night)} nights: published, calibrated, subtracted, scored", console):
             for frames in by_night.values():
-                async with Publisher(settings, Pace(), headers=[("_test", b"true"), ("alert_tense", b"demo")]) as publisher:
-                    for item in packets_of([m.path for m in frames]):
-                        record = maker(item)  # type: ignore[arg-type]
-                        if isinstance(record, Skipped):
-                            raise UserError(f"{record.origin} is not a frame: {record.reason}")
-                        await publisher.send(record.origin, record.packet, topic=topics.FRAMES_RAW, key=record.key)
+                await _publish(settings, frames, maker)
                 sent += len(frames)
-                if not await _until(listener, lambda n=sent: counts.frames_done >= n):
-                    return counts
-                if not await _until(listener, lambda: counts.total >= counts.alerts):
-                    return counts
-        return counts
+                if not await _until(listener, frames=sent):
+                    break
+    return counts
 
 
-async def _until(listener: FrameListener, done: Callable[[], bool]) -> bool:
-    """Wait for something; False: nothing came for a while."""
+async def _publish(settings: Settings, frames: Sequence[MadeFrame], maker: Callable[[FrameFile], FrameRecord | Skipped]) -> None:
+    async with Publisher(settings, Pace(), headers=[("_test", b"true"), ("alert_tense", b"demo")]) as publisher:
+        for item in packets_of([m.path for m in frames]):
+            record = maker(item) if isinstance(item, FrameFile) else item
+            if not isinstance(record, FrameRecord):
+                raise UserError(f"{item.origin} is not taken as a frame")
+            await publisher.send(record.origin, record.packet, topic=topics.FRAMES_RAW, key=record.key)
+
+
+async def _until(listener: FrameListener, *, frames: int) -> bool:
+    """Wait until so many frames are through and all their candidates scored; False: nothing came for a while."""
     counts = listener.frames
 
     def progress(_: OutcomeCounts) -> int:
-        return 1 if done() else -counts.frames_done - counts.total - len(counts.announced)
+        done = counts.frames_done >= frames and counts.total >= counts.alerts
+        return 1 if done else -counts.frames_done - counts.total - len(counts.announced)
 
     return await listener.until(1, FRAME_PATIENCE, count=progress)
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from pipeline.frames import FrameAlerts, alerts, calibrated
 
 from data.frames.fits_image import read_frame
 from data.frames.frame_error import FrameError
@@ -29,6 +28,7 @@ from evaluation.frame_truth import RADIUS, SAME_TIME, Found, FrameScores, distan
 from operators.images.detect import REASON_NAMES
 from operators.images.planes import Calibrated, Difference, Masters, Quality, RawFrame, Reference
 from operators.images.subtract import Prepared, prepare
+from pipeline.frames import FrameAlerts, alerts, calibrated
 from pipeline.score import score
 from pipeline.state import ScoringState
 from schemas.records.calibrated_frame import CalibratedFrame
@@ -73,7 +73,7 @@ class Nights:
     announced: int = 0
     rejected: dict[str, list[str]] = field(default_factory=dict)
     """Reason → the frames and what was said."""
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     """Processor time by stage."""
     refused: list[Refused] = field(default_factory=list)
     """Candidates that were not made alerts."""
@@ -187,7 +187,9 @@ def _one(
     with _timed(out, "calibrate"):
         planes, quality = calibrated(raw, own, flags=flags)
     with _timed(out, "reference"):
-        reference = references.of(raw.field, raw.filter, detector=raw.detector, wcs=raw.wcs, shape=planes.science.shape)
+        reference = references.of(
+            raw.field, raw.filter, detector=raw.detector, wcs=raw.wcs, shape=(planes.science.shape[0], planes.science.shape[1])
+        )
         if reference.id not in prepared:
             prepared[reference.id] = prepare(reference)
     with _timed(out, "alerts"):
@@ -256,7 +258,7 @@ def _found(result: Any, measured: PhotometryMeasured) -> Found:
 def _timed(out: Nights, name: str) -> Iterator[None]:
     began = time.process_time()
     yield
-    out.seconds[name] += time.process_time() - began
+    out.seconds[name] = out.seconds.get(name, 0.0) + time.process_time() - began
 
 
 def light_curve(nights: Nights, object_id: str) -> dict[str, np.ndarray]:
