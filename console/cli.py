@@ -56,6 +56,7 @@ for command in (
     flow_flags.worker,
     flow_flags.mirror,
     flow_flags.increments,
+    flow_flags.calibrator,
     flow_flags.drift,
 ):
     app.command()(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import NoDecode
@@ -46,3 +46,31 @@ def _as_address(prefix: str) -> str:
     if _PREFIX.fullmatch(found) is None or "/../" in f"{found}/":
         raise ValueError(f"{prefix[:100]!r} is neither a folder nor an https address without ? and #")
     return found if found.endswith("/") else f"{found}/"
+
+
+class _Folders(Protocol):
+    """The settings, as far as they say where frames lie."""
+
+    @property
+    def state(self) -> Path: ...
+    @property
+    def frames_folder(self) -> Path | None: ...
+    @property
+    def frames_masters(self) -> Path | None: ...
+    @property
+    def frames_references(self) -> Path | None: ...
+
+
+def calibrated_folder(settings: _Folders) -> Path:
+    """Folder of the calibrated frames."""
+    return settings.frames_folder or settings.state / "frames" / "calibrated"
+
+
+def masters_folder(settings: _Folders) -> Path:
+    """Folder of the masters."""
+    return settings.frames_masters or settings.state / "frames" / "masters"
+
+
+def references_folder(settings: _Folders) -> Path:
+    """Folder of the reference images."""
+    return settings.frames_references or settings.state / "frames" / "references"

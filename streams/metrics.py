@@ -48,3 +48,21 @@ INCREMENTS_LOST = Counter("protonova_increments_lost", "Increments that left the
 INCREMENTS_LAG = Gauge("protonova_increments_lag", "Increments not yet joined")
 # Light curves so far, and the room they take: near increments_store_gb joining is about to stop.
 CURVES_STORED = Gauge("protonova_increments_store_bytes", "Size of the light curves so far")
+# Records of the work on raw frames by stage (calibrator, differencer) and outcome: calibrated, differenced, rejected. Their sum came in.
+FRAMES = Counter("protonova_frames", "Raw and calibrated frames by stage and outcome, committed", ["stage", "outcome"])
+# Rejected frames by error class: no_master waits for a master, a jump of bad_frame is a camera or a writer that changed.
+FRAMES_REJECTED = Counter("protonova_frames_rejected", "Rejected frames by stage and error class", ["stage", "error_class"])
+# Frames that left the topic before they were worked on: the process stood still for longer than the topic keeps them.
+FRAMES_LOST = Counter("protonova_frames_lost", "Frames that left the topic before they were worked on", ["stage"])
+# Frames that wait.
+FRAMES_LAG = Gauge("protonova_frames_lag", "Frames not yet worked on", ["stage"])
+# Whether a stage waits for a store, a disk or a mount: nothing is rejected or committed meanwhile.
+FRAMES_WAITING = Gauge("protonova_frames_waiting", "1 while a stage waits for a store", ["stage"])
+# Time of one frame, reading and waiting for its store included.
+FRAME_SECONDS = Histogram(
+    "protonova_frame_seconds", "Work on one frame", ["stage"], buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 120)
+)
+# Alerts made of frames.
+FRAME_ALERTS = Counter("protonova_frame_alerts", "Packets on alerts.frames made of frames")
+# What the differencer remembers: positions, measurements of them, frames.
+PHOTOMETRY_KEPT = Gauge("protonova_photometry_kept", "What the differencer keeps in memory", ["what"])

@@ -38,7 +38,7 @@ async def states(settings: Settings) -> dict[str, SourceState]:
         while await consumer.position(place) < end:
             for message in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
                 record = codec.decode(message.value)
-                if isinstance(record, SourceState):
+                if isinstance(record, SourceState) and not record.source.startswith("("):  # a process of ours
                     found[record.source] = record
     finally:
         await consumer.stop()

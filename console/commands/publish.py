@@ -2,7 +2,8 @@
 
 Packets are recognised by their content and go to their survey's topic; what is not a packet is listed as skipped, by reason. A container of
 a survey we do not know is published all the same, to ``alerts.ztf`` unless --topic names another: there it ends as a counted rejection, and
-nothing vanishes.
+nothing vanishes. FITS images are raw frames where the settings have `frames`, or with ``--topic frames.raw``: inline, or as a claim where
+they are too large for a record.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from console import report as reports
+from console.frame_record import FrameRecord, frame_maker
 from console.progress import Bar, progress
 from errors import UserError, one_line, usage
 from schemas.avro.wire import MAX_PACKET
-from streams.kafka.topics import admin_client
+from streams.kafka.topics import FRAMES_RAW, admin_client
 
 if TYPE_CHECKING:
-    from data.connectors.archives import Packet, Skipped
+    from data.connectors.archives import FrameFile, Packet, Skipped
     from settings.model import Settings
 
 IN_FLIGHT = 512
@@ -229,12 +231,28 @@ async def _publish(
     async with Publisher(settings, pace, headers=headers) as publisher:
         known = await publisher.known_topics()
         with progress("publish", unit="packets") as bar:
-            await send_all(publisher, packets_of(paths), known=known, topic=topic, bar=bar)
+            wanted = frame_maker(settings) if settings.frames or topic == FRAMES_RAW else None
+            await send_all(publisher, packets_of(paths), known=known, topic=topic, bar=bar, frames=wanted)
     return publisher.sent
 
 
-async def send_all(publisher: Publisher, items: Iterable[Packet | Skipped], *, known: set[str], topic: str | None, bar: Bar) -> None:
-    """Publish everything that is a packet; count the rest.
+async def send_all(
+    publisher: Publisher, items: Iterable[Packet | Skipped], *, known: set[str], topic: str | None, bar: Bar,
+    frames: Callable[[FrameFile], FrameRecord | Skipped] | None = None,
+) -> None:  # fmt: skip
+    """Publish everything that is a packet, and frames where they are wanted; count the rest.
+
+    Parameters
+    ----------
+    publisher : Publisher
+    items : iterable of Packet or Skipped
+    known : set of str
+        Topics on the broker.
+    topic : str, optional
+        Where everything goes; None: each packet to its survey's.
+    bar : Bar
+    frames : callable, optional
+        What becomes of a FITS image (`console.frame_record`); None: it is skipped.
 
     Raises
     ------
@@ -242,19 +260,20 @@ async def send_all(publisher: Publisher, items: Iterable[Packet | Skipped], *, k
         A topic that is needed is not on the broker.
     """
     from console.recognise import Recogniser
-    from data.connectors.archives import Skipped
+    from data.connectors.archives import FrameFile, Skipped
 
     recognise = Recogniser()
     started = time.monotonic()
     for item in items:
-        if isinstance(item, Skipped):
-            publisher.sent.skip(item)
+        made = frames(item) if frames is not None and isinstance(item, FrameFile) else item
+        if isinstance(made, Skipped):
+            publisher.sent.skip(made)
             continue
-        own, key = recognise(item.packet)
+        own, key = (FRAMES_RAW, made.key) if isinstance(made, FrameRecord) else recognise(made.packet)
         to = topic or own
         if to not in known:
             raise UserError(f"the broker has no topic {to}: start `protonova run`, or make ours with `protonova topics --repair`")
-        await publisher.send(item.origin, item.packet, topic=to, key=key)
+        await publisher.send(made.origin, made.packet, topic=to, key=key)
         bar.advance()
     await publisher.settle()
     publisher.sent.seconds = time.monotonic() - started

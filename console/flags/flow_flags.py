@@ -119,6 +119,15 @@ def increments(kafka: Kafka = None, state: State = None) -> None:
     raise typer.Exit(join(with_broker(settings_of(kafka=kafka, state=state))))
 
 
+def calibrator(kafka: Kafka = None, state: State = None) -> None:
+    """Calibrate the raw frames on `frames.raw` and make alerts of what differs from the references."""
+    from console.commands.run_calibrator import run as work
+
+    status = work(with_broker(settings_of(kafka=kafka, state=state)))
+    sys.stderr.flush()
+    os._exit(status)  # a frame in hand would be finished first; it comes again
+
+
 def sources(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, kafka: Kafka = None, *, state: State = None
 ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import sys
 import tarfile
@@ -42,6 +43,10 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "PDF"),
     (b"\x7fELF", "program"),
 )
+_CARD = 80
+_NAXIS = re.compile(rb"NAXIS   = +[2-9]")
+"""Third card of a file whose first unit is an image."""
+_IMAGE_UNIT = re.compile(rb"XTENSION= 'IMAGE|ZIMAGE  = +T")
 _FAULTS = ("too large", "unreadable", "damaged archive", "nested archive", "unusable light curve")
 """Kinds of what might have been packets."""
 
@@ -61,6 +66,16 @@ class Skipped:
     origin: str
     kind: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFile(Skipped):
+    """A FITS image: not a packet, but a raw frame for who publishes those."""
+
+    data: bytes | None = None
+    """The plain file; None: it is larger than a packet may be."""
+    path: Path | None = None
+    """Where it lies, gzipped or not; None: in an archive, a stream or another compression."""
 
 
 Item: TypeAlias = Packet | Skipped
@@ -118,9 +133,9 @@ def _stream(origin: str, file: IO[bytes], *, path: Path | None = None, layers: i
         elif zipped:
             yield from _zip(origin, path if path is not None else _whole(rest), layers=layers + 1)
         elif kind:
-            yield from _compressed(origin, kind, file=rest, layers=layers + 1)
+            yield from _compressed(origin, kind, file=rest, layers=layers + 1, path=path)
         elif head.startswith(b"SIMPLE  ="):
-            yield _fits(origin, rest)
+            yield _fits(origin, rest, path=path)
         elif head[:4] == b"PAR1":
             yield from _table(origin, path if path is not None else _whole(rest))
         else:
@@ -171,7 +186,7 @@ def _several(origin: str, file: IO[bytes]) -> Iterator[Item]:
         yield Skipped(origin, kind, f"a container that cannot be split further, after {k:,} records: {error.reason}")
 
 
-def _compressed(origin: str, kind: str, *, file: IO[bytes], layers: int) -> Iterator[Item]:
+def _compressed(origin: str, kind: str, *, file: IO[bytes], layers: int, path: Path | None) -> Iterator[Item]:
     """What is in a compressed file. A thing in it that is not a packet is reported as the compressed file that it is."""
     inner = origin
     for suffix in (".gz", ".bz2", ".xz", ".zst", ".lz4"):
@@ -182,6 +197,9 @@ def _compressed(origin: str, kind: str, *, file: IO[bytes], layers: int) -> Iter
         for item in _stream(inner, cast("IO[bytes]", stream), layers=layers):
             if isinstance(item, Packet):
                 yield Packet(origin + item.origin[len(inner) :], item.packet)
+            elif isinstance(item, FrameFile):
+                name, where = origin + item.origin[len(inner) :], path if kind == "gzip" and item.origin == inner else None
+                yield FrameFile(name, f"{kind} file", f"inside: {item.kind}: {item.reason}", item.data, where)
             elif item.origin == inner and item.kind not in _FAULTS:
                 yield Skipped(origin, f"{kind} file", f"inside: {item.kind}: {item.reason}")
             else:
@@ -253,19 +271,24 @@ def _table(origin: str, source: Any) -> Iterator[Item]:
         yield Skipped(origin, "unreadable", f"a damaged parquet file: {error}")
 
 
-def _fits(origin: str, file: IO[bytes]) -> Item:
-    """A light curve of TESS, Kepler or K2 as a packet; any other FITS file is not one."""
+def _fits(origin: str, file: IO[bytes], *, path: Path | None) -> Item:
+    """A light curve of TESS, Kepler or K2 as a packet; any other FITS file is not one, an image perhaps a frame."""
     from data.connectors.fits_headers import FitsError, TooLargeError
     from data.connectors.light_curve_files import NotALightCurve, packet_of
 
+    data = _read(file, MAX_PACKET + 1)
+    image = _NAXIS.match(data, _CARD * 2) is not None
+    why: tuple[str, str]
     try:
-        return Packet(origin, packet_of(file))
+        return Packet(origin, packet_of(cast("IO[bytes]", _Prefixed(data, file))))
     except NotALightCurve as other:
-        return Skipped(origin, other.kind, str(other))
+        why = other.kind, str(other)
+        image |= other.kind == "FITS file" and _IMAGE_UNIT.search(data) is not None
     except TooLargeError as error:
-        return Skipped(origin, "too large", str(error))
+        why = "too large", str(error)
     except FitsError as error:
-        return Skipped(origin, "unreadable", f"a damaged FITS file: {error}")
+        why = "unreadable", f"a damaged FITS file: {error}"
+    return FrameFile(origin, *why, data if len(data) <= MAX_PACKET else None, path) if image else Skipped(origin, *why)
 
 
 def _floating(path: str, kind: Any) -> Iterator[tuple[str, int]]:

@@ -159,7 +159,7 @@ class MastersFolder:
         label = MasterLabel(
             record.kind, record.detector, record.filter, record.binning, gain=figures[0], temperature=figures[1], exposure=figures[2],  # type: ignore[arg-type]
             valid_from=record.valid_from, valid_to=math.inf if record.valid_to is None else record.valid_to, n_frames=record.n_frames,
-            digest=record.sha256,
+            digest=record.sha256, overscan=record.overscan,
         )  # fmt: skip
         self._announced[record.key] = MasterEntry(label, record.uri, record.length, record.made_ms)
 

@@ -32,12 +32,14 @@ class MasterFrame:
     sha256: str
     n_frames: int
     made_ms: int
+    overscan: bool = False
 
     @property
     def key(self) -> bytes:
         """Key on the compacted topic: a master made anew for the same frames replaces the one before, a tombstone withdraws it."""
         figures = "/".join("" if figure is None else f"{figure:g}" for figure in (self.gain, self.temperature, self.exposure))
-        return f"{self.detector}/{self.kind}/{self.filter}/{self.binning[0]}x{self.binning[1]}/{figures}/{self.valid_from:.6f}".encode()
+        readout = f"{self.binning[0]}x{self.binning[1]}{'+overscan' if self.overscan else ''}"
+        return f"{self.detector}/{self.kind}/{self.filter}/{readout}/{figures}/{self.valid_from:.6f}".encode()
 
 
 def from_row(row: Mapping[str, Any]) -> MasterFrame:

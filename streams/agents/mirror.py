@@ -10,11 +10,10 @@ was copied. A second mirror of the same source fences the first one. Where a rec
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -27,7 +26,8 @@ from schemas.records.source_state import SourceState
 from streams.agents.detector import Incoming
 from streams.kafka import topics
 from streams.kafka.batches import Unreadable
-from streams.kafka.consumer import checked_consumer, make_consumer
+from streams.kafka.consumer import checked_consumer
+from streams.kafka.exactly_once import jittered, read_positions
 from streams.kafka.murmur import partition_of
 from streams.kafka.producer import rejected_record
 from streams.kafka.source_client import source_options
@@ -118,7 +118,7 @@ class Mirror:
             except Exception as error:  # one source's failure, whatever it is, must not stop the others
                 self._failed(f"unexpected {error!r}")
             pause = FIRST_PAUSE if self.copied > copied else min(LONGEST_PAUSE, 2 * pause)
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))
+            await asyncio.sleep(jittered(pause))
 
     def _failed(self, why: str) -> None:
         self._state, self._error = "failed", why[:300]
@@ -271,54 +271,35 @@ async def _lag(consumer: AIOKafkaConsumer, held: Mapping[TopicPartition, int]) -
     return sum(max(0, end - held[place]) for place, end in ends.items())
 
 
-async def read_positions(settings: Settings, source: str) -> dict[tuple[str, int], int]:
-    """(topic, partition) of a source → offset of the next record to copy.
-
-    Other sources' open transactions hold back what a committed reader sees, so this waits until everything that is on the topic now is
-    decided: an older position would copy records twice.
-    """
-    place = TopicPartition(topics.POSITIONS, 0)
-    options = settings.client_options()
-    async with AsyncExitStack() as stack:
-        raw = AIOKafkaConsumer(**options, enable_auto_commit=False)  # which reads nothing: it asks where the topic ends, undecided or not
-        stack.push_async_callback(raw.stop)
-        await raw.start()
-        end = (await raw.end_offsets([place]))[place]
-        consumer = make_consumer(settings, auto_offset_reset="earliest")
-        stack.push_async_callback(consumer.stop)
-        await consumer.start()
-        consumer.assign([place])
-        consumer.seek(place, (await consumer.beginning_offsets([place]))[place])
-        found: dict[tuple[str, int], int] = {}
-        while await consumer.position(place) < end:
-            for message in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
-                record = codec.decode(message.value)
-                if isinstance(record, SourcePosition) and record.source == source:
-                    found[record.topic, record.partition] = record.offset
-        return found
-
-
 async def run(settings: Settings) -> None:
     """Mirror every source of the settings until cancelled."""
     mirrors = [Mirror(source, settings) for source in settings.source]
     async with asyncio.TaskGroup() as group:
         for mirror in mirrors:
             group.create_task(mirror.run())
-        group.create_task(_publish_states(settings, mirrors))
+        group.create_task(publish_states(settings, mirrors))
 
 
-async def _publish_states(settings: Settings, mirrors: Sequence[Mirror]) -> None:
+class Reporting(Protocol):
+    """What has a state to publish."""
+
+    def state(self) -> SourceState:
+        """As it is now."""
+
+
+async def publish_states(settings: Settings, parts: Sequence[Reporting]) -> None:
+    """Publish the state of each part every few seconds until cancelled; a broker that is down is waited for."""
     while True:
         producer = AIOKafkaProducer(**settings.client_options())
         try:
             await producer.start()
             while True:
-                for mirror in mirrors:
-                    state = mirror.state()
+                for part in parts:
+                    state = part.state()
                     await producer.send_and_wait(topics.SOURCES, codec.encode(state), key=state.source.encode())
                 await asyncio.sleep(STATE_S)
         except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("the states of the sources cannot be published, trying again", why=repr(error))
+            log.warning("states cannot be published, trying again", why=repr(error))
         finally:
             await producer.stop()
         await asyncio.sleep(STATE_S)

@@ -6,9 +6,9 @@ also one that was killed in between, sends nothing twice. A packet that is rejec
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
@@ -23,6 +23,8 @@ MOST_ATTEMPTS = 5
 """A packet that was rejected so often is not re-driven unless asked for."""
 AT_ONCE = 100
 """Packets of a transaction at most."""
+RETURNED = (*topics.ALERTS, topics.INCREMENTS, topics.FRAMES_RAW, topics.FRAMES_CALIBRATED)
+"""Topics to which a packet goes back: what is not scored, too."""
 ORIGIN_HEADER = "redriven_from"
 
 
@@ -50,6 +52,8 @@ class RejectedPacket:
     value: bytes
     passed_on: tuple[tuple[str, bytes], ...]
     """Headers that go with the packet: trace, tests and replays."""
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+    """All of them."""
 
     @property
     def id(self) -> str:
@@ -59,7 +63,7 @@ class RejectedPacket:
     @property
     def target(self) -> str | None:
         """Topic that it is sent to again; None: there is none."""
-        if self.topic in (*topics.ALERTS, topics.INCREMENTS):  # an increment is not scored
+        if self.topic in RETURNED:
             return self.topic
         guess = f"alerts.{self.survey}"
         return guess if guess in topics.ALERTS else None
@@ -97,6 +101,7 @@ def parse(message: Any) -> RejectedPacket:
         complete=complete,
         value=value,
         passed_on=tuple((name, headers[name]) for name in ("traceparent", "_test", "alert_tense") if name in headers),
+        headers=headers,
     )
 
 

@@ -89,22 +89,15 @@ TOPICS = (
         FRAME_ALERTS, "position", "our packet of a source in the difference of a CCD frame and its reference", 7 * DAY, PACKET_BYTES, None
     ),
     Topic(INCREMENTS, "TIC", "a packet of the cadences since the last one; joined to whole packets", KEPT_INCREMENTS, PACKET_BYTES, None),
+    # One partition each: one process reads them, and a night's frames keep their order.
     Topic(
         FRAMES_RAW,
-        "detector/file",
+        "file",
         "a raw CCD frame as FITS, plain or compressed, up to 8 MB; or FrameClaim: where a larger one lies",
         14 * DAY,
         PACKET_BYTES,
-        None,
     ),
-    Topic(
-        FRAMES_CALIBRATED,
-        "field, or detector",
-        "CalibratedFrame: where its file lies, its masters and quality figures",
-        KEPT_MEASURED,
-        RECORD_BYTES,
-        None,
-    ),
+    Topic(FRAMES_CALIBRATED, "field, or detector", "CalibratedFrame: where its file lies, its masters and quality figures", KEPT_MEASURED),
     Topic(
         MASTERS,
         "detector/kind/filter/binning/gain/temperature/exposure/from",
@@ -113,14 +106,7 @@ TOPICS = (
         cleanup="compact",
     ),
     Topic(PHOTOMETRY_POSITIONS, "name", "PhotometryPosition: measured on every frame that covers it", 7 * DAY, cleanup="compact"),
-    Topic(
-        PHOTOMETRY_MEASURED,
-        "position",
-        "PhotometryMeasured: forced photometry at a position on one frame",
-        KEPT_MEASURED,
-        RECORD_BYTES,
-        None,
-    ),
+    Topic(PHOTOMETRY_MEASURED, "position", "PhotometryMeasured: forced photometry at a position on one frame", KEPT_MEASURED),
     Topic(REJECTED, "topic:partition:offset", "the original bytes (over 8 MB: a part); why in the headers", 14 * DAY, REJECTED_BYTES),
     Topic(REDRIVEN, "partition/offset", "which rejected packets were sent again: the key is their place on `alerts.rejected`", 14 * DAY),
     Topic(

@@ -17,7 +17,7 @@ from settings.model import Settings
 from streams.agents import increments
 from streams.agents.increments import Joiner
 from streams.agents.reject_limits import RejectLimitError
-from streams.kafka import topics
+from streams.kafka import exactly_once, topics
 from tests.data.curve_parts import encode, part, record
 from tests.flow.conftest import Bench
 from tests.flow.test_increments_flow import committed_records
@@ -32,8 +32,9 @@ ERRORS = (sqlite3.OperationalError("disk I/O error"), sqlite3.DatabaseError("mal
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "FENCED_PAUSE", "LOOK_EVERY"):
-        monkeypatch.setattr(increments, name, 0.3)
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "FENCED_PAUSE"):
+        monkeypatch.setattr(exactly_once, name, 0.3)
+    monkeypatch.setattr(increments, "LOOK_EVERY", 0.3)
 
 
 @asynccontextmanager

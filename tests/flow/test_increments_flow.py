@@ -20,8 +20,8 @@ from schemas.records.detection import Detection
 from schemas.surveys import tess
 from settings.model import Settings
 from streams.agents.increments import SOURCE
-from streams.agents.mirror import read_positions
 from streams.kafka import topics
+from streams.kafka.exactly_once import read_positions
 from streams.worker import published
 from tests.data.curve_parts import encode, part, record
 from tests.flow.conftest import Bench, header, until

@@ -34,7 +34,7 @@ FOR_EVER = {
     1_000_014: ("telemetry.scores-protonova.WorkerSummary", 2, "4bf10a621a5af234"),
     1_000_015: ("alerts.frames-value", 1, "22285598a7f980f4"),
     1_000_016: ("frames.raw-value", 1, "5188844f2ec59880"),
-    1_000_017: ("calibration.masters-value", 1, "8b257b4b38676ede"),
+    1_000_017: ("calibration.masters-value", 1, "0cb1eb769df0d580"),
     1_000_018: ("frames.calibrated-value", 1, "6f2adb1922bf85d7"),
     1_000_019: ("photometry.positions-value", 1, "b41eb08e2d52868c"),
     1_000_020: ("photometry.measured-value", 1, "0e170e25fef14608"),

@@ -65,7 +65,7 @@ WORKER = WorkerSummary(
 ALARM = DriftAlarm("a", "adwin", "novelty", "ztf/g/sky", 0.1, 0.5, 30, "s", 1000)
 COMMAND = RetrainCommand("s:a", "s", "novelty moved", "a", 1000)
 CLAIM = FrameClaim("file:///night/a.fits", 16_777_216, "ab" * 32)
-MASTER = MasterFrame("flat", "ccd0", "r", (1, 2), 1.5, -90.0, None, 60000.0, None, "file:///m/flat.fits", 2880, "cd" * 32, 11, 1000)
+MASTER = MasterFrame("flat", "ccd0", "r", (1, 2), 1.5, -90.0, None, 60000.0, None, "file:///m/flat.fits", 2880, "cd" * 32, 11, 1000, True)
 CALIBRATED = CalibratedFrame(
     "n1-0007", "ccd0", "r", "m31", 60000.25, 30.0, True, "file:///c/a.fits", 4_000_000, "ab" * 32, "cd" * 32, ("ef" * 32,),
     (1.0, 2.0, 359.5, 2.0, 359.5, 2.5, 1.0, 2.5), 0.5, 120.0, 11.5, 2.5, 1.125, 412, 0.0, 0.0078125, None, 26.5, 0.015625, 3.5,
@@ -310,5 +310,6 @@ def test_a_master_made_anew_replaces_the_one_before_and_no_other() -> None:
     others = (
         replace(MASTER, filter="g"), replace(MASTER, kind="dark"), replace(MASTER, detector="ccd1"), replace(MASTER, binning=(2, 2)),
         replace(MASTER, temperature=-80.0), replace(MASTER, exposure=30.0), replace(MASTER, valid_from=60030.0),
+        replace(MASTER, overscan=False),
     )  # fmt: skip
     assert len({MASTER.key, *(other.key for other in others)}) == 1 + len(others)

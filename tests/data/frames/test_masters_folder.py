@@ -164,6 +164,15 @@ def record(path: Path, **changed: object) -> MasterFrame:
     return MasterFrame(**{**label, **figures, "uri": uri, "length": length, "sha256": sha256, **changed})  # type: ignore[arg-type]
 
 
+def test_an_announced_bias_is_for_frames_with_an_overscan_or_without_one(tmp_path: Path) -> None:
+    path, _ = MastersFolder(tmp_path / "store").put(master("bias", 8.0))
+    for overscan in (False, True):
+        folder = fill(MastersFolder(tmp_path / f"{overscan}", prefixes=[str(tmp_path / "store")]))
+        folder.take(record(path, overscan=overscan, valid_from=61_100.0))
+        found, _ = select(folder, overscan=True)
+        assert float(np.asarray(found.bias)[0, 0]) == (8 if overscan else 5)
+
+
 def test_announced_masters_are_checked_before_use(tmp_path: Path) -> None:
     store, here = tmp_path / "store", tmp_path / "here"
     path, label = MastersFolder(store).put(master("bias", 8.0))
