@@ -115,7 +115,7 @@ def _down(plane: Any, step: int) -> Any:
     return xp.concat([plane[step:, :], none], axis=0) if step >= 0 else xp.concat([none, plane[:step, :]], axis=0)
 
 
-def trail(science: Array, mask: Array, *, noise: float, level: Array | None = None) -> Array:
+def trail(science: Array, mask: Array, *, noise: float, level: Array | float | None = None) -> Array:
     """Find the trails of satellites and aeroplanes.
 
     Parameters
@@ -126,7 +126,7 @@ def trail(science: Array, mask: Array, *, noise: float, level: Array | None = No
         Unusable pixels take no part.
     noise : float
         Of the background [e-/pixel].
-    level : (h, w), optional
+    level : (h, w) or float, optional
         The background [e-]; None: measured.
 
     Returns
@@ -139,9 +139,9 @@ def trail(science: Array, mask: Array, *, noise: float, level: Array | None = No
     found = xp.zeros(mask.shape, dtype=xp.uint8)
     if min(h, w) < 2 * _PART or not (noise > 0 and math.isfinite(noise)):
         return found
-    level = background(science, mask)[0] if level is None else level
+    sky: Any = background(science, mask)[0] if level is None else level
     good = ((mask & UNUSABLE) == 0) & xp.isfinite(science)
-    image = xp.where(good, (science - level) / noise, xp.zeros_like(science))
+    image = xp.where(good, (science - sky) / noise, xp.zeros_like(science))
     side = -(-max(h, w) // MOST_BINS)
     bins = _binned(image, good, side=side)
     for _ in range(TRIES):
