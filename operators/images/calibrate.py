@@ -68,7 +68,7 @@ def calibrated_planes_array(raw: RawFrame, masters: Masters) -> Calibrated:
         electrons = above * (1.0 + bend * above) * gain
         flat = masters.inverse_flat
         science = (electrons - masters.dark * dark_gain) * flat
-        variance = (xp.clip(electrons, min=0.0) + noise) * flat * flat
+        variance = (xp.clip(electrons, 0.0, None) + noise) * flat * flat
     there = xp.isfinite(science) & xp.isfinite(variance)
     zero = xp.zeros_like(science)
     mask = masters.bad | _bit(x >= saturation, SATURATED) | _bit(above > linear_to, NONLINEAR)
@@ -111,8 +111,8 @@ def _levels(raw: RawFrame) -> Any:
     there = xp.isfinite(rows)
     count = xp.sum(xp.astype(there, xp.int64), axis=1, keepdims=True)
     rows = xp.sort(xp.where(there, rows, xp.full_like(rows, math.inf)), axis=1)
-    lower = xp.take_along_axis(rows, xp.clip((count - 1) // 2, min=0), axis=1)
-    upper = xp.take_along_axis(rows, xp.clip(count // 2, max=rows.shape[1] - 1), axis=1)
+    lower = xp.take_along_axis(rows, xp.clip((count - 1) // 2, 0, None), axis=1)
+    upper = xp.take_along_axis(rows, xp.clip(count // 2, None, rows.shape[1] - 1), axis=1)
     return xp.where(count > 0, (lower + upper) * 0.5, xp.full_like(lower, math.nan))
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from operators.images.planes import Stars
 from operators.kernels.detrend import SIGMA_OF_MAD
-from operators.kernels.difference import RING, convolve_separable, judge_plane
+from operators.kernels.difference import RING, convolve_separable, judge_plane, widen
 from operators.namespace import array_namespace, to_host
 from operators.types import F32, F64, Array
 
@@ -24,7 +24,7 @@ _TAP = 0.003
 _SNR = 30.0
 """Of static light at a star that takes part in the fit of misfits."""
 _LEAST_STARS = 8
-_MOST_STARS = 400
+_MOST_STARS = 150
 _WINDOW = 4
 """Half the side of the window of that fit [pixel]."""
 _UNKNOWN = (0.02, 0.1, 0.1, 0.1, 0.05, 0.05, 0.02)
@@ -98,30 +98,35 @@ def misfits(
     nothing, spread = np.zeros(6, np.float32), (unknown**2).astype(np.float32)
     room = _WINDOW + RING
     y, x = np.rint(stars.y).astype(int), np.rint(stars.x).astype(int)
-    chosen = np.flatnonzero((y >= room) & (x >= room) & (y < h - room) & (x < w - room) & (stars.flux > 0))[:_MOST_STARS]
+    chosen = np.flatnonzero((y >= room) & (x >= room) & (y < h - room) & (x < w - room) & (stars.flux > 0))
     if len(chosen) < _LEAST_STARS:
         return nothing, spread
+    at = xp.asarray(y[chosen] * w + x[chosen])
+
+    def read(plane: Array, index: Array, *shape: int) -> F64:
+        return np.asarray(to_host(xp.take(xp.reshape(plane, (-1,)), index)), np.float64).reshape(-1, *shape)
+
+    peak, own = read(static, at), read(base, at) + np.maximum(read(light, at), 0)
+    chosen = chosen[peak > _SNR * np.sqrt(own)][:_MOST_STARS]
     d = np.arange(-room, room + 1)
     places = (y[chosen, None, None] + d[:, None]) * w + x[chosen, None, None] + d
-    at = xp.asarray(places.ravel())
-
-    def windows(plane: Array) -> F64:
-        return np.asarray(to_host(xp.take(xp.reshape(plane, (-1,)), at)), np.float64).reshape(places.shape)
-
-    g, f = windows(static), windows(flux)
-    inner = slice(RING, -RING)
-    var = (windows(base) + np.maximum(windows(light), 0))[:, inner, inner]
-    usable = windows(xp.astype(good, xp.float32)).all((1, 2))
-    bright = np.flatnonzero(usable & (g[:, room, room] > _SNR * np.sqrt(var[:, _WINDOW, _WINDOW])))
-    if len(bright) < _LEAST_STARS:
+    at, side = xp.asarray(places.ravel()), len(d)
+    whole = read(good, at, side, side).all((1, 2))
+    if whole.sum() < _LEAST_STARS:
         return nothing, spread
-    g, f = g[bright], f[bright][:, inner, inner].reshape(len(bright), -1)
-    all_terms = np.stack(_terms_of(g), axis=-1)[:, inner, inner].reshape(len(bright), -1, 7)
+    at = xp.asarray(places[whole].ravel())
+    g, f = read(static, at, side, side), read(flux, at, side, side)
+    inner = slice(RING, -RING)
+    at = xp.asarray(places[whole][:, inner, inner].ravel())
+    var = read(base, at) + np.maximum(read(light, at), 0)
+    f = f[:, inner, inner].reshape(len(g), -1)
+    all_terms = np.stack(_terms_of(g), axis=-1)[:, inner, inner].reshape(len(g), -1, 7)
     terms, around = all_terms[..., :6], all_terms[..., 6]
-    weight = 1 / var[bright].reshape(len(f), -1)
-    normal = np.einsum("kpa,kp,kpb->kab", terms, weight, terms)
+    weight = 1 / var.reshape(len(f), -1)
+    weighted = (terms * weight[..., None]).transpose(0, 2, 1)
+    normal = weighted @ terms
     normal += np.eye(6) * 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None]
-    solved = np.linalg.solve(normal, np.einsum("kpa,kp,kp->ka", terms, weight, f)[..., None])[..., 0]
+    solved = np.linalg.solve(normal, weighted @ f[..., None])[..., 0]
     # Neighbouring pixels of a matched filter's map share their noise: a coefficient's variance is that many times the fit's.
     shared = _shared(g[:, inner, inner])
     error = np.sqrt(np.einsum("kaa->ka", np.linalg.inv(normal)) * shared)
@@ -133,7 +138,7 @@ def misfits(
     scatter = np.sqrt(np.maximum(width**2 - np.median(error, axis=0) ** 2, np.array(_LEAST) ** 2))
     if shift is not None:
         scatter[1:3] = np.maximum(scatter[1:3], shift)
-    rest = f - np.einsum("kpa,ka->kp", terms, solved)
+    rest = f - (terms @ solved[..., None])[..., 0]
     excess = ((rest**2).sum(1) - 1 / weight.mean(1) * rest.shape[1] * max(0.0, 1 - 6 * shared / rest.shape[1])) / (around**2).sum(1)
     share = max(float(np.median(excess)), _LEAST_AROUND**2)
     return mean.astype(np.float32), np.append(scatter**2, share).astype(np.float32)
@@ -157,16 +162,22 @@ def _shared(static: F64) -> float:
     return float(np.clip(mean, 0, None).sum())
 
 
-def judged(flux: Array, static: Array, *, light: Array, base: Array, mean: F32, spread: F32, kernels: bool) -> tuple[Array, Array, Array]:
-    """Take the mean misfit out of the flux, and weigh the rest: flux, significance, noise."""
+def judged(
+    flux: Array, static: Array, *, light: Array, base: Array, good: Array, mean: F32, spread: F32, kernels: bool
+) -> tuple[Array, Array]:
+    """Take the mean misfit out of the flux and weigh the rest; significance of unit variance in empty sky, noise."""
     if kernels:
         significance, noise = np.empty_like(flux), np.empty_like(flux)
         judge_plane(flux, static, light, base, mean, spread, significance, noise)
-        return flux, significance, noise
-    return judge_array(flux, static, light=light, base=base, mean=mean, spread=spread)
+        widen(significance, noise, np.float32(width_of(significance, good)))
+        return significance, noise
+    xp = array_namespace(flux)
+    ratio, sigma = judge_array(flux, static, light=light, base=base, mean=mean, spread=spread)
+    width = width_of(ratio, good)
+    return xp.where(xp.isfinite(ratio), ratio / width, xp.zeros_like(ratio)), sigma * width
 
 
-def judge_array(flux: Array, static: Array, *, light: Array, base: Array, mean: F32, spread: F32) -> tuple[Array, Array, Array]:
+def judge_array(flux: Array, static: Array, *, light: Array, base: Array, mean: F32, spread: F32) -> tuple[Array, Array]:
     """The same for any namespace: the oracle of the kernel."""
     xp = array_namespace(flux)
     h, w = flux.shape
@@ -190,7 +201,7 @@ def judge_array(flux: Array, static: Array, *, light: Array, base: Array, mean: 
         flux = flux - float(m) * term
         variance = variance + float(v) * term**2
     noise = xp.sqrt(variance + float(spread[0]) * flux**2)  # what the flux scale of stars scatters by, a new source's does too
-    return flux, flux / noise, noise
+    return flux / noise, noise
 
 
 def _edged(plane: Array, width: int) -> Array:

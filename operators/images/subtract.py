@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from operators.images.planes import UNUSABLE, Difference, Reference
+from operators.images.planes import NO_DATA, UNUSABLE, Difference, Reference
 from operators.images.psf import psf_grid
 from operators.images.register import filled
-from operators.images.source_noise import judged, light_noise, misfits, width_of
-from operators.kernels.difference import products
+from operators.images.source_noise import judged, light_noise, misfits
+from operators.kernels.difference import fill_masked, products
 from operators.namespace import array_namespace, to_host
 from operators.types import F64, Array
 
 TILE = 256
 """Side of a tile that is aimed at [pixel]."""
-MARGIN = 32
+MARGIN = 22
 """How far tiles reach into each other [pixel]: the filters' wings."""
 _FLOOR = 1e-10
 """Of the largest denominator: frequencies that neither image has."""
@@ -84,11 +84,11 @@ def prepare(reference: Reference, *, tile: int = TILE) -> Prepared:
     h, w = image.shape
     rows, columns = (max(1, round(n / tile)) for n in (h, w))
     size = (_fast(-(-h // rows) + 2 * MARGIN), _fast(-(-w // columns) + 2 * MARGIN))
-    psf = _psf_over(reference, image, (rows, columns))
+    psf = _psf_over(reference, image, grid=(rows, columns))
     tiles = []
     for i, (y0, y1) in enumerate(_cuts(h, rows)):
         for j, (x0, x1) in enumerate(_cuts(w, columns)):
-            p = _transform_psf(xp, fft, psf[i, j], size)
+            p = fft.rfftn(xp.asarray(_around_origin(psf[i, j], size)))
             power = xp.real(p) ** 2 + xp.imag(p) ** 2
             tiles.append(Tile(y0, y1, x0, x1, fft.rfftn(_window(image, y0, x0, size)), p, power))
     return Prepared(reference, tuple(tiles), (rows, columns), size, psf, image)
@@ -138,27 +138,37 @@ def subtract(
         raise ValueError(f"an image of {new.shape} with a mask of {mask.shape} against a reference of {prepared.filled.shape}")
     if not (np.isfinite(noise) and noise > 0 and np.isfinite(scale) and scale > 0):
         raise ValueError(f"noise {noise} and flux scale {scale} must be positive numbers")
-    both = mask | reference.mask
-    good = ((both & UNUSABLE) == 0) & xp.isfinite(new)
-    image = xp.where(good, xp.astype(new, xp.float32), prepared.filled * xp.asarray(scale, dtype=xp.float32))
     kernels = fused and xp is np
+    image, both, good = _usable(new, mask, prepared, scale=scale, kernels=kernels)
     grid = _grid_of(psf, prepared.grid)
-    difference, flux, static, base = _tiled(image, grid, noise, scale, prepared, kernels=kernels)
+    small = _small_filters(grid, prepared, noise=noise, scale=scale)
+    difference, flux, static, base = _tiled(image, grid, noise=noise, scale=scale, prepared=prepared, kernels=kernels)
     light = image if variance is None else xp.where(good, xp.astype(variance, xp.float32) - noise**2, xp.zeros_like(image))
-    light = light_noise(light, _squares(grid, prepared, noise, scale), kernels=kernels)
+    light = light_noise(light, _squares(small, scale=scale, depth=reference.depth), kernels=kernels)
     mean, spread = misfits(flux, static, base=base, light=light, good=good, stars=reference.stars, shift=shift)
-    flux, significance, sigma = judged(flux, static, light=light, base=base, mean=mean, spread=spread, kernels=kernels)
-    widen = width_of(significance, good)
-    zero = xp.zeros_like(significance)
-    sane = xp.isfinite(significance)
-    mean_psf = _difference_psf(grid, prepared, noise, scale)
+    significance, sigma = judged(flux, static, light=light, base=base, good=good, mean=mean, spread=spread, kernels=kernels)
+    mean_psf = _difference_psf(small, grid.shape[2])
     return Difference(
-        difference=difference,
-        significance=xp.where(sane, significance / widen, zero),
-        noise=sigma * widen,
-        mask=xp.where(xp.isfinite(new), both, both | xp.asarray(8, dtype=xp.uint8)),
-        psf=mean_psf if xp is np else xp.asarray(mean_psf),
+        difference=difference, significance=significance, noise=sigma, mask=both, psf=mean_psf if xp is np else xp.asarray(mean_psf)
     )
+
+
+def _usable(new: Array, mask: Array, prepared: Prepared, *, scale: float, kernels: bool) -> tuple[Array, Array, Array]:
+    """The image with the reference's light where either has no usable pixel, the mask of both, where both are usable."""
+    reference = prepared.reference
+    if kernels:
+        image, both, good = np.empty(new.shape, np.float32), np.empty(new.shape, np.uint8), np.empty(new.shape, np.bool_)
+        fill_masked(
+            np.asarray(new, np.float32), np.asarray(mask), np.asarray(reference.mask), np.asarray(prepared.filled), np.float32(scale),
+            np.uint8(UNUSABLE), np.uint8(NO_DATA), image, both, good,
+        )  # fmt: skip
+        return image, both, good
+    xp = array_namespace(new, mask)
+    there = xp.isfinite(new)
+    both = mask | reference.mask
+    both = xp.where(there, both, both | xp.asarray(NO_DATA, dtype=xp.uint8))
+    good = (both & UNUSABLE) == 0
+    return xp.where(good, xp.astype(new, xp.float32), prepared.filled * xp.asarray(scale, dtype=xp.float32)), both, good
 
 
 def _cuts(n: int, parts: int) -> list[tuple[int, int]]:
@@ -207,23 +217,17 @@ def _window(image: Array, y0: int, x0: int, size: tuple[int, int]) -> Array:
     return xp.concat(rows, axis=0)
 
 
-def _around_origin(p: npt.NDArray[Any], n: int, axis: int) -> npt.NDArray[Any]:
-    """Pad to a length, the middle at index 0."""
-    half = p.shape[axis] // 2
-    width = [(0, 0)] * p.ndim
-    width[axis] = (0, n - p.shape[axis])
-    return np.roll(np.pad(p, width), -half, axis=axis)
+def _around_origin(p: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """On a larger grid, the middle at (0, 0)."""
+    half = p.shape[0] // 2
+    out = np.zeros(size, p.dtype)
+    for to_y, from_y in ((slice(0, half + 1), slice(half, None)), (slice(-half, None), slice(0, half))):
+        out[to_y, : half + 1] = p[from_y, half:]
+        out[to_y, -half:] = p[from_y, :half]
+    return out
 
 
-def _transform_psf(xp: Any, fft: Any, p: npt.NDArray[np.float32], size: tuple[int, int]) -> Array:
-    """Of a PSF on the origin: its few rows first."""
-    rows = fft.rfft(xp.asarray(_around_origin(p, size[1], 1)), axis=1)
-    s, half = p.shape[0], p.shape[0] // 2
-    gap = xp.zeros((size[0] - s, rows.shape[1]), dtype=rows.dtype)
-    return fft.fft(xp.concat([rows[half:, :], gap, rows[:half, :]], axis=0), axis=0)
-
-
-def _psf_over(reference: Reference, image: Array, grid: tuple[int, int]) -> npt.NDArray[np.float32]:
+def _psf_over(reference: Reference, image: Array, *, grid: tuple[int, int]) -> npt.NDArray[np.float32]:
     """The reference's PSF in each tile: of its own stars, or where they are too few the one it came with."""
     given = np.asarray(to_host(reference.psf), np.float32)
     if grid == (1, 1) or np.count_nonzero(reference.stars.flags == 0) < _STARS_OF_A_PSF:
@@ -244,7 +248,7 @@ def _grid_of(psf: Array, grid: tuple[int, int]) -> npt.NDArray[np.float32]:
 
 
 def _tiled(
-    image: Array, grid: npt.NDArray[np.float32], noise: float, scale: float, prepared: Prepared, *, kernels: bool
+    image: Array, grid: npt.NDArray[np.float32], *, noise: float, scale: float, prepared: Prepared, kernels: bool
 ) -> tuple[Array, Array, Array, Array]:
     """Difference [e-], flux of a point source at each pixel [e-], the static light's share of it, variance of the flux in empty sky."""
     xp = array_namespace(image)
@@ -256,40 +260,42 @@ def _tiled(
     parts: list[tuple[Array, Array, Array, Array]] = []
     planes = tuple(np.empty(image.shape, np.float32) for _ in range(4)) if xp is np else ()
     for n, tile in enumerate(prepared.tiles):
-        p = _transform_psf(xp, fft, grid[divmod(n, columns)], size)
+        p = fft.rfftn(xp.asarray(_around_origin(grid[divmod(n, columns)], size)))
         new = fft.rfftn(_window(image, tile.y0, tile.x0, size))
         form = _products if kernels else products_array
-        d, s, g, power = form(new, p, tile, beta, var_new, var_ref)
+        d, s, g, power = form(new, p, tile=tile, beta=beta, var_new=var_new, var_ref=var_ref)
         unit = power / (size[0] * size[1])  # response of the matched filter to a source of one electron in the reference, and its variance
         ys, xs = slice(MARGIN, MARGIN + tile.y1 - tile.y0), slice(MARGIN, MARGIN + tile.x1 - tile.x0)
         to_flux = float(beta) / unit
-        three = [
-            fft.irfftn(v, s=size, axes=(0, 1))[ys, xs] * xp.asarray(f, dtype=xp.float32)
-            for v, f in ((d, to_electrons), (s, to_flux), (g, to_flux))
-        ]
         base = float(beta) ** 2 / unit
+        made = [(fft.irfftn(v, s=size, axes=(0, 1))[ys, xs], f) for v, f in ((d, to_electrons), (s, to_flux), (g, to_flux))]
         if planes:
-            for plane, value in zip(planes, (*three, base), strict=True):
-                plane[tile.y0 : tile.y1, tile.x0 : tile.x1] = value
+            for plane, (part, factor) in zip(planes, made, strict=False):
+                np.multiply(part, np.float32(factor), out=plane[tile.y0 : tile.y1, tile.x0 : tile.x1])
+            planes[3][tile.y0 : tile.y1, tile.x0 : tile.x1] = base
         else:
-            parts.append((three[0], three[1], three[2], xp.full(three[0].shape, base, dtype=xp.float32)))
+            one, two, three = (part * xp.asarray(factor, dtype=xp.float32) for part, factor in made)
+            parts.append((one, two, three, xp.full(one.shape, base, dtype=xp.float32)))
     if planes:
         return planes[0], planes[1], planes[2], planes[3]
-    made = []
-    for k in range(4):
+
+    def whole(k: int) -> Array:
         rows = [xp.concat([p[k] for p in parts[i : i + columns]], axis=1) for i in range(0, len(parts), columns)]
-        made.append(xp.concat(rows, axis=0))
-    return made[0], made[1], made[2], made[3]
+        return xp.concat(rows, axis=0)
+
+    return whole(0), whole(1), whole(2), whole(3)
 
 
-def _products(new: Any, p: Any, tile: Any, beta: Any, var_new: Any, var_ref: Any) -> tuple[Array, Array, Array, float]:
+def _products(new: Any, p: Any, *, tile: Any, beta: Any, var_new: Any, var_ref: Any) -> tuple[Array, Array, Array, float]:
     d, s, g = np.empty_like(new), np.empty_like(new), np.empty_like(new)
     floor = np.float32(_FLOOR * (var_new + beta * beta * var_ref))
-    power = products(new, np.asarray(p, np.complex64), tile.image, tile.psf, tile.power, beta, var_new, var_ref, floor, d, s, g)
+    parts = [np.asarray(v, np.complex64).view(np.float32) for v in (new, p, tile.image, tile.psf)]
+    out = [v.view(np.float32) for v in (d, s, g)]
+    power = products(*parts, tile.power, beta, var_new, var_ref, floor, *out)
     return d, s, g, float(power)
 
 
-def products_array(new: Array, p: Array, tile: Tile, beta: Any, var_new: Any, var_ref: Any) -> tuple[Array, Array, Array, float]:
+def products_array(new: Array, p: Array, *, tile: Tile, beta: Any, var_new: Any, var_ref: Any) -> tuple[Array, Array, Array, float]:
     """Equations 13 and 17 and the part of the latter that holds the reference; any namespace: the oracle of the kernel."""
     xp = array_namespace(new)
     beta, var_new, var_ref = float(beta), float(var_new), float(var_ref)
@@ -303,9 +309,9 @@ def products_array(new: Array, p: Array, tile: Tile, beta: Any, var_new: Any, va
     return difference, matched, reference, float(total)
 
 
-def _small_filters(grid: npt.NDArray[np.float32], prepared: Prepared, noise: float, scale: float) -> tuple[F64, F64, F64, float]:
+def _small_filters(grid: npt.NDArray[np.float32], prepared: Prepared, *, noise: float, scale: float) -> tuple[F64, F64, F64, float]:
     """Of the mean PSFs, on a small grid of the host: filters of the new and the reference image, the difference's PSF, response."""
-    new, ref = (np.fft.rfft2(_around_origin(_around_origin(p.mean((0, 1)), _SMALL, 0), _SMALL, 1)) for p in (grid, prepared.psf))
+    new, ref = (np.fft.rfft2(_around_origin(p.mean((0, 1)), (_SMALL, _SMALL))) for p in (grid, prepared.psf))
     var_new, var_ref, beta = noise**2, prepared.reference.noise**2, scale
     a, b = np.abs(ref) ** 2, np.abs(new) ** 2
     den = np.maximum(var_new * a + beta**2 * var_ref * b, _FLOOR * (var_new + beta**2 * var_ref))
@@ -317,16 +323,14 @@ def _small_filters(grid: npt.NDArray[np.float32], prepared: Prepared, noise: flo
     return of_new, of_ref, of_difference, float(response)
 
 
-def _difference_psf(grid: npt.NDArray[np.float32], prepared: Prepared, noise: float, scale: float) -> npt.NDArray[np.float32]:
-    of_difference = _small_filters(grid, prepared, noise, scale)[2]
-    size = grid.shape[2]
+def _difference_psf(small: tuple[F64, F64, F64, float], size: int) -> npt.NDArray[np.float32]:
     half = size // 2
-    p = np.roll(of_difference, (half, half), (0, 1))[:size, :size]
+    p = np.roll(small[2], (half, half), (0, 1))[:size, :size]
     return np.asarray(p / p.sum(), np.float32)
 
 
-def _squares(grid: npt.NDArray[np.float32], prepared: Prepared, noise: float, scale: float) -> F64:
+def _squares(small: tuple[F64, F64, F64, float], *, scale: float, depth: float) -> F64:
     """Variance that one electron's noise adds to the flux at each distance, in both images; the middle at half the side."""
-    of_new, of_ref, _, response = _small_filters(grid, prepared, noise, scale)
-    squares = (of_new**2 + of_ref**2 / (scale * prepared.reference.depth)) * (scale / response) ** 2
+    of_new, of_ref, _, response = small
+    squares = (of_new**2 + of_ref**2 / (scale * depth)) * (scale / response) ** 2
     return np.asarray(np.roll(squares, (_SMALL // 2, _SMALL // 2), (0, 1)))

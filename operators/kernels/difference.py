@@ -41,25 +41,55 @@ def resample_plane(image, m, table, fill, out):  # type: ignore[no-untyped-def] 
 
 
 @compiled
-def products(new, new_psf, ref, ref_psf, ref_power, beta, var_new, var_ref, floor, d, s, g):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Transforms of the difference, of its matched filter and of the filter's share of the reference; the sum of |F_D P_D|²."""
+def fill_masked(new, mask, ref_mask, ref, beta, unusable, no_data, image, both, good):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Put the reference, scaled, where either image has no usable pixel; the mask of both and where it says so."""
     h, w = new.shape
-    even = np.float64(2.0)
-    total = 0.0
     for i in range(h):
         for j in range(w):
-            pn, pr = new_psf[i, j], ref_psf[i, j]
-            a = ref_power[i, j]
-            b = pn.real * pn.real + pn.imag * pn.imag
-            inverse = np.float32(1.0) / max(var_new * a + var_ref * beta * beta * b, floor)
-            kn = beta * a * inverse * np.conj(pn)
-            gr = beta * beta * b * inverse * np.conj(pr) * ref[i, j]
-            d[i, j] = (pr * new[i, j] - beta * pn * ref[i, j]) * np.sqrt(inverse)
-            s[i, j] = kn * new[i, j] - gr
-            g[i, j] = gr
-            total += (even if j > 0 else 1.0) * beta * beta * a * b * inverse
-        total -= beta * beta * a * b * inverse  # the last column, which stands once (the width is even)
-    return total
+            v = new[i, j]
+            bits = mask[i, j] | ref_mask[i, j]
+            finite = abs(v) < np.float32(np.inf)
+            if not finite:
+                bits |= no_data
+            use = finite and (bits & unusable) == 0
+            image[i, j] = v if use else beta * ref[i, j]
+            both[i, j] = bits
+            good[i, j] = use
+
+
+@compiled(reassociate=True)
+def products(new, new_psf, ref, ref_psf, ref_power, beta, var_new, var_ref, floor, d, s, g):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Transforms of the difference, of its matched filter and of the filter's share of the reference; the sum of |F_D P_D|².
+
+    All as (h, 2 w) of real and imaginary parts in turn but for the power (h, w).
+    """
+    h, w = ref_power.shape
+    total = np.float64(0.0)
+    bb = beta * beta
+    for i in range(h):
+        n_, p_, r_, q_, a_ = new[i], new_psf[i], ref[i], ref_psf[i], ref_power[i]
+        d_, s_, g_ = d[i], s[i], g[i]
+        row = np.float32(0.0)
+        for j in range(w):
+            k = 2 * j
+            nr, ni, pr, pi = n_[k], n_[k + 1], p_[k], p_[k + 1]
+            rr, ri, qr, qi = r_[k], r_[k + 1], q_[k], q_[k + 1]
+            a = a_[j]
+            b = pr * pr + pi * pi
+            root = np.float32(1.0) / np.sqrt(max(var_new * a + var_ref * bb * b, floor))
+            inverse = root * root
+            kn, kr = beta * a * inverse, bb * b * inverse
+            gr, gi = kr * (qr * rr + qi * ri), kr * (qr * ri - qi * rr)
+            g_[k], g_[k + 1] = gr, gi
+            s_[k], s_[k + 1] = kn * (pr * nr + pi * ni) - gr, kn * (pr * ni - pi * nr) - gi
+            d_[k] = (qr * nr - qi * ni - beta * (pr * rr - pi * ri)) * root
+            d_[k + 1] = (qr * ni + qi * nr - beta * (pr * ri + pi * rr)) * root
+            row += kn * b
+        total += np.float64(2.0) * row
+        for j in (0, w - 1):  # the first and the last column stand once (the width is even)
+            b = p_[2 * j] * p_[2 * j] + p_[2 * j + 1] * p_[2 * j + 1]
+            total -= beta * a_[j] * b / max(var_new * a_[j] + var_ref * bb * b, floor)
+    return beta * total
 
 
 @compiled(reassociate=True)
@@ -94,45 +124,59 @@ def convolve_separable(image, taps_y, taps_x, out):  # type: ignore[no-untyped-d
 
 @compiled(reassociate=True)
 def judge_plane(flux, static, light, base, mean, spread, significance, noise):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Take the mean misfit out of the flux (in place); its noise, and the significance.
+    """Noise and significance of the flux less the mean misfit.
 
     mean, spread: (6,) and (7,) coefficients, and their variance, of the static light, its two slopes, its curvature, the two differences of
     curvatures, and the light around (of which nothing is taken out). What the flux scale of stars scatters by, a new source's does too.
     """
     h, w = flux.shape
-    zero, quarter, half, four = np.float32(0.0), np.float32(0.25), np.float32(0.5), np.float32(4.0)
-    m0, m1, m2, m3, m4, m5 = mean
-    s0, s1, s2, s3, s4, s5, s6 = spread
-    reach = RING
+    wide = np.empty((3, w + 2 * RING), np.float32)
     for i in range(h):
-        above, here, below = static[max(i - 1, 0)], static[i], static[min(i + 1, h - 1)]
-        far_above, far_below = static[max(i - reach, 0)], static[min(i + reach, h - 1)]
-        for j in range(w):
-            if reach <= j < w - reach:
-                left, right, far_left, far_right = j - 1, j + 1, j - reach, j + reach
-            else:
-                left, right, far_left, far_right = max(j - 1, 0), min(j + 1, w - 1), max(j - reach, 0), min(j + reach, w - 1)
-            g = here[j]
-            vertical, horizontal = above[j] + below[j], here[left] + here[right]
-            gy, gx = (below[j] - above[j]) * half, (here[right] - here[left]) * half
-            bend, differ = vertical + horizontal - four * g, vertical - horizontal
-            cross = (below[right] + above[left] - below[left] - above[right]) * quarter
-            around = (far_above[j] + far_below[j] + here[far_left] + here[far_right]) * quarter
-            f = flux[i, j] - (m0 * g + m1 * gy + m2 * gx + m3 * bend + m4 * differ + m5 * cross)
-            v = base[i, j] + max(light[i, j], zero)
-            v += (
-                s0 * (g * g + f * f)
-                + s1 * gy * gy
-                + s2 * gx * gx
-                + s3 * bend * bend
-                + s4 * differ * differ
-                + s5 * cross * cross
-                + s6 * around * around
-            )
-            n = np.sqrt(v)
-            flux[i, j] = f
-            noise[i, j] = n
-            significance[i, j] = f / n
+        for k in range(3):  # the rows above, here and below, with their ends repeated, so that the loop over columns has no exceptions
+            row, source = wide[k], static[min(max(i + k - 1, 0), h - 1)]
+            row[:RING] = source[0]
+            row[RING + w :] = source[w - 1]
+            for j in range(w):
+                row[RING + j] = source[j]
+        judge_row(
+            flux[i], wide[0], wide[1], wide[2], static[max(i - RING, 0)], static[min(i + RING, h - 1)], light[i], base[i], mean, spread,
+            significance[i], noise[i],
+        )  # fmt: skip
+
+
+@compiled(reassociate=True)
+def judge_row(  # type: ignore[no-untyped-def] # pragma: no cover
+    flux, above, here, below, far_above, far_below, light, base, mean, spread, significance, noise,
+):  # fmt: skip
+    """Judge one row; the three rows of static light near it begin `RING` pixels before it."""
+    zero, quarter, half, four = np.float32(0.0), np.float32(0.25), np.float32(0.5), np.float32(4.0)
+    m0, m1, m2, m3, m4, m5 = mean[0], mean[1], mean[2], mean[3], mean[4], mean[5]
+    s0, s1, s2, s3, s4, s5, s6 = spread[0], spread[1], spread[2], spread[3], spread[4], spread[5], spread[6]
+    for j in range(len(flux)):
+        k = j + RING
+        g = here[k]
+        vertical, horizontal = above[k] + below[k], here[k - 1] + here[k + 1]
+        gy, gx = (below[k] - above[k]) * half, (here[k + 1] - here[k - 1]) * half
+        bend, differ = vertical + horizontal - four * g, vertical - horizontal
+        cross = (below[k + 1] + above[k - 1] - below[k - 1] - above[k + 1]) * quarter
+        around = (far_above[j] + far_below[j] + here[k - RING] + here[k + RING]) * quarter
+        f = flux[j] - (m0 * g + m1 * gy + m2 * gx + m3 * bend + m4 * differ + m5 * cross)
+        v = base[j] + max(light[j], zero) + s0 * (g * g + f * f) + s1 * gy * gy + s2 * gx * gx
+        v += s3 * bend * bend + s4 * differ * differ + s5 * cross * cross + s6 * around * around
+        n = np.sqrt(v)
+        noise[j] = n
+        significance[j] = f / n
+
+
+@compiled
+def widen(significance, noise, width):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Divide and multiply by a width in place; 0 where the significance is not finite."""
+    inverse = np.float32(1.0) / width
+    for i in range(significance.shape[0]):
+        for j in range(significance.shape[1]):
+            s = significance[i, j] * inverse
+            significance[i, j] = s if abs(s) < np.float32(np.inf) else np.float32(0.0)
+            noise[i, j] *= width
 
 
 @compiled
