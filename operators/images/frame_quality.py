@@ -163,7 +163,7 @@ def _binned(image: Any, good: Any, *, side: int) -> Any:
     cut = (h, side, w, side)
     sums = xp.sum(xp.sum(xp.reshape(image[: h * side, : w * side], cut), axis=3), axis=1)
     count = xp.sum(xp.sum(xp.reshape(xp.astype(good[: h * side, : w * side], xp.float32), cut), axis=3), axis=1)
-    q = xp.clip(sums / xp.sqrt(xp.clip(count, min=1.0)), min=-BRIGHTEST, max=BRIGHTEST)
+    q = xp.clip(sums / xp.sqrt(xp.clip(count, 1.0, None)), -BRIGHTEST, BRIGHTEST)
     valid = count > side * side / 4
     n = max(float(xp.sum(xp.astype(valid, xp.float32))), 1.0)
     zero = xp.zeros_like(q)
