@@ -137,9 +137,10 @@ def alerts(
         [sigma]
     """
     prepared = reference if isinstance(reference, Prepared) else prepare(reference)
+    public = frame.public and prepared.reference.public  # the reference is in every packet's cut-outs
     try:
         return _alerts(
-            frame,
+            replace(frame, public=public),
             planes,
             quality,
             prepared=prepared,

@@ -258,8 +258,8 @@ def record_of(path: Path, label: MasterLabel) -> MasterFrame:
 
     uri, length, sha256 = claim_of(path)
     return MasterFrame(
-        kind=label.kind, detector=label.detector, filter=label.filter, binning=label.binning, gain=known(label.gain),
-        temperature=known(label.temperature), exposure=known(label.exposure),
+        kind=label.kind, detector=label.detector, filter=label.filter, binning=label.binning, overscan=label.overscan,
+        gain=known(label.gain), temperature=known(label.temperature), exposure=known(label.exposure),
         valid_from=label.valid_from if math.isfinite(label.valid_from) else 0.0, valid_to=known(label.valid_to), uri=uri, length=length,
         sha256=sha256, n_frames=label.n_frames, made_ms=int(time.time() * 1000),
     )  # fmt: skip

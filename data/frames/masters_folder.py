@@ -14,6 +14,8 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from data.connectors.fits_headers import FitsError, read_header
 from data.frames.claims import open_claim
 from data.frames.fits_units import bytes_of, digest_of
@@ -33,8 +35,8 @@ SAME_GAIN = 0.02
 """Relative; beyond it a master is of another readout mode."""
 MOST_SCALED = 5.0
 """An exposure so many times as long as its dark's is flagged: the dark's noise is scaled too."""
-KEPT = 4
-"""Sets of masters that are kept ready: 52 MB each for 2,048 x 2,048 pixels."""
+KEPT_BYTES = 128 * 2**20
+"""Of sets of masters that are kept ready, and one at least: 52 MB each for 2,048 x 2,048 pixels."""
 _EPOCH = date(1858, 11, 17).toordinal()
 _DIGITS = 16
 """Of the digest, in a file's name."""
@@ -222,7 +224,7 @@ class MastersFolder:
         masters = self._ready.get(names)
         if masters is None:
             masters = self._ready[names] = self._read(chosen)
-            while len(self._ready) > KEPT:
+            while len(self._ready) > 1 and sum(map(_size, self._ready.values())) > KEPT_BYTES:
                 self._ready.popitem(last=False)
         self._ready.move_to_end(names)
         return chosen, masters
@@ -297,6 +299,11 @@ def _label_in(path: Path) -> MasterLabel:
     assert header is not None
     digest = path.stem.rpartition("_")[2]
     return replace(label_of(header), digest=digest if len(digest) == _DIGITS else "")
+
+
+def _size(masters: Masters) -> int:
+    """Bytes of its planes."""
+    return sum(np.asarray(plane).nbytes for plane in (masters.bias, masters.dark, masters.inverse_flat, masters.bad))
 
 
 def _newest(entry: MasterEntry) -> tuple[float, int, str]:

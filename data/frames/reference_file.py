@@ -27,8 +27,8 @@ from operators.images.planes import Reference, Stars
 VERSION = 1
 COLUMNS = ("y", "x", "flux", "flux_err", "fwhm", "elongation", "flags")
 """Rows of the unit STARS, as `planes.Stars` has them."""
-KEPT = 8
-"""References that are kept ready."""
+KEPT_BYTES = 64 * 2**20
+"""Of references that are kept ready, and one at least: 21 MB each of 2,048 x 2,048 pixels."""
 LEAST_COMMON = 0.2
 """Share of a frame that a reference of another field's name must cover."""
 
@@ -113,6 +113,11 @@ def _sky(unit: ImageUnit, shape: tuple[int, ...]) -> str | None:
     except FrameError:
         return None
     return cards
+
+
+def _size(reference: Reference) -> int:
+    """Bytes of its planes."""
+    return np.asarray(reference.image).nbytes + np.asarray(reference.mask).nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +212,7 @@ class ReferencesFolder:
         path = ranked[0].path
         if path not in self._ready:
             self._ready[path] = read_reference(path)
-            while len(self._ready) > KEPT:
+            while len(self._ready) > 1 and sum(map(_size, self._ready.values())) > KEPT_BYTES:
                 self._ready.popitem(last=False)
         self._ready.move_to_end(path)
         return self._ready[path]

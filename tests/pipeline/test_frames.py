@@ -215,6 +215,15 @@ def test_a_private_frames_packets_are_private_and_a_public_one_holds_nothing_of_
     assert max(Decoder().decode([p.data for p in again.packets]).batch.valid.sum(1)) == 2  # a private packet holds all
 
 
+def test_what_is_compared_with_a_private_reference_is_private(night: Night) -> None:
+    planes, quality = night.frames[0]
+    secret = replace(night.prepared, reference=replace(night.prepared.reference, public=False))
+    found = alerts(night.raw[0], planes, quality, reference=secret)
+    assert set(Decoder().decode([p.data for p in found.packets]).batch.programid) == {2}
+    assert not any(row.public for row in found.measured)
+    assert not any(p.public for p in found.new_positions)
+
+
 def test_a_listed_position_that_is_private_stays_so(night: Night) -> None:
     found = run(night, 0)
     secret = tuple(replace(p, name=f"secret-{k}", public=False, origin="listed") for k, p in enumerate(found.new_positions))
