@@ -6,6 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +33,14 @@ def folder_of(settings: Settings, given: Path | None) -> Path:
     return given or references_folder(settings)
 
 
-def build(settings: Settings, frames: Sequence[Path], *, to: Path | None, most: int, report: Path | None) -> int:
+def build(
+    settings: Settings, frames: Sequence[Path], *, to: Path | None, most: int, report: Path | None, catalogue: Path | None = None
+) -> int:
     """Combine the calibrated frames of each field, filter and detector; exit status 1 where no reference was made."""
     from data.frames.reference_build import Built, build
+    from data.frames.star_catalogue import calibrated_by, read_catalogue
+
+    stars = None if catalogue is None else read_catalogue(catalogue)
 
     folder = ReferencesFolder(folder_of(settings, to))
     left_out: dict[str, str] = {}
@@ -51,7 +57,11 @@ def build(settings: Settings, frames: Sequence[Path], *, to: Path | None, most: 
                 continue
             del held
         left_out |= built.left_out
-        made[group] = (folder.put(built.reference, history=built.history())[0], built)
+        history = built.history()
+        if stars is not None:
+            reference, said = calibrated_by(built.reference, stars)
+            built, history = replace(built, reference=reference), (*history, said)
+        made[group] = (folder.put(built.reference, history=history)[0], built)
     _show(made, left_out)
     write(report, {"written": [_row(group, path, built=built) for group, (path, built) in made.items()], "left_out": left_out})
     return 0 if made else 1
@@ -101,11 +111,13 @@ def _show(made: dict[Group, tuple[Path, Any]], left_out: dict[str, str]) -> None
     console = Console()
     if made:
         rows = table()
-        for column in ("field", "filter", "detector", "frames", "noise [e-]", "stars", "file"):
+        for column in ("field", "filter", "detector", "frames", "noise [e-]", "zero point", "stars", "file"):
             rows.add_column(column, overflow="fold")
         for (field, band, detector), (path, built) in made.items():
             r = built.reference
-            rows.add_row(cell(field), band, cell(detector), str(len(built.used)), f"{r.noise:.2f}", f"{len(r.stars.y):,}", cell(path.name))
+            zero = f"{r.zero_point:.3f}" if math.isfinite(r.zero_point) else "none: --catalogue"
+            noise = f"{r.noise:.2f}"
+            rows.add_row(cell(field), band, cell(detector), str(len(built.used)), noise, zero, f"{len(r.stars.y):,}", cell(path.name))
         show(console, f"{len(made)} reference images", rows)
     if left_out:
         rows = table()

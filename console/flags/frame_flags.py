@@ -115,14 +115,20 @@ def references_build(
     to: To = None,
     *,
     most: Annotated[int, typer.Option("--most", min=3, max=200, help="Frames of a field and filter, the sharpest and deepest first.")] = 20,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option("--catalogue", metavar="FILE.csv", help="Stars for the zero point: ra, dec, AB magnitudes a filter."),
+    ] = None,
     report: Report = None,
     state: State = None,
 ) -> None:
     """Register and combine calibrated frames into the reference image of each field, filter and detector; says what it left out."""
     existing(frames, CALIBRATED)
+    existing([catalogue], "a CSV of stars")
     from console.commands import references as command
 
-    raise typer.Exit(command.build(_settings(None, state, broker=False), frames, to=to, most=most, report=report))
+    found = _settings(None, state, broker=False)
+    raise typer.Exit(command.build(found, frames, to=to, most=most, report=report, catalogue=catalogue))
 
 
 @references.command("ls")
