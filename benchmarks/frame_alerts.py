@@ -97,10 +97,10 @@ def measure(*, side: int = SIDE, seed: int = SEED, rounds: int = 2) -> dict[str,
 def observatory(run: Any) -> tuple[Any, Any]:
     """Masters and reference of an `ObservingRun` of one detector, field and filter."""
     import numpy as np
-    from data.frames.reference_build import build_reference
 
     from data.frames.calibrated_file import CalibratedFile
     from data.frames.fits_image import read_frame
+    from data.frames.reference_build import build_reference
     from operators.images.combine import combine, masters_of
     from pipeline.frame_figures import Catalogue
     from pipeline.frames import calibrated
