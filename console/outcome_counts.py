@@ -102,7 +102,7 @@ class Listener:
         With a broker whose topics are declared.
     """
 
-    TOPICS = (topics.DETECTIONS, topics.PRIVATE, topics.REJECTED, topics.TELEMETRY)
+    TOPICS: tuple[str, ...] = (topics.DETECTIONS, topics.PRIVATE, topics.REJECTED, topics.TELEMETRY)
 
     def __init__(self, settings: Settings) -> None:
         self.counts = OutcomeCounts()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,12 +134,13 @@ class FrameScores:
                 matched[k] = rows[nearest]
         return cls(truth, found, matched)
 
-    def _seen(self, real_only: bool) -> set[int]:
+    def seen(self, real_only: bool = True) -> set[int]:
+        """Indices in `truth` of the objects that were found; `real_only`: as detections, not as raw candidates."""
         return {int(m) for m, f in zip(self.matched, self.found, strict=True) if m >= 0 and (f.real or not real_only)}
 
     def completeness(self, among: Callable[[TrueFlux], bool] = lambda _: True, *, real_only: bool = True) -> Share:
         """Share of the measurable objects of `among` that were found; `real_only`: as detections, not as raw candidates."""
-        seen = self._seen(real_only)
+        seen = self.seen(real_only)
         wanted = [k for k, t in enumerate(self.truth) if t.measurable and among(t)]
         return Share(sum(k in seen for k in wanted), len(wanted))
 
@@ -259,9 +260,3 @@ def magnitude(flux: float) -> float:
 def bin_of(value: float, edges: Mapping[str, float]) -> str | None:
     """The bin that a value lies in; None: it is not a number."""
     return None if math.isnan(value) else next(name for name, edge in edges.items() if value < edge or edge == math.inf)
-
-
-def truths(frames: Iterable[Sequence[TrueFlux]], *, lost: Iterable[str] = ()) -> list[TrueFlux]:
-    """The rows of all frames but those, by their frame and detector, that were rejected."""
-    gone = set(lost)
-    return [row for rows in frames for row in rows if f"{row.frame_id}-{row.detector}" not in gone]

@@ -25,7 +25,7 @@ GPU_BUCKETS = (8, 32, 64, 256, 1024)
 INPUTS = ("tokens", "stamps", "context")
 OUTPUTS = ("embedding", "logits")
 Shapes: TypeAlias = Mapping[str, tuple[int | str | None, ...]]
-"""Input → its axes behind the first; one that is no number may be of any length."""
+"""Input → its axes behind the first; one that is not a number may be of any length."""
 SHAPES: Shapes = {"tokens": (N_TOKENS, N_FEATURES), "stamps": (4, STAMP, STAMP), "context": (N_CONTEXT,)}
 """What the operators make."""
 

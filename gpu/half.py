@@ -44,7 +44,7 @@ def half(model: bytes) -> bytes:
         values = numpy_helper.to_array(tensor)
         if not np.isfinite(values).all() or np.abs(values, dtype=np.float64).max(initial=0.0) > LARGEST:
             raise EngineError(f"{tensor.name or 'a constant'} of the model is beyond what 16 bits hold")
-        # What is no zero stays none: such numbers stand where a division by zero is to be avoided.
+        # What is not zero stays so: such numbers stand where a division by zero is to be avoided.
         small = (values != 0) & (np.abs(values) < TINY)
         return numpy_helper.from_array(np.where(small, np.sign(values) * TINY, values).astype(np.float16), tensor.name)
 

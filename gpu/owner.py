@@ -31,7 +31,7 @@ class Owned:
 
     device: str
     process: int | None
-    """None: nobody's."""
+    """None: it is free."""
 
 
 def devices(environment: dict[str, str] | None = None, folder: Path = Path("/dev")) -> tuple[str, ...]:

@@ -130,18 +130,20 @@ def detrend(curves: Curves, *, how: Detrending | None = None) -> Detrended:
 
 def _one(curve: Curve, how: Detrending, *, out: Detrended) -> None:
     """Fill the rows of one target."""
-    timed = np.flatnonzero(np.isfinite(curve.time))
-    rows = timed[np.argsort(curve.time[timed], kind="stable")]
+    rows: I64 | slice = slice(None)
+    if not ((curve.time[1:] > curve.time[:-1]).all() and np.isfinite(curve.time).all()):
+        timed = np.flatnonzero(np.isfinite(curve.time))
+        rows = timed[np.argsort(curve.time[timed], kind="stable")]
     time, flux, err = curve.time[rows], curve.flux[rows], curve.flux_err[rows]
-    flags = np.zeros(len(rows), np.uint8)
     good = np.isfinite(flux) & (curve.quality[rows] & how.quality == 0)
-    flags[~good] |= MASKED
-    held = np.flatnonzero(good)
-    again = held[1:][np.diff(time[held]) == 0] if len(held) else held
-    flags[again] |= DUPLICATE
-    good[again] = False
+    flags = np.where(good, np.uint8(0), MASKED)
+    if not isinstance(rows, slice):
+        held = np.flatnonzero(good)
+        again = held[1:][np.diff(time[held]) == 0] if len(held) else held
+        flags[again] |= DUPLICATE
+        good[again] = False
 
-    trend, trend_err = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    trend, trend_err = np.full(len(time), np.nan), np.full(len(time), np.nan)
     if good.any():
         segments = _Segments(time, good, half=how.window / 2, gap=how.window / 2 if how.gap is None else how.gap)
         flags[segments.half_windows] |= HALF_WINDOW

@@ -37,6 +37,12 @@ _UPWARD = 4.0
 """[σ]: points above it are flares or faults and do not count in the search; dips always do."""
 _LEAST_POINTS = 20
 _LEAST_IN_BOX = 3
+_AROUND = np.linspace(-1.5, 1.5, 25)
+"""Periods around a peak that are tried when it is refined, in steps of the coarse grid."""
+_BESIDE = np.linspace(-1.0, 1.0, 5)
+"""The same where peaks are chosen among, in bins of a `_SIEVED`-th of a shortest duration; then refined by `_AROUND_SIEVED`."""
+_SIEVED = 4
+_AROUND_SIEVED = np.linspace(-0.375, 0.375, 13)
 _ELSEWHERE = 1.5
 """Durations around the transit that a secondary eclipse must lie outside of."""
 
@@ -57,8 +63,12 @@ class Searching:
     """Of a duration: how far transits may shift over the span from one coarse frequency to the next."""
     coarse: int = 4
     """Bins of phase a shortest duration in the coarse search."""
+    candidates: int = 0
+    """Highest peaks of the coarse search that are looked at in finer bins, to choose those that are refined among; 0: as many as these."""
     peaks: int = 4
     """Periods that are refined."""
+    bin: float = 0.0
+    """[d] to which points are averaged before dips are looked for; 0: they are not. Flares are looked for among the points themselves."""
     half_windows: bool = False
     """Points whose trend has half a window only, at edges and gaps, count too: there a trend that rises leaves dips."""
     least_single: float = 0.0
@@ -66,14 +76,16 @@ class Searching:
 
     @classmethod
     def quick(cls) -> Searching:
-        """For whole sectors: half the periods in coarser bins; its recall stands in docs/light-curves.md."""
-        return cls(drift=2.0, coarse=3, peaks=3)
+        """For whole sectors: half the periods, ten-minute means; its recall stands in docs/light-curves.md."""
+        return cls(drift=2.0, coarse=2, candidates=16, peaks=3, bin=10 / 1440)
 
     def __post_init__(self) -> None:
         if not (self.shortest > 0 and (self.longest is None or self.longest > self.shortest)):
             raise ValueError(f"periods from {self.shortest} to {self.longest} d cannot be searched")
         if not self.durations or self.durations[0] <= 0 or list(self.durations) != sorted(self.durations):
             raise ValueError("durations are positive and ascending")
+        if not 0 <= self.bin <= min(self.durations, default=0) / 4:
+            raise ValueError(f"bin is {self.bin}, not between 0 and a quarter of the shortest duration")
 
 
 class Points:
@@ -86,8 +98,10 @@ class Points:
         if not half_windows:
             counted &= ~half
         rows = np.flatnonzero(counted)
-        rows = rows[np.argsort(time[rows], kind="stable")]
         self.t = time[rows]
+        if not (self.t[1:] >= self.t[:-1]).all():
+            rows = rows[np.argsort(self.t, kind="stable")]
+            self.t = time[rows]
         self.r = left.flux[rows]
         self.noise = SIGMA_OF_MAD * float(np.median(np.abs(self.r - np.median(self.r)))) if len(rows) else 0.0
         err = left.flux_err[rows]
@@ -133,9 +147,10 @@ def figures(curves: Curves, left: Detrended, *, how: Searching | None = None) ->
 
 def figures_of(points: Points, *, how: Searching) -> Figures:
     """Look for dips and flares in the usable points of one target."""
-    single = single_event(points, how=how)
+    few = points.averaged(how.bin) if how.bin > 0 else points
+    single = single_event(few, how=how)
     searched = single is not None and single.significance >= how.least_single
-    return Figures(single, transit(points, how=how) if searched else None, flares(points))
+    return Figures(single, transit(few, how=how) if searched else None, flares(points))
 
 
 def single_event(points: Points, *, how: Searching) -> SingleEvent | None:
@@ -214,15 +229,24 @@ def transit(points: Points, *, how: Searching) -> Transit | None:
     durations = np.array(how.durations)
     coarse = _Grid(points.averaged(how.durations[0] / _AVERAGED), finest=how.durations[0] / _FINE)
     score, _, _ = coarse.search(1 / grid, durations, bins=how.coarse, densities=how.densities)
-    best, top, width = 0.0, 0.0, how.durations[0]
-    for k in _peaks(score, how.peaks):
-        step = float(grid[min(k + 1, len(grid) - 1)] - grid[max(k - 1, 0)]) / 2
-        near = 1 / (grid[k] + step * np.linspace(-1.5, 1.5, 25))
-        fine, _, length = coarse.search(near, durations, bins=_FINE, densities=how.densities)
-        i = int(fine.argmax())
-        if fine[i] > top:
-            top, best, width = float(fine[i]), float(near[i]), float(length[i])
-    if best <= 0:
+    found = np.array(_peaks(score, max(how.candidates, how.peaks)), np.int64)
+    if not len(found):
+        return None
+    centre = grid[found]
+    step = (grid[np.minimum(found + 1, len(grid) - 1)] - grid[np.maximum(found - 1, 0)]) / 2
+    around = _AROUND
+    if how.candidates > how.peaks:  # coarse bins distort heights: which peaks are the highest, finer ones say
+        near = centre[:, None] + step[:, None] * _BESIDE
+        score, _, _ = coarse.search(1 / near.ravel(), durations, bins=_SIEVED, densities=how.densities)
+        score = score.reshape(near.shape)
+        highest = np.argsort(-score.max(axis=1), kind="stable")[: how.peaks]
+        centre, step = near[highest, score[highest].argmax(axis=1)], step[highest]
+        around = _AROUND_SIEVED
+    near = (1 / (centre[:, None] + step[:, None] * around)).ravel()
+    fine, _, length = coarse.search(near, durations, bins=_FINE, densities=how.densities)
+    i = int(fine.argmax())
+    best, width = float(near[i]), float(length[i])
+    if fine[i] <= 0:
         return None
     # the same among the points themselves
     whole = _Grid(points, finest=how.durations[0] / _FINEST)

@@ -74,7 +74,8 @@ def packets_of(
     """
     if not objects:
         return ()
-    images = _cut_outs(scene, yx)
+    signs = np.array([1.0 if measured.flux >= 0 else -1.0 for _, measured, _ in objects], np.float32)
+    images = _cut_outs(scene, yx, signs=signs)
     near = _windows(np.asarray(to_host(scene.made.difference.difference)), yx)
     bits = mask_near(np.asarray(to_host(scene.made.difference.mask)), yx)
     distance, flux = _nearest_source(scene, yx)
@@ -82,7 +83,6 @@ def packets_of(
     out = []
     for k, (position, measured, candidate) in enumerate(objects):
         found, before = scene.found, histories[k]
-        sign = 1.0 if measured.flux >= 0 else -1.0
         firsts = [t for t in (before.first_detection, position.first_mjd) if t is not None and t < scene.frame.mjd]
         record: dict[str, Any] = common | {
             "candid": candid_of(scene.frame.frame_id, scene.frame.detector, object_id=position.name),
@@ -95,7 +95,7 @@ def packets_of(
             "snr": abs(float(found.snr[candidate])),
             "fwhm": _known(found.shape["fwhm"][candidate] * scene.pixel_scale),
             "elongation": _known(found.shape["elongation"][candidate]),
-            "negative_pixels": float(np.count_nonzero(near[k] * sign < 0)),
+            "negative_pixels": float(np.count_nonzero(near[k] * signs[k] < 0)),
             "bad_pixels": float(np.count_nonzero(bits[k] & UNUSABLE)),
             "reference_distance": _known(distance[k]),
             "reference_flux": _known(flux[k]),
@@ -145,8 +145,11 @@ def _width(made: Subtracted) -> float | None:
     return width if math.isfinite(width) and width > 0 else None
 
 
-def _cut_outs(scene: Scene, yx: F64) -> dict[str, list[bytes]]:
-    """Science, template and difference around positions, NaN where an image has no pixels."""
+def _cut_outs(scene: Scene, yx: F64, *, signs: F32) -> dict[str, list[bytes]]:
+    """Science, template and difference around positions, NaN where an image has no pixels.
+
+    The difference of what faded has the other sign (`signs`, (k,)), as ZTF's and as the encoder was trained: a source is bright in it.
+    """
     template = scene.reference
     planes: dict[str, tuple[Any, Any]] = {
         "science": (scene.made.image, None),
@@ -156,6 +159,8 @@ def _cut_outs(scene: Scene, yx: F64) -> dict[str, list[bytes]]:
     out = {}
     for name, (image, mask) in planes.items():
         stamps: F32 = np.asarray(to_host(cut(image, yx, size=STAMP)), np.float32)
+        if name == "difference":
+            stamps = stamps * signs[:, None, None]
         if mask is not None:
             stamps = np.where(_missing(mask, yx), np.float32(np.nan), stamps)
         out[name] = [make_cutout(stamp, scene.pixel_scale) for stamp in stamps]

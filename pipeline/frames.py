@@ -20,7 +20,8 @@ import numpy.typing as npt
 from data.frames.frame_error import FrameError
 from operators.images.calibrate import calibrate
 from operators.images.detect import detect, forced
-from operators.images.planes import Calibrated, Candidates, Masters, Quality, RawFrame, Reference
+from operators.images.frame_quality import share_of, trail
+from operators.images.planes import TRAIL, Calibrated, Candidates, Masters, Quality, RawFrame, Reference
 from operators.images.subtract import Prepared, prepare
 from operators.namespace import to_host
 from operators.types import WAVELENGTH
@@ -99,6 +100,10 @@ def calibrated(
     except ValueError as error:
         raise FrameError("wrong_shape", str(error)) from None
     seen = seen_in(planes)  # 2. sky, noise, stars
+    trails = None if seen.image is None else trail(seen.image, planes.mask, noise=seen.noise, level=0.0)  # once more without satellites
+    if trails is not None and share_of(trails, TRAIL) > 0:
+        planes, flags = replace(planes, mask=planes.mask | trails), (*flags, "trail")
+        seen = seen_in(planes)
     return planes, quality_of(planes, seen, raw=raw, catalogue=catalogue, reference=reference, flags=flags)  # 3. → figures
 
 
@@ -132,9 +137,10 @@ def alerts(
         [sigma]
     """
     prepared = reference if isinstance(reference, Prepared) else prepare(reference)
+    public = frame.public and prepared.reference.public  # the reference is in every packet's cut-outs
     try:
         return _alerts(
-            frame,
+            replace(frame, public=public),
             planes,
             quality,
             prepared=prepared,

@@ -195,7 +195,12 @@ def head_with(
             continue
         try:
             alone = taught.teach(
-                taught.bare(head), name, examples=seen, reference=reference(), false_calls=record.false_calls, prior=record.prior
+                taught.bare(head),
+                name,
+                examples=seen,
+                reference=reference(),
+                false_calls=min(record.false_calls, taught.FALSE_CALLS),
+                prior=record.prior,
             )
         except TeachError as error:
             left_out[name] = str(error)

@@ -16,7 +16,7 @@ class FrameSettings(BaseModel):
     """Raw frames."""
 
     frames: bool = Field(
-        False, description="`protonova run` calibrates the raw frames on `frames.raw` and makes alerts of them (docs/frames.md)"
+        False, description="`protonova run` calibrates the raw frames on `frames.raw` and makes alerts of them (docs/frame-stream.md)"
     )
     frames_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

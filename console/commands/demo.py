@@ -83,28 +83,28 @@ class Clock:
 def demo(settings: Settings, *, packets: int, seed: int, report: Path | None, keep: bool, scene: Scene = NIGHT) -> int:
     """Run the command; 1 if a packet vanished."""
     reports.check_writable(report)
-    folder = settings.state / "demo"
-    own = settings.model_copy(
-        update={
-            "kafka": None,
-            "state": folder,
-            "workers": 1,
-            "status_host": "127.0.0.1",
-            "status_port": 0,
-        }
-    )
     console = reports.output()
     clock = Clock()
+    with own_settings(settings, keep=keep) as own:
+        counts, made = _run(own, packets, seed=seed, scene=scene, console=console, clock=clock)
+        balanced = report_all(console, Outcome(own, counts, made), scene=scene, clock=clock, report=report)
+    return 0 if balanced else 1
+
+
+@contextmanager
+def own_settings(settings: Settings, *, keep: bool) -> Iterator[Settings]:
+    """Settings with a broker, a state folder and one worker of the demo's own; the folder is removed at the end unless it is to be kept."""
+    folder = settings.state / "demo"
     if folder.exists():
         shutil.rmtree(folder, ignore_errors=True)
     private_folder(folder)
     try:
-        counts, made = _run(own, packets, seed=seed, scene=scene, console=console, clock=clock)
-        balanced = report_all(console, Outcome(own, counts, made), scene=scene, clock=clock, report=report)
+        yield settings.model_copy(
+            update={"kafka": None, "state": folder, "workers": 1, "status_host": "127.0.0.1", "status_port": 0},
+        )
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
-    return 0 if balanced else 1
 
 
 def _run(settings: Settings, packets: int, *, seed: int, scene: Scene, console: Console, clock: Clock) -> tuple[OutcomeCounts, list[Made]]:

@@ -95,6 +95,14 @@ def render(console: Console, s: dict[str, Any]) -> None:
     console.print(f"lag {number(s['lag_total'])} packets, {s['workers_alive']} workers alive")
     for title, columns, rows in (
         (
+            "Mirrors and frames",
+            ("", "state", "done", "rejected", "lost", "lag", "why"),
+            [
+                (p["part"], p["state"], *(number(p[name]) for name in ("done", "rejected", "lost", "lag")), p["why"])
+                for p in s.get("parts", ())
+            ],
+        ),
+        (
             "Latest alarms",
             ("UTC", "alarm", "of", "moved"),
             [

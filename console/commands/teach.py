@@ -15,7 +15,7 @@ from console import report as reports
 from console.progress import progress
 from errors import UserError, say, usage
 from operators.head import Views
-from operators.taught import TeachError
+from operators.taught import FALSE_CALLS, FALSE_CALLS_IN_SIGHT, LEAST_WINDOW, TeachError
 from registry.taught_classes import Example, Lesson, head_with, name_problem, solve, views_of
 from schemas.records.class_record import MOST_EXAMPLES, ClassRecord
 
@@ -64,7 +64,7 @@ def teach(
     merge: bool,
     window: int,
     search: int,
-    false_calls: float,
+    false_calls: float | None,
     prior: float,
     author: str | None,
     note: str,
@@ -108,9 +108,15 @@ def teach(
         bar.describe("solution")
         now_ms = int(time.time() * 1000)
         lesson = Lesson(
-            name, gathered.examples, gathered.views, false_calls, prior=prior, description=gathered.description, author=author_of(author),
+            name,
+            gathered.examples,
+            gathered.views,
+            _false_calls(false_calls, window=len(seen.names)),
+            prior=prior,
+            description=gathered.description,
+            author=author_of(author),
             note=note,
-        )  # fmt: skip
+        )
         record = _solved(lesson, bundle, state=state, window=seen, revision=(before.revision if before else 0) + 1, now_ms=now_ms)
         shown = _preview(record, gathered, bundle=bundle, state=state, seen=seen)
         bar.advance()
@@ -151,6 +157,19 @@ def forget(settings: Settings, name: str, *, author: str | None, note: str) -> i
         f"{name} is forgotten: revision {outcome.revision}. Its topic detections.{name} keeps what it holds", soft_wrap=True
     )
     return 0
+
+
+def _false_calls(given: float | None, *, window: int) -> float:
+    """The share of known alerts that may be called the class: smaller where no window of the stream bounds it."""
+    if given is not None:
+        return given
+    if window >= LEAST_WINDOW:
+        return FALSE_CALLS_IN_SIGHT
+    say(
+        f"{window} recent alerts are too few to bound the class: of known ones {100 * FALSE_CALLS:.1f} % may be called it, not "
+        f"{100 * FALSE_CALLS_IN_SIGHT:.0f}; teach it again when the stream has run"
+    )
+    return FALSE_CALLS
 
 
 def _gather(

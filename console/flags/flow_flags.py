@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,12 +35,20 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the night.")] = 20_261_123,
     *,
     tess: Annotated[bool, typer.Option("--tess", help="A sector of TESS instead of ZTF's night.")] = False,
+    frames: Annotated[bool, typer.Option("--frames", help="Nights of raw CCD frames instead of packets.")] = False,
+    nights: Annotated[int, typer.Option("--nights", min=1, max=60, help="With --frames: how many.")] = 7,
+    picture: Annotated[Path | None, typer.Option("--picture", help="With --frames: PNG to write.")] = None,
     report: Report = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the state folder (state/demo).")] = False,
     bundle: Bundle = None,
     engine: Engine = None,
 ) -> None:
-    """A simulated night (--tess: sector) through Kafka, a worker and the status page to scored detections, with tables at the end."""
+    """A simulated night (--tess: sector; --frames: nights of raw frames) through Kafka to scored detections, with tables at the end."""
+    if frames:
+        from console.commands.demo_frames import demo_frames
+
+        found = settings_of(bundle=bundle, engine=engine)
+        raise typer.Exit(demo_frames(found, nights=nights, seed=seed, report=report, picture=picture, keep=keep))
     from console.commands.demo import NIGHT, SECTOR
     from console.commands.demo import demo as show
 

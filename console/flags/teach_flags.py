@@ -35,8 +35,11 @@ def teach(
         int, typer.Option("--search", min=1, max=500_000, help="Recent alerts that --candid and --objects look at.")
     ] = 20_000,
     false_calls: Annotated[
-        float, typer.Option("--false-calls", min=1e-5, max=0.2, help="Share of known alerts that may be called the class.")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            "--false-calls", min=1e-5, max=0.2, help="Share of known alerts that may be called the class (0.01; 0.001 without a window)."
+        ),
+    ] = None,
     prior: Annotated[float, typer.Option("--prior", min=1e-9, max=0.5, help="Share of the stream that the class is taken to have.")] = 1e-4,
     author: Author = None,
     note: Note = "",

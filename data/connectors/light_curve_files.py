@@ -200,7 +200,7 @@ def _packet(primary: Header, row: Flux, *, header: Header, columns: Columns, ape
     if not np.isfinite(error[order]).any():
         error = np.full(n, _scatter(flux[order]))
     sector, cadence = int(period) + mission.offset, _cadence(columns.get(row.cadence), order)
-    record = {
+    fields = {
         "tic": target,
         "sector": sector,
         "cadence": cadence,
@@ -208,14 +208,10 @@ def _packet(primary: Header, row: Flux, *, header: Header, columns: Columns, ape
         "dec": dec,
         "tmag": magnitude,
         "baseline": None,
-        "light_curve": [
-            {"btjd": t, "flux": f if np.isfinite(f) else None, "flux_err": e if np.isfinite(e) else None, "quality": q}
-            for t, f, e, q in zip(*(column[order].tolist() for column in (btjd, flux, error, quality)), strict=True)
-        ],
     }
     try:
         tess.candid(target, sector, cadence=cadence)
-        return tess.encode(record)
+        return tess.encode_columns(fields, btjd[order], flux=flux[order], flux_err=error[order], quality=quality[order])
     except (PacketError, OverflowError, ValueError) as fault:
         raise _unusable(str(fault)) from fault
 

@@ -70,22 +70,17 @@ class StarCurve:
 
     def packet(self) -> bytes:
         """The packet of it."""
-        columns = (column.tolist() for column in self.curve)
-        return tess.encode(
-            {
-                "tic": self.number,
-                "sector": self.sector,
-                "cadence": self.cadence,
-                "ra": self.ra,
-                "dec": self.dec,
-                "tmag": self.magnitude,
-                "baseline": None,
-                "light_curve": [
-                    {"btjd": t, "flux": f if np.isfinite(f) else None, "flux_err": e if np.isfinite(e) else None, "quality": q}
-                    for t, f, e, q in zip(*columns, strict=True)
-                ],
-            }
-        )
+        fields = {
+            "tic": self.number,
+            "sector": self.sector,
+            "cadence": self.cadence,
+            "ra": self.ra,
+            "dec": self.dec,
+            "tmag": self.magnitude,
+            "baseline": None,
+        }
+        time, flux, flux_err, quality = self.curve
+        return tess.encode_columns(fields, time, flux=flux, flux_err=flux_err, quality=quality)
 
 
 def star_curve(packet: bytes) -> StarCurve:

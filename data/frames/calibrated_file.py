@@ -27,6 +27,7 @@ from operators.images.planes import MASK_NAMES, Calibrated, FrameKind, Masters, 
 
 VERSION = 1
 """Of what the cards mean."""
+MOST_STARS = 10_000_000
 _QUALITY = {
     "sky": "SKY", "noise": "SKYNOISE", "seeing": "SEEING", "elongation": "ELONGATN", "n_stars": "NSTARS", "saturated_share": "SATSHARE",
     "cosmic_ray_share": "CRSHARE", "bad_share": "BADSHARE", "zero_point": "MAGZP", "zero_point_err": "MAGZPERR", "limit": "LIMFLUX",
@@ -123,7 +124,8 @@ def read(file: File) -> CalibratedFile:
         raise FrameError("bad_frame", f"a calibrated file of version {header.get('PROTOVER', 'none')!r:.20}; {VERSION} is read")
     planes = Calibrated(science.astype(np.float32, copy=False), variance.astype(np.float32, copy=False), mask.astype(np.uint8))
     figures = {what: _number(header, name) for what, name in _QUALITY.items()}
-    n_stars = int(figures.pop("n_stars")) if math.isfinite(figures["n_stars"]) else 0
+    counted = figures.pop("n_stars")
+    n_stars = int(counted) if 0 <= counted <= MOST_STARS else 0
     quality = Quality(**figures, n_stars=n_stars, flags=_texts(header, "FLAG"))
     return CalibratedFile(planes, quality, frame_of_cards(units["SCI"]), _texts(header, "MASTER"), history_of(data), digest_of(data))
 

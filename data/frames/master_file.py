@@ -20,14 +20,13 @@ from data.frames.fits_pixels import pixels_of
 from data.frames.fits_units import File, bytes_of, digest_of, image_units
 from data.frames.fits_writer import image, primary
 from data.frames.frame_error import FrameError
+from operators.images.combine import LEAST_FLAT
 
 MasterKind: TypeAlias = Literal["bias", "dark", "flat", "bad"]
 KINDS: tuple[MasterKind, ...] = ("bias", "dark", "flat", "bad")
 UNITS = {"bias": "adu", "dark": "adu/s", "flat": "", "bad": ""}
 MOST_MISSING = 0.05
 """Share of a master's pixels that may have no value."""
-LEAST_FLAT = 0.05
-"""Of the flat's median: below it a pixel cannot be divided by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from data.connectors.fits_headers import FitsError, read_header
 from data.frames.claims import open_claim
 from data.frames.fits_units import bytes_of, digest_of
 from data.frames.frame_error import FrameError
-from data.frames.master_file import LEAST_FLAT, MasterFile, MasterKind, MasterLabel, decode_master, encode_master, label_of
+from data.frames.master_file import MasterFile, MasterKind, MasterLabel, decode_master, encode_master, label_of
 from data.whole_file import write_whole
 from errors import UserError, one_line
-from operators.images.planes import BAD, Masters
+from operators.images.combine import masters_of
+from operators.images.planes import Masters
 from schemas.records.master_frame import MasterFrame
 
 SAME_TEMPERATURE = 1.0
@@ -35,8 +35,8 @@ SAME_GAIN = 0.02
 """Relative; beyond it a master is of another readout mode."""
 MOST_SCALED = 5.0
 """An exposure so many times as long as its dark's is flagged: the dark's noise is scaled too."""
-KEPT = 4
-"""Sets of masters that are kept ready: 52 MB each for 2,048 x 2,048 pixels."""
+KEPT_BYTES = 128 * 2**20
+"""Of sets of masters that are kept ready, and one at least: 52 MB each for 2,048 x 2,048 pixels."""
 _EPOCH = date(1858, 11, 17).toordinal()
 _DIGITS = 16
 """Of the digest, in a file's name."""
@@ -135,10 +135,13 @@ class MastersFolder:
 
     def put(self, master: MasterFile, *, sources: Sequence[str] = (), history: Sequence[str] = ()) -> tuple[Path, MasterLabel]:
         """Write a master into the folder; its path, and its label with the digest."""
-        parts = encode_master(master, sources=sources, history=history)
-        label = self._keep(master.label, parts)
+        label = self._keep(master.label, encode_master(master, sources=sources, history=history))
+        return self.path_of(label), label
+
+    def path_of(self, label: MasterLabel) -> Path:
+        """Where the folder keeps a master."""
         assert self.path is not None
-        return self.path / file_name(label), label
+        return self.path / file_name(label)
 
     def _keep(self, label: MasterLabel, parts: Sequence[bytes | memoryview]) -> MasterLabel:
         if self.path is None:
@@ -221,7 +224,7 @@ class MastersFolder:
         masters = self._ready.get(names)
         if masters is None:
             masters = self._ready[names] = self._read(chosen)
-            while len(self._ready) > KEPT:
+            while len(self._ready) > 1 and sum(map(_size, self._ready.values())) > KEPT_BYTES:
                 self._ready.popitem(last=False)
         self._ready.move_to_end(names)
         return chosen, masters
@@ -239,6 +242,8 @@ class MastersFolder:
                 there = ", ".join(sorted({f"{e.label.temperature:g}" for e in fitting}))
                 raise _missing(kind, wanted, instead=f"darks are of {there} deg C, the frame of {wanted.temperature:g}")
             fitting = near
+        if fitting and kind == "dark":
+            return max(fitting, key=partial(_newest_dark, exposure=wanted.exposure))
         if fitting:
             return max(fitting, key=_newest)
         raise _missing(kind, wanted, instead=_instead(every, wanted))
@@ -248,7 +253,7 @@ class MastersFolder:
         return [e for e in entries if all(fits(e.label, wanted) for _, fits in _CONDITIONS)]
 
     def _read(self, chosen: dict[MasterKind, MasterEntry]) -> Masters:
-        files = {kind: self._load(entry) for kind, entry in chosen.items()}
+        files = {kind: self.load(entry) for kind, entry in chosen.items()}
         shapes = {kind: file.image.shape for kind, file in files.items()}
         if len(set(shapes.values())) > 1:
             said = ", ".join(f"{kind} {shape[1]} x {shape[0]}" for kind, shape in shapes.items())
@@ -257,7 +262,7 @@ class MastersFolder:
         made = masters_of(bias=images["bias"], dark=images["dark"], flat=images["flat"], bad=images.get("bad"))
         return replace(made, ids=tuple(file.label.digest for file in files.values()))
 
-    def _load(self, entry: MasterEntry) -> MasterFile:
+    def load(self, entry: MasterEntry) -> MasterFile:
         """A master's values; its bytes are those that were announced, or that its name has the digest of."""
         if entry.length >= 0:
             try:
@@ -278,14 +283,6 @@ class MastersFolder:
         return found
 
 
-def masters_of(*, bias: npt.NDArray[Any], dark: npt.NDArray[Any], flat: npt.NDArray[Any], bad: npt.NDArray[Any] | None) -> Masters:
-    """Masters of images of one shape; a pixel whose flat cannot be divided by is BAD."""
-    usable = flat > LEAST_FLAT
-    inverse = np.divide(np.float32(1), flat, out=np.zeros_like(flat, np.float32), where=usable)
-    mask = np.zeros(flat.shape, np.uint8) if bad is None else bad
-    return Masters(bias, dark, inverse, mask | np.where(usable, 0, BAD).astype(np.uint8))
-
-
 def file_name(label: MasterLabel) -> str:
     """The name of a master's file: what it is of, and the digest."""
     parts = [label.kind, label.detector, label.filter, f"{label.binning[1]}x{label.binning[0]}", label.digest[:_DIGITS]]
@@ -304,8 +301,19 @@ def _label_in(path: Path) -> MasterLabel:
     return replace(label_of(header), digest=digest if len(digest) == _DIGITS else "")
 
 
+def _size(masters: Masters) -> int:
+    """Bytes of its planes."""
+    return sum(np.asarray(plane).nbytes for plane in (masters.bias, masters.dark, masters.inverse_flat, masters.bad))
+
+
 def _newest(entry: MasterEntry) -> tuple[float, int, str]:
     return entry.label.valid_from, entry.made, entry.label.digest
+
+
+def _newest_dark(entry: MasterEntry, *, exposure: float) -> tuple[float, float, int, str]:
+    """Of the darks of a night the one whose exposure is the most like the frame's."""
+    apart = abs(math.log(entry.label.exposure / exposure)) if entry.label.exposure > 0 and exposure > 0 else math.inf
+    return entry.label.valid_from, -apart, entry.made, entry.label.digest
 
 
 def _of_kind(kind: MasterKind, entries: Iterable[MasterEntry]) -> list[MasterEntry]:

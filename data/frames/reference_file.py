@@ -27,8 +27,8 @@ from operators.images.planes import Reference, Stars
 VERSION = 1
 COLUMNS = ("y", "x", "flux", "flux_err", "fwhm", "elongation", "flags")
 """Rows of the unit STARS, as `planes.Stars` has them."""
-KEPT = 8
-"""References that are kept ready."""
+KEPT_BYTES = 64 * 2**20
+"""Of references that are kept ready, and one at least: 21 MB each of 2,048 x 2,048 pixels."""
 LEAST_COMMON = 0.2
 """Share of a frame that a reference of another field's name must cover."""
 
@@ -40,7 +40,8 @@ def encode_reference(reference: Reference, *, history: tuple[str, ...] = ()) -> 
         primary(
             {
                 "PROTOREF": VERSION, "FIELD": reference.field, "FILTER": reference.filter, "DETECTOR": reference.detector,
-                "SKYNOISE": float(reference.noise), "MAGZP": float(reference.zero_point), "HEIGHT": int(h), "WIDTH": int(w),
+                "SKYNOISE": float(reference.noise), "MAGZP": float(reference.zero_point), "DEPTH": float(reference.depth),
+                "HEIGHT": int(h), "WIDTH": int(w), "PUBLIC": reference.public,
             },
             comments={"SKYNOISE": "[e-/pixel]", "MAGZP": "AB magnitude of 1 e-"},
             steps=history,
@@ -81,7 +82,7 @@ def read_reference(file: File) -> Reference:
     unit = units["IMAGE"]
     pixels, mask, psf = (pixels_of(units[name]) for name in ("IMAGE", "MASK", "PSF"))
     header = unit.header
-    noise, zero = header.number("SKYNOISE"), header.number("MAGZP")
+    noise, zero, depth = (header.number(name) for name in ("SKYNOISE", "MAGZP", "DEPTH"))
     if header.get("PROTOREF") != VERSION or pixels.shape != mask.shape:
         raise FrameError(
             "bad_frame", f"a reference of version {header.get('PROTOREF', 'none')!r:.20} and {pixels.shape}, {mask.shape} pixels"
@@ -93,7 +94,7 @@ def read_reference(file: File) -> Reference:
     return Reference(
         pixels.astype(np.float32, copy=False), mask.astype(np.uint8), psf.astype(np.float32), noise, math.nan if zero is None else zero,
         _stars(units.get("STARS")), _sky(unit, pixels.shape), header.text("FIELD"), header.text("FILTER"), header.text("DETECTOR"),
-        id=digest_of(data),
+        id=digest_of(data), depth=depth if depth is not None and depth > 0 else 1.0, public=header.get("PUBLIC") is True,
     )  # fmt: skip
 
 
@@ -114,8 +115,15 @@ def _sky(unit: ImageUnit, shape: tuple[int, ...]) -> str | None:
     return cards
 
 
+def _size(reference: Reference) -> int:
+    """Bytes of its planes."""
+    return np.asarray(reference.image).nbytes + np.asarray(reference.mask).nbytes
+
+
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class ReferenceEntry:
+    """A reference that is known, not yet read."""
+
     path: Path
     field: str
     filter: str
@@ -137,12 +145,16 @@ class ReferencesFolder:
         self.path = Path(path)
         self.rejects: dict[str, str] = {}
         """Files that are not references, and why."""
-        self._entries: list[_Entry] = []
+        self._entries: list[ReferenceEntry] = []
         self._ready: OrderedDict[Path, Reference] = OrderedDict()
         self.scan()
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def entries(self) -> list[ReferenceEntry]:
+        """All references that are known."""
+        return list(self._entries)
 
     def scan(self) -> None:
         """Read the labels of the folder's files anew."""
@@ -156,7 +168,9 @@ class ReferencesFolder:
                     raise FrameError("bad_frame", "not a reference")
                 size = (header.whole("HEIGHT", low=1, high=1 << 20), header.whole("WIDTH", low=1, high=1 << 20))
                 cards = wcs_cards(image_header)
-                self._entries.append(_Entry(path, header.text("FIELD"), header.text("FILTER"), header.text("DETECTOR"), size, cards))
+                self._entries.append(
+                    ReferenceEntry(path, header.text("FIELD"), header.text("FILTER"), header.text("DETECTOR"), size, cards)
+                )
             except (OSError, FitsError, FrameError) as error:
                 self.rejects[path.name] = one_line(error, 200)
 
@@ -198,13 +212,13 @@ class ReferencesFolder:
         path = ranked[0].path
         if path not in self._ready:
             self._ready[path] = read_reference(path)
-            while len(self._ready) > KEPT:
+            while len(self._ready) > 1 and sum(map(_size, self._ready.values())) > KEPT_BYTES:
                 self._ready.popitem(last=False)
         self._ready.move_to_end(path)
         return self._ready[path]
 
     @staticmethod
-    def _covers(entry: _Entry, wcs: str | None, *, shape: tuple[int, int] | None) -> float:
+    def _covers(entry: ReferenceEntry, wcs: str | None, *, shape: tuple[int, int] | None) -> float:
         """Share of a frame's pixels (of a grid) that lie on a reference."""
         h, w = shape or entry.shape
         frame, there = sky_map(wcs, (h, w)), sky_map(entry.wcs, entry.shape)

@@ -18,6 +18,10 @@ NULL, ZERO = -2_147_483_647, -2_147_483_646
 """Quantised values that stand for NaN, and (second method of dithering) for exactly 0."""
 
 
+LENGTHS = np.array([n.bit_length() for n in range(256)], np.int64)
+"""Of a byte: up to its highest bit that is set."""
+
+
 def random_numbers() -> F32:
     """The standard's table (appendix I): Park & Miller's minimal generator from the seed 1."""
     seed, out = 1, np.empty(N_RANDOM, np.float32)
@@ -104,11 +108,7 @@ def rice_decode(code, out, block, fs_bits, fs_max, bits):  # type: ignore[no-unt
                     n_bits += 8
                     b = np.int64(code[at])
                     at += 1
-                length, rest = 0, b
-                while rest > 0:
-                    rest >>= 1
-                    length += 1
-                zeros = n_bits - length
+                zeros = n_bits - LENGTHS[b & 255]  # of the bits that are left, eight at most
                 n_bits -= zeros + 1
                 b ^= np.int64(1) << n_bits
                 n_bits -= fs

@@ -169,7 +169,18 @@ def checked_sky_map(text: str | None, shape: tuple[int, ...]) -> SkyMap:
         raise FrameError("no_wcs", one_line(error, 120)) from None
     if not np.isfinite(off).all() or off.max() > ROUND_TRIP:
         raise FrameError("no_wcs", "a pixel's position on the sky does not lead back to it: the distortion or projection is broken")
+    there = found.to_sky(np.array([(h / 2, w / 2), (h / 2 + 1, w / 2), (h / 2, w / 2 + 1)]))
+    ends = _directions(*there)
+    stretched = 3600 * np.degrees(np.hypot.reduce(ends[1:] - ends[0], axis=1)) / scale
+    if not (stretched.min() > 0.5 and stretched.max() < 2):
+        raise FrameError("no_wcs", "its pixels have another scale than its matrix: the image lies far from the reference point")
     return found
+
+
+def _directions(ra: F64, dec: F64) -> F64:
+    """(k, 3) unit vectors."""
+    a, d = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=1)
 
 
 def _wcs(text: str) -> Any:

@@ -199,6 +199,8 @@ def _table(unit: ImageUnit) -> _Table:
     own = unit.own
     width, rows = own.whole("NAXIS1", low=1, high=1 << 20), own.whole("NAXIS2", low=0, high=1 << 26)
     heap = own.whole("THEAP", low=width * rows, high=len(unit.data)) if "THEAP" in own else width * rows
+    if heap > len(unit.data) or own.get("BITPIX") != 8:
+        raise FrameError("bad_frame", f"a table of {rows:,} rows of {width:,} bytes, and {len(unit.data):,} bytes of data")
     columns: dict[str, _Column] = {}
     start = 0
     for k in range(1, own.whole("TFIELDS", low=1, high=32) + 1):

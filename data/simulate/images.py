@@ -96,7 +96,10 @@ def _paint(
 ) -> None:
     """Add sources to an image: stars where `radius` is 0, galaxies of that half-light radius [pixel] elsewhere."""
     v = sigma * sigma
-    mean = (psf[0] * psf[1]).sum() * v
+    mean = 0.0  # in loops: expressions of whole arrays take the compiler 4 s
+    for q in range(psf.shape[1]):
+        mean += psf[0, q] * psf[1, q]
+    mean *= v
     for k in range(len(x)):
         if radius[k] <= 0:
             for q in range(psf.shape[1]):
@@ -219,10 +222,16 @@ def stamps(alert: Alert, scene: Scene, *, context: dict[str, object]) -> tuple[F
 def _filter(noise: F32, along: npt.NDArray[np.float64], across: npt.NDArray[np.float64]) -> None:
     """Give white noise of variance 1 a covariance, in place: convolve its rows with one filter, its columns with another, periodically."""
     height, width = noise.shape
-    scale = 1 / np.sqrt((along * along).sum() * (across * across).sum())
+    rows, columns = 0.0, 0.0
+    for tap in along:
+        rows += tap * tap
+    for tap in across:
+        columns += tap * tap
+    scale = 1 / np.sqrt(rows * columns)
     line = np.empty(max(height, width))
     for j in range(height):
-        line[:width] = noise[j]
+        for i in range(width):
+            line[i] = noise[j, i]
         for i in range(width):
             total = 0.0
             for k in range(len(along)):
@@ -231,7 +240,8 @@ def _filter(noise: F32, along: npt.NDArray[np.float64], across: npt.NDArray[np.f
     if len(across) == 1:
         return
     for i in range(width):
-        line[:height] = noise[:, i]
+        for j in range(height):
+            line[j] = noise[j, i]
         for j in range(height):
             total = 0.0
             for k in range(len(across)):

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.images.cosmic_rays import cosmic_rays as found_cosmic_rays
+from operators.images.frame_quality import bleeding
 from operators.images.planes import BAD, NO_DATA, NONLINEAR, SATURATED, Calibrated, Masters, RawFrame
 from operators.kernels.image_calibration import calibrate_rows, overscan_levels
 from operators.namespace import array_namespace
@@ -23,7 +24,7 @@ from operators.types import Array
 
 
 def calibrate(raw: RawFrame, masters: Masters, *, cosmic_rays: bool = True, out: Calibrated | None = None) -> Calibrated:
-    """Calibrate a raw frame and flag its cosmic rays.
+    """Calibrate a raw frame, flag what saturated stars bled into, and cosmic rays.
 
     Parameters
     ----------
@@ -42,14 +43,15 @@ def calibrate(raw: RawFrame, masters: Masters, *, cosmic_rays: bool = True, out:
         Trim or overscan reach beyond the frame, or the masters have another shape.
     """
     planes = calibrated_planes(raw, masters, out=out)
-    if not cosmic_rays:
-        return planes
-    found, _ = found_cosmic_rays(planes.science, planes.mask, read_noise=_noise_without_light(raw, masters))
-    return Calibrated(planes.science, planes.variance, planes.mask | found)
+    mask = planes.mask | bleeding(planes.science, planes.variance, mask=planes.mask)
+    if cosmic_rays:
+        found, _ = found_cosmic_rays(planes.science, mask, read_noise=_noise_without_light(raw, masters))
+        mask = mask | found
+    return Calibrated(planes.science, planes.variance, mask)
 
 
 def calibrated_planes(raw: RawFrame, masters: Masters, *, out: Calibrated | None = None) -> Calibrated:
-    """As `calibrate`, without the search for cosmic rays."""
+    """As `calibrate`, without the search for cosmic rays and for what saturated stars bled into."""
     _check(raw, masters)
     xp = array_namespace(raw.data, masters.bias, masters.dark, masters.inverse_flat, masters.bad)
     return _by_rows(raw, masters, out=out) if xp is np else calibrated_planes_array(raw, masters)
@@ -66,7 +68,7 @@ def calibrated_planes_array(raw: RawFrame, masters: Masters) -> Calibrated:
         electrons = above * (1.0 + bend * above) * gain
         flat = masters.inverse_flat
         science = (electrons - masters.dark * dark_gain) * flat
-        variance = (xp.clip(electrons, min=0.0) + noise) * flat * flat
+        variance = (xp.clip(electrons, 0.0, None) + noise) * flat * flat
     there = xp.isfinite(science) & xp.isfinite(variance)
     zero = xp.zeros_like(science)
     mask = masters.bad | _bit(x >= saturation, SATURATED) | _bit(above > linear_to, NONLINEAR)
@@ -109,8 +111,8 @@ def _levels(raw: RawFrame) -> Any:
     there = xp.isfinite(rows)
     count = xp.sum(xp.astype(there, xp.int64), axis=1, keepdims=True)
     rows = xp.sort(xp.where(there, rows, xp.full_like(rows, math.inf)), axis=1)
-    lower = xp.take_along_axis(rows, xp.clip((count - 1) // 2, min=0), axis=1)
-    upper = xp.take_along_axis(rows, xp.clip(count // 2, max=rows.shape[1] - 1), axis=1)
+    lower = xp.take_along_axis(rows, xp.clip((count - 1) // 2, 0, None), axis=1)
+    upper = xp.take_along_axis(rows, xp.clip(count // 2, None, rows.shape[1] - 1), axis=1)
     return xp.where(count > 0, (lower + upper) * 0.5, xp.full_like(lower, math.nan))
 
 

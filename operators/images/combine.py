@@ -82,9 +82,9 @@ def combine_array(frames: Sequence[Array], *, light: bool, clip: float) -> tuple
     value = xp.astype(xp.where(kept, cube, zero), xp.float64)
     count = xp.sum(xp.astype(kept, xp.int64), axis=0)
     number = xp.astype(count, xp.float64)
-    average = xp.sum(value, axis=0) / xp.clip(number, min=1.0)
+    average = xp.sum(value, axis=0) / xp.clip(number, 1.0, None)
     off = xp.where(kept, value - average, xp.zeros_like(value))
-    variance = xp.sum(off * off, axis=0) / xp.clip(number - 1.0, min=1.0) / xp.clip(number, min=1.0)
+    variance = xp.sum(off * off, axis=0) / xp.clip(number - 1.0, 1.0, None) / xp.clip(number, 1.0, None)
     left_out = xp.sum(xp.sum(xp.astype(there & ~kept, xp.int64), axis=2), axis=1)
     mean = xp.where(count > 0, xp.astype(average, xp.float32), nan)
     return mean, xp.where(count > 1, xp.astype(variance, xp.float32), nan), left_out
@@ -129,7 +129,7 @@ def _reach(median: Array, spread: Array, *, light: bool, clip: float) -> Array:
     level = _finite_middle(xp, median)
     if light and level > 0:
         relative = xp.where(xp.isfinite(median), median, xp.zeros_like(median)) / level
-        floor = floor * xp.sqrt(xp.clip(relative, min=0.0))
+        floor = floor * xp.sqrt(xp.clip(relative, 0.0, None))
     return xp.where(spread > floor, spread, floor) * clip
 
 
@@ -152,7 +152,7 @@ def _middle(cube: Any, there: Any) -> Any:
     xp = array_namespace(cube)
     count = xp.sum(xp.astype(there, xp.int64), axis=0)[None, ...]
     ordered = xp.sort(xp.where(there, cube, xp.full_like(cube, math.inf)), axis=0)
-    lower = xp.take_along_axis(ordered, xp.clip((count - 1) // 2, min=0), axis=0)
-    upper = xp.take_along_axis(ordered, xp.clip(count // 2, max=cube.shape[0] - 1), axis=0)
+    lower = xp.take_along_axis(ordered, xp.clip((count - 1) // 2, 0, None), axis=0)
+    upper = xp.take_along_axis(ordered, xp.clip(count // 2, None, cube.shape[0] - 1), axis=0)
     lower, upper = xp.where(count > 0, lower, xp.zeros_like(lower)), xp.where(count > 0, upper, xp.zeros_like(upper))
     return xp.where(count > 0, (lower + upper) * 0.5, xp.full_like(lower, math.nan))[0, ...]

@@ -103,11 +103,11 @@ def cosmic_rays_array(science: Array, mask: Array, *, limits: tuple[float, ...],
     found = xp.zeros(science.shape, dtype=xp.bool)
     for _ in range(iterations):
         median = window_median(clean, 2)
-        noise = xp.sqrt(xp.clip(median + noise2, min=LEAST_VARIANCE))
+        noise = xp.sqrt(xp.clip(median + noise2, LEAST_VARIANCE, None))
         s = positive_laplacian(clean) / (2.0 * noise)
         excess = s - window_median(s, 2)
         small = window_median(clean, 1)
-        fine = xp.clip((small - window_median(small, 3)) / noise, min=LEAST_CONTRAST)
+        fine = xp.clip((small - window_median(small, 3)) / noise, LEAST_CONTRAST, None)
         now = allowed & (excess > sigma) & (excess / fine > contrast)
         for least in (sigma, low):
             now = dilated(now, _square(1)) & allowed & (excess > least)
@@ -123,7 +123,7 @@ def positive_laplacian(image: Any) -> Any:
     xp = array_namespace(image)
     (above, left, right, below) = _shifted(image, ((-1, 0), (0, -1), (0, 1), (1, 0)))
     u, d = 2.0 * image - above, 2.0 * image - below
-    parts = [xp.clip(a - b, min=0.0) for a in (u, d) for b in (left, right)]
+    parts = [xp.clip(a - b, 0.0, None) for a in (u, d) for b in (left, right)]
     return (parts[0] + parts[1] + parts[2] + parts[3]) * 0.25
 
 
@@ -161,7 +161,7 @@ def _replaced(image: Any, where: Any, *, out: Any) -> Any:
     for value, n in zip(_shifted(summed, _square(2)), _shifted(good, _square(2)), strict=True):
         total, count = total + value, count + n
     level = zero + _median_level(image, out) if bool(xp.any(where & (count == 0))) else zero
-    mean = xp.where(count > 0, total / xp.clip(count, min=1.0), level)
+    mean = xp.where(count > 0, total / xp.clip(count, 1.0, None), level)
     return xp.where(where, mean, image)
 
 

@@ -178,6 +178,8 @@ class Reference:
     """Digest of its file."""
     depth: float = 1.0
     """Exposures of which the image is the mean: the light's own variance is image / depth [e-^2]."""
+    public: bool = True
+    """False: made of frames that are not public, so that what is compared with it goes to private topics only."""
 
 
 @dataclass(frozen=True, slots=True)

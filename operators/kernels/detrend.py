@@ -36,27 +36,39 @@ def lower_bound(a, n, x):  # type: ignore[no-untyped-def] # pragma: no cover
 
 
 @compiled
+def shift_down(a, begin, end):  # type: ignore[no-untyped-def] # pragma: no cover
+    """a[begin … end - 1] become those one further on; unsigned indices, which cannot count from the end, move a vector at a time."""
+    one = np.uint64(1)
+    for j in range(np.uint64(begin), np.uint64(end)):
+        a[j] = a[j + one]
+
+
+@compiled
+def shift_up(a, begin, end):  # type: ignore[no-untyped-def] # pragma: no cover
+    """a[begin + 1 … end] become those one before."""
+    one, top = np.uint64(1), np.uint64(end)
+    for j in range(np.uint64(end - begin)):
+        a[top - j] = a[top - j - one]
+
+
+@compiled
 def exchange(a, n, old, new):  # type: ignore[no-untyped-def] # pragma: no cover
     """Replace `old` by `new` among n ascending values; NaN for `old`: only put in, for `new`: only take out."""
     if old != old:
         p = lower_bound(a, n, new)
-        for k in range(n, p, -1):
-            a[k] = a[k - 1]
+        shift_up(a, p, n)
         a[p] = new
         return
     k = lower_bound(a, n, old)
     if new != new:
-        for j in range(k, n - 1):
-            a[j] = a[j + 1]
+        shift_down(a, k, n - 1)
         return
     p = lower_bound(a, n, new)  # looked up, so that what lies between moves as a block
     if p > k:
         p -= 1
-        for j in range(k, p):
-            a[j] = a[j + 1]
+        shift_down(a, k, p)
     else:
-        for j in range(k, p, -1):
-            a[j] = a[j - 1]
+        shift_up(a, p, k)
     a[p] = new
 
 

@@ -127,7 +127,8 @@ def _judge(  # type: ignore[no-untyped-def]
             for c in range(len(both)):
                 both[c] += x * on_unit[j, c]
         near[:k] = -2
-        near[k:] = both[p : p + t]
+        for c in range(t):  # an assignment between arrays takes the compiler 3 s
+            near[k + c] = both[p + c]
         for c in range(p):
             near[prototype_class[c]] = max(near[prototype_class[c]], both[c])
 

@@ -165,7 +165,8 @@ def single_transits(  # type: ignore[no-untyped-def] # pragma: no cover
         if seen == 0:
             shape[0] = cycle
         seen += 1
-        sums[cycle & 1] += inside
+        sums[cycle & 1, 0] += inside[0]
+        sums[cycle & 1, 1] += inside[1]
         if 2 * held < full or inside[0] <= 0:
             continue
         depths[whole] = inside[1] / inside[0]

@@ -117,27 +117,37 @@ def encode(record: Mapping[str, Any]) -> bytes:
 
 
 def encode_columns(fields: Mapping[str, Any], time: F64, *, flux: F64, flux_err: F64, quality: npt.NDArray[np.integer[Any]]) -> bytes:
-    """The bytes that `encode` gives of the same light curve in rows; NaN is null.
+    """The bytes that `encode` gives of the same light curve in rows; what is not finite is null.
 
     Parameters
     ----------
     fields : the packet's fields but for the light curve
     time : (n,) [d] BTJD
     flux, flux_err : (n,) [e-/s]
-    quality : (n,) bits, of 32 with a sign at most
+    quality : (n,) bits, of 64 with a sign at most
+
+    Raises
+    ------
+    OverflowError
+        A flux or its error is beyond a float of 32 bits.
     """
     n = len(time)
     body = bytearray(_container().body({**fields, "light_curve": ()}))
     if n:
         signed = np.asarray(quality, dtype=np.int64)
         zigzag = ((signed << 1) ^ (signed >> 63)).astype(np.uint64)
-        shifted = zigzag[:, None] >> np.arange(0, 35, 7, dtype=np.uint64)
+        most = max(int(zigzag.max()).bit_length(), 1)
+        shifted = zigzag[:, None] >> np.arange(0, most, 7, dtype=np.uint64)
         more = np.concatenate([shifted[:, 1:] > 0, np.zeros((n, 1), dtype=bool)], axis=1)
         parts = [np.asarray(time, dtype="<f8")[:, None].view(np.uint8)]
         used = [np.ones((n, 8), dtype=bool)]
         for column in (flux, flux_err):
             there = np.isfinite(column)
-            parts += [(2 * there)[:, None].astype(np.uint8), np.asarray(column, dtype="<f4")[:, None].view(np.uint8)]
+            with np.errstate(over="ignore"):
+                narrow = np.asarray(column, dtype="<f4")
+            if not np.isfinite(narrow[there]).all():
+                raise OverflowError("float too large to pack with f format")
+            parts += [(2 * there)[:, None].astype(np.uint8), narrow[:, None].view(np.uint8)]
             used += [np.ones((n, 1), dtype=bool), np.repeat(there[:, None], 4, axis=1)]
         parts.append((shifted & np.uint64(0x7F)).astype(np.uint8) | (more << 7).astype(np.uint8))
         used.append(np.concatenate([np.ones((n, 1), dtype=bool), more[:, :-1]], axis=1))
@@ -237,7 +247,8 @@ def fill_row(  # type: ignore[no-untyped-def] # pragma: no cover
         kept = (held + step - 1) // step
         thin = np.empty((ROWS, kept))
         for k in range(kept):
-            thin[:, kept - 1 - k] = points[:, order[held - 1 - k * step]]
+            for row in range(ROWS):  # an assignment between arrays takes the compiler 3 s
+                thin[row, kept - 1 - k] = points[row, order[held - 1 - k * step]]
         settle(thin, kept, i, first[i], here, time, wavelength, flux, flux_err, limit, detected, valid, first, truncated)
     count[_CURVE] = m
     for j in range(m):

@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.score_summary import ScoreSummary
+from schemas.records.source_state import SourceState
 from schemas.records.worker_summary import WorkerSummary
 from service.status.balance import Partition
 from service.status.figures import Figures
@@ -101,7 +102,7 @@ class Feed:
             for client, close in ((telemetry, telemetry.stop), (newest, newest.stop), (admin, admin.close)):
                 stack.push_async_callback(_close, close)
                 await client.start()
-            places = await self._places(admin, (topics.TELEMETRY, topics.ALARMS))
+            places = await self._places(admin, (topics.TELEMETRY, topics.ALARMS, topics.SOURCES))
             telemetry.assign(places)
             for place, end in (await telemetry.end_offsets(places)).items():
                 # An alarm of the last hour is one of now, also for a page that starts later.
@@ -128,7 +129,7 @@ class Feed:
         return [place for places in found.values() for place in places]
 
     async def _read_telemetry(self, consumer: AIOKafkaConsumer) -> None:
-        """Summaries and alarms as they come."""
+        """Summaries, alarms, and states of mirrors and of the work on frames as they come."""
         while True:
             for place, messages in (await consumer.getmany(timeout_ms=500)).items():
                 for m in messages:
@@ -136,6 +137,9 @@ class Feed:
                         record: Any = self._bad.read(m, WorkerSummary, ScoreSummary)
                         if isinstance(record, WorkerSummary):
                             self.figures.summary(record)
+                    elif place.topic == topics.SOURCES:
+                        if (part := self._bad.read(m, SourceState)) is not None:
+                            self.figures.part(part)
                     elif (alarm := self._bad.read(m, DriftAlarm)) is not None:
                         self.figures.alarm(m.timestamp / 1000, asdict(alarm))
                     self._next[place] = m.offset + 1

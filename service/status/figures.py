@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.records.source_state import SourceState
 from schemas.records.worker_summary import WorkerSummary
 from service.status import alarms
 from service.status.balance import Balance, Partition
@@ -30,6 +31,8 @@ AHEAD = 60.0
 """How far a worker's clock may be ahead of ours [s]."""
 LOOKED_WITHIN = 8.0
 """The broker answers, and does not say where the topics stand, where the last look is older [s]."""
+MOST_PARTS = 100
+"""Mirrors and stages that are shown."""
 WORKER_SILENT = 15.0
 """A worker not heard for this long counts as gone [s]."""
 
@@ -114,6 +117,8 @@ class Figures:
         self.published: Counter[str] = Counter()
         """Those of them that reached the class's threshold: they are on its topic, unless they are not public."""
         self.workers: dict[str, Worker] = {}
+        self.parts: dict[str, tuple[float, SourceState]] = {}
+        """Mirrors of sources, and in brackets stages of the work on frames: when it was heard, and what it said."""
         self.alarms: deque[dict[str, Any]] = deque(maxlen=20)
         self.detections: deque[dict[str, Any]] = deque(maxlen=25)
         self.lag: Sequence[Lag] = ()
@@ -193,6 +198,11 @@ class Figures:
     def _heard_since(self, worker: str, moment: float) -> bool:
         known = self.workers.get(worker)
         return known is not None and known.heard > moment + 1 and bool(known.recent) and known.recent[-1][0] >= moment
+
+    def part(self, state: SourceState) -> None:
+        """Take what a mirror, or a stage of the work on frames, says of itself."""
+        if len(self.parts) < MOST_PARTS or state.source in self.parts:
+            self.parts[state.source] = self._clock(), state
 
     def _workers(self, now: float) -> list[dict[str, Any]]:
         out = []
@@ -319,6 +329,19 @@ class Figures:
             ],
             "workers": workers,
             "workers_alive": alive,
+            "parts": [
+                {
+                    "part": name.strip("()"),
+                    "state": said.state if now - heard < WORKER_SILENT else "silent",
+                    "done": said.copied,
+                    "rejected": said.rejected,
+                    "lost": said.lost,
+                    "lag": said.lag,
+                    "why": said.error,
+                    "age_s": round(max(0.0, now - heard), 1),
+                }
+                for name, (heard, said) in sorted(self.parts.items())
+            ],
             "alarms": list(self.alarms),
             "detections": list(self.detections),
             "history": self._history(now),

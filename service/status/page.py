@@ -204,6 +204,24 @@ def _workers(s: Snapshot) -> str:
     return f'<section class="panel"><h2>{title}</h2>{body}</section>'
 
 
+def _parts(s: Snapshot) -> str:
+    """Mirrors and the work on frames; nothing where none is heard."""
+    if not s["parts"]:
+        return ""
+    rows = [
+        (
+            f'<i class="dot {"ok" if p["state"] == "running" and not p["why"] else "bad"}"></i>{escape(p["part"])}',
+            escape(p["state"]),
+            *(number(p[name]) for name in ("done", "rejected", "lost", "lag")),
+            escape(p["why"]) or "–",
+        )
+        for p in s["parts"]
+    ]
+    columns = [("", "text"), ("state", "text"), *((name, "num") for name in ("done", "rejected", "lost", "lag")), ("why", "text")]
+    body = table("Mirrors and frames", columns, rows=rows, empty="None heard yet.")
+    return f'<section class="panel"><h2>Mirrors and frames</h2>{body}</section>'
+
+
 def _alarms(s: Snapshot) -> str:
     rows = [
         (
@@ -289,7 +307,7 @@ def live(s: Snapshot) -> str:
         f'{command}</p><dl class="identity">{identity}</dl></header>'
         f"{_active(s)}{_readouts(s)}{_balance(s)}"
         f'<div class="panels">{_charts(s)}{_balance_by_topic(s)}<div class="column">{_lag(s)}{_rejected(s)}{_bad(s)}</div>'
-        f'<div class="column">{_workers(s)}{_alarms(s)}</div><div class="column">{_classes(s)}</div>{_detections(s)}</div>'
+        f'<div class="column">{_workers(s)}{_parts(s)}{_alarms(s)}</div><div class="column">{_classes(s)}</div>{_detections(s)}</div>'
     )
 
 

@@ -33,7 +33,6 @@ from streams.kafka.producer import Record
 
 if TYPE_CHECKING:
     from pipeline.frame_packets import Packet
-
     from settings.model import Settings
     from streams.agents.frame_stage import FrameFlow
     from streams.agents.references_watch import ReferencesWatch
@@ -141,9 +140,8 @@ class Differencer:
         coverage: list[CalibratedFrame],
     ) -> Found:  # fmt: skip
         """In the stages' thread."""
-        from pipeline.frames import alerts
-
         from data.frames.calibrated_file import read
+        from pipeline.frames import alerts
 
         file = read(data)
         planes = file.calibrated

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from data.frames.reference_file import ReferencesFolder
 from settings.raw_frames import references_folder
 from streams.agents.masters_watch import stamp_of
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
     from operators.images.subtract import Prepared
     from settings.model import Settings
 
-READY = 2
-"""References whose transforms are kept: some 150 MB each of 2,048 x 2,048 pixels."""
+READY_BYTES = 160 * 2**20
+"""Of references whose transforms are kept, and one at least."""
 
 
 class ReferencesWatch:
@@ -58,8 +60,15 @@ class ReferencesWatch:
         reference = self.of(frame, shape)
         found = self._prepared.get(reference.id)
         if found is None:
-            while len(self._prepared) >= READY:
+            found = prepare(reference)
+            while self._prepared and sum(map(_size, (found, *self._prepared.values()))) > READY_BYTES:
                 self._prepared.popitem(last=False)
-            found = self._prepared[reference.id] = prepare(reference)
+            self._prepared[reference.id] = found
         self._prepared.move_to_end(reference.id)
         return found
+
+
+def _size(prepared: Prepared) -> int:
+    """Bytes of its planes and transforms."""
+    tiles = (plane for tile in prepared.tiles for plane in (tile.image, tile.psf, tile.power))
+    return sum(np.asarray(plane).nbytes for plane in (prepared.reference.image, prepared.filled, *tiles))

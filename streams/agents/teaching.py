@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError
 
-from errors import UserError
+from errors import UserError, one_line
 from schemas.avro.wire import PacketError
 from schemas.records import codec
 from schemas.records.class_record import ClassRecord, class_key, example_key
@@ -111,12 +111,27 @@ async def change(settings: Settings, wanted: Change) -> Outcome:
     UserError
         Others keep changing what is taught, or the broker does not take it.
     """
+    _ignore_fenced_futures(asyncio.get_running_loop())
+    why = ""
     for attempt in range(TRIES):
         try:
             return await _change(settings, wanted)
-        except ProducerFenced:
+        except KafkaError as error:  # fenced off, or the broker lost track of the transaction meanwhile
+            why = f"{type(error).__name__}: {error}"
             await asyncio.sleep(random.uniform(0.05, 0.4) * (attempt + 1))
-    raise UserError(f"others are changing what is taught: {wanted.name} was fenced off {TRIES} times; try again")
+    raise UserError(f"{wanted.name} could not be changed in {TRIES} tries; try again ({one_line(why, 200)})")
+
+
+def _ignore_fenced_futures(loop: asyncio.AbstractEventLoop) -> None:
+    """Keep quiet about futures inside the client library that fail when a transaction is fenced off and that it never looks at."""
+    before = loop.get_exception_handler()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), KafkaError):
+            loop.default_exception_handler(context) if before is None else before(loop, context)
+
+    if getattr(before, "__name__", "") != "handle":
+        loop.set_exception_handler(handle)
 
 
 async def _change(settings: Settings, wanted: Change) -> Outcome:
@@ -128,6 +143,8 @@ async def _change(settings: Settings, wanted: Change) -> Outcome:
     try:
         records = await read_records(settings)
         before = records.get(wanted.name)
+        if before is not None and wanted.record is not None and before == replace(wanted.record, revision=before.revision):
+            return Outcome(before.revision, records)  # a try whose answer was lost had written it
         if (before.revision if before else 0) != wanted.based_on:
             who = f"{before.author} taught it (revision {before.revision})" if before else "it was forgotten"
             raise ConflictError(f"{wanted.name} was changed meanwhile: {who}")
@@ -138,14 +155,17 @@ async def _change(settings: Settings, wanted: Change) -> Outcome:
         event = LoopEvent(TAUGHT if record else FORGOTTEN, wanted.name, revision, wanted.author, wanted.note, value, wanted.made_ms)
         named = set(record.packet_ids) if record else set()
         gone = [packet_id for packet_id in (before.packet_ids if before else ()) if packet_id not in named]
-        written: list[tuple[str, bytes, bytes | None]] = [
-            *((topics.SUPPORT, example_key(wanted.name, packet_id), packet) for packet_id, packet in wanted.packets.items()),
-            *((topics.SUPPORT, example_key(wanted.name, packet_id), None) for packet_id in gone),
-            (topics.SUPPORT, class_key(wanted.name), value or None),
-            (topics.LOOP_EVENTS, wanted.name.encode(), codec.encode(event)),
+        written: list[tuple[str, bytes | None, bytes]] = [
+            *((topics.SUPPORT, packet, example_key(wanted.name, packet_id)) for packet_id, packet in wanted.packets.items()),
+            *((topics.SUPPORT, None, example_key(wanted.name, packet_id)) for packet_id in gone),
+            (topics.SUPPORT, value or None, class_key(wanted.name)),
+            (topics.LOOP_EVENTS, codec.encode(event), wanted.name.encode()),
         ]
+        sent: list[asyncio.Future[Any]] = []
         async with producer.transaction():
-            await asyncio.gather(*[await producer.send(topic, value, key=key) for topic, key, value in written])
+            for topic, value_of, key in written:
+                sent.append(await producer.send(topic, value_of, key=key))
+            await asyncio.gather(*sent)
         _keep(records, (wanted.name, record))
         return Outcome(revision, records)
     finally:

@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Before what failed is tried again [s]."""
-FENCED_PAUSE = 10.0
-"""Where another process has taken over [s]."""
+FENCED_PAUSE, LONGEST_FENCED = 10.0, 120.0
+"""Where another process has taken over [s]; longer each time, or two that are started for good would only fence each other."""
 
 
 def jittered(pause: float) -> float:
@@ -61,7 +61,7 @@ async def repeat(
     report : callable
         Called with why it does not run.
     """
-    pause = FIRST_PAUSE
+    pause, fenced = FIRST_PAUSE, FENCED_PAUSE
     while True:
         before = done()
         try:
@@ -73,7 +73,8 @@ async def repeat(
             why = "another process does it now, or a transaction took too long"
             log.warning(what, why=why)
             report(why)
-            await asyncio.sleep(FENCED_PAUSE)
+            fenced = FENCED_PAUSE if done() > before else min(LONGEST_FENCED, 2 * fenced)
+            await asyncio.sleep(jittered(fenced))
             continue
         except (KafkaError, RetryableError, OSError, TimeoutError) as error:
             log.warning(f"{what}, trying again", why=f"{type(error).__name__}: {error}")
@@ -142,14 +143,14 @@ class FencedReader:
 
         Raises
         ------
-        aiokafka.errors.KafkaError, RetryableError
+        aiokafka.errors.KafkaError
             Nothing of it was sent. ProducerFenced: another process has taken over.
         """
         ahead = {p: max(offset, self.committed.get(p, 0)) for p, offset in upto.items()}
         try:
             placed = await self._send(records, ahead)
-        except IllegalOperation as error:  # the client knows by now that the transaction cannot be ended: fenced, or refused
-            raise RetryableError(f"a transaction broke off: {error}") from error
+        except IllegalOperation as error:  # what the client says between two records where the broker has fenced it
+            raise ProducerFenced from error
         self.committed.update(ahead)
         return placed
 

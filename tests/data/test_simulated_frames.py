@@ -163,13 +163,13 @@ def test_particles_leave_tracks_and_worms() -> None:
 
 def test_expected_noise_is_that_of_the_readout(run: ObservingRun) -> None:
     """A matched filter over many readouts of one flat sky scatters as `snr` assumes."""
-    from data.simulate.frames.observing_run import _noise
+    from data.simulate.frames.observing_run import noise_of
 
     ccd = Ccd("a", (64, 64), seed=1, dark_rate=0.0)
     psf = optics.PointSpread((64, 64), 2.5, 3.0, (0.0, 0.0))
     sky = np.full((64, 64), 500.0, np.float32)
     flat = np.ones((64, 64), np.float32)
-    stated = _noise(psf, sky, ccd=ccd, flat=flat, y=32.0, x=32.0, references=10**9)
+    stated = noise_of(psf, sky, ccd=ccd, flat=flat, y=32.0, x=32.0, references=10**9)
     stamp, y0, x0 = psf.stamp(32.0, 32.0)
     rng = np.random.default_rng(1)
     got = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.simulate.frames.observing_run import TrueFlux
-from evaluation.frame_truth import AT_TEN, Found, FrameScores, truths
+from evaluation.frame_truth import AT_TEN, Found, FrameScores
 
 MJD = 60_900.25
 OBJECT = TrueFlux(
@@ -80,7 +80,3 @@ def test_pulls_are_those_of_the_errors() -> None:
     assert pulls.spread == pytest.approx(2.0, rel=0.15)
     assert pulls.median == pytest.approx(1.0, abs=0.3)
     assert pulls.flux_ratio == pytest.approx(1.1, abs=0.03)
-
-
-def test_rejected_frames_take_no_part() -> None:
-    assert truths([[OBJECT], [replace(OBJECT, frame_id="f2")]], lost=["f1-ccd1"]) == [replace(OBJECT, frame_id="f2")]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pipeline.frames import calibrated
 
 from data.frames.fits_image import read_frame
 from data.frames.master_file import MasterFile, MasterLabel
@@ -19,6 +18,7 @@ from operators.images.background import background
 from operators.images.planes import UNUSABLE, RawFrame, Reference
 from operators.images.psf import psf_of
 from operators.images.stars import stars
+from pipeline.frames import calibrated
 
 PLAN = Plan(
     seed=5, side=256, fields=("sparse",), filters=("r",), nights=4, references=1, objects=8, mishaps=("trail", "no_wcs", "saturated")

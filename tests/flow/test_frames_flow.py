@@ -303,8 +303,11 @@ def without_fenced(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
         loop.default_exception_handler(context)
 
 
-async def test_a_second_process_takes_over_and_nothing_comes_twice(bench: Bench, night: Night, tmp_path: Path) -> None:
+async def test_a_second_process_takes_over_and_nothing_comes_twice(
+    bench: Bench, night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asyncio.get_running_loop().set_exception_handler(without_fenced)
+    monkeypatch.setattr(exactly_once, "FENCED_PAUSE", 2.0)
     settings = with_frames(
         bench, night, frames_folder=tmp_path / "calibrated"
     )  # which both have, as where one takes over on a machine beside

@@ -74,7 +74,7 @@ async def two(bench: Bench) -> Bench:
 
 async def test_a_class_is_taught_followed_and_forgotten(two: Bench, tmp_path: Path) -> None:
     first = scoring_id(two, 0)
-    await scored(two, simulated("sn-ia", 40))
+    await scored(two, simulated("sn-ia", 240))
     folder = tmp_path / "examples"
     folder.mkdir()
     for i, example in enumerate(simulated("lrn", 5)):
@@ -88,7 +88,7 @@ async def test_a_class_is_taught_followed_and_forgotten(two: Bench, tmp_path: Pa
     taught = json.loads(report.read_text())
     print(f"both workers followed {await follow(two, taught['scoring_id']):.2f} s after the command's return")
     assert taught["scoring_id"] != first
-    assert taught["window"] == 40
+    assert taught["window"] == 240
     known, new = await scored(two, simulated("sn-ia", 30, seed=6)), await scored(two, simulated("lrn", 30, seed=6))
     assert {d.scoring_id for d in known + new} == {taught["scoring_id"]}
     assert all("fast-blue" in {c.name for c in d.classes} for d in known + new)

@@ -1,4 +1,4 @@
-"""The alerts' path where the arrays lie on a device: the same scores as on the host, and no transfer that nobody asked for.
+"""The alerts' path where the arrays lie on a device: the same scores as on the host, and no transfer but those asked for.
 
 The same bodies run on a GPU (`cupy`, with the GPU's own engines) and without one (array-api-strict, whose arrays NumPy must not take;
 NumPy read-only): the encoder is then a real engine on the CPU, whose arrays are brought in and out.

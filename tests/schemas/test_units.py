@@ -247,3 +247,22 @@ def test_a_light_curve_in_columns_is_the_same_packet():
     for some in (slice(0, 0), slice(0, 1), slice(None)):
         got = tess.encode_columns(fields, time[some], flux=flux[some], flux_err=err[some], quality=quality[some])
         assert got == tess.encode({**fields, "light_curve": rows[some]})
+
+
+@pytest.mark.parametrize("bits", [[0, -1, 2**31, 2**35], [2**62, 2**63 - 1, -(2**63), 5], [-(2**31), -(2**31) - 1, 2**34, 2**33 - 1]])
+def test_quality_bits_of_any_length_are_the_same_packet(bits):
+    fields = {name: value for name, value in tess_record().items() if name != "light_curve"}
+    time, flux = 1325 + np.arange(4) / 720, np.array([3.4e38, -1e-46, np.inf, np.nan])
+    got = tess.encode_columns(fields, time, flux=flux, flux_err=flux, quality=np.array(bits, np.int64))
+    seen = [float(x) if np.isfinite(x) else None for x in flux]
+    rows = [{"btjd": float(t), "flux": f, "flux_err": f, "quality": q} for t, f, q in zip(time, seen, bits, strict=True)]
+    assert got == tess.encode({**fields, "light_curve": rows})
+
+
+def test_a_flux_beyond_32_bits_is_refused_in_columns_as_in_rows():
+    fields = {name: value for name, value in tess_record().items() if name != "light_curve"}
+    for value in (3.5e38, -1e300):
+        with pytest.raises(OverflowError, match="too large"):
+            tess.encode({**fields, "light_curve": [{"btjd": 1325.0, "flux": value, "flux_err": 1.0, "quality": 0}]})
+        with pytest.raises(OverflowError, match="too large"):
+            tess.encode_columns(fields, np.array([1325.0]), flux=np.array([value]), flux_err=np.ones(1), quality=np.zeros(1, np.int64))

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from console.commands.show_status import render
 from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.source_state import SourceState
 from schemas.records.worker_summary import Outcomes, WorkerSummary
 from service.status.balance import Partition
 from service.status.chart import line_chart, nice_ceiling
@@ -288,3 +289,22 @@ def test_numbers_as_a_reader_wants_them() -> None:
     assert [rate(v) for v in (None, 0, 99.9, 1234.5)] == ["–", "0.0", "99.9", "1\u2009234"]
     assert [span(v) for v in (None, 5, 250, 3 * 3600 + 300, 200_000)] == ["–", "5 s", "4 min 10 s", "3 h 05 min", "2 d 7 h"]
     assert line_chart("t", "1/s", series={"in": [None, 1.0, None, 2.0]}, seconds=8).count("M") == 2
+
+
+def test_mirrors_and_the_work_on_frames_have_a_row(clock: Clock) -> None:
+    figures = Figures(clock, "broker:9092")
+    assert "Mirrors and frames" not in page(figures.snapshot())
+    said = SourceState("(calibrator)", "running", "waiting: <the store>", ("frames.raw",), 1234, 5, 0, 7, 0)
+    figures.part(said)
+    figures.part(SourceState("ztf", "running", "", ("t",), 1, 0, 0, 0, 0))
+    [first, second] = figures.snapshot()["parts"]
+    assert (first["part"], first["state"], first["done"], first["rejected"], first["lag"]) == ("calibrator", "running", 1234, 5, 7)
+    assert second["part"] == "ztf"
+    drawn = page(figures.snapshot())
+    assert "waiting: &lt;the store&gt;" in drawn
+    assert "calibrator" in drawn
+    console = Console(file=io.StringIO(), width=200)
+    render(console, figures.snapshot())
+    assert "waiting: <the store>" in console.file.getvalue()  # type: ignore[attr-defined]
+    clock.now += 60
+    assert {p["state"] for p in figures.snapshot()["parts"]} == {"silent"}

@@ -44,6 +44,8 @@ MARGIN = 16
 """Pixels from the edge within which an object is not expected to be found."""
 CORE = 2
 """An object is measurable where so many pixels around it hold no saturated pixel, cosmic ray, dead pixel or trail."""
+STATIC_ERROR = 0.012
+"""Of the light that stands still under an object: what registration, PSF and flux scale leave of it, as `observe` has it of ZTF."""
 CATALOGUE_LIMIT, CATALOGUE_ERROR = 20.0, 0.01
 """Faintest star of the catalogue, and its magnitudes' error [mag]."""
 FLOOR = 0.3
@@ -73,7 +75,7 @@ class TrueFlux:
     electrons: float
     """The same in the frame [e-]."""
     snr: float
-    """Expected of a matched filter on the difference, signed."""
+    """Expected on the difference, signed: `noise_of`."""
     measurable: bool
     """In the image, away from its edge, and on pixels that hold data."""
     hosted: bool
@@ -243,11 +245,15 @@ class ObservingRun:
         flat, out = ccd.flat(exposure.filter), []
         for k, o in enumerate(stars.injected):
             y, x = float(taken.y[k]), float(taken.x[k])
-            change = float(taken.flux[k]) - (float(o.flux(before, wavelength).mean()) if len(before) else 0.0)
+            base = float(o.flux(before, wavelength).mean()) if len(before) else 0.0
+            change = float(taken.flux[k]) - base
             ra, dec = stars.sky(*(np.array(v) for v in o.place(exposure.mjd)))
             snr, measurable, under = 0.0, False, 0.0
             if MARGIN <= y < ccd.shape[0] - MARGIN and MARGIN <= x < ccd.shape[1] - MARGIN:
-                noise = _noise(taken.now.psf, taken.expected, ccd=ccd, flat=flat, y=y, x=x, references=len(before))
+                noise = noise_of(
+                    taken.now.psf, taken.expected, ccd=ccd, flat=flat, y=y, x=x, references=len(before), still=taken.still,
+                    star=base * taken.per_ujy,
+                )  # fmt: skip
                 snr = change * taken.per_ujy / noise
                 j, i = round(y), round(x)
                 measurable = not taken.lost[j - CORE : j + CORE + 1, i - CORE : i + CORE + 1].any()
@@ -354,12 +360,30 @@ def _trail(rng: np.random.Generator, shape: tuple[int, int], *, brightness: floa
     return np.asarray(brightness * rng.uniform(0.6, 1.5) * np.exp(-0.5 * (across / 1.6) ** 2), np.float32)
 
 
-def _noise(psf: PointSpread, expected: F32, *, ccd: Ccd, flat: F32, y: float, x: float, references: int) -> float:
-    """1 σ of a point source's flux by a matched filter [e- before the flat], with a reference of so many frames alike subtracted."""
+def noise_of(
+    psf: PointSpread,
+    expected: F32,
+    *,
+    ccd: Ccd,
+    flat: F32,
+    y: float,
+    x: float,
+    references: int,
+    still: F32 | None = None,
+    star: float = 0.0,
+) -> float:
+    """1 σ of a point source's flux in a difference [e- before the flat].
+
+    Photons and readout by a matched filter, with a reference of so many frames alike subtracted; and `STATIC_ERROR` of the light that
+    stands still under it, `still` (h, w) and a `star` in its place [e-], which no subtraction takes out better.
+    """
     stamp, y0, x0 = psf.stamp(y, x, half=MARGIN - 1)
     part = slice(y0, y0 + stamp.shape[0]), slice(x0, x0 + stamp.shape[1])
     variance = (expected[part] + ccd.read_noise**2) / np.maximum(flat[part], 0.05) ** 2
-    return float(np.sqrt((1 + 1 / max(references, 1)) / np.sum(stamp**2 / variance)))
+    weight = stamp / variance
+    photons = (1 + 1 / max(references, 1)) / np.sum(stamp * weight)
+    under = star + (0.0 if still is None else float(np.sum(still[part] * weight) / np.sum(stamp * weight)))
+    return float(np.sqrt(photons + (STATIC_ERROR * under) ** 2))
 
 
 def _world(stars: StarField, now: Conditions, *, ccd: Ccd, broken: bool) -> dict[str, Card]:

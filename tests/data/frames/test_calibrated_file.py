@@ -132,8 +132,19 @@ def reference(**changed: object) -> Reference:
     stars = Stars(*rng.uniform(1, 30, (7, 12)))
     sky = read_frame(frame_file()).wcs
     made = Reference(
-        planes().science, planes().mask, (psf / psf.sum()).astype(np.float32), 4.5, 25.5, stars, sky, "F_12", "r", "ccd1"
-    )  # fmt: skip
+        planes().science,
+        planes().mask,
+        (psf / psf.sum()).astype(np.float32),
+        4.5,
+        25.5,
+        stars,
+        sky,
+        "F_12",
+        "r",
+        "ccd1",
+        depth=7.5,
+        public=False,
+    )
     return dataclasses.replace(made, **changed)  # type: ignore[arg-type]
 
 
@@ -146,6 +157,7 @@ def test_a_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
     for name in reference_file.COLUMNS:
         assert np.array_equal(getattr(found.stars, name), getattr(reference().stars, name))
     assert (found.noise, found.zero_point, found.field, found.filter, found.detector) == (4.5, 25.5, "F_12", "r", "ccd1")
+    assert (found.depth, found.public) == (7.5, False)
     assert found.wcs == reference().wcs
     bare = reference(stars=Stars(*np.zeros((7, 0))), wcs=None, zero_point=math.nan)
     write_reference(tmp_path / "b.fits", bare)
