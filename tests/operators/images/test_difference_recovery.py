@@ -90,9 +90,9 @@ def scenes(kind: str) -> Score:
         varying = kind == "varying"
         optics = Optics(3.6, 2.6 if kind == "winged" else 3.0, 0.25 if varying else 0.05, 1.2 if varying else 1.05)
         total.append(score(what, *night(what, seed, optics=optics, reference_optics=Optics(3.0, widening=0.05))))
-    return Score(
-        *(sum(getattr(s, n) for s in total) for n in ("found", "sought", "true", "false")), np.concatenate([s.pulls for s in total])
-    )
+    found, sought, true, false = (sum(getattr(s, n) for s in total) for n in ("found", "sought", "true", "false"))
+    pulls, apart = (np.concatenate([getattr(s, n) for s in total]) for n in ("pulls", "apart"))
+    return Score(found, sought, true, false, pulls, apart)
 
 
 KINDS = ("sparse", "hosts", "crowded", "winged", "varying", "bleeding")
