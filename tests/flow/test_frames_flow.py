@@ -17,10 +17,12 @@ import pytest
 from aiokafka.errors import ProducerFenced
 
 from console.child import Child
+from console.commands.run import Supervisor
 from console.frame_record import claim_of
 from data.simulate.frames.observing_run import SimulatedFrame
 from schemas.records import codec
 from schemas.records.calibrated_frame import CalibratedFrame
+from schemas.records.codec import decode_detection
 from schemas.records.master_frame import MasterFrame
 from schemas.records.photometry_measured import PhotometryMeasured
 from schemas.records.photometry_position import PhotometryPosition
@@ -339,3 +341,22 @@ async def test_a_listed_position_is_measured_on_every_frame_from_then_on(bench: 
         found = await ended(settings, 2)
     measured = [codec.expect(m.value, PhotometryMeasured) for m in found[topics.PHOTOMETRY_MEASURED]]
     assert [m.frame_id for m in measured if m.position == "listed-1"] == [frames[1].exposure.frame_id]
+
+
+async def test_run_starts_the_calibrator_and_workers_score_its_alerts(bench: Bench, night: Night) -> None:
+    settings = with_frames(bench, night, status_port=0)
+    supervisor = Supervisor(settings)
+    await asyncio.to_thread(supervisor.start)
+    try:
+        await bench.publish(night.files(detector="ccd1"), topics.FRAMES_RAW)
+        found = await ended(settings, len(night.files(detector="ccd1")))
+        await bench.all_committed()
+        packets = found[topics.FRAME_ALERTS]
+        scored = [decode_detection(m.value) for m in await committed_records(settings, topics.DETECTIONS)]
+        rejected = reasons(await outputs(settings), topics.FRAME_ALERTS)
+    finally:
+        await asyncio.to_thread(supervisor.stop)
+    assert not rejected
+    assert len(scored) == len(packets) > 0
+    assert {d.survey for d in scored} == {"frames"}
+    assert {d.object_id.encode() for d in scored} == {m.key for m in packets}

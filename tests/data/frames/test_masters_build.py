@@ -215,3 +215,19 @@ def test_periods_that_cannot_be(start: str, end: str | None) -> None:
     with pytest.raises(UserError) as caught:
         command.validity(start, end)
     assert caught.value.code == 2
+
+
+def test_what_is_announced_of_a_master_leads_to_it(tmp_path: Path) -> None:
+    from schemas.records import codec
+    from schemas.records.master_frame import MasterFrame
+
+    made, _ = build(night(tmp_path / "n", 3), tmp_path / "m")
+    other = MastersFolder(None, prefixes=[str(tmp_path / "m")])
+    for entry in made.entries():
+        record = codec.decode(codec.encode(command.record_of(Path(entry.uri), entry.label)))
+        assert isinstance(record, MasterFrame)
+        other.take(record)
+    wanted: dict[str, Any] = {"detector": "ccd1", "filter": "r", "binning": (1, 1), "mjd": 61_345.2, "gain": 1.5, "overscan": True}
+    assert np.array_equal(other.select(**wanted)[0].inverse_flat, made.select(**wanted)[0].inverse_flat)
+    with pytest.raises(FrameError, match="overscan"):
+        other.select(**{**wanted, "overscan": False})
