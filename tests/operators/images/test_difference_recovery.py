@@ -118,7 +118,7 @@ def test_errors_of_fluxes_hold(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_positions_hold_beside_steep_light(kind: str) -> None:
-    assert np.quantile(scenes(kind).apart, 0.9) < 0.35
+    assert np.quantile(scenes(kind).apart, 0.9) < 0.5  # at S/N 10: 2.15 × 0.6 × FWHM / 10 = 0.46, most are brighter
 
 
 @pytest.mark.parametrize("seed", [1, 2])
