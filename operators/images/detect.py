@@ -40,6 +40,8 @@ _REACH = 4
 """Half the side of the part of a window that the PSF is fitted in [pixel]."""
 _MOST_LOST = 0.5
 _MOST_MASKED = 0.3
+_MODEL = 0.1
+"""Share of a pixel of a bright source that the PSF is not known to."""
 _MOST_CHI2 = 1.5
 _NEGATIVE = (0.1, 1.5)
 _LOG_WIDTH = (0.1, 1.7)
@@ -71,9 +73,12 @@ def detect(difference: Difference, *, threshold: float = 5.0, fused: bool = True
     xp = array_namespace(difference.significance)
     form = peaks if fused and xp is np else peaks_array
     peak = form(difference.significance, threshold)
-    yx, snr, flux, flux_err = _centred(difference, peak)
+    strongest = np.abs(np.asarray(to_host(_windows(difference.significance, peak, 0)), np.float64)[:, 0, 0])
+    peak, yx, snr, flux, flux_err = _centred(difference, peak)
+    snr = np.sign(snr) * np.maximum(np.abs(snr), strongest)
     shape, reasons = _shapes(difference, peak, yx, snr, flux, flux_err)
-    return Candidates(y=yx[:, 0], x=yx[:, 1], snr=snr, flux=flux, flux_err=flux_err, shape=shape, reasons=reasons)
+    whole_err = np.hypot(flux_err, difference.share_err * flux)
+    return Candidates(y=yx[:, 0], x=yx[:, 1], snr=snr, flux=flux, flux_err=whole_err, shape=shape, reasons=reasons)
 
 
 def peaks(significance: Array, threshold: float) -> npt.NDArray[np.int64]:
@@ -119,7 +124,8 @@ def forced(difference: Difference, yx: Any) -> tuple[F64, F64]:
     left = 1 - _lost(difference, near)
     known = (left > 1 - _MOST_LOST) & np.isfinite(flux) & np.isfinite(noise)
     left = np.where(known, left, 1)
-    return np.where(known, flux / left, np.nan), np.where(known, noise / left, np.nan)
+    flux, err = np.where(known, flux / left, np.nan), np.where(known, noise / left, np.nan)
+    return flux, np.hypot(err, difference.share_err * flux)
 
 
 def _lost(difference: Difference, near: npt.NDArray[np.int64]) -> F64:
@@ -186,13 +192,19 @@ def _cubic(off: F64) -> F64:
     return out
 
 
-def _centred(difference: Difference, peak: npt.NDArray[np.int64]) -> tuple[F64, F64, F64, F64]:
-    """Positions by a parabola through the significance, significance there, flux and error."""
-    s = np.asarray(to_host(_windows(difference.significance, peak, 1)), np.float64)
+def _centred(difference: Difference, peak: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], F64, F64, F64, F64]:
+    """Pixels of the strongest flux at the peaks, positions by a parabola through it, significance there, flux and error.
+
+    On a host the noise falls off steeply: the significance's own peak lies beside the source.
+    """
+    s = np.asarray(to_host(_windows(difference.significance, peak, 2)), np.float64)
+    f = s * np.asarray(to_host(_windows(difference.noise, peak, 2)), np.float64)
+    strength = np.where(np.isfinite(f), f * np.sign(s[:, 2:3, 2:3]), -np.inf)[:, 1:4, 1:4].reshape(-1, 9)
+    best = strength.argmax(1) if len(peak) else np.zeros(0, np.int64)
+    peak = peak + np.stack([best // 3 - 1, best % 3 - 1], axis=1)
     n = np.asarray(to_host(_windows(difference.noise, peak, 1)), np.float64)
-    f = s * n
-    sign = np.sign(s[:, 1, 1])
-    top = s * sign[:, None, None]
+    f = np.asarray(to_host(_windows(difference.significance, peak, 1)), np.float64) * n
+    top = f * np.sign(f[:, 1:2, 1:2])
 
     def vertex(before: F64, middle: F64, after: F64) -> F64:
         bend = 2 * middle - before - after
@@ -204,7 +216,7 @@ def _centred(difference: Difference, peak: npt.NDArray[np.int64]) -> tuple[F64, 
     left = 1 - np.minimum(_lost(difference, peak), _MOST_LOST)
     err = n[:, 1, 1] / left
     flux = (f[:, 1, 1] + 0.25 * (off_y * (f[:, 2, 1] - f[:, 0, 1]) + off_x * (f[:, 1, 2] - f[:, 1, 0]))) / left
-    return yx, flux / np.where(err > 0, err, np.inf), flux, err
+    return peak, yx, flux / np.where(err > 0, err, np.inf), flux, err
 
 
 def _shapes(
@@ -229,7 +241,7 @@ def _shapes(
     points = np.maximum(use.sum((1, 2)) - 1, 1)
     safe = np.where(sigma > 0, sigma, np.inf)
     # A bright source's PSF is known to a few per cent: what that leaves is not an artefact.
-    model = (0.05 * amplitude[:, None, None] * p) ** 2
+    model = (_MODEL * amplitude[:, None, None] * p) ** 2
     chi2 = (rest**2 / (safe[:, None, None] ** 2 + model)).sum((1, 2)) / points
     opposite = np.maximum(-(significance * sign)[:, core, core].min((1, 2)), 0) if k else np.zeros(0)
     negative = opposite / np.maximum(np.abs(snr), 1e-9)

@@ -196,6 +196,8 @@ class Difference:
     """(h, w) uint8: of both images."""
     psf: Array
     """(s, s) of the difference, sum 1."""
+    share_err: float = 0.0
+    """1 sigma of a source's own flux over its flux, by PSF and flux scale: as the field's stars scatter. Not in `noise`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,7 @@ def judge_array(flux: Array, static: Array, *, light: Array, base: Array, mean: 
     for m, v, term in zip((*mean, 0.0), spread, terms, strict=True):
         flux = flux - float(m) * term
         variance = variance + float(v) * term**2
-    noise = xp.sqrt(variance + float(spread[0]) * flux**2)  # what the flux scale of stars scatters by, a new source's does too
+    noise = xp.sqrt(variance)
     return flux / noise, noise
 
 

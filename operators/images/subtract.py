@@ -149,7 +149,12 @@ def subtract(
     significance, sigma = judged(flux, static, light=light, base=base, good=good, mean=mean, spread=spread, kernels=kernels)
     mean_psf = _difference_psf(small, grid.shape[2])
     return Difference(
-        difference=difference, significance=significance, noise=sigma, mask=both, psf=mean_psf if xp is np else xp.asarray(mean_psf)
+        difference=difference,
+        significance=significance,
+        noise=sigma,
+        mask=both,
+        psf=mean_psf if xp is np else xp.asarray(mean_psf),
+        share_err=float(spread[0]) ** 0.5,
     )
 
 

@@ -127,7 +127,7 @@ def judge_plane(flux, static, light, base, mean, spread, significance, noise):  
     """Noise and significance of the flux less the mean misfit.
 
     mean, spread: (6,) and (7,) coefficients, and their variance, of the static light, its two slopes, its curvature, the two differences of
-    curvatures, and the light around (of which nothing is taken out). What the flux scale of stars scatters by, a new source's does too.
+    curvatures, and the light around (of which nothing is taken out).
     """
     h, w = flux.shape
     wide = np.empty((3, w + 2 * RING), np.float32)
@@ -161,7 +161,7 @@ def judge_row(  # type: ignore[no-untyped-def] # pragma: no cover
         cross = (below[k + 1] + above[k - 1] - below[k - 1] - above[k + 1]) * quarter
         around = (far_above[j] + far_below[j] + here[k - RING] + here[k + RING]) * quarter
         f = flux[j] - (m0 * g + m1 * gy + m2 * gx + m3 * bend + m4 * differ + m5 * cross)
-        v = base[j] + max(light[j], zero) + s0 * (g * g + f * f) + s1 * gy * gy + s2 * gx * gx
+        v = base[j] + max(light[j], zero) + s0 * g * g + s1 * gy * gy + s2 * gx * gx
         v += s3 * bend * bend + s4 * differ * differ + s5 * cross * cross + s6 * around * around
         n = np.sqrt(v)
         noise[j] = n
