@@ -84,7 +84,7 @@ class Run:
         """Seconds until the run is to end."""
         return self.seconds - (time.perf_counter() - self.begun)
 
-    def save(self, stage: str, name: str, value: Any) -> None:
+    def save(self, stage: str, name: str, *, value: Any) -> None:
         """Add a figure, and write everything there is: a run may be killed at any time."""
         self.report.setdefault("stages", {}).setdefault(stage, {})[name] = value
         self.report["seconds"] = round(time.perf_counter() - self.begun, 2)
@@ -180,17 +180,17 @@ def parity(ground: Ground) -> None:
     batch = ground.batch
     there = place(batch, ground.arrays)
     for stage, of in (("tokens", tokens), ("stamps", stamps), ("context", context), ("features", features)):
-        _compare(ground, stage, of(there), of(batch))
+        _compare(ground, stage, there=of(there), here=of(batch))
     for name, session in sessions(ground):
         state = ground.state(session)
         pair = [embed(batch, of.session) for of in (state, ground.host)]
         for column in ("embedding", "logits"):
-            _compare(ground, "embedding", *(getattr(one, column) for one in pair), label=f"{column}, {name}", precision=session.precision)
+            ours, host = (getattr(one, column) for one in pair)
+            _compare(ground, "embedding", there=ours, here=host, label=f"{column}, {name}", precision=session.precision)
         judged = [judge(one.views, of.head.weights) for one, of in zip(pair, (state, ground.host), strict=True)]
         for column in Judged._fields[:3]:
-            _compare(
-                ground, "probability", *(getattr(one, column) for one in judged), label=f"{column}, {name}", precision=session.precision
-            )
+            ours, host = (getattr(one, column) for one in judged)
+            _compare(ground, "probability", there=ours, here=host, label=f"{column}, {name}", precision=session.precision)
         scores = np.asarray(batch.survey_scores)
         decided = [
             decide(one, of.namespace.asarray(scores), rule=of.head.rule)
@@ -201,11 +201,11 @@ def parity(ground: Ground) -> None:
             ground.run.save("parity", f"same decision, {name} [share]", float((a == b).mean()))
     raw, masters = _frame(ground.side)
     for plane in ("science", "variance", "mask"):
-        found = [getattr(calibrate(*_moved(raw, masters, xp), cosmic_rays=False), plane) for xp in (ground.arrays, np)]
-        _compare(ground, "science", *found, label=plane)
+        found = [getattr(calibrate(*_moved(raw, masters, xp=xp), cosmic_rays=False), plane) for xp in (ground.arrays, np)]
+        _compare(ground, "science", there=found[0], here=found[1], label=plane)
 
 
-def _compare(ground: Ground, stage: str, there: Any, here: Any, *, label: str | None = None, precision: str = "f32") -> None:
+def _compare(ground: Ground, stage: str, *, there: Any, here: Any, label: str | None = None, precision: str = "f32") -> None:
     a, b = (np.asarray(to_host(x)).astype(np.float64) for x in (there, here))
     both = np.isfinite(a) & np.isfinite(b)
     scale = np.maximum(np.abs(b[both]), 1.0)
@@ -250,7 +250,7 @@ def embeddings(ground: Ground) -> None:
 
 def frames(ground: Ground) -> None:
     """Frames calibrated a second, and the memory's speed that this is, beside a copy of as many bytes."""
-    raw, masters = _moved(*_frame(ground.side), ground.xp)
+    raw, masters = _moved(*_frame(ground.side), xp=ground.xp)
     seconds = ground.timed(lambda: calibrate(raw, masters, cosmic_rays=False), repeats=20)
     moved = BYTES_A_PIXEL * ground.side**2
     source = ground.xp.zeros(moved // 8, dtype=ground.xp.float32)  # half is read, half is written
@@ -291,7 +291,7 @@ def _frame(side: int) -> tuple[RawFrame, Masters]:
     return RawFrame(data, readout, "science", "f", "ccd", "r", 30.0, 60_000.0), masters
 
 
-def _moved(raw: RawFrame, masters: Masters, xp: Any) -> tuple[RawFrame, Masters]:
+def _moved(raw: RawFrame, masters: Masters, *, xp: Any) -> tuple[RawFrame, Masters]:
     from dataclasses import replace
 
     planes = {name: xp.asarray(getattr(masters, name)) for name in ("bias", "dark", "inverse_flat", "bad")}
@@ -303,23 +303,23 @@ def measure(run: Run) -> dict[str, Any]:
     machine = describe()
     run.report |= {"command": "gpu", "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "machine": machine,
                    "dry_run": run.dry, "stages": {}}  # fmt: skip
-    run.save("machine", "device", "none: a dry run on the processor" if run.dry else _device())
+    run.save("machine", "device", value="none: a dry run on the processor" if run.dry else _device())
     xp = np if run.dry else find_cupy()
     bundle = load_bundle()
     host = make_state(bundle, OrtSession(bundle.encoder), why="the host's", decoder=Decoder(SchemaStore()))
     chosen = take(24 if run.dry else 256)
-    run.save("machine", "packets", chosen.source)
+    run.save("machine", "packets", value=chosen.source)
     ground = Ground(run, xp, _strict() if run.dry else xp, bundle, chosen.values, host, 256 if run.dry else 2048)
     for stage in STAGES:
         try:
             if run.left < 5.0:
                 raise NoTimeError(f"{run.left:.0f} s were left of {run.seconds:g}")
             stage(ground)
-            run.save(stage.__name__, "done", True)
+            run.save(stage.__name__, "done", value=True)
         except Exception as error:  # a stage that fails costs its own figures
-            run.save(stage.__name__, "done", False)
-            run.save(stage.__name__, "error", f"{type(error).__name__}: {one_line(error, 400)}")
-    run.save("machine", "finished", True)
+            run.save(stage.__name__, "done", value=False)
+            run.save(stage.__name__, "error", value=f"{type(error).__name__}: {one_line(error, 400)}")
+    run.save("machine", "finished", value=True)
     return run.report
 
 

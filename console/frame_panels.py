@@ -32,14 +32,13 @@ STEPS = 400
 
 def panels_of(counts: FrameCounts, scores: FrameScores, *, made: Sequence[MadeFrame], settings: Settings, plan: Plan) -> Panels | None:
     """What to draw; None where nothing was found."""
-    from pipeline.frames import alerts
-
     from data.frames.calibrated_file import read
     from data.frames.fits_image import read_frame
     from data.frames.reference_file import ReferencesFolder
     from data.frames.sky_positions import sky_map
     from evaluation.frame_picture import Panels
     from operators.images.subtract import prepare
+    from pipeline.frames import alerts
 
     best = _best(scores)
     if best is None:
@@ -75,7 +74,7 @@ def panels_of(counts: FrameCounts, scores: FrameScores, *, made: Sequence[MadeFr
         at=(float(own[0]), float(own[1])),
         found=[(float(y), float(x), true) for (y, x), (_, true), use in zip(yx, here, inside, strict=True) if use],
         missed=[(float(y), float(x)) for y, x in at_missed],
-        curves=_curves(counts, scores, best, run=ObservingRun(plan)),
+        curves=_curves(counts, scores, best=best, run=ObservingRun(plan)),
         scores=scores,
     )
 
@@ -91,7 +90,7 @@ def _best(scores: FrameScores) -> TrueFlux | None:
     return max(wanted, key=lambda t: abs(t.snr))
 
 
-def _curves(counts: FrameCounts, scores: FrameScores, best: TrueFlux, *, run: ObservingRun) -> list[Measurements]:
+def _curves(counts: FrameCounts, scores: FrameScores, *, best: TrueFlux, run: ObservingRun) -> list[Measurements]:
     from evaluation.frame_picture import Measurements
 
     names = {f.object_id for f, m in zip(scores.found, scores.matched, strict=True)
@@ -105,7 +104,7 @@ def _curves(counts: FrameCounts, scores: FrameScores, best: TrueFlux, *, run: Ob
             continue
         mjd = np.array([m.mjd for m in rows])
         fine = np.linspace(mjd.min() - 1, mjd.max() + 1, STEPS)
-        base = float(injected.flux(_reference_times(run, planned[0], band), wavelength_of(band)).mean())
+        base = float(injected.flux(_reference_times(run, planned[0], band=band), wavelength_of(band)).mean())
         out.append(
             Measurements(
                 band, mjd, np.array([m.flux for m in rows]), np.array([m.flux_err for m in rows]),
@@ -115,7 +114,7 @@ def _curves(counts: FrameCounts, scores: FrameScores, best: TrueFlux, *, run: Ob
     return out
 
 
-def _reference_times(run: ObservingRun, exposure: Exposure, band: str) -> np.ndarray:
+def _reference_times(run: ObservingRun, exposure: Exposure, *, band: str) -> np.ndarray:
     from dataclasses import replace
 
     return run.reference_times(replace(exposure, filter=band))

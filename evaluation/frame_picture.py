@@ -76,20 +76,20 @@ def draw(panels: Panels, path: Path) -> None:
         top, bottom = parts
         figure.suptitle(panels.title, fontsize=10, x=0.01, ha="left")
         raw, science, difference = top.subplots(1, 3)
-        _image(raw, panels.raw, "raw, with overscan [ADU]")
-        _image(science, panels.science, "calibrated [e-]: cosmic rays blue, saturated orange, trail red", mask=panels.mask)
-        _image(difference, panels.difference, "less the reference [e-]: true ○, false □, missed ×", wide=4.0)
+        _image(raw, panels.raw, title="raw, with overscan [ADU]")
+        _image(science, panels.science, title="calibrated [e-]: cosmic rays blue, saturated orange, trail red", mask=panels.mask)
+        _image(difference, panels.difference, title="less the reference [e-]: true ○, false □, missed ×", wide=4.0)
         _marks(difference, panels)
         axes = bottom.subplots(1, 4, width_ratios=(1, 1, 1.6, 1.5))
-        _near(axes[0], panels, panels.template, "reference, near the object")
-        _near(axes[1], panels, panels.difference, "difference")
+        _near(axes[0], panels, image=panels.template, title="reference, near the object")
+        _near(axes[1], panels, image=panels.difference, title="difference")
         _curve(axes[2], panels)
         _completeness(axes[3], panels.scores)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=85, metadata={"Software": None})
 
 
-def _image(axis: Any, image: npt.NDArray[Any], title: str, *, mask: npt.NDArray[np.uint8] | None = None, wide: float = 6.0) -> None:
+def _image(axis: Any, image: npt.NDArray[Any], *, title: str, mask: npt.NDArray[np.uint8] | None = None, wide: float = 6.0) -> None:
     values = np.asarray(image, np.float64)
     middle = float(np.nanmedian(values))
     sigma = 1.4826 * float(np.nanmedian(np.abs(values - middle)))
@@ -115,12 +115,12 @@ def _marks(axis: Any, panels: Panels) -> None:
     axis.set_ylim(-0.5, h - 0.5)
 
 
-def _near(axis: Any, panels: Panels, image: npt.NDArray[Any], title: str) -> None:
+def _near(axis: Any, panels: Panels, *, image: npt.NDArray[Any], title: str) -> None:
     y, x = round(panels.at[0]), round(panels.at[1])
     h, w = image.shape
     y0, x0 = int(np.clip(y - NEAR, 0, max(h - 2 * NEAR - 1, 0))), int(np.clip(x - NEAR, 0, max(w - 2 * NEAR - 1, 0)))
     part = np.asarray(image[y0 : y0 + 2 * NEAR + 1, x0 : x0 + 2 * NEAR + 1], np.float64)
-    _image(axis, part, title, wide=8.0)
+    _image(axis, part, title=title, wide=8.0)
     axis.plot(panels.at[1] - x0, panels.at[0] - y0, "o", ms=22, mfc="none", mec=TRUE, mew=1.2)
 
 

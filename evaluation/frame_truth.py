@@ -59,7 +59,7 @@ class Found:
 
     @property
     def real(self) -> bool:
-        """Whether a subscriber is told of it as of something on the sky."""
+        """Whether it is published as something on the sky."""
         return self.decided != BOGUS
 
 

@@ -91,14 +91,14 @@ def _zero_point(seen: Seen, raw: RawFrame, *, catalogue: Catalogue | None, refer
     except ValueError:  # no stars
         return math.nan, math.nan
     if catalogue is not None and sky is not None:
-        zero, error, n = zero_point(seen.stars, sky.to_pixels(catalogue.ra, catalogue.dec), catalogue.magnitude, psf=psf)
+        zero, error, n = zero_point(seen.stars, sky.to_pixels(catalogue.ra, catalogue.dec), catalogue_mag=catalogue.magnitude, psf=psf)
         if n:
             return zero, error
     if reference is not None and math.isfinite(reference.zero_point) and reference.filter == raw.filter:
         there = sky_of(reference.wcs, reference.image.shape)
         try:
             pairs, _, _ = register(seen.stars, reference.stars, shape=shape, maps=(sky, there))
-            scale, error = flux_scale(seen.stars, reference.stars, pairs, psf=psf, reference_psf=reference.psf)
+            scale, error = flux_scale(seen.stars, reference.stars, pairs=pairs, psf=psf, reference_psf=reference.psf)
         except (FrameError, ValueError):  # too few stars in common
             return math.nan, math.nan
         return reference.zero_point + 2.5 * math.log10(scale), 2.5 / math.log(10) * error / scale

@@ -44,7 +44,7 @@ def seen_in(planes: Calibrated) -> Seen:
         return Seen(math.nan, math.nan, empty())
     image = planes.science - _spread(level, planes.science.shape)
     sky = float(np.median(np.asarray(to_host(level))[::4, ::4]))
-    return Seen(sky, noise, stars(image, noise, planes.mask), image)
+    return Seen(sky, noise, stars(image, noise, mask=planes.mask), image)
 
 
 def _spread(level: Array, shape: tuple[int, ...]) -> Array:

@@ -87,12 +87,12 @@ def subtracted(
     found = seen.stars
     pairs, to_frame, to_reference = register(found, reference.stars, shape=tuple(planes.science.shape), maps=(frame_map, reference_map))
     shape = (reference.image.shape[0], reference.image.shape[1])
-    on_reference, mask = aligned(seen.image, planes.mask, to_frame, shape)
-    variance = xp.clip(resample(planes.variance, to_frame, shape, fill=0.0), 0.0, None)
+    on_reference, mask = aligned(seen.image, planes.mask, affine=to_frame, shape=shape)
+    variance = xp.clip(resample(planes.variance, to_frame, shape=shape, fill=0.0), 0.0, None)
     psf = _psf(on_reference, found, pairs=pairs, prepared=prepared)
     mean = psf.mean((0, 1))
     try:
-        scale, scale_err = flux_scale(found, reference.stars, pairs, psf=mean, reference_psf=reference.psf)
+        scale, scale_err = flux_scale(found, reference.stars, pairs=pairs, psf=mean, reference_psf=reference.psf)
     except ValueError as error:
         raise FrameError("no_stars", str(error)) from None
     made = subtract(on_reference, mask, psf=psf, noise=seen.noise, scale=scale, prepared=prepared, variance=variance)
@@ -127,10 +127,10 @@ def register(
     start = _by_headers(*maps) if known else np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     expected = apply(start, there)
     shift = offset_between(expected, here, within=POINTING if known else POINTING_UNKNOWN * max(shape))
-    j, i = match(expected + shift, here, NEAR)
+    j, i = match(expected + shift, here, radius=NEAR)
     if len(i) >= LEAST_STARS:
         rough = affine_between(there[j], here[i])
-        j, i = match(apply(rough, there), here, NEARER)
+        j, i = match(apply(rough, there), here, radius=NEARER)
     if len(i) < LEAST_STARS:
         raise FrameError(
             "no_stars", f"{len(i)} stars in common with the reference ({len(here)} in the frame, {len(there)} in the reference)"
@@ -164,6 +164,6 @@ def _psf(image: Array, found: Stars, *, pairs: tuple[np.ndarray, np.ndarray], pr
     both = Stars(there.y, there.x, here.flux, here.flux_err, here.fwhm, here.elongation, flags)
     order = np.argsort(-both.flux, kind="stable")
     try:
-        return np.asarray(psf_grid(image, take(both, order), prepared.grid, size=reference.psf.shape[0]), np.float32)
+        return np.asarray(psf_grid(image, take(both, order), tiles=prepared.grid, size=reference.psf.shape[0]), np.float32)
     except ValueError as error:
         raise FrameError("no_stars", str(error)) from None

@@ -57,7 +57,7 @@ def subtraction() -> None:
     before, after = scene(seed=2, transient=False), scene(seed=3, transient=True)
     level, noise, _ = background(before, mask)
     image = np.asarray(before - level, np.float32)
-    found = stars(image, noise, mask)
+    found = stars(image, noise, mask=mask)
     reference = Reference(image, mask, psf_of(image, found), noise, 25.0, found, None, "f", "r", "d")
     made = subtracted(Calibrated(after, np.abs(after) + 25, mask), prepared=prepare(reference), frame_map=None, reference_map=None)
     seen = detect(made.difference)

@@ -137,14 +137,14 @@ async def _flow(settings: Settings, made: Sequence[MadeFrame], *, console: Conso
     async with listener:
         with clock.phase(f"{len(made)} frames of {len(by_night)} nights: published, calibrated, subtracted, scored", console):
             for frames in by_night.values():
-                await _publish(settings, frames, maker)
+                await _publish(settings, frames, maker=maker)
                 sent += len(frames)
                 if not await _until(listener, frames=sent):
                     break
     return counts
 
 
-async def _publish(settings: Settings, frames: Sequence[MadeFrame], maker: Callable[[FrameFile], FrameRecord | Skipped]) -> None:
+async def _publish(settings: Settings, frames: Sequence[MadeFrame], *, maker: Callable[[FrameFile], FrameRecord | Skipped]) -> None:
     async with Publisher(settings, Pace(), headers=[("_test", b"true"), ("alert_tense", b"demo")]) as publisher:
         for item in packets_of([m.path for m in frames]):
             record = maker(item) if isinstance(item, FrameFile) else item

@@ -158,7 +158,7 @@ def _measured(file: CalibratedFile) -> _Frame | str:
     if not noise > 0:
         return "no sky can be measured"
     image = np.asarray(image - level, np.float32)
-    found = stars(image, noise, mask)
+    found = stars(image, noise, mask=mask)
     isolated = found.flags == 0
     if isolated.sum() < LEAST_OF_PSF:
         return f"{int(isolated.sum())} isolated stars"
@@ -189,25 +189,25 @@ def _placed(frame: _Frame, best: _Frame) -> tuple[F32, npt.NDArray[np.uint8], fl
     if frame.seeing > MOST_SEEING * best.seeing:
         return f"stars of {frame.seeing:.1f} pixel, the best frame's have {best.seeing:.1f}"
     start = _start(frame, best)
-    i, j = match(start, positions(frame.stars), NEAR)
+    i, j = match(start, positions(frame.stars), radius=NEAR)
     if len(i) < LEAST_STARS:
         return f"{len(i)} stars in common with {best.name}"
     to_frame = map_between(positions(best.stars)[i], positions(frame.stars)[j])
-    i, j = match(apply(to_frame, positions(best.stars)), positions(frame.stars), NEAR)
+    i, j = match(apply(to_frame, positions(best.stars)), positions(frame.stars), radius=NEAR)
     if len(i) < LEAST_STARS:
         return f"{len(i)} stars in common with {best.name}"
     off = np.hypot(*(apply(to_frame, positions(best.stars)[i]) - positions(frame.stars)[j]).T)
     if float(np.median(off)) > MOST_SCATTER:
         return f"its stars lie {float(np.median(off)):.2f} pixel beside those of {best.name}"
     try:
-        scale, _ = flux_scale(frame.stars, best.stars, (j, i), psf=frame.psf, reference_psf=best.psf)
+        scale, _ = flux_scale(frame.stars, best.stars, pairs=(j, i), psf=frame.psf, reference_psf=best.psf)
     except ValueError as error:
         return str(error)
     if not 0.01 < scale < 100:
         return f"its flux scale is {scale:.3g} of {best.name}'s"
     if frame.noise / scale > MOST_NOISE * best.noise:
         return f"its sky is {frame.noise / scale / best.noise:.1f} times as noisy as {best.name}'s"
-    image, mask = aligned(frame.image, frame.mask, to_frame, best.image.shape)
+    image, mask = aligned(frame.image, frame.mask, affine=to_frame, shape=best.image.shape)
     return np.asarray(image, np.float32) / np.float32(scale), np.asarray(mask, np.uint8), scale
 
 
@@ -259,7 +259,7 @@ def _finished(mean: F32, mask: npt.NDArray[np.uint8], *, best: _Frame, depth: fl
     level, noise, _ = background(mean, mask)
     image = np.asarray(mean - level, np.float32)
     image[(mask & UNUSABLE) != 0] = 0
-    found = stars(image, noise, mask)
+    found = stars(image, noise, mask=mask)
     raw, quality = best.file.raw, best.file.quality
     try:
         psf: Any = psf_of(image, found)

@@ -78,7 +78,7 @@ def calibrated_by(reference: Reference, catalogue: StarCatalogue) -> tuple[Refer
         return reference, "no zero point: the reference has no world coordinates"
     inside = sky.holds(catalogue.ra, catalogue.dec)
     yx = sky.to_pixels(catalogue.ra[inside], catalogue.dec[inside])
-    zero, error, n = zero_point(reference.stars, yx, magnitude[inside], psf=reference.psf)
+    zero, error, n = zero_point(reference.stars, yx, catalogue_mag=magnitude[inside], psf=reference.psf)
     if n < LEAST_STARS or not math.isfinite(zero):
         return reference, f"no zero point: {n} stars in common with the catalogue"
     return replace(reference, zero_point=zero), f"zero point {zero:.4f} +- {error:.4f} mag by {n} stars of a catalogue"

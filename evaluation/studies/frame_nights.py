@@ -84,7 +84,7 @@ class Nights:
         return FrameScores.of(self.truth, self.found)
 
     def missed(self, least: float = 10.0) -> dict[int, str]:
-        """Index in `truth` of each measurable object of at least so much expected signal-to-noise that is no detection → why."""
+        """Index in `truth` of each measurable object of at least so much expected signal-to-noise that has no detection → why."""
         scores = self.scores()
         decided = {int(m): f.decided for m, f in zip(scores.matched, self.found, strict=True) if m >= 0}
         real = {int(m) for m, f in zip(scores.matched, self.found, strict=True) if m >= 0 and f.real}

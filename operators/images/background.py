@@ -53,11 +53,11 @@ def background(image: Array, mask: Array, *, box: int = 64) -> tuple[Array, floa
     good = ((mask & UNUSABLE) == 0) & xp.isfinite(image)
     values = xp.where(good, image, xp.asarray(xp.inf, dtype=image.dtype))
     if (rows * box, columns * box) != (h, w):
-        values = _padded(values, rows * box, columns * box)
+        values = _padded(values, rows * box, w=columns * box)
     values = xp.reshape(xp.permute_dims(xp.reshape(values, (rows, box, columns, box)), (0, 2, 1, 3)), (rows * columns, box * box))
     mode, sigma, enough = _modes(xp.astype(values, xp.float32), box * box)
-    mode, sigma = (_smooth(xp, xp.reshape(v, (rows, columns)), xp.reshape(enough, (rows, columns))) for v in (mode, sigma))
-    up, across = (xp.asarray(_spline(n, m, box), dtype=xp.float32) for n, m in ((h, rows), (w, columns)))
+    mode, sigma = (_smooth(xp, xp.reshape(v, (rows, columns)), enough=xp.reshape(enough, (rows, columns))) for v in (mode, sigma))
+    up, across = (xp.asarray(_spline(n, m, box=box), dtype=xp.float32) for n, m in ((h, rows), (w, columns)))
     order = xp.sort(xp.reshape(sigma, (-1,)))
     n = order.shape[0]
     noise = float((order[(n - 1) // 2] + order[n // 2]) / 2)
@@ -65,7 +65,7 @@ def background(image: Array, mask: Array, *, box: int = 64) -> tuple[Array, floa
     return up @ mode @ across, noise, up @ sigma @ across
 
 
-def _padded(values: Array, h: int, w: int) -> Array:
+def _padded(values: Array, h: int, *, w: int) -> Array:
     """Fill with +inf up to whole boxes."""
     xp = array_namespace(values)
     right = xp.full((values.shape[0], w - values.shape[1]), xp.inf, dtype=values.dtype)
@@ -79,27 +79,27 @@ def _modes(values: Array, full: int) -> tuple[Array, Array, Array]:
     values = xp.sort(values, axis=1)
     count = xp.sum(xp.astype(xp.isfinite(values), xp.int64), axis=1)
     enough = count >= max(1, int(_LEAST * full))
-    start = _at(values, xp.zeros_like(count), xp.clip(count, 1, None))
+    start = _at(values, xp.zeros_like(count), high=xp.clip(count, 1, None))
     start = xp.where(enough, start, xp.zeros_like(start))
     offset = xp.where(xp.isfinite(values), values - start[:, None], xp.zeros_like(values))
     sums = xp.cumulative_sum(xp.astype(offset, xp.float64), axis=1, include_initial=True)
     squares = xp.cumulative_sum(xp.astype(offset, xp.float64) ** 2, axis=1, include_initial=True)
     low, high = xp.zeros_like(count), xp.clip(count, 1, None)
     for _ in range(_ROUNDS):
-        median, mean, sigma = _figures(values, start, sums, squares, low, high)
+        median, mean, sigma = _figures(values, start, sums=sums, squares=squares, low=low, high=high)
         below = xp.astype(median - CLIP * sigma, xp.float32)[:, None]
         above = xp.astype(median + CLIP * sigma, xp.float32)[:, None]
         low = xp.sum(xp.astype(values < below, xp.int64), axis=1)
         high = xp.maximum(xp.sum(xp.astype(values <= above, xp.int64), axis=1), low + 1)
         high = xp.minimum(high, xp.clip(count, 1, None))
         low = xp.minimum(low, high - 1)
-    median, mean, sigma = _figures(values, start, sums, squares, low, high)
+    median, mean, sigma = _figures(values, start, sums=sums, squares=squares, low=low, high=high)
     near = xp.abs(mean - median) < _CROWDED * sigma
     mode = xp.where(near, 2.5 * median - 1.5 * mean, median)
     return xp.astype(mode, xp.float32), xp.astype(sigma / _OF_CLIPPED**0.5, xp.float32), enough
 
 
-def _at(values: Array, low: Array, high: Array) -> Array:
+def _at(values: Array, low: Array, *, high: Array) -> Array:
     """Median of each row's sorted values from low to before high."""
     xp = array_namespace(values)
     first = xp.take_along_axis(values, ((low + high - 1) // 2)[:, None], axis=1)
@@ -107,7 +107,7 @@ def _at(values: Array, low: Array, high: Array) -> Array:
     return (first + second)[:, 0] / 2
 
 
-def _figures(values: Array, start: Array, sums: Array, squares: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
+def _figures(values: Array, start: Array, *, sums: Array, squares: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
     xp = array_namespace(values)
     n = xp.astype(high - low, xp.float64)
 
@@ -116,10 +116,10 @@ def _figures(values: Array, start: Array, sums: Array, squares: Array, low: Arra
 
     mean = between(sums)
     variance = xp.clip(between(squares) - mean**2, 0.0, None)
-    return xp.astype(_at(values, low, high), xp.float64), mean + xp.astype(start, xp.float64), xp.sqrt(variance)
+    return xp.astype(_at(values, low, high=high), xp.float64), mean + xp.astype(start, xp.float64), xp.sqrt(variance)
 
 
-def _smooth(xp: object, mesh: Array, enough: Array) -> Array:
+def _smooth(xp: object, mesh: Array, *, enough: Array) -> Array:
     """Boxes without sky take what is nearest; then the median of 3 × 3. A few hundred values: done on the host."""
     from operators.namespace import to_host
 
@@ -138,7 +138,7 @@ def _smooth(xp: object, mesh: Array, enough: Array) -> Array:
 
 
 @lru_cache(maxsize=16)
-def _spline(n: int, knots: int, box: int) -> npt.NDArray[np.float32]:
+def _spline(n: int, knots: int, *, box: int) -> npt.NDArray[np.float32]:
     """(n, knots) weights of a natural cubic spline through the middles of boxes, a straight line beyond the outermost."""
     at = (np.arange(n) + 0.5) / box - 0.5
     if knots == 1:

@@ -73,10 +73,10 @@ def detect(difference: Difference, *, threshold: float = 5.0, fused: bool = True
     xp = array_namespace(difference.significance)
     form = peaks if fused and xp is np else peaks_array
     peak = form(difference.significance, threshold)
-    strongest = np.abs(np.asarray(to_host(_windows(difference.significance, peak, 0)), np.float64)[:, 0, 0])
+    strongest = np.abs(np.asarray(to_host(_windows(difference.significance, peak, half=0)), np.float64)[:, 0, 0])
     peak, yx, snr, flux, flux_err = _centred(difference, peak)
     snr = np.sign(snr) * np.maximum(np.abs(snr), strongest)
-    shape, reasons = _shapes(difference, peak, yx, snr, flux, flux_err)
+    shape, reasons = _shapes(difference, peak, yx=yx, snr=snr, flux=flux, flux_err=flux_err)
     whole_err = np.hypot(flux_err, difference.share_err * flux)
     return Candidates(y=yx[:, 0], x=yx[:, 1], snr=snr, flux=flux, flux_err=whole_err, shape=shape, reasons=reasons)
 
@@ -116,7 +116,7 @@ def forced(difference: Difference, yx: Any) -> tuple[F64, F64]:
     """
     at = np.asarray(yx, np.float64).reshape(-1, 2)
     near = np.where(np.isfinite(at), np.rint(at), -1e6).astype(np.int64)
-    parts = [np.asarray(to_host(_windows(p, near, 2)), np.float64) for p in (difference.significance, difference.noise)]
+    parts = [np.asarray(to_host(_windows(p, near, half=2)), np.float64) for p in (difference.significance, difference.noise)]
     flux_map, noise = parts[0] * parts[1], parts[1][:, 2, 2]
     off = np.where(np.isfinite(at), at - near, 0)
     weights = [_cubic(off[:, k]) for k in (0, 1)]
@@ -130,7 +130,7 @@ def forced(difference: Difference, yx: Any) -> tuple[F64, F64]:
 
 def _lost(difference: Difference, near: npt.NDArray[np.int64]) -> F64:
     """Share of a point source's matched flux on masked pixels; 1 beyond the frame."""
-    bits = np.asarray(to_host(_windows(difference.mask, near, _REACH, fill=UNUSABLE)))
+    bits = np.asarray(to_host(_windows(difference.mask, near, half=_REACH, fill=UNUSABLE)))
     psf = np.asarray(to_host(difference.psf), np.float64)
     half = psf.shape[0] // 2
     core = psf[half - _REACH : half + _REACH + 1, half - _REACH : half + _REACH + 1] ** 2
@@ -146,24 +146,24 @@ def cut(image: Array, yx: Any, *, size: int = STAMP) -> Array:
         out = np.full((len(near), size, size), np.float32(np.nan))
         cut_stamps(np.asarray(image, np.float32), near - size // 2, out)
         return out
-    return cut_array(image, near, size)
+    return cut_array(image, near, size=size)
 
 
-def cut_array(image: Array, near: npt.NDArray[np.int64], size: int) -> Array:
+def cut_array(image: Array, near: npt.NDArray[np.int64], *, size: int) -> Array:
     """The same for any namespace: the oracle of the kernel."""
     xp = array_namespace(image)
     corner = near - size // 2
     d = np.arange(size)
     y, x = corner[:, 0, None, None] + d[:, None], corner[:, 1, None, None] + d
-    return _read(xp.astype(image, xp.float32), y, x, float("nan"))
+    return _read(xp.astype(image, xp.float32), y, x=x, fill=float("nan"))
 
 
-def _windows(plane: Array, near: npt.NDArray[np.int64], half: int, *, fill: float = float("nan")) -> Array:
+def _windows(plane: Array, near: npt.NDArray[np.int64], *, half: int, fill: float = float("nan")) -> Array:
     d = np.arange(-half, half + 1)
-    return _read(plane, near[:, 0, None, None] + d[:, None], near[:, 1, None, None] + d, fill)
+    return _read(plane, near[:, 0, None, None] + d[:, None], x=near[:, 1, None, None] + d, fill=fill)
 
 
-def _read(plane: Array, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], fill: float) -> Array:
+def _read(plane: Array, y: npt.NDArray[np.int64], *, x: npt.NDArray[np.int64], fill: float) -> Array:
     xp = array_namespace(plane)
     h, w = plane.shape
     y, x = np.broadcast_arrays(y, x)
@@ -197,21 +197,21 @@ def _centred(difference: Difference, peak: npt.NDArray[np.int64]) -> tuple[npt.N
 
     On a host the noise falls off steeply: the significance's own peak lies beside the source.
     """
-    s = np.asarray(to_host(_windows(difference.significance, peak, 2)), np.float64)
-    f = s * np.asarray(to_host(_windows(difference.noise, peak, 2)), np.float64)
+    s = np.asarray(to_host(_windows(difference.significance, peak, half=2)), np.float64)
+    f = s * np.asarray(to_host(_windows(difference.noise, peak, half=2)), np.float64)
     strength = np.where(np.isfinite(f), f * np.sign(s[:, 2:3, 2:3]), -np.inf)[:, 1:4, 1:4].reshape(-1, 9)
     best = strength.argmax(1) if len(peak) else np.zeros(0, np.int64)
     peak = peak + np.stack([best // 3 - 1, best % 3 - 1], axis=1)
-    n = np.asarray(to_host(_windows(difference.noise, peak, 1)), np.float64)
-    f = np.asarray(to_host(_windows(difference.significance, peak, 1)), np.float64) * n
+    n = np.asarray(to_host(_windows(difference.noise, peak, half=1)), np.float64)
+    f = np.asarray(to_host(_windows(difference.significance, peak, half=1)), np.float64) * n
     top = f * np.sign(f[:, 1:2, 1:2])
 
-    def vertex(before: F64, middle: F64, after: F64) -> F64:
+    def vertex(before: F64, middle: F64, *, after: F64) -> F64:
         bend = 2 * middle - before - after
         return np.clip(np.where(bend > 0, 0.5 * (after - before) / np.where(bend > 0, bend, 1), 0), -0.5, 0.5)
 
-    off_y = vertex(top[:, 0, 1], top[:, 1, 1], top[:, 2, 1])
-    off_x = vertex(top[:, 1, 0], top[:, 1, 1], top[:, 1, 2])
+    off_y = vertex(top[:, 0, 1], top[:, 1, 1], after=top[:, 2, 1])
+    off_x = vertex(top[:, 1, 0], top[:, 1, 1], after=top[:, 1, 2])
     yx = np.asarray(peak + np.stack([off_y, off_x], axis=1), np.float64)
     left = 1 - np.minimum(_lost(difference, peak), _MOST_LOST)
     err = n[:, 1, 1] / left
@@ -220,14 +220,14 @@ def _centred(difference: Difference, peak: npt.NDArray[np.int64]) -> tuple[npt.N
 
 
 def _shapes(
-    difference: Difference, peak: npt.NDArray[np.int64], yx: F64, snr: F64, flux: F64, flux_err: F64
+    difference: Difference, peak: npt.NDArray[np.int64], *, yx: F64, snr: F64, flux: F64, flux_err: F64
 ) -> tuple[dict[str, F64], npt.NDArray[np.int64]]:
     """Shape figures and the reasons against each candidate."""
     k = len(peak)
     h, w = difference.significance.shape
-    stamp = np.asarray(to_host(_windows(difference.difference, peak, _HALF, fill=0.0)), np.float64)
-    significance = np.asarray(to_host(_windows(difference.significance, peak, _HALF, fill=0.0)), np.float64)
-    bits = np.asarray(to_host(_windows(difference.mask, peak, _HALF, fill=UNUSABLE & ~SATURATED)))
+    stamp = np.asarray(to_host(_windows(difference.difference, peak, half=_HALF, fill=0.0)), np.float64)
+    significance = np.asarray(to_host(_windows(difference.significance, peak, half=_HALF, fill=0.0)), np.float64)
+    bits = np.asarray(to_host(_windows(difference.mask, peak, half=_HALF, fill=UNUSABLE & ~SATURATED)))
     psf = np.asarray(to_host(difference.psf), np.float64)
     sign = np.sign(snr)[:, None, None]
     point = _moved(psf, yx - peak)

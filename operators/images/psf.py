@@ -58,10 +58,10 @@ def psf_of(image: Array, stars: Stars, *, size: int = 31) -> Array:
     ValueError
         No stars to make it of.
     """
-    return psf_grid(image, stars, (1, 1), size=size)[0, 0, :, :]
+    return psf_grid(image, stars, tiles=(1, 1), size=size)[0, 0, :, :]
 
 
-def psf_grid(image: Array, stars: Stars, tiles: tuple[int, int], *, size: int = 31) -> Array:
+def psf_grid(image: Array, stars: Stars, *, tiles: tuple[int, int], size: int = 31) -> Array:
     """The PSF in the middle of each tile of a frame cut into rows × columns; (rows, columns, s, s) float32.
 
     With fewer than twenty good stars it is the same in all of them.
@@ -70,7 +70,8 @@ def psf_grid(image: Array, stars: Stars, tiles: tuple[int, int], *, size: int = 
     if size % 2 == 0:
         raise ValueError(f"a PSF of {size} pixels has no centre: an odd number is needed")
     h, w = image.shape
-    made = _grid(*_stamps(image, stars, size), h, w, tiles)
+    stamps, weight, y, x = _stamps(image, stars, size=size)
+    made = _grid(stamps, weight, y=y, x=x, h=h, w=w, tiles=tiles)
     return made if xp is np else xp.asarray(made)
 
 
@@ -102,7 +103,7 @@ def _area_above_half(p: F64) -> float:
     return float((out > out.max() / 2).sum() / 25)
 
 
-def _stamps(image: Array, stars: Stars, size: int) -> tuple[F64, F64, F64, F64]:
+def _stamps(image: Array, stars: Stars, *, size: int) -> tuple[F64, F64, F64, F64]:
     """Normalised stamps (k, s, s) of good stars on a common centre, their weights (k,) and positions (k,), (k,)."""
     usable = np.flatnonzero((stars.flags == 0) & (stars.flux > 0))
     if len(usable) < _LEAST_STARS:  # blended ones are better than none
@@ -141,11 +142,11 @@ def _stamps(image: Array, stars: Stars, size: int) -> tuple[F64, F64, F64, F64]:
     return out / total[:, None, None], 1 / (snr**-2 + _MODEL**2), kept.y, kept.x
 
 
-def _grid(stamps: F64, weight: F64, y: F64, x: F64, h: int, w: int, tiles: tuple[int, int]) -> npt.NDArray[np.float32]:
+def _grid(stamps: F64, weight: F64, *, y: F64, x: F64, h: int, w: int, tiles: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Fit the stamps' pixels over the frame, evaluate in the tiles' middles."""
     k, size = stamps.shape[:2]
     order = 0 if tiles == (1, 1) or k < _LINEAR_FROM else 1 if k < _QUADRATIC_FROM else 2
-    terms = _terms(y / h * 2 - 1, x / w * 2 - 1, order)
+    terms = _terms(y / h * 2 - 1, x / w * 2 - 1, order=order)
     pixels = stamps.reshape(k, -1)
     middle = np.median(pixels, axis=0)
     fit = np.broadcast_to(middle, pixels.shape)
@@ -161,11 +162,11 @@ def _grid(stamps: F64, weight: F64, y: F64, x: F64, h: int, w: int, tiles: tuple
     rows, columns = tiles
     at_y, at_x = ((np.arange(n) + 0.5) / n * 2 - 1 for n in (rows, columns))
     grid_y, grid_x = (a.ravel() for a in np.meshgrid(at_y, at_x, indexing="ij"))
-    made = (_terms(grid_y, grid_x, order) @ coefficients.T).reshape(-1, size, size)
+    made = (_terms(grid_y, grid_x, order=order) @ coefficients.T).reshape(-1, size, size)
     return np.stack([_finished(p) for p in made]).reshape(rows, columns, size, size)
 
 
-def _terms(u: F64, v: F64, order: int) -> F64:
+def _terms(u: F64, v: F64, *, order: int) -> F64:
     columns = [np.ones_like(u)]
     if order > 0:
         columns += [u, v]

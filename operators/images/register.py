@@ -32,7 +32,7 @@ _CURVED_FROM = 40
 _LEAST_STARS = 3
 
 
-def match(a_yx: F64, b_yx: F64, radius: float) -> tuple[I64, I64]:
+def match(a_yx: F64, b_yx: F64, *, radius: float) -> tuple[I64, I64]:
     """Indices of pairs that are each other's nearest within a radius [pixel]."""
     from scipy.spatial import cKDTree
 
@@ -77,14 +77,14 @@ def affine_between(a_yx: F64, b_yx: F64) -> F64:
     ValueError
         No stars.
     """
-    return _fit(a_yx, b_yx, 3)
+    return _fit(a_yx, b_yx, n=3)
 
 
 def map_between(a_yx: F64, b_yx: F64) -> F64:
     """As `affine_between`, curved where there are stars enough: (2, 6), with zeros where not."""
     if len(a_yx) < _CURVED_FROM:
-        return curved(_fit(a_yx, b_yx, 3))
-    return _fit(a_yx, b_yx, 6)
+        return curved(_fit(a_yx, b_yx, n=3))
+    return _fit(a_yx, b_yx, n=6)
 
 
 def curved(affine: Any) -> F64:
@@ -103,7 +103,7 @@ def _terms(yx: F64, n: int) -> F64:
     return np.stack([y, x, np.ones(len(y)), y * y, y * x, x * x][:n], axis=1)
 
 
-def _fit(a_yx: F64, b_yx: F64, n: int) -> F64:
+def _fit(a_yx: F64, b_yx: F64, *, n: int) -> F64:
     a, b = np.asarray(a_yx, np.float64).reshape(-1, 2), np.asarray(b_yx, np.float64).reshape(-1, 2)
     if not len(a):
         raise ValueError("no stars in common: the map between the images is not known")
@@ -130,7 +130,7 @@ def kernel_table() -> npt.NDArray[np.float32]:
     return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
 
-def resample(image: Array, affine: Any, shape: tuple[int, int], *, fill: float = float("nan")) -> Array:
+def resample(image: Array, affine: Any, *, shape: tuple[int, int], fill: float = float("nan")) -> Array:
     """Read an image at the places where another's pixels lie: out(y, x) = image(affine (y, x, 1)).
 
     Parameters
@@ -152,13 +152,13 @@ def resample(image: Array, affine: Any, shape: tuple[int, int], *, fill: float =
         out = np.empty(shape, np.float32)
         resample_plane(np.asarray(image, np.float32), np.ascontiguousarray(m), kernel_table(), np.float32(fill), out)
         return out
-    return resample_array(image, affine, shape, fill=fill)
+    return resample_array(image, affine, shape=shape, fill=fill)
 
 
-def resample_array(image: Array, affine: Any, shape: tuple[int, int], *, fill: float = float("nan")) -> Array:
+def resample_array(image: Array, affine: Any, *, shape: tuple[int, int], fill: float = float("nan")) -> Array:
     """The same for any namespace: the oracle of the kernel."""
     xp = array_namespace(image)
-    (y, x), inside = _places(xp, affine, shape, image.shape)
+    (y, x), inside = _places(xp, affine, shape=shape, source=image.shape)
     a, b = xp.floor(y), xp.floor(x)
     table = xp.asarray(kernel_table())
     phase_y, phase_x = (xp.astype(xp.reshape((v - low) * PHASES + 0.5, (-1,)), xp.int64) for v, low in ((y, a), (x, b)))
@@ -176,19 +176,19 @@ def resample_array(image: Array, affine: Any, shape: tuple[int, int], *, fill: f
     return xp.where(inside, total, xp.asarray(fill, dtype=xp.float32))
 
 
-def resample_mask(mask: Array, affine: Any, shape: tuple[int, int]) -> Array:
+def resample_mask(mask: Array, affine: Any, *, shape: tuple[int, int]) -> Array:
     """The bits of the four pixels around each place; NO_DATA where the image has none."""
     if array_namespace(mask) is np:
         out = np.empty(shape, np.uint8)
         mask_plane(np.asarray(mask, np.uint8), np.ascontiguousarray(curved(affine)), np.uint8(NO_DATA), out)
         return out
-    return resample_mask_array(mask, affine, shape)
+    return resample_mask_array(mask, affine, shape=shape)
 
 
-def resample_mask_array(mask: Array, affine: Any, shape: tuple[int, int]) -> Array:
+def resample_mask_array(mask: Array, affine: Any, *, shape: tuple[int, int]) -> Array:
     """The same for any namespace: the oracle of the kernel."""
     xp = array_namespace(mask)
-    (y, x), inside = _places(xp, affine, shape, mask.shape)
+    (y, x), inside = _places(xp, affine, shape=shape, source=mask.shape)
     zero = xp.asarray(0, dtype=xp.int64)
     a, b = (xp.where(inside, xp.astype(xp.floor(v), xp.int64), zero) for v in (y, x))
     flat, width = xp.reshape(mask, (-1,)), mask.shape[1]
@@ -199,7 +199,7 @@ def resample_mask_array(mask: Array, affine: Any, shape: tuple[int, int]) -> Arr
     return xp.where(inside, bits, xp.asarray(NO_DATA, dtype=xp.uint8))
 
 
-def _places(xp: Any, affine: Any, shape: tuple[int, int], source: tuple[int, ...]) -> tuple[tuple[Array, Array], Array]:
+def _places(xp: Any, affine: Any, *, shape: tuple[int, int], source: tuple[int, ...]) -> tuple[tuple[Array, Array], Array]:
     """Where each pixel's place lies in the source, and whether the source has the pixels around it."""
     m = curved(affine)
     i, j = (xp.astype(xp.arange(n), xp.float64) for n in shape)
@@ -254,6 +254,6 @@ def _nine(plane: Array) -> Array:
     return wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
 
 
-def aligned(image: Array, mask: Array, affine: Any, shape: tuple[int, int]) -> tuple[Array, Array]:
+def aligned(image: Array, mask: Array, *, affine: Any, shape: tuple[int, int]) -> tuple[Array, Array]:
     """Image and mask on the other's pixels: unusable pixels filled first, NaN and NO_DATA where the image has none."""
-    return resample(filled(image, mask), affine, shape), resample_mask(mask, affine, shape)
+    return resample(filled(image, mask), affine, shape=shape), resample_mask(mask, affine, shape=shape)

@@ -62,10 +62,10 @@ def light_noise(light: Array, squares: F64, *, kernels: bool) -> Array:
         out = np.empty(light.shape, np.float32)
         convolve_separable(np.ascontiguousarray(light), taps_y, taps_x, out)
         return out
-    return convolve_array(light, taps_y, taps_x)
+    return convolve_array(light, taps_y, taps_x=taps_x)
 
 
-def convolve_array(image: Array, taps_y: npt.NDArray[np.float32], taps_x: npt.NDArray[np.float32]) -> Array:
+def convolve_array(image: Array, taps_y: npt.NDArray[np.float32], *, taps_x: npt.NDArray[np.float32]) -> Array:
     """Separable, 0 beyond the edges; any namespace: the oracle of the kernel."""
     xp = array_namespace(image)
     h, w = image.shape

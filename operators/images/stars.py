@@ -32,7 +32,7 @@ _MOST = 20_000
 _FWHM_OF_SIGMA = 2.3548200450309493
 
 
-def stars(image: Array, noise: float, mask: Array, *, threshold: float = 10.0, aperture: float = APERTURE) -> Stars:
+def stars(image: Array, noise: float, *, mask: Array, threshold: float = 10.0, aperture: float = APERTURE) -> Stars:
     """Find the point sources of an image.
 
     Parameters
@@ -63,16 +63,16 @@ def stars(image: Array, noise: float, mask: Array, *, threshold: float = 10.0, a
     # Saturated pixels stay in the detection image, or a star's wings would be found as a ring of sources.
     unseen = bad & ((bits & SATURATED) == 0)
     filled = np.where((bits & SATURATED) != 0, np.nanmax(host), host)
-    found = _extract(sep, filled, threshold, noise, unseen)
+    found = _extract(sep, filled, threshold=threshold, noise=noise, mask=unseen)
     x, y = np.asarray(found["x"], np.float64), np.asarray(found["y"], np.float64)
     flux, flux_err, _ = sep.sum_circle(host, x, y, aperture, err=noise, mask=bad, gain=1.0)
-    fitted_y, fitted_x, fwhm, elongation, fits = _cores(host, y, x)
+    fitted_y, fitted_x, fwhm, elongation, fits = _cores(host, y, x=x)
     flags = np.where(fits, 0, NO_FIT)
     y, x = np.where(fits, fitted_y, y), np.where(fits, fitted_x, x)
-    flags |= np.where(_share(sep, bad, x, y, aperture) > 0, MASKED, 0)
+    flags |= np.where(_share(sep, bad, x=x, y=y, radius=aperture) > 0, MASKED, 0)
     flags |= np.where((np.minimum(y, x) < 2 * aperture) | (y > h - 1 - 2 * aperture) | (x > w - 1 - 2 * aperture), EDGE, 0)
-    flags |= np.where(_blended(y, x, flux, 2 * aperture), BLENDED, 0)
-    flags |= np.where(_extended(fwhm, flux, flags, y / h - 0.5, x / w - 0.5), EXTENDED, 0)
+    flags |= np.where(_blended(y, x, flux=flux, radius=2 * aperture), BLENDED, 0)
+    flags |= np.where(_extended(fwhm, flux, flags=flags, u=y / h - 0.5, v=x / w - 0.5), EXTENDED, 0)
     keep = np.isfinite(flux) & (flux > 0)
     order = np.flatnonzero(keep)[np.argsort(-flux[keep], kind="stable")]
     columns = (y, x, flux, flux_err, fwhm, elongation, flags.astype(np.float64))
@@ -102,7 +102,7 @@ def _sep() -> Any:
     return sep
 
 
-def _extract(sep: Any, image: npt.NDArray[np.float32], threshold: float, noise: float, mask: npt.NDArray[np.bool_]) -> Any:
+def _extract(sep: Any, image: npt.NDArray[np.float32], *, threshold: float, noise: float, mask: npt.NDArray[np.bool_]) -> Any:
     """Sources; in fields so crowded that sep's buffers overflow, those above a higher threshold."""
     for factor in (1, 3, 10, 100):
         try:
@@ -115,11 +115,11 @@ def _extract(sep: Any, image: npt.NDArray[np.float32], threshold: float, noise: 
     return np.empty(0, [("x", float), ("y", float), ("flux", float)])
 
 
-def _share(sep: Any, bad: npt.NDArray[np.bool_], x: F64, y: F64, radius: float) -> Any:
+def _share(sep: Any, bad: npt.NDArray[np.bool_], *, x: F64, y: F64, radius: float) -> Any:
     return sep.sum_circle(bad.astype(np.float32), x, y, radius, subpix=1)[0]
 
 
-def _cores(image: npt.NDArray[np.float32], y: F64, x: F64) -> tuple[F64, F64, F64, F64, npt.NDArray[np.bool_]]:
+def _cores(image: npt.NDArray[np.float32], y: F64, *, x: F64) -> tuple[F64, F64, F64, F64, npt.NDArray[np.bool_]]:
     """Centre, FWHM and elongation of the Gaussian through each core, and whether there is one."""
     k = len(y)
     if not k:
@@ -173,7 +173,7 @@ def _joined(above: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return part
 
 
-def _blended(y: F64, x: F64, flux: F64, radius: float) -> npt.NDArray[np.bool_]:
+def _blended(y: F64, x: F64, *, flux: F64, radius: float) -> npt.NDArray[np.bool_]:
     """Which have a neighbour within a radius that is brighter than a small share of them."""
     order = np.argsort(y, kind="stable")
     found = np.zeros(len(y), np.bool_)
@@ -188,7 +188,7 @@ def _blended(y: F64, x: F64, flux: F64, radius: float) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _extended(fwhm: F64, flux: F64, flags: npt.NDArray[np.int64], u: F64, v: F64) -> npt.NDArray[np.bool_]:
+def _extended(fwhm: F64, flux: F64, *, flags: npt.NDArray[np.int64], u: F64, v: F64) -> npt.NDArray[np.bool_]:
     """Which are not of the width that points have: the one that most bright sources share, since galaxies have all widths.
 
     With enough sources that width is a surface of second order over the frame, in u and v.

@@ -90,7 +90,7 @@ def prepare(reference: Reference, *, tile: int = TILE) -> Prepared:
         for j, (x0, x1) in enumerate(_cuts(w, columns)):
             p = fft.rfftn(xp.asarray(_around_origin(psf[i, j], size)))
             power = xp.real(p) ** 2 + xp.imag(p) ** 2
-            tiles.append(Tile(y0, y1, x0, x1, fft.rfftn(_window(image, y0, x0, size)), p, power))
+            tiles.append(Tile(y0, y1, x0, x1, fft.rfftn(_window(image, y0, x0=x0, size=size)), p, power))
     return Prepared(reference, tuple(tiles), (rows, columns), size, psf, image)
 
 
@@ -139,7 +139,7 @@ def subtract(
     if not (np.isfinite(noise) and noise > 0 and np.isfinite(scale) and scale > 0):
         raise ValueError(f"noise {noise} and flux scale {scale} must be positive numbers")
     kernels = fused and xp is np
-    image, both, good = _usable(new, mask, prepared, scale=scale, kernels=kernels)
+    image, both, good = _usable(new, mask, prepared=prepared, scale=scale, kernels=kernels)
     grid = _grid_of(psf, prepared.grid)
     small = _small_filters(grid, prepared, noise=noise, scale=scale)
     difference, flux, static, base = _tiled(image, grid, noise=noise, scale=scale, prepared=prepared, kernels=kernels)
@@ -158,7 +158,7 @@ def subtract(
     )
 
 
-def _usable(new: Array, mask: Array, prepared: Prepared, *, scale: float, kernels: bool) -> tuple[Array, Array, Array]:
+def _usable(new: Array, mask: Array, *, prepared: Prepared, scale: float, kernels: bool) -> tuple[Array, Array, Array]:
     """The image with the reference's light where either has no usable pixel, the mask of both, where both are usable."""
     reference = prepared.reference
     if kernels:
@@ -205,7 +205,7 @@ def _fft(xp: Any) -> Any:
     return xp.fft
 
 
-def _window(image: Array, y0: int, x0: int, size: tuple[int, int]) -> Array:
+def _window(image: Array, y0: int, *, x0: int, size: tuple[int, int]) -> Array:
     """The image from (y0, x0) less the margin on, 0 beyond its edges."""
     xp = array_namespace(image)
     h, w = image.shape
@@ -238,7 +238,7 @@ def _psf_over(reference: Reference, image: Array, *, grid: tuple[int, int]) -> n
     if grid == (1, 1) or np.count_nonzero(reference.stars.flags == 0) < _STARS_OF_A_PSF:
         return np.broadcast_to(given, (*grid, *given.shape))
     try:
-        return np.asarray(to_host(psf_grid(image, reference.stars, grid, size=given.shape[0])), np.float32)
+        return np.asarray(to_host(psf_grid(image, reference.stars, tiles=grid, size=given.shape[0])), np.float32)
     except ValueError:
         return np.broadcast_to(given, (*grid, *given.shape))
 
@@ -266,7 +266,7 @@ def _tiled(
     planes = tuple(np.empty(image.shape, np.float32) for _ in range(4)) if xp is np else ()
     for n, tile in enumerate(prepared.tiles):
         p = fft.rfftn(xp.asarray(_around_origin(grid[divmod(n, columns)], size)))
-        new = fft.rfftn(_window(image, tile.y0, tile.x0, size))
+        new = fft.rfftn(_window(image, tile.y0, x0=tile.x0, size=size))
         form = _products if kernels else products_array
         d, s, g, power = form(new, p, tile=tile, beta=beta, var_new=var_new, var_ref=var_ref)
         unit = power / (size[0] * size[1])  # response of the matched filter to a source of one electron in the reference, and its variance

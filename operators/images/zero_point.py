@@ -25,7 +25,7 @@ _MAGNITUDES = 2.5 / np.log(10)
 
 
 def zero_point(
-    stars: Stars, catalogue_yx: Any, catalogue_mag: Any, *, radius: float = 3.0, psf: Array | None = None, aperture: float = APERTURE
+    stars: Stars, catalogue_yx: Any, *, catalogue_mag: Any, radius: float = 3.0, psf: Array | None = None, aperture: float = APERTURE
 ) -> tuple[float, float, int]:
     """Compare stars with a catalogue.
 
@@ -52,7 +52,7 @@ def zero_point(
     yx = np.asarray(catalogue_yx, np.float64).reshape(-1, 2)
     known = np.isfinite(mag) & np.isfinite(yx).all(1)
     good = np.flatnonzero((stars.flags == 0) & (stars.flux > _SNR * stars.flux_err))
-    i, j = match(positions(stars)[good], yx[known], radius)
+    i, j = match(positions(stars)[good], yx[known], radius=radius)
     i = good[i]
     share = 1.0 if psf is None else aperture_share(psf, aperture)
     each = mag[known][j] + 2.5 * np.log10(stars.flux[i] / share)
@@ -61,7 +61,7 @@ def zero_point(
 
 
 def flux_scale(
-    new: Stars, reference: Stars, pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], *, psf: Array, reference_psf: Array
+    new: Stars, reference: Stars, *, pairs: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]], psf: Array, reference_psf: Array
 ) -> tuple[float, float]:
     """Flux in a new image over flux in the reference, of a source's whole light, and its error.
 

@@ -99,6 +99,6 @@ def put_references(folder: Path, run: ObservingRun, masters: MastersFolder) -> N
         planes, _ = calibrated(frame, chosen)
         level, noise, _ = background(planes.science, planes.mask)
         image = np.where(planes.mask & UNUSABLE, 0, planes.science - level).astype(np.float32)
-        seen = stars(image, noise, planes.mask)
+        seen = stars(image, noise, mask=planes.mask)
         psf = psf_of(image, seen)
         out.put(Reference(image, planes.mask, psf, noise, ZERO_POINT, seen, frame.wcs, frame.field, frame.filter, frame.detector))

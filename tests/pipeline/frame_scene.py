@@ -92,12 +92,12 @@ def _reference(frames: list[RawFrame], masters: Masters, catalogue: Catalogue) -
         planes, _ = calibrated(raw, masters)
         level, noise, _ = background(planes.science, planes.mask)
         image, mask = planes.science - level, planes.mask
-        found, sky = stars(image, noise, mask), sky_map(raw.wcs, image.shape)
+        found, sky = stars(image, noise, mask=mask), sky_map(raw.wcs, image.shape)
         if first is None:
             first = raw, found, sky
         else:
             (i, j), to_frame, _ = register(found, first[1], shape=image.shape, maps=(sky, first[2]))
-            image, mask = aligned(image, mask, to_frame, image.shape)
+            image, mask = aligned(image, mask, affine=to_frame, shape=image.shape)
             image = image * float(np.median(first[1].flux[j] / found.flux[i]))
         images.append(np.where((mask & UNUSABLE) != 0, np.nan, image))
     assert first is not None
@@ -110,9 +110,9 @@ def _reference(frames: list[RawFrame], masters: Masters, catalogue: Catalogue) -
     mean = mean.astype(np.float32)
     level, noise, _ = background(mean, mask)
     mean = np.where(mask == 0, mean - level, np.float32(0))
-    found = stars(mean, noise, mask)
+    found = stars(mean, noise, mask=mask)
     raw, sky = first[0], first[2]
     assert sky is not None
     psf = psf_of(mean, found)
-    zero, _, _ = zero_point(found, sky.to_pixels(catalogue.ra, catalogue.dec), catalogue.magnitude, psf=psf)
+    zero, _, _ = zero_point(found, sky.to_pixels(catalogue.ra, catalogue.dec), catalogue_mag=catalogue.magnitude, psf=psf)
     return Reference(mean, mask, psf, noise, zero, found, raw.wcs, raw.field, raw.filter, raw.detector, "a" * 64, depth=len(frames))

@@ -132,6 +132,6 @@ def spoil(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, *, rays
 
 
 def reference_of(image: np.ndarray, mask: np.ndarray, noise: float, *, depth: float = 1.0, zero_point: float = 25.0) -> Reference:
-    found = stars(image, noise, mask)
+    found = stars(image, noise, mask=mask)
     return Reference(image=image, mask=mask, psf=psf_of(image, found), noise=noise, zero_point=zero_point, stars=found, wcs=None,
                      field="f", filter="r", detector="d", depth=depth)  # fmt: skip

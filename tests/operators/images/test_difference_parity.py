@@ -52,7 +52,7 @@ def moved_reference(reference: Reference, move: Move) -> Reference:
 def difference(move: Move, *, fused: bool = True, tile: int = 120) -> Difference:
     new, mask, noise, reference = scene()
     prepared = prepare(moved_reference(reference, move), tile=tile)
-    psf = psf_grid(np.nan_to_num(new), stars(new, noise, mask), prepared.grid)
+    psf = psf_grid(np.nan_to_num(new), stars(new, noise, mask=mask), tiles=prepared.grid)
     return subtract(move(new), move(mask), psf=move(psf), noise=noise, scale=1.0, prepared=prepared, fused=fused)
 
 
@@ -91,13 +91,15 @@ def test_detection_is_the_same_in_every_namespace(move: Move) -> None:
 def test_resampling_is_the_same_in_every_namespace(move: Move, affine: np.ndarray) -> None:
     new, mask, _, _ = scene()
     image = filled(new, mask)
-    want = resample(image, affine, (200, 230))
-    close(resample_array(move(image), affine, (200, 230)), want, 0.05)
-    close(resample(move(image), affine, (200, 230)), want, 0.05)
+    want = resample(image, affine, shape=(200, 230))
+    close(resample_array(move(image), affine, shape=(200, 230)), want, 0.05)
+    close(resample(move(image), affine, shape=(200, 230)), want, 0.05)
     assert np.isnan(want).any()
-    for a, b in zip(aligned(move(new), move(mask), affine, (200, 230)), aligned(new, mask, affine, (200, 230)), strict=True):
+    for a, b in zip(
+        aligned(move(new), move(mask), affine=affine, shape=(200, 230)), aligned(new, mask, affine=affine, shape=(200, 230)), strict=True
+    ):
         close(a, b, 0.05)
-    np.testing.assert_array_equal(np.asarray(to_host(resample_mask(move(mask), affine, (200, 230)))) == 8, np.isnan(want))
+    np.testing.assert_array_equal(np.asarray(to_host(resample_mask(move(mask), affine, shape=(200, 230)))) == 8, np.isnan(want))
 
 
 @pytest.mark.parametrize("box", [64, 50])

@@ -77,10 +77,10 @@ def test_sources_are_those_that_were_drawn() -> None:
     rng = np.random.default_rng(4)
     what = field_of(4, size=SIZE, n=40)
     image, mask = expose(what, Optics(3.2), size=SIZE, sky=300, rng=rng)
-    found = stars(image, np.sqrt(325), mask)
+    found = stars(image, np.sqrt(325), mask=mask)
     assert np.all(np.diff(found.flux) <= 0)
     bright = what.stars[(what.stars[:, 2] > 8000) & (np.abs(what.stars[:, :2] - SIZE / 2) < SIZE / 2 - 20).all(1)]
-    i, j = match(np.stack([found.y, found.x], 1), bright[:, :2], 1.0)
+    i, j = match(np.stack([found.y, found.x], 1), bright[:, :2], radius=1.0)
     assert len(j) >= 0.8 * len(bright)
     clean = found.flags[i] == 0
     assert np.abs(found.y[i][clean] - bright[j[clean], 0]).max() < 0.1
@@ -98,8 +98,8 @@ def test_sources_are_those_that_were_drawn() -> None:
 def test_no_stars_and_no_noise_are_an_empty_table() -> None:
     flat = np.zeros((64, 64), np.float32)
     for noise in (1.0, 0.0, np.nan):
-        assert len(stars(flat, noise, np.zeros(flat.shape, np.uint8)).y) == 0
-    assert len(stars(flat, 1.0, np.ones(flat.shape, np.uint8)).y) == 0
+        assert len(stars(flat, noise, mask=np.zeros(flat.shape, np.uint8)).y) == 0
+    assert len(stars(flat, 1.0, mask=np.ones(flat.shape, np.uint8)).y) == 0
 
 
 def test_the_psf_is_the_one_that_was_drawn() -> None:
@@ -109,7 +109,7 @@ def test_the_psf_is_the_one_that_was_drawn() -> None:
     want = np.zeros((31, 31), np.float32)
     optics.draw(want, 15, 15, 1e6)
     want /= want.sum()
-    got = np.asarray(psf_of(image, stars(image, np.sqrt(125), mask)))
+    got = np.asarray(psf_of(image, stars(image, np.sqrt(125), mask=mask)))
     assert got.sum() == pytest.approx(1, abs=1e-5)
     assert np.abs(got - want).max() < 0.04 * want.max()
     assert fwhm_of(got) == pytest.approx(fwhm_of(want), rel=0.04)
@@ -119,7 +119,7 @@ def test_the_psf_is_the_one_that_was_drawn() -> None:
 def test_the_psf_follows_the_frame() -> None:
     rng = np.random.default_rng(7)
     image, mask = expose(field_of(7, size=512, n=900), Optics(3.2, widening=0.5), size=512, sky=60, rng=rng)
-    grid = np.asarray(psf_grid(image, stars(image, np.sqrt(85), mask), (3, 3)))
+    grid = np.asarray(psf_grid(image, stars(image, np.sqrt(85), mask=mask), tiles=(3, 3)))
     widths = np.array([[fwhm_of(p) for p in row] for row in grid])
     corners = widths[[0, 0, 2, 2], [0, 2, 0, 2]]
     assert corners.min() > 1.08 * widths[1, 1]
@@ -132,7 +132,7 @@ def test_registration_finds_the_map() -> None:
     b = apply(truth, a) + rng.normal(0, 0.02, a.shape)
     b[5] += 1.5  # a star with a proper motion
     shift = offset_between(a, b, within=30)
-    i, j = match(a + shift, b, 4.0)
+    i, j = match(a + shift, b, radius=4.0)
     assert len(i) > 50
     np.testing.assert_array_equal(i, j)
     fitted = affine_between(a[i], b[j])
@@ -142,13 +142,13 @@ def test_registration_finds_the_map() -> None:
     np.testing.assert_allclose(affine_between(a[:1], a[:1] + 3), [[1, 0, 3], [0, 1, 3]])
     with pytest.raises(ValueError, match="no stars"):
         affine_between(a[:0], a[:0])
-    assert len(match(a, a[:0], 3.0)[0]) == 0
+    assert len(match(a, a[:0], radius=3.0)[0]) == 0
 
 
 def test_resampling_keeps_flux_and_place() -> None:
     d = np.arange(64)
     image = np.exp(-((d[:, None] - 30.3) ** 2 + (d - 33.8) ** 2) / (2 * 1.6**2)).astype(np.float32)
-    got = resample(image, [[1, 0, 0.37], [0, 1, -2.21]], (64, 64))
+    got = resample(image, [[1, 0, 0.37], [0, 1, -2.21]], shape=(64, 64))
     want = np.exp(-((d[:, None] - 30.3 + 0.37) ** 2 + (d - 33.8 - 2.21) ** 2) / (2 * 1.6**2))
     inner = np.isfinite(got)
     np.testing.assert_allclose(got[inner], want[inner], atol=6e-3)
@@ -193,22 +193,22 @@ def test_filters_are_those_of_astropy() -> None:
     got = np.empty_like(image)
     convolve_separable(image, taps_y, taps_x, got)
     np.testing.assert_allclose(got, want, atol=1e-4)
-    np.testing.assert_allclose(convolve_array(image, taps_y, taps_x), want, atol=1e-4)
+    np.testing.assert_allclose(convolve_array(image, taps_y, taps_x=taps_x), want, atol=1e-4)
 
 
 def test_a_zero_point_holds_for_the_whole_light() -> None:
     rng = np.random.default_rng(11)
     what = field_of(11, size=512, n=500)
     image, mask = expose(what, Optics(3.6), size=512, sky=100, rng=rng)
-    found = stars(image, np.sqrt(125), mask)
+    found = stars(image, np.sqrt(125), mask=mask)
     mag = 27.3 - 2.5 * np.log10(what.stars[:, 2])
     mag[::9] = np.nan
     mag[1::9] += 0.7  # variable
-    zp, err, n = zero_point(found, what.stars[:, :2], mag, psf=psf_of(image, found))
+    zp, err, n = zero_point(found, what.stars[:, :2], catalogue_mag=mag, psf=psf_of(image, found))
     assert n > 8
     assert zp == pytest.approx(27.3, abs=0.04)
     assert 0 < err < 0.02
-    none = zero_point(found, np.empty((0, 2)), np.empty(0))
+    none = zero_point(found, np.empty((0, 2)), catalogue_mag=np.empty(0))
     assert np.isnan(none[0])
     assert none[2] == 0
 
@@ -219,9 +219,9 @@ def test_the_flux_scale_does_not_depend_on_seeing() -> None:
         expose(what, Optics(f), size=SIZE, sky=100, gain=g, rng=np.random.default_rng(k))[0] for f, g, k in ((2.6, 1, 1), (4.6, 0.8, 2))
     )
     none = np.zeros(one.shape, np.uint8)
-    a, b = (stars(image, np.sqrt(125), none) for image in (one, two))
-    j, i = match(np.stack([a.y, a.x], 1), np.stack([b.y, b.x], 1), 2.0)
-    scale, err = flux_scale(b, a, (i, j), psf=psf_of(two, b), reference_psf=psf_of(one, a))
+    a, b = (stars(image, np.sqrt(125), mask=none) for image in (one, two))
+    j, i = match(np.stack([a.y, a.x], 1), np.stack([b.y, b.x], 1), radius=2.0)
+    scale, err = flux_scale(b, a, pairs=(i, j), psf=psf_of(two, b), reference_psf=psf_of(one, a))
     assert scale == pytest.approx(0.8, rel=0.03)
     assert err < 0.02
 

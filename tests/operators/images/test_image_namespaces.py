@@ -32,7 +32,7 @@ def test_psf_and_flux_scale_are_the_same(xp: Namespace) -> None:
     rng = np.random.default_rng(2)
     image, mask = expose(field_of(3, size=224, n=60), Optics(3.2), size=224, sky=0, depth=5, rng=rng)
     image = np.nan_to_num(image).astype(np.float32)
-    found = stars(image, 15.0, mask)
+    found = stars(image, 15.0, mask=mask)
     want, got = psf_of(image, found), psf_of(xp.asarray(image), found)
     assert type(got) is type(xp.asarray(image))
     np.testing.assert_allclose(to_numpy(got), want, atol=1e-7)
@@ -41,6 +41,6 @@ def test_psf_and_flux_scale_are_the_same(xp: Namespace) -> None:
     assert aperture_share(got) == pytest.approx(aperture_share(want), rel=1e-6)
     half = dataclasses.replace(found, flux=found.flux / 2, flux_err=found.flux_err / 2)
     pairs = np.arange(len(found.y)), np.arange(len(found.y))
-    scale, error = flux_scale(half, found, pairs, psf=got, reference_psf=got)
+    scale, error = flux_scale(half, found, pairs=pairs, psf=got, reference_psf=got)
     assert scale == pytest.approx(0.5, rel=1e-6)
     assert 0 < error < 0.05
