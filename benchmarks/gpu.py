@@ -146,10 +146,10 @@ def sessions(ground: Ground) -> Iterator[tuple[str, Session]]:
             start = time.perf_counter()
             try:
                 _sessions[name] = make()
-                ground.run.save("engine", f"{name} made [s]", round(time.perf_counter() - start, 2))
+                ground.run.save("engine", f"{name} made [s]", value=round(time.perf_counter() - start, 2))
             except EngineError as error:
                 _sessions[name] = str(error)
-                ground.run.save("engine", f"{name} is not there", str(error))
+                ground.run.save("engine", f"{name} is not there", value=str(error))
         session = _sessions[name]
         if not isinstance(session, str):
             yield name, session
@@ -170,9 +170,9 @@ def _makers(ground: Ground) -> dict[str, Callable[[], Session]]:
 def engine(ground: Ground) -> None:
     """The engines are made (TensorRT: built), and give the golden batch."""
     for name, session in sessions(ground):
-        ground.run.save("engine", f"{name} engine", session.engine)
-        ground.run.save("engine", f"{name} golden batch off by", float(f"{verify(ground.bundle, session):.3g}"))
-        ground.run.save("engine", f"{name} allowed", TOLERANCE[session.precision])
+        ground.run.save("engine", f"{name} engine", value=session.engine)
+        ground.run.save("engine", f"{name} golden batch off by", value=float(f"{verify(ground.bundle, session):.3g}"))
+        ground.run.save("engine", f"{name} allowed", value=TOLERANCE[session.precision])
 
 
 def parity(ground: Ground) -> None:
@@ -198,7 +198,7 @@ def parity(ground: Ground) -> None:
         ]  # fmt: skip
         for column in Decided._fields[:1]:
             a, b = (np.asarray(to_host(getattr(one, column))) for one in decided)
-            ground.run.save("parity", f"same decision, {name} [share]", float((a == b).mean()))
+            ground.run.save("parity", f"same decision, {name} [share]", value=float((a == b).mean()))
     raw, masters = _frame(ground.side)
     for plane in ("science", "variance", "mask"):
         found = [getattr(calibrate(*_moved(raw, masters, xp=xp), cosmic_rays=False), plane) for xp in (ground.arrays, np)]
@@ -213,7 +213,9 @@ def _compare(ground: Ground, stage: str, *, there: Any, here: Any, label: str | 
     missing = int((np.isfinite(a) != np.isfinite(b)).sum())
     within = PARITY[stage] * (50 if precision == "f16" else 1)
     ground.run.save(
-        "parity", label or stage, {"off": float(f"{off:.3g}"), "within": within, "missing": missing, "ok": off <= within and not missing}
+        "parity",
+        label or stage,
+        value={"off": float(f"{off:.3g}"), "within": within, "missing": missing, "ok": off <= within and not missing},
     )
 
 
@@ -226,15 +228,15 @@ def tests(ground: Ground) -> None:
     try:
         ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=most, check=False)
     except subprocess.TimeoutExpired:
-        ground.run.save("tests", "not finished within [s]", most)
+        ground.run.save("tests", "not finished within [s]", value=most)
         return
     last = (ran.stdout.strip().splitlines() or [""])[-1]
     counts = {kind: int(n) for n, kind in re.findall(r"(\d+) (passed|failed|skipped|error)", last)}
-    ground.run.save("tests", "outcome", {"passed": 0, "failed": 0, "skipped": 0, **counts})
+    ground.run.save("tests", "outcome", value={"passed": 0, "failed": 0, "skipped": 0, **counts})
     failed = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     if failed or ran.returncode:
-        ground.run.save("tests", "failed", failed[:20] or one_line(ran.stdout[-300:] + ran.stderr[-300:], 400))
-    ground.run.save("tests", "seconds", round(time.perf_counter() - start, 1))
+        ground.run.save("tests", "failed", value=failed[:20] or one_line(ran.stdout[-300:] + ran.stderr[-300:], 400))
+    ground.run.save("tests", "seconds", value=round(time.perf_counter() - start, 1))
 
 
 def embeddings(ground: Ground) -> None:
@@ -245,7 +247,7 @@ def embeddings(ground: Ground) -> None:
             pick = np.arange(rows) % inputs.tokens.shape[0]
             arrays = [session.namespace.asarray(np.ascontiguousarray(np.asarray(part)[pick])) for part in inputs]
             seconds = ground.timed(lambda arrays=arrays, session=session: session.run(*arrays), repeats=20, seconds=1.5)  # type: ignore[misc]
-            ground.run.save("embeddings", f"{name}, batches of {rows} [1/s]", round(rows / seconds))
+            ground.run.save("embeddings", f"{name}, batches of {rows} [1/s]", value=round(rows / seconds))
 
 
 def frames(ground: Ground) -> None:
@@ -255,11 +257,11 @@ def frames(ground: Ground) -> None:
     moved = BYTES_A_PIXEL * ground.side**2
     source = ground.xp.zeros(moved // 8, dtype=ground.xp.float32)  # half is read, half is written
     copied = ground.timed(source.copy, repeats=20)
-    ground.run.save("frames", f"calibrated, {ground.side} x {ground.side} [1/s]", round(1 / seconds, 1))
-    ground.run.save("frames", "of the copy's bandwidth [share]", round(copied / seconds, 3))
-    ground.run.save("frames", "copy [GB/s]", round(moved / copied / 1e9, 1))
+    ground.run.save("frames", f"calibrated, {ground.side} x {ground.side} [1/s]", value=round(1 / seconds, 1))
+    ground.run.save("frames", "of the copy's bandwidth [share]", value=round(copied / seconds, 3))
+    ground.run.save("frames", "copy [GB/s]", value=round(moved / copied / 1e9, 1))
     seconds = ground.timed(lambda: calibrate(raw, masters), repeats=3, seconds=5.0)
-    ground.run.save("frames", "calibrated, cosmic rays flagged [1/s]", round(1 / seconds, 2))
+    ground.run.save("frames", "calibrated, cosmic rays flagged [1/s]", value=round(1 / seconds, 2))
 
 
 def packets(ground: Ground) -> None:
@@ -271,7 +273,7 @@ def packets(ground: Ground) -> None:
         if not any(isinstance(found, Detection) for found in score(batch, state)):
             raise RuntimeError("no packet was scored")
         seconds = ground.timed(lambda batch=batch, state=state: score(batch, state), repeats=5, seconds=6.0)  # type: ignore[misc]
-        ground.run.save("packets", f"{name}, batches of {size} [1/s]", round(size / seconds))
+        ground.run.save("packets", f"{name}, batches of {size} [1/s]", value=round(size / seconds))
 
 
 STAGES: tuple[Callable[[Ground], None], ...] = (engine, parity, tests, embeddings, frames, packets)

@@ -80,7 +80,7 @@ def panels_of(counts: FrameCounts, scores: FrameScores, *, made: Sequence[MadeFr
 
 
 def _best(scores: FrameScores) -> TrueFlux | None:
-    """Of the hosted transients that were found most often the frame of the highest signal-to-noise that is no star's."""
+    """Of the hosted transients that were found most often the frame of the highest signal-to-noise that is not a star."""
     seen = [scores.truth[k] for k in sorted(scores.seen())]
     often = Counter(t.object_id for t in seen if t.hosted and t.flux > 0) or Counter(t.object_id for t in seen)
     if not often:

@@ -40,12 +40,12 @@ def test_what_fails_costs_its_own_figures_and_everything_before_is_on_disk(tmp_p
     seen: list[Any] = []
 
     def first(ground: Ground) -> None:
-        ground.run.save("first", "figure", 1)
+        ground.run.save("first", "figure", value=1)
         seen.append(orjson.loads(out.read_bytes())["stages"]["first"]["figure"])
         raise ValueError("a driver\nthat died")
 
     def last(ground: Ground) -> None:
-        ground.run.save("last", "figure", 2)
+        ground.run.save("last", "figure", value=2)
 
     monkeypatch.setattr(gpu, "STAGES", (first, last))
     report = measure(Run(out, 240.0, dry=True))

@@ -174,6 +174,7 @@ async def test_a_night_ends_each_frame_once_and_injected_objects_are_alerts(benc
         again.executor.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_kills_at_every_place_double_and_lose_nothing(bench: Bench, night: Night, tmp_path: Path) -> None:
     settings = with_frames(bench, night, frames_folder=tmp_path / "calibrated")
@@ -343,6 +344,7 @@ async def test_a_listed_position_is_measured_on_every_frame_from_then_on(bench: 
     assert [m.frame_id for m in measured if m.position == "listed-1"] == [frames[1].exposure.frame_id]
 
 
+@pytest.mark.slow
 async def test_run_starts_the_calibrator_and_workers_score_its_alerts(bench: Bench, night: Night) -> None:
     settings = with_frames(bench, night, status_port=0)
     supervisor = Supervisor(settings)
