@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from operators.images.calibrate import calibrate
-from operators.images.planes import Calibrated
+from operators.images.frame_quality import share_of
+from operators.images.planes import BAD, TRAIL, Calibrated
 from operators.images.psf import aperture_share, fwhm_of, psf_of
 from operators.images.stars import stars
 from operators.images.zero_point import flux_scale
@@ -26,6 +27,12 @@ def test_a_frame_is_calibrated_the_same(xp: Namespace, cosmic_rays: bool) -> Non
     for plane in dataclasses.fields(Calibrated):
         assert type(getattr(got, plane.name)) is type(xp.asarray(raw.data))
         np.testing.assert_array_equal(to_numpy(getattr(got, plane.name)), getattr(want, plane.name), err_msg=plane.name)
+
+
+def test_the_share_of_flagged_pixels_is_the_same(xp: Namespace) -> None:
+    mask = np.random.default_rng(1).integers(0, 64, (40, 50)).astype(np.uint8)
+    for bits in (TRAIL, BAD, TRAIL | BAD):
+        assert share_of(xp.asarray(mask), bits) == pytest.approx(((mask & bits) != 0).mean(), rel=1e-12)
 
 
 def test_psf_and_flux_scale_are_the_same(xp: Namespace) -> None:

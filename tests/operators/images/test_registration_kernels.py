@@ -43,6 +43,6 @@ def test_filling_is_that_of_the_array_form(share: float, rounds: int) -> None:
 @pytest.mark.parametrize("affine", AFFINES)
 def test_bits_are_those_of_the_array_form(affine: list[list[float]]) -> None:
     _, mask = scene(4, 0.05)
-    got, expected = (form(mask, affine, (90, 140)) for form in (resample_mask, resample_mask_array))
+    got, expected = (form(mask, affine, shape=(90, 140)) for form in (resample_mask, resample_mask_array))
     np.testing.assert_array_equal(got, expected)
     assert (got == NO_DATA).any()
