@@ -1,4 +1,4 @@
-"""`protonova demo --frames` as a person runs it: raw frames to detections, every frame accounted for, what changed found and little else."""
+"""`protonova demo --frames` as a person runs it: every raw frame accounted for, what changed found and little else."""
 
 from __future__ import annotations
 
