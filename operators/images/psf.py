@@ -147,6 +147,8 @@ def _grid(stamps: F64, weight: F64, *, y: F64, x: F64, h: int, w: int, tiles: tu
     k, size = stamps.shape[:2]
     order = 0 if tiles == (1, 1) or k < _LINEAR_FROM else 1 if k < _QUADRATIC_FROM else 2
     terms = _terms(y / h * 2 - 1, x / w * 2 - 1, order=order)
+    a = terms.shape[1]
+    products = (terms[:, :, None] * terms[:, None, :]).reshape(k, a * a)
     pixels = stamps.reshape(k, -1)
     middle = np.median(pixels, axis=0)
     fit = np.broadcast_to(middle, pixels.shape)
@@ -155,8 +157,8 @@ def _grid(stamps: F64, weight: F64, *, y: F64, x: F64, h: int, w: int, tiles: tu
         off = np.abs(pixels - fit)
         scatter = 1.4826 * np.median(off, axis=0) + _LEAST_SCATTER * middle.max()
         weights = np.where(off < _CLIP * scatter, weight[:, None], 0)
-        normal = np.einsum("kp,ka,kb->pab", weights, terms, terms) + 1e-9 * weight.sum() * np.eye(terms.shape[1])
-        right = np.einsum("kp,ka,kp->pa", weights, terms, pixels)
+        normal = (weights.T @ products).reshape(-1, a, a) + 1e-9 * weight.sum() * np.eye(a)
+        right = (weights * pixels).T @ terms
         coefficients = np.linalg.solve(normal, right[..., None])[..., 0]
         fit = terms @ coefficients.T
     rows, columns = tiles
