@@ -104,7 +104,7 @@ def _curves(counts: FrameCounts, scores: FrameScores, *, best: TrueFlux, run: Ob
             continue
         mjd = np.array([m.mjd for m in rows])
         fine = np.linspace(mjd.min() - 1, mjd.max() + 1, STEPS)
-        base = float(injected.flux(_reference_times(run, planned[0], band=band), wavelength_of(band)).mean())
+        base = float(np.median(injected.flux(_reference_times(run, planned[0], band=band), wavelength_of(band))))
         out.append(
             Measurements(
                 band, mjd, np.array([m.flux for m in rows]), np.array([m.flux_err for m in rows]),

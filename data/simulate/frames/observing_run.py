@@ -71,7 +71,7 @@ class TrueFlux:
     """In the trimmed image [pixel]."""
     x: float
     flux: float
-    """Less the mean of the reference's exposures [µJy], signed."""
+    """Less what the reference holds: the median of its exposures, about which its mean is clipped [µJy], signed."""
     electrons: float
     """The same in the frame [e-]."""
     snr: float
@@ -245,7 +245,7 @@ class ObservingRun:
         flat, out = ccd.flat(exposure.filter), []
         for k, o in enumerate(stars.injected):
             y, x = float(taken.y[k]), float(taken.x[k])
-            base = float(o.flux(before, wavelength).mean()) if len(before) else 0.0
+            base = float(np.median(o.flux(before, wavelength))) if len(before) else 0.0
             change = float(taken.flux[k]) - base
             ra, dec = stars.sky(*(np.array(v) for v in o.place(exposure.mjd)))
             snr, measurable, under = 0.0, False, 0.0
