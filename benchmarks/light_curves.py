@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import resource
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks.frames import timed
 from benchmarks.machine import describe
 from operators.detrend import Detrending, detrend
 from operators.transits import Points, Searching, figures, frequencies, signal_to_noise, transit
@@ -37,18 +37,6 @@ def target(seed: int, *, period: float = 3.288, depth: float = 1e-3) -> Curve:
     inside = np.abs((t - 1326.0 + period / 2) % period - period / 2) < 0.06
     flux[inside] *= 1 - depth
     return Curve(t, 15_000 * flux, np.full(POINTS, 15_000 * NOISE), np.zeros(POINTS, np.int64))
-
-
-def interleaved(calls: dict[str, Callable[[], Any]], *, rounds: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Median milliseconds of CPU of each, run in turn after one run that compiles; and their last results."""
-    results = {name: call() for name, call in calls.items()}
-    spent: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            began = time.process_time()
-            results[name] = call()
-            spent[name].append(1e3 * (time.process_time() - began))
-    return {name: float(np.median(values)) for name, values in spent.items()}, results
 
 
 def main() -> int:
@@ -74,7 +62,7 @@ def main() -> int:
             def theirs(method: str = method, window: float = window) -> Any:
                 return wotan.flatten(curve.time, curve.flux, window_length=window, method=method, return_trend=True)[1]
 
-            ms, got = interleaved({"ours": ours, "wotan": theirs}, rounds=9)
+            ms, got = timed({"ours": ours, "wotan": theirs}, rounds=9)
             apart = float(np.nanmax(np.abs(got["ours"] - got["wotan"]))) / (15_000 * NOISE)
             out[f"{method} {window} d"] = {**ms, "wotan / ours": ms["wotan"] / ms["ours"], "apart [sigma]": apart}
 
@@ -86,7 +74,7 @@ def main() -> int:
         "ours": lambda: signal_to_noise(points, periods, durations=DURATIONS),
         "astropy": lambda: model.power(periods, DURATIONS, objective="snr", method="fast").depth_snr,
     }
-    ms, got = interleaved(calls, rounds=3)
+    ms, got = timed(calls, rounds=3)
     out["box search"] = {
         **ms,
         "astropy / ours": ms["astropy"] / ms["ours"],
@@ -96,7 +84,7 @@ def main() -> int:
 
     searching = Searching()
     quick = Detrending(step=5)
-    ms, _ = interleaved(
+    ms, _ = timed(
         {
             "detrend, events protected": lambda: detrend(curves),
             "detrend, each fifth point": lambda: detrend(curves, how=quick),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streams.kafka import topics
-from streams.kafka.consumer import make_consumer
+from streams.kafka.consumer import make_consumer, read_to
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -43,14 +43,7 @@ async def recent_packets(settings: Settings, most: int, *, since_ms: int | None 
         share = -(-most // max(len(left), 1))
         for place in left:
             consumer.seek(place, max(begins[place], ends[place] - share))
-        packets: list[bytes] = []
-        while left:
-            for place, messages in (await consumer.getmany(timeout_ms=250, max_records=AT_ONCE)).items():
-                packets += [message.value for message in messages if message.value and message.offset < left.get(place, 0)]
-            for place in list(left):
-                if await consumer.position(place) >= left[place]:
-                    del left[place]
-                    consumer.pause(place)
+        packets = [message.value async for message in read_to(consumer, left, at_once=AT_ONCE) if message.value]
         return packets[-most:]
     finally:
         await consumer.stop()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import TYPE_CHECKING
 
-from errors import UserError, one_line, usage
+from console.own_process import run_until_ended, serve_metrics
+from errors import usage
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -20,7 +19,6 @@ def run(settings: Settings) -> int:
     UserError
         The metrics cannot have their port, or what images need is not installed.
     """
-    import prometheus_client
     import structlog
 
     from streams.agents.frame_stage import FrameFaultError
@@ -33,24 +31,9 @@ def run(settings: Settings) -> int:
 
     configure_logging(settings.log_level)
     log = structlog.get_logger(__name__)
-    port = settings.metrics_port + settings.workers + 1 if settings.metrics_port else 0
+    serve_metrics(settings, settings.workers + 1)
     try:
-        prometheus_client.start_http_server(port, settings.metrics_host)
-    except OSError as error:
-        raise UserError(
-            f"the metrics cannot have {settings.metrics_host}:{port} ({one_line(error, 80)}): set PROTONOVA_METRICS_PORT"
-        ) from None
-
-    async def until_ended() -> None:
-        task = asyncio.ensure_future(FrameWork(settings).run())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is not None:
-            raise task.exception()  # type: ignore[misc]
-
-    try:
-        asyncio.run(until_ended())
+        run_until_ended(lambda: FrameWork(settings).run())
     except RejectLimitError as error:
         log.error("frames are not worked on any more", why=str(error))
         return HALTED

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import TYPE_CHECKING
 
-from errors import UserError, one_line
+from console.own_process import run_until_ended, serve_metrics
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -23,7 +21,6 @@ def run(settings: Settings) -> int:
     UserError
         The metrics cannot have their port.
     """
-    import prometheus_client
     import structlog
 
     from streams.agents import increments
@@ -31,24 +28,9 @@ def run(settings: Settings) -> int:
     from streams.worker import configure_logging
 
     configure_logging(settings.log_level)
-    port = settings.metrics_port + settings.workers if settings.metrics_port else 0
+    serve_metrics(settings, settings.workers)
     try:
-        prometheus_client.start_http_server(port, settings.metrics_host)
-    except OSError as error:
-        raise UserError(
-            f"the metrics cannot have {settings.metrics_host}:{port} ({one_line(error, 80)}): set PROTONOVA_METRICS_PORT"
-        ) from None
-
-    async def until_ended() -> None:
-        task = asyncio.ensure_future(increments.run(settings))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is not None:
-            raise task.exception()  # type: ignore[misc]
-
-    try:
-        asyncio.run(until_ended())
+        run_until_ended(lambda: increments.run(settings))
     except RejectLimitError as error:
         structlog.get_logger(__name__).error("increments are not joined any more", why=str(error))
         return HALTED

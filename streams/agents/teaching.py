@@ -26,7 +26,7 @@ from schemas.records import codec
 from schemas.records.class_record import ClassRecord, class_key, example_key
 from schemas.records.loop_event import FORGOTTEN, TAUGHT, LoopEvent
 from streams.kafka import topics
-from streams.kafka.consumer import make_consumer
+from streams.kafka.consumer import make_consumer, read_to
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -291,15 +291,8 @@ async def _read(settings: Settings, topic: str, *, pick: Callable[[Any], Any], i
             consumer.seek(place, begins[place])
             if into is not None:
                 into[place] = ends[place]
-        while left:
-            for place, messages in (await consumer.getmany(timeout_ms=POLL_MS, max_records=AT_ONCE)).items():
-                for message in messages:
-                    if message.offset < left.get(place, 0) and (found := pick(message)) is not None:
-                        yield found
-            # The position shows that a partition is done even where its last offsets hold no record (compacted away, a marker).
-            for place in list(left):
-                if await consumer.position(place) >= left[place]:
-                    del left[place]
-                    consumer.pause(place)
+        async for message in read_to(consumer, left, at_once=AT_ONCE):
+            if (found := pick(message)) is not None:
+                yield found
     finally:
         await consumer.stop()

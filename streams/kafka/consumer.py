@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -242,3 +242,28 @@ class SafeFetcher(Fetcher):  # type: ignore[misc]
         else:
             log.warning("a fetch was refused", topic=place.topic, partition=place.partition, why=error_type.__name__)
         return False
+
+
+async def read_to(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], *, at_once: int) -> AsyncIterator[Any]:
+    """Messages of assigned partitions, each before its end; ended ones are paused.
+
+    Parameters
+    ----------
+    consumer : aiokafka.AIOKafkaConsumer
+        At the positions to begin at.
+    ends : mapping of TopicPartition to int
+        The offset behind the last record that is wanted.
+    at_once : int
+        Messages of a fetch at most.
+    """
+    left = dict(ends)
+    while left:
+        for place, messages in (await consumer.getmany(timeout_ms=250, max_records=at_once)).items():
+            for message in messages:
+                if message.offset < left.get(place, 0):
+                    yield message
+        # The position shows that a partition is done even where its last offsets hold no record (compacted away, a marker).
+        for place in list(left):
+            if await consumer.position(place) >= left[place]:
+                del left[place]
+                consumer.pause(place)
