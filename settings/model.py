@@ -17,7 +17,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import SettingsError, nearest, one_line
 from settings.connection import PREFIX, BrokerSettings
-from settings.history import HistorySettings
+from settings.history_store import HistorySettings
 from settings.joiner import IncrementSettings
 from settings.outputs import OutputSettings
 from settings.raw_frames import FrameSettings

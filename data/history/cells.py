@@ -51,7 +51,7 @@ def cells_of(ra: F64, dec: F64) -> I64:
     return cells
 
 
-def ranges(ra: float, dec: float, radius: float) -> list[tuple[int, int]]:
+def ranges(ra: float, dec: float, *, radius: float) -> list[tuple[int, int]]:
     """Cover a cone with ranges of cells; they also hold cells outside it.
 
     Parameters

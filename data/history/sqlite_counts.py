@@ -14,7 +14,7 @@ _LEDGER = "detections, rejected, duplicates, control, aborted, gone"
 _SPAN = f"first, next, night, {_LEDGER}, stored_detections, stored_rejected"
 
 
-def settle(db: sqlite3.Connection, topic: int, sample: Sample) -> None:
+def settle(db: sqlite3.Connection, topic: int, *, sample: Sample) -> None:
     """Take a sample of a partition into its spans; within a transaction.
 
     A sample of another base counts anew from there: the group's offsets were set by hand, or a topic's beginning was gone.
@@ -33,7 +33,7 @@ def settle(db: sqlite3.Connection, topic: int, sample: Sample) -> None:
     db.execute("INSERT OR REPLACE INTO ledgers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*place, sample.base, sample.next, *counts))
     if first >= sample.next:
         return
-    found = outcomes(db, *place, first=first, end=sample.next)
+    found = outcomes(db, topic, partition=sample.partition, first=first, end=sample.next)
     rejected = found.pop(REJECTED, 0)
     stored: tuple[int | None, int | None] = found.total(), rejected
     if first_look and (found.total() < delta[0] or rejected < delta[1]):
@@ -43,7 +43,8 @@ def settle(db: sqlite3.Connection, topic: int, sample: Sample) -> None:
     ).fetchone()
     if last is None or None in (last[-1], stored[0]):
         db.execute(
-            "INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*place, first, sample.next, sample.night, *delta, *stored)
+            "INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*place, first, sample.next, sample.night, *delta, *stored),
         )
         return
     db.execute(
@@ -59,7 +60,7 @@ def survey_of(topic: str) -> str:
     return topic.removeprefix("alerts.")
 
 
-def outcomes(db: sqlite3.Connection, topic: int, partition: int, *, first: int, end: int) -> Counter[int]:
+def outcomes(db: sqlite3.Connection, topic: int, *, partition: int, first: int, end: int) -> Counter[int]:
     """Outcome → offsets from `first` to before `end` with a record."""
     rows = db.execute(
         'SELECT outcome, sum(records) FROM inputs WHERE topic = ? AND partition = ? AND "offset" >= ? AND "offset" < ? GROUP BY outcome',
@@ -99,7 +100,7 @@ def night_counts(db: sqlite3.Connection, night: int, *, programs: Collection[int
             )
             p.spans = [Span(*values) for values in spans]
             place = {"first": first, "end": p.reached}
-            p.outcomes = outcomes(db, topic, partition, **place)
+            p.outcomes = outcomes(db, topic, partition=partition, **place)
             reasons.update(
                 dict(
                     db.execute(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +39,14 @@ NEIGHBOURS_FRESH_S = 60.0
 
 _OBJECT = "object_id, survey, ra, dec, n, first_mjd, last_mjd, class, probability, novelty"
 _POINT = "survey, candid, ra, dec, mjd, band, flux, flux_err, class, probability, novelty, programid"
-_SUMMARY = "a.id, a.survey, a.candid, a.digest, a.object_id, a.programid, a.mjd, a.class, a.probability, a.published, a.novelty, a.arrived_ms"
+_SUMMARY = (
+    "a.id, a.survey, a.candid, a.digest, a.object_id, a.programid, a.mjd, a.class, a.probability, a.published, a.novelty, a.arrived_ms"
+)
 _RECORD = f'{_SUMMARY}, t.name, a.partition, a."offset", a.schema_id, a.body'
-_REJECT = 'r.id, t.name, r.partition, r."offset", records, survey, error_class, reason, attempt, size, complete, arrived_ms, at_partition, at_offset'
+_REJECT = """r.id, t.name, r.partition, r."offset", records, survey, error_class, reason, attempt, size, complete, arrived_ms,
+    at_partition, at_offset"""
+
+_T = TypeVar("_T")
 
 
 class _Embeddings(NamedTuple):
@@ -113,7 +118,7 @@ class SqliteReader:
     ) -> list[Near]:
         """Objects within a radius [deg] of a place, the nearest first."""
         rows: list[tuple[Any, ...]] = []
-        for first, end in ranges(ra, dec, radius):
+        for first, end in ranges(ra, dec, radius=radius):
             rows += self._ask(f"SELECT {_OBJECT} FROM objects WHERE cell >= ? AND cell < ? AND {_seen(private)}", (first, end))
         if not rows:
             return []
@@ -150,9 +155,7 @@ class SqliteReader:
         chosen = next((alert for alert in found if packet_id in (None, alert.summary.packet_id)), None)
         return None if chosen is None else chosen._replace(revisions=names)
 
-    def alerts(
-        self, wanted: AlertFilter, *, private: Rights, limit: int, before: tuple[float, int] | None = None
-    ) -> list[AlertSummary]:
+    def alerts(self, wanted: AlertFilter, *, private: Rights, limit: int, before: tuple[float, int] | None = None) -> list[AlertSummary]:
         """Alerts, the latest observed first."""
         tests = [
             ("a.survey = ?", wanted.survey), ("a.class = ?", wanted.class_name), ("a.published = ?", wanted.published),
@@ -160,8 +163,7 @@ class SqliteReader:
         ]  # fmt: skip
         if wanted.first_detected:
             first = (
-                "(SELECT min(first_mjd) FROM objects o WHERE o.object_id = a.object_id AND o.survey = a.survey AND"
-                f" {_seen(private, 'o.')})"
+                f"(SELECT min(first_mjd) FROM objects o WHERE o.object_id = a.object_id AND o.survey = a.survey AND {_seen(private, 'o.')})"
             )
             tests += [(f"{first} >= ?", wanted.since_mjd), (f"{first} < ?", wanted.until_mjd)]
         else:
@@ -171,13 +173,16 @@ class SqliteReader:
         if before is not None:
             where.append("(a.mjd, a.id) < (?, ?)")
             values += before
-        rows = self._ask(f"SELECT {_SUMMARY} FROM alerts a WHERE {' AND '.join(where)} ORDER BY a.mjd DESC, a.id DESC LIMIT ?", (*values, limit))
+        rows = self._ask(
+            f"SELECT {_SUMMARY} FROM alerts a WHERE {' AND '.join(where)} ORDER BY a.mjd DESC, a.id DESC LIMIT ?", (*values, limit)
+        )
         return [_summary(row) for row in rows]
 
     def neighbours(self, object_id: str, *, private: Rights, limit: int) -> list[Neighbour] | None:
         """Objects with embeddings like this one's, of the same encoder."""
         own = self._ask(
-            f"SELECT encoder_id, survey, vector FROM embeddings WHERE object_id = ? AND {_seen(private)} ORDER BY mjd DESC LIMIT 1", (object_id,)
+            f"SELECT encoder_id, survey, vector FROM embeddings WHERE object_id = ? AND {_seen(private)} ORDER BY mjd DESC LIMIT 1",
+            (object_id,),
         )
         if not own:
             return None
@@ -192,11 +197,11 @@ class SqliteReader:
     def rejects(self, *, limit: int, before: int | None = None, error_class: str | None = None) -> list[RejectedRow]:
         """Rejected packets, the latest first."""
         rows = self._ask(
-            f"SELECT {_REJECT} FROM rejects r JOIN topics t ON t.id = r.topic WHERE (? IS NULL OR r.id < ?) AND (? IS NULL OR error_class = ?)"
-            " ORDER BY r.id DESC LIMIT ?",
+            f"SELECT {_REJECT} FROM rejects r JOIN topics t ON t.id = r.topic WHERE (? IS NULL OR r.id < ?)"
+            " AND (? IS NULL OR error_class = ?) ORDER BY r.id DESC LIMIT ?",
             (before, before, error_class, error_class, limit),
         )
-        return [RejectedRow(row[0], Origin(*row[1:4]), *row[4:10], bool(row[10]), *row[11:]) for row in rows]
+        return [RejectedRow._make([row[0], Origin(*row[1:4]), *row[4:10], bool(row[10]), *row[11:]]) for row in rows]
 
     def counts(self, night: int, *, private: Rights) -> list[TopicNight]:
         """What became of a night's packets."""
@@ -228,7 +233,7 @@ class SqliteReader:
     def _ask(self, question: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._with(lambda db: db.execute(question, values).fetchall())
 
-    def _with(self, ask: Any) -> Any:
+    def _with(self, ask: Callable[[sqlite3.Connection], _T]) -> _T:
         """Ask over this thread's connection.
 
         Raises

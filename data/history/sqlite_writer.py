@@ -6,6 +6,7 @@ import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -177,7 +178,7 @@ class SqliteWriter:
         """Take what workers committed, once everything that they sent before is here; see `counting`."""
         with self._transaction():
             for sample in samples:
-                sqlite_counts.settle(self._db, self._topic(sample.topic), sample)
+                sqlite_counts.settle(self._db, self._topic(sample.topic), sample=sample)
 
     def nights(self, firsts: Iterable[tuple[int, Place, int]]) -> None:
         """Remember at which offset of an input partition a night begins: (night, place, offset)."""
@@ -260,7 +261,7 @@ class SqliteWriter:
             key = (r.object_id, r.survey, r.programid)
             seen = _Seen(cells[i], r.ra, r.dec, not updates, r.mjd, r.mjd, number, r.class_name, r.probability, r.novelty)
             objects[key] = seen if key not in objects else _joined(objects[key], seen)
-        db.executemany(_PUT_DETECTION, sorted(detections, key=_by_object))
+        db.executemany(_PUT_DETECTION, sorted(detections, key=itemgetter(0, 1)))
         db.executemany(_PUT_OBJECT, [(*key, *seen) for key, seen in sorted(objects.items())])
         counts["again"] += len(rows) - len(latest)
         db.executemany(
@@ -308,10 +309,6 @@ class _Transaction:
             self._db.execute("COMMIT")
         elif self._db.in_transaction:
             self._db.execute("ROLLBACK")
-
-
-def _by_object(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return row[:2]
 
 
 def _joined(a: _Seen, b: _Seen) -> _Seen:

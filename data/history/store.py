@@ -164,9 +164,7 @@ class HistoryStore(Protocol):
         """An object by its name; None: there is none that the caller may see."""
         ...
 
-    def objects(
-        self, wanted: ObjectFilter, *, private: Rights, limit: int, after: str | None = None
-    ) -> list[ObjectRow]:
+    def objects(self, wanted: ObjectFilter, *, private: Rights, limit: int, after: str | None = None) -> list[ObjectRow]:
         """Objects in the order of their names."""
         ...
 
@@ -188,9 +186,7 @@ class HistoryStore(Protocol):
         """An alert, the newest revision of it unless one is named; None: there is none that the caller may see."""
         ...
 
-    def alerts(
-        self, wanted: AlertFilter, *, private: Rights, limit: int, before: tuple[float, int] | None = None
-    ) -> list[AlertSummary]:
+    def alerts(self, wanted: AlertFilter, *, private: Rights, limit: int, before: tuple[float, int] | None = None) -> list[AlertSummary]:
         """Alerts, the latest observed first."""
         ...
 

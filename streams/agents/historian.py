@@ -123,7 +123,12 @@ class Historian:
                 log.warning("the history is ahead of the broker; the partition is read again", topic=tp.topic, partition=tp.partition)
                 at = moved[place] = starts[tp]
             elif at is not None and at < starts[tp]:
-                log.error("records left the topic before they came into the history", topic=tp.topic, partition=tp.partition, records=starts[tp] - at)
+                log.error(
+                    "records left the topic before they came into the history",
+                    topic=tp.topic,
+                    partition=tp.partition,
+                    records=starts[tp] - at,
+                )
                 metrics.HISTORY_LOST.inc(starts[tp] - at)
                 at = moved[place] = starts[tp]
             consumer.seek(tp, starts[tp] if at is None else at)

@@ -26,9 +26,7 @@ _FRAME = len(_FRAMED_DETECTION)
 _DIGEST = 16
 
 
-def portion_of(
-    found: Mapping[Any, Sequence[Any]], held: Mapping[Place, int | None], *, bad: Counter[tuple[str, str]]
-) -> Portion:
+def portion_of(found: Mapping[Any, Sequence[Any]], held: Mapping[Place, int | None], *, bad: Counter[tuple[str, str]]) -> Portion:
     """The rows of what was fetched.
 
     Parameters
@@ -82,8 +80,8 @@ def _alert(message: Any, *, private: bool) -> AlertRow:
         raise PacketError("bad_value", "a place or time that is not finite")
     headers = dict(message.headers or ())
     return AlertRow(
-        f.survey, f.candid, digest, f.object_id, _program(f.programid, private), f.ra, f.dec, f.mjd, f.band, f.flux, f.flux_err, f.class_name,
-        f.probability, f.published, f.novelty, _number(headers.get("ingested_at")) or int(message.timestamp), _origin(headers.get(ORIGIN)),
+        f.survey, f.candid, digest, f.object_id, _program(f.programid, private), f.ra, f.dec, f.mjd, f.band, f.flux, f.flux_err,
+        f.class_name, f.probability, f.published, f.novelty, _number(headers.get("ingested_at")) or int(message.timestamp), _origin(headers.get(ORIGIN)),
         DETECTION, body,
     )  # fmt: skip
 
@@ -97,7 +95,8 @@ def _reject(message: Any) -> RejectRow:
     return RejectRow(
         Origin(topic, partition, offset), _number(headers.get("records")) or 1, _words(headers.get("survey")) or None, error_class, reason,
         _number(headers.get("attempt")) or 1, _number(headers.get("size")) or len(message.value or b""),
-        headers.get("complete") != b"false", _number(headers.get("ingested_at")) or int(message.timestamp), message.partition, message.offset,
+        headers.get("complete") != b"false", _number(headers.get("ingested_at")) or int(message.timestamp), message.partition,
+        message.offset,
     )  # fmt: skip
 
 

@@ -45,7 +45,9 @@ def embeddings(rows: list[AlertRow], *, seed: int = 2, encoder: str = "enc") -> 
     rng = np.random.default_rng(seed)
     towards = {name: rng.normal(size=16) for name in sorted({r.object_id for r in rows})}
     return [
-        EmbeddingRow(r.object_id, r.survey, r.programid, r.mjd, encoder, (towards[r.object_id] + rng.normal(0, 0.01, 16)).astype("<f2").tobytes())
+        EmbeddingRow(
+            r.object_id, r.survey, r.programid, r.mjd, encoder, (towards[r.object_id] + rng.normal(0, 0.01, 16)).astype("<f2").tobytes()
+        )
         for r in rows
     ]
 

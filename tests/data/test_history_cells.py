@@ -25,7 +25,7 @@ def test_no_place_of_a_cone_is_outside_its_ranges(radius: float) -> None:
     centres = [(0.0, 90.0), (12.0, -90.0), (0.0, 0.0), (359.9999, 41.81), (45.0, 41.8103149), (45.0, -41.81), (90.0, 0.01), (315.0, 89.99)]
     centres += zip(rng.uniform(0, 360, 60).tolist(), np.degrees(np.arcsin(rng.uniform(-1, 1, 60))).tolist(), strict=True)
     for ra, dec in centres:
-        found = ranges(ra, dec, radius)
+        found = ranges(ra, dec, radius=radius)
         cells = cells_of(*places_around(rng, ra, dec, radius=radius, n=400))
         firsts, ends = (np.array(column) for column in zip(*found, strict=True))
         at = np.searchsorted(firsts, cells, side="right") - 1
@@ -41,7 +41,7 @@ def test_what_is_not_a_place_has_no_cell() -> None:
     assert cells_of(np.array([np.nan, 10.0, 10.0, -10.0]), np.array([0.0, 91.0, np.inf, 0.0])).tolist()[:3] == [-1, -1, -1]
     assert cells_of(np.array([-10.0]), np.array([5.0])) == cells_of(np.array([350.0]), np.array([5.0]))
     with pytest.raises(ValueError, match="radius"):
-        ranges(0, 0, 11.0)
+        ranges(0, 0, radius=11.0)
 
 
 def test_separations_are_astropys() -> None:

@@ -81,7 +81,9 @@ def test_an_object_is_the_sum_of_the_alerts_one_may_see(history: History, rows: 
         own = sorted((r for r in visible(rows, rights) if r.object_id == name), key=lambda r: r.mjd)
         found = history.reader.object(name, private=rights)
         points = history.reader.lightcurve(name, private=rights)
-        assert [(p.candid, p.mjd, p.flux, p.flux_err, p.band) for p in points] == [(r.candid, r.mjd, r.flux, r.flux_err, r.band) for r in own]
+        assert [(p.candid, p.mjd, p.flux, p.flux_err, p.band) for p in points] == [
+            (r.candid, r.mjd, r.flux, r.flux_err, r.band) for r in own
+        ]
         if not own:
             assert found is None
             continue
@@ -141,8 +143,14 @@ def test_filters_of_alerts_and_objects(history: History, rows: list[AlertRow]) -
         first.setdefault(r.object_id, r.mjd)
     cases = [
         (AlertFilter(class_name="tde", published=True), lambda r: r.class_name == "tde" and r.published),
-        (AlertFilter(since_mjd=60_001, until_mjd=60_002, least_probability=0.3), lambda r: 60_001 <= r.mjd < 60_002 and r.probability >= 0.3),
-        (AlertFilter(since_mjd=60_000.2, first_detected=True, least_novelty=0.1), lambda r: first[r.object_id] >= 60_000.2 and r.novelty >= 0.1),
+        (
+            AlertFilter(since_mjd=60_001, until_mjd=60_002, least_probability=0.3),
+            lambda r: 60_001 <= r.mjd < 60_002 and r.probability >= 0.3,
+        ),
+        (
+            AlertFilter(since_mjd=60_000.2, first_detected=True, least_novelty=0.1),
+            lambda r: first[r.object_id] >= 60_000.2 and r.novelty >= 0.1,
+        ),
         (AlertFilter(survey="lsst"), lambda r: False),
     ]
     for wanted, test in cases:
