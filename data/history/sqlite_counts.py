@@ -105,7 +105,8 @@ def night_counts(db: sqlite3.Connection, night: int, *, programs: Collection[int
                 dict(
                     db.execute(
                         'SELECT error_class, sum(r.records) FROM rejects r JOIN inputs i USING (topic, partition, "offset")'
-                        ' WHERE r.topic = ? AND r.partition = ? AND r."offset" >= ? AND r."offset" < ? AND i.outcome = ? GROUP BY error_class',
+                        ' WHERE r.topic = ? AND r.partition = ? AND r."offset" >= ? AND r."offset" < ? AND i.outcome = ?'
+                        " GROUP BY error_class",
                         (topic, partition, first, p.reached, REJECTED),
                     )
                 )

@@ -22,7 +22,6 @@ from data.history.portion import (
     AlertRow,
     EmbeddingRow,
     HistoryConflictError,
-    Moved,
     Place,
     Portion,
     RejectRow,

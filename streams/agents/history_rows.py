@@ -81,8 +81,8 @@ def _alert(message: Any, *, private: bool) -> AlertRow:
     headers = dict(message.headers or ())
     return AlertRow(
         f.survey, f.candid, digest, f.object_id, _program(f.programid, private), f.ra, f.dec, f.mjd, f.band, f.flux, f.flux_err,
-        f.class_name, f.probability, f.published, f.novelty, _number(headers.get("ingested_at")) or int(message.timestamp), _origin(headers.get(ORIGIN)),
-        DETECTION, body,
+        f.class_name, f.probability, f.published, f.novelty, _number(headers.get("ingested_at")) or int(message.timestamp),
+        _origin(headers.get(ORIGIN)), DETECTION, body,
     )  # fmt: skip
 
 
