@@ -80,6 +80,7 @@ ALARMS = "drift.alarms"
 RETRAIN = "commands.retrain"
 SUPPORT = "support.examples"
 LOOP_EVENTS = "loop.events"
+ACCESS_TOKENS = "access.tokens"
 
 TOPICS = (
     Topic("alerts.ztf", "as sent", "ZTF's Avro object container, as sent", 7 * DAY, PACKET_BYTES, None),
@@ -134,6 +135,13 @@ TOPICS = (
         cleanup="compact",
     ),
     Topic(LOOP_EVENTS, "class", "LoopEvent: who taught or forgot which class, with what was written", 365 * DAY),
+    Topic(
+        ACCESS_TOKENS,
+        "key id; key id/used",
+        "AccessToken: an API key's hash, owner and scopes; when it was last used. Restrict who may write it",
+        7 * DAY,
+        cleanup="compact",
+    ),
 )
 
 
