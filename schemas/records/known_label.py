@@ -46,8 +46,10 @@ def from_row(row: Mapping[str, Any]) -> KnownLabel:
     check_texts(row, "survey", "object_id", "label", "source", "author")
     check_counts("made_ms", (row["made_ms"],))
     check_finite(row, "confidence")
-    if not row["survey"] or (problem := class_name_problem(row["label"])) is not None:
-        raise PacketError("bad_value", problem if row["survey"] else "a label names no survey")
+    if not row["survey"]:
+        raise PacketError("bad_value", "a label names no survey")
+    if (problem := class_name_problem(row["label"])) is not None:
+        raise PacketError("bad_value", problem)
     if not 0 <= row["confidence"] <= 1:
         raise PacketError("bad_value", f"confidence is {row['confidence']}")
     return KnownLabel(**row)
