@@ -18,6 +18,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from errors import SettingsError, nearest, one_line
 from settings.connection import PREFIX, BrokerSettings
 from settings.history_store import HistorySettings
+from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
 from settings.outputs import OutputSettings
 from settings.raw_frames import FrameSettings
@@ -48,6 +49,7 @@ class Settings(
     FrameSettings,
     HistorySettings,
     SurfaceSettings,
+    HttpApiSettings,
     BaseSettings,
 ):
     """Every setting there is; see `Settings.table`."""
