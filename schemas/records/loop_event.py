@@ -9,6 +9,9 @@ from typing import Any
 from schemas.records.parts import check_counts, check_texts
 
 TAUGHT, FORGOTTEN = "taught", "forgotten"
+ANNOUNCED, PROMOTED, ROLLED_BACK = "announced", "promoted", "rolled_back"
+MODEL_STEPS = (ANNOUNCED, PROMOTED, ROLLED_BACK)
+"""Steps about a model, whose record is a `ModelAnnounced`."""
 
 
 @dataclass(frozen=True, slots=True)

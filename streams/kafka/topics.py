@@ -80,6 +80,8 @@ ALARMS = "drift.alarms"
 RETRAIN = "commands.retrain"
 SUPPORT = "support.examples"
 LOOP_EVENTS = "loop.events"
+MODELS_BUNDLES = "models.bundles"
+MODELS_ANNOUNCED = "models.announced"
 
 TOPICS = (
     Topic("alerts.ztf", "as sent", "ZTF's Avro object container, as sent", 7 * DAY, PACKET_BYTES, None),
@@ -133,7 +135,9 @@ TOPICS = (
         PACKET_BYTES,
         cleanup="compact",
     ),
-    Topic(LOOP_EVENTS, "class", "LoopEvent: who taught or forgot which class, with what was written", 365 * DAY),
+    Topic(MODELS_BUNDLES, "sha256", "ModelBundle: the files of a model, up to 8 MB", 7 * DAY, PACKET_BYTES, cleanup="compact"),
+    Topic(MODELS_ANNOUNCED, "alias", "ModelAnnounced: which model is champion, challenger, previous", 7 * DAY, cleanup="compact"),
+    Topic(LOOP_EVENTS, "class, or model", "LoopEvent: each step of the loop around the model, with what was written", 365 * DAY),
 )
 
 
