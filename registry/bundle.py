@@ -203,13 +203,7 @@ def load(path: Path | None = None) -> Bundle:
 
 
 def manifest_of(text: bytes, *, where: str) -> Manifest:
-    """The manifest that a text is.
-
-    Raises
-    ------
-    BundleError
-        It is none; `where` says which.
-    """
+    """The manifest that a text is; a `BundleError` that names where it stands, if it is none."""
     try:
         return Manifest.model_validate_json(text)
     except pydantic.ValidationError as error:

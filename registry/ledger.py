@@ -28,7 +28,7 @@ ARTIFACTS = "mlflow-artifacts"
 """Folder of files beside an sqlite file."""
 SQLITE = "sqlite:///"
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""A server that does not answer is asked once more, not for minutes; whoever sets another patience gets it."""
+"""A server that does not answer is asked once more, not for minutes; where the environment sets another patience, that holds."""
 
 
 class LedgerError(RetryableError):
@@ -64,7 +64,7 @@ def log(uri: str, bundle: Bundle, *, figures: Mapping[str, float] | None = None,
         MLflow is not installed, does not answer or refuses.
     """
     with _client(uri) as client:
-        return _version(client, uri, bundle, figures=figures or {}, pictures=pictures)
+        return _version(client, bundle, uri=uri, figures=figures or {}, pictures=pictures)
 
 
 def set_aliases(uri: str, folders: Mapping[str, Path]) -> None:
@@ -76,7 +76,7 @@ def set_aliases(uri: str, folders: Mapping[str, Path]) -> None:
         MLflow is not installed, does not answer or refuses.
     """
     with _client(uri) as client:
-        versions = {alias: _version(client, uri, load(folder), figures={}, pictures=()) for alias, folder in sorted(folders.items())}
+        versions = {alias: _version(client, load(folder), uri=uri, figures={}, pictures=()) for alias, folder in sorted(folders.items())}
         there = dict(client.get_registered_model(MODEL).aliases) if versions else {}
         for alias, version in versions.items():
             if str(there.get(alias)) != version:
@@ -120,7 +120,7 @@ def _client(uri: str) -> Iterator[Any]:
         raise LedgerError(f"not noted in {uri}: {one_line(error, 300)}") from error
 
 
-def _version(client: Any, uri: str, bundle: Bundle, *, figures: Mapping[str, float], pictures: Sequence[Path]) -> str:
+def _version(client: Any, bundle: Bundle, *, uri: str, figures: Mapping[str, float], pictures: Sequence[Path]) -> str:
     """The version that a bundle is, made where there is none."""
     try:
         client.create_registered_model(MODEL)

@@ -70,8 +70,8 @@ class ModelStore:
             They cannot be written.
         """
         manifest = checked_manifest(sha256, files.get(MANIFEST, b""))
-        if strange := sorted(files.keys() - manifest.files.keys() - {MANIFEST}):
-            raise BundleError(f"bundle {sha256[:16]} has a file {strange[0][:64]!r} that its manifest does not list")
+        if unknown := sorted(files.keys() - manifest.files.keys() - {MANIFEST}):
+            raise BundleError(f"bundle {sha256[:16]} has a file {unknown[0][:64]!r} that its manifest does not list")
         if missing := sorted(manifest.files.keys() - files.keys()):
             raise BundleError(f"bundle {sha256[:16]} came without {missing[0]}")
         try:

@@ -18,7 +18,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from errors import SettingsError, nearest, one_line
 from settings.connection import PREFIX, BrokerSettings
 from settings.joiner import IncrementSettings
-from settings.models import ModelSettings
+from settings.announced_models import ModelSettings
 from settings.outputs import OutputSettings
 from settings.raw_frames import FrameSettings
 from settings.rejection import RejectionSettings

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from errors import ProtonovaError, one_line
 from registry import ledger
-from settings.models import ledger_uri
+from settings.announced_models import ledger_uri
 from streams.models import announced, fetch
 
 if TYPE_CHECKING:

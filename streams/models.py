@@ -28,7 +28,7 @@ from schemas.records import codec
 from schemas.records.loop_event import ANNOUNCED, PROMOTED, ROLLED_BACK, LoopEvent
 from schemas.records.model_announced import CHALLENGER, CHAMPION, PREVIOUS, ModelAnnounced
 from schemas.records.model_bundle import MODEL_DIGITS, ModelBundle
-from settings.models import models_folder
+from settings.announced_models import models_folder
 from streams.kafka import topics
 from streams.kafka.broadcast import Follower, read_whole
 from streams.kafka.consumer import make_consumer, read_to
@@ -131,6 +131,9 @@ async def promote(settings: Settings, *, sha256: str, based_on: int, author: str
         It is the champion already, or such a bundle was never announced.
     """
     now_ms = int(time.time() * 1000)
+    # What takes long is done before: the shorter an attempt, the less it is fenced off.
+    was_announced = await find_bundle(settings, sha256) is not None
+    base = None if based_on else await asyncio.to_thread(_base_bundle, settings)
 
     async def attempt(commit: Commit) -> ModelAnnounced:
         known = await announced(settings)
@@ -141,15 +144,17 @@ async def promote(settings: Settings, *, sha256: str, based_on: int, author: str
         if champion is not None and champion.sha256 == sha256:
             raise UserError(f"{champion.model} is the champion already, since revision {champion.revision}")
         named = next((one for one in known.values() if one.sha256 == sha256), None)
-        if named is None and await find_bundle(settings, sha256) is None:
+        if named is None and not was_announced:
             raise UserError(f"no bundle {sha256[:MODEL_DIGITS]} was ever announced: `protonova models` lists them")
         claim = named.claim if named is not None else _claim_of(settings, sha256)
         made = _announcement(CHAMPION, sha256, known=known, author=author, note=note, claim=claim, now_ms=now_ms)
         entries = [_of_alias(made), _of_event(PROMOTED, made)]
         if champion is not None:
             entries.append(_of_alias(replace(champion, alias=PREVIOUS, revision=made.revision)))
-        else:
-            entries += await asyncio.to_thread(_first_previous, settings, made)
+        elif base is not None and base[0].sha256 != sha256:
+            note_of_base = "the bundle that workers were started with"
+            was = replace(made, alias=PREVIOUS, sha256=base[0].sha256, model=base[0].model, note=note_of_base, claim=base[1])
+            entries += [_of_bundle(base[0]), _of_alias(was)]
         if (challenger := known.get(CHALLENGER)) is not None and challenger.sha256 == sha256:
             entries.append(Entry(topics.MODELS_ANNOUNCED, challenger.key, None))
         await commit(entries)
@@ -323,15 +328,10 @@ def _announcement(
     return ModelAnnounced(alias, sha256, sha256[:MODEL_DIGITS], revision, author, note, claim, now_ms)
 
 
-def _first_previous(settings: Settings, champion: ModelAnnounced) -> list[Entry]:
-    """The bundle of the settings as the previous model, with its files: workers scored with it until now."""
+def _base_bundle(settings: Settings) -> tuple[ModelBundle, str]:
+    """The bundle of the settings, which workers score with until one is promoted, and its claim."""
     sha256, files = files_of(settings.bundle or PUBLISHED)
-    if sha256 == champion.sha256:
-        return []
-    bundle, claim = _travelling(settings, sha256, files=files)
-    note = "the bundle that workers were started with"
-    made = ModelAnnounced(PREVIOUS, sha256, bundle.model, champion.revision, champion.author, note, claim, champion.announced_ms)
-    return [_of_bundle(bundle), _of_alias(made)]
+    return _travelling(settings, sha256, files=files)
 
 
 def _travelling(settings: Settings, sha256: str, *, files: Mapping[str, bytes]) -> tuple[ModelBundle, str]:

@@ -32,7 +32,7 @@ def models_ls(
     """The models that were announced: which is the champion, since when, by whom; one of them, or by what two differ."""
     if context.invoked_subcommand is not None:
         return
-    from console.commands.models import ls
+    from console.commands.list_models import ls
 
     raise typer.Exit(ls(with_broker(settings_of(kafka=kafka, state=state, bundle=bundle)), as_json=json))
 
@@ -40,7 +40,7 @@ def models_ls(
 @models.command("show")
 def models_show(model: Model = "champion", *, kafka: Kafka = None, state: State = None, bundle: Bundle = None) -> None:
     """What a model is: how it was made, what it reached, its classes."""
-    from console.commands.models import show
+    from console.commands.list_models import show
 
     raise typer.Exit(show(with_broker(settings_of(kafka=kafka, state=state, bundle=bundle)), model))
 
@@ -48,9 +48,9 @@ def models_show(model: Model = "champion", *, kafka: Kafka = None, state: State 
 @models.command("diff")
 def models_diff(a: Model, b: Model, *, kafka: Kafka = None, state: State = None, bundle: Bundle = None) -> None:
     """By what two models differ; exit status 1 where they do."""
-    from console.commands.models import diff
+    from console.commands.list_models import diff
 
-    raise typer.Exit(diff(with_broker(settings_of(kafka=kafka, state=state, bundle=bundle)), a, b))
+    raise typer.Exit(diff(with_broker(settings_of(kafka=kafka, state=state, bundle=bundle)), a=a, b=b))
 
 
 def promote(
@@ -95,7 +95,7 @@ def compare(
     """Score the same packets with two models: where they agree, and what each finds."""
     existing(on, PACKETS)
     existing([labels], "a table of labels")
-    from console.commands.compare import compare as run
+    from console.commands.compare_models import compare as run
 
     found = with_broker(settings_of(kafka=kafka, state=state, bundle=bundle, engine=engine))
-    raise typer.Exit(run(found, a, b, night=on, most=most, labels_file=labels, report=report))
+    raise typer.Exit(run(found, a=a, b=b, night=on, most=most, labels_file=labels, report=report))

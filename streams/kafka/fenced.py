@@ -1,6 +1,6 @@
 """Compare and set on compacted topics, which Kafka has not: one transactional id, a look at what is there, one transaction.
 
-what somebody wants → the records of the change, committed at once; or a `ConflictError` that says who came before
+what is wanted → the records of the change, committed at once; or a `ConflictError` that says who came before
 
 A change takes the transactional id of its kind, which ends any other change of that kind in hand; reads its topic to the end; compares
 what stands there with what the change was based on; and commits its records in one transaction. One that was fenced off meanwhile starts
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from errors import UserError, one_line
 from streams.kafka import topics
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 TRIES = 8
 """How often a change that was fenced off starts again."""
+LEAST_PAUSE = 0.4
+"""Between two tries, times a number from 0.1 to 1 and the number of the try [s]."""
 
 _Result = TypeVar("_Result")
 
@@ -71,11 +74,13 @@ async def fenced(settings: Settings, name: str, *, attempt: Callable[[Commit], A
     _ignore_fenced_futures(asyncio.get_running_loop())
     why = ""
     for number in range(TRIES):
+        began = time.monotonic()
         try:
             return await _try(settings, name, attempt=attempt)
         except KafkaError as error:  # fenced off, or the broker lost track of the transaction meanwhile
             why = f"{type(error).__name__}: {error}"
-            await asyncio.sleep(random.uniform(0.05, 0.4) * (number + 1))
+            # Two that take turns in fencing each other would both end with nothing: the pause grows with what an attempt takes.
+            await asyncio.sleep(random.uniform(0.1, 1.0) * max(LEAST_PAUSE, time.monotonic() - began) * (number + 1))
     raise UserError(f"{what} in {TRIES} tries; try again ({one_line(why, 200)})")
 
 
@@ -87,10 +92,13 @@ async def _try(settings: Settings, name: str, *, attempt: Callable[[Commit], Awa
 
     async def commit(entries: Iterable[Entry]) -> None:
         sent: list[asyncio.Future[Any]] = []
-        async with producer.transaction():
-            for entry in entries:
-                sent.append(await producer.send(entry.topic, entry.value, key=entry.key))
-            await asyncio.gather(*sent)
+        try:
+            async with producer.transaction():
+                for entry in entries:
+                    sent.append(await producer.send(entry.topic, entry.value, key=entry.key))
+                await asyncio.gather(*sent)
+        except IllegalOperation as error:  # what the client says between two records where the broker has fenced it
+            raise ProducerFenced from error
 
     await producer.start()  # fences any other change in hand, and ends its transaction
     try:

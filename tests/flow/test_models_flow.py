@@ -1,4 +1,4 @@
-"""Another model scores on two real workers: promoted, rolled back, refused where it is bad; a worker killed meanwhile comes back with it."""
+"""Another model scores on two real workers: promoted, rolled back, refused where it is bad; one killed meanwhile comes back with it."""
 
 from __future__ import annotations
 
@@ -53,13 +53,14 @@ async def test_two_promoters_and_what_is_refused(bench: Bench, tmp_path: Path) -
     with pytest.raises(UserError, match="was ever announced"):
         await promote(bench.settings, sha256="ab" * 32, based_on=0, author="ada")
 
-    # Two at once, both based on what they saw: one of them is told of the other.
+    # Two at once, both based on what they saw: the second learns of the first.
     second = await submit(bench.settings, two, author="bob")
     both = await asyncio.gather(
         promote(bench.settings, sha256=first.sha256, based_on=0, author="ada"),
         promote(bench.settings, sha256=second.sha256, based_on=0, author="bob"),
         return_exceptions=True,
     )
+    assert {type(one) for one in both} == {ConflictError, ModelAnnounced}, both
     [lost] = [one for one in both if isinstance(one, ConflictError)]
     [won] = [one for one in both if isinstance(one, ModelAnnounced)]
     known = await announced(bench.settings)

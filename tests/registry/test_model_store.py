@@ -1,4 +1,4 @@
-"""Bundles in a folder by their sha256: whole or refused, whoever else writes there, and the ones used last stay."""
+"""Bundles in a folder by their sha256: whole or refused, also where others write there, and the ones used last stay."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Comparison:
 
 
 def compare(
-    settings: Settings, a: str, b: str, *, night: Sequence[str], most: int | None, labels_file: Path | None, report: Path | None
+    settings: Settings, *, a: str, b: str, night: Sequence[str], most: int | None, labels_file: Path | None, report: Path | None
 ) -> int:
     """Run the command; returns the exit status."""
     from console.commands.replay import ReplayCounts, sources

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
+from rich.text import Text
 
 from console import report as reports
 from console.model_names import announced_models, model_named
@@ -94,7 +95,7 @@ def show(settings: Settings, name: str) -> int:
     return 0
 
 
-def diff(settings: Settings, a: str, b: str) -> int:
+def diff(settings: Settings, *, a: str, b: str) -> int:
     """Say by what two models differ; exit status 1 where they do."""
 
     async def ask() -> tuple[Bundle, Bundle]:
@@ -140,7 +141,7 @@ def differences(one: Bundle, other: Bundle) -> Iterator[tuple[str, str, str]]:
     for slug in (*one.classes, *(slug for slug in other.classes if slug not in one.classes)):
         was, now = (thresholds(bundle).get(slug) for bundle in (one, other))
         if was != now:
-            yield f"threshold of {slug}", *("no such class" if value is None else f"{value:.4f}" for value in (was, now))
+            yield f"threshold of {slug}", _number(was), _number(now)
     for name in ARRAYS:
         a, b = to_host(getattr(one.head, name)), to_host(getattr(other.head, name))
         if a.shape != b.shape:
@@ -159,6 +160,10 @@ def thresholds(bundle: Bundle) -> dict[str, float]:
     return dict(zip(bundle.classes, to_host(bundle.head.thresholds).tolist(), strict=True))
 
 
+def _number(threshold: float | None) -> str:
+    return "no such class" if threshold is None else f"{threshold:.4f}"
+
+
 def _macro(figures: Any) -> Mapping[str, float]:
     found = figures.get("macro") if isinstance(figures, Mapping) else None
     return {f"macro at {n} detections": value for n, value in found.items()} if isinstance(found, Mapping) else {}
@@ -173,5 +178,5 @@ def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
             yield f"{before}{key}", value
 
 
-def _cell(text: str, limit: int) -> str:
+def _cell(text: str, limit: int) -> Text:
     return reports.cell(text, limit=limit)
