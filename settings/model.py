@@ -17,6 +17,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import SettingsError, nearest, one_line
 from settings.connection import PREFIX, BrokerSettings
+from settings.drift_watch import DriftSettings
 from settings.joiner import IncrementSettings
 from settings.outputs import OutputSettings
 from settings.raw_frames import FrameSettings
@@ -42,6 +43,7 @@ class Settings(
     OutputSettings,
     RejectionSettings,
     WorkerSettings,
+    DriftSettings,
     SourceSettings,
     IncrementSettings,
     FrameSettings,

@@ -9,6 +9,7 @@ from typing import Any
 from schemas.records.parts import check_counts, check_texts
 
 TAUGHT, FORGOTTEN = "taught", "forgotten"
+RETRAIN_COMMANDED = "retrain_commanded"
 
 
 @dataclass(frozen=True, slots=True)

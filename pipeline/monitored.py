@@ -1,0 +1,62 @@
+"""What telemetry sums up of each scored alert, as it travels with its detection inside a worker.
+
+AlertBatch, logits, Judged → bytes, one an alert; bytes → `Rows`
+
+A by-product of scoring: every number is at hand then. It is in no record and changes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.alert_statistics import STATISTICS, alert_statistics
+from operators.head import Judged
+from operators.namespace import to_host
+from operators.types import CONTEXT, F32, AlertBatch, Array
+from schemas.surveys.decode import OF_TEXT
+
+ROW = np.dtype([("values", "<f4", (len(STATISTICS),)), ("context", "<f4", (len(CONTEXT),)), ("schema", "<u4")])
+"""One alert."""
+
+
+class Rows(NamedTuple):
+    """What was summed up of m alerts."""
+
+    values: F32  # (m, S) `operators.alert_statistics.STATISTICS`
+    context: F32  # (m, C) `operators.types.CONTEXT`
+    schema: npt.NDArray[np.uint32]  # (m,) of the packet: its id, or a checksum of its text with `OF_TEXT`
+
+
+def monitored(batch: AlertBatch, logits: Array, *, judged: Judged) -> list[bytes]:
+    """Make the row of each alert.
+
+    Parameters
+    ----------
+    batch : AlertBatch
+        n alerts, on the host.
+    logits : (n, K)
+        Log-odds over the kinds, of any namespace.
+    judged : Judged
+        Of the same alerts, of any namespace.
+    """
+    rows = np.empty(len(batch), ROW)
+    rows["values"] = alert_statistics(batch, to_host(logits), judged=Judged(*(to_host(column) for column in judged)))
+    rows["context"] = batch.context
+    rows["schema"] = batch.schema if batch.schema else 0
+    coded, size = rows.tobytes(), ROW.itemsize
+    return [coded[i : i + size] for i in range(0, len(coded), size)]
+
+
+def rows_of(coded: Sequence[bytes]) -> Rows:
+    """Read rows."""
+    rows = np.frombuffer(b"".join(coded), ROW)
+    return Rows(*(np.ascontiguousarray(rows[name]) for name in Rows._fields))
+
+
+def schema_name(number: int) -> str:
+    """How a schema is called: its id in a registry, or 8 hexadecimal digits of its text's checksum."""
+    return f"{number:08x}" if number & OF_TEXT else str(number)
