@@ -19,7 +19,15 @@ from operators.namespace import to_host
 from operators.types import CONTEXT, F32, AlertBatch, Array
 from schemas.surveys.decode import OF_TEXT
 
-ROW = np.dtype([("values", "<f4", (len(STATISTICS),)), ("context", "<f4", (len(CONTEXT),)), ("schema", "<u4")])
+ROW = np.dtype(
+    [
+        ("values", "<f4", (len(STATISTICS),)),
+        ("context", "<f4", (len(CONTEXT),)),
+        ("mjd", "<f8"),
+        ("schema", "<u4"),
+        ("empty", "<u4"),
+    ]
+)
 """One alert."""
 
 
@@ -28,7 +36,9 @@ class Rows(NamedTuple):
 
     values: F32  # (m, S) `operators.alert_statistics.STATISTICS`
     context: F32  # (m, C) `operators.types.CONTEXT`
+    mjd: npt.NDArray[np.float64]  # (m,) [d]
     schema: npt.NDArray[np.uint32]  # (m,) of the packet: its id, or a checksum of its text with `OF_TEXT`
+    empty: npt.NDArray[np.uint32]  # (m,) 1: its conformal set is empty
 
 
 def monitored(batch: AlertBatch, logits: Array, *, judged: Judged) -> list[bytes]:
@@ -43,10 +53,12 @@ def monitored(batch: AlertBatch, logits: Array, *, judged: Judged) -> list[bytes
     judged : Judged
         Of the same alerts, of any namespace.
     """
+    if not isinstance(logits, np.ndarray):
+        logits, judged = to_host(logits), Judged(*(to_host(column) for column in judged))
     rows = np.empty(len(batch), ROW)
-    rows["values"] = alert_statistics(batch, to_host(logits), judged=Judged(*(to_host(column) for column in judged)))
-    rows["context"] = batch.context
-    rows["schema"] = batch.schema if batch.schema else 0
+    rows["values"] = alert_statistics(batch, logits, judged=judged)
+    rows["context"], rows["mjd"], rows["schema"] = batch.context, batch.mjd, batch.schema or 0
+    rows["empty"] = ~np.asarray(judged.conformal).any(axis=1)
     coded, size = rows.tobytes(), ROW.itemsize
     return [coded[i : i + size] for i in range(0, len(coded), size)]
 

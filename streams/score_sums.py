@@ -2,24 +2,26 @@
 
 detections of a second → `ScoreSums.add`; `ScoreSums.take` → [ScoreSummary]
 
-A summary costs the same for one alert as for hundreds, so a stratum is reported once it has `FULL` alerts, or after `OPEN_S`.
+A summary costs the same for one alert as for hundreds, so a survey's band is reported once it has `FULL` alerts, or after `OPEN_S`.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from operators.alert_statistics import ABSENT, STATISTICS, Window, windows_of
-from operators.types import F32
-from pipeline.monitored import rows_of, schema_name
+from operators.alert_statistics import ABSENT, BINS, HIGH, LOW, STATISTICS, Window
+from operators.kernels.alert_statistics import fill_sums
+from operators.types import CONTEXT, F32
+from pipeline.monitored import Rows, rows_of, schema_name
 from schemas.records.detection import Detection
-from schemas.records.score_summary import BINS, Extreme, ScoreSummary, StatisticSums
-from schemas.surveys.times import galactic_latitude
+from schemas.records.score_summary import BINS as OLD_BINS
+from schemas.records.score_summary import Extreme, ScoreSummary, StatisticSums
 
 PLANE = 15.0
 """Galactic latitude below which a detection counts to the plane [deg]."""
@@ -27,23 +29,23 @@ FULL = 256
 """Alerts of a stratum that are reported at once: half a window of the drift process."""
 OPEN_S = 5.0
 """How long fewer wait for more [s]."""
-
-
-Kept = tuple[float, float, float, float, float, bool, str, str, bytes]
-"""mjd, novelty, top probability, distance, flux, whether its set is empty, class, packet id, what the scorer left of it: a detection is
-kept by its worker no longer than it must."""
+_LATITUDE, _FLUX = CONTEXT.index("galactic_latitude"), CONTEXT.index("flux")
+_NOVELTY, _TOP, _DISTANCE = (STATISTICS.index(name) for name in ("novelty", "top_probability", "distance"))
 
 
 @dataclass(slots=True)
 class _Open:
-    """What of a stratum was not reported yet."""
+    """What of a survey's band was not reported yet; a detection is kept by its worker no longer than it must."""
 
     since: float
-    alerts: list[Kept] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
+    """`pipeline.monitored` of each."""
+    classes: list[str] = field(default_factory=list)
+    packet_ids: list[str] = field(default_factory=list)
 
 
 class ScoreSums:
-    """The scores that one state has given, by stratum.
+    """The scores that one state has given, by survey and band.
 
     Parameters
     ----------
@@ -54,88 +56,94 @@ class ScoreSums:
 
     def __init__(self, worker: str, *, scoring_id: str, model: str) -> None:
         self._worker, self._scoring_id, self._model = worker, scoring_id, model
-        self._open: dict[tuple[str, str, str], _Open] = {}
+        self._open: dict[tuple[str, str], _Open] = {}
 
     def __len__(self) -> int:
-        return sum(len(held.alerts) for held in self._open.values())
+        return sum(len(held.rows) for held in self._open.values())
 
     def add(self, detections: Iterable[Detection], now: float) -> None:
-        """Take detections that were acknowledged."""
+        """Take detections that were acknowledged; those with which the scorer left nothing are not summed up."""
         for d in detections:
-            key = (d.survey, d.band, "plane" if abs(galactic_latitude(d.ra, d.dec)) < PLANE else "sky")
-            held = self._open.get(key)
+            if not d.monitored:
+                continue
+            held = self._open.get((d.survey, d.band))
             if held is None:
-                held = self._open[key] = _Open(now)
-            held.alerts.append(
-                (d.mjd, d.novelty, d.top_probability, d.prototype_distance, math.nan if d.flux is None else d.flux, not d.conformal_set,
-                 d.shown_class[0], d.packet_id, d.monitored)
-            )  # fmt: skip
+                held = self._open[d.survey, d.band] = _Open(now)
+            held.rows.append(d.monitored)
+            held.classes.append(d.top_class if d.decision is None else d.decision.class_name)
+            held.packet_ids.append(d.packet_id)
 
     def take(self, now: float, *, all_of_it: bool = False) -> list[ScoreSummary]:
         """What there is to report; each summary is of `FULL` alerts or a little more, in the order of observation."""
-        out = []
+        out: list[ScoreSummary] = []
         for key, held in list(self._open.items()):
-            n = len(held.alerts)
-            if n < FULL and now - held.since < OPEN_S and not all_of_it:
+            if len(held.rows) < FULL and now - held.since < OPEN_S and not all_of_it:
                 continue
             del self._open[key]
-            ordered = sorted(held.alerts, key=lambda alert: alert[0]) if n >= 2 * FULL else held.alerts
-            pieces = max(1, n // FULL)
-            bounds = [n * i // pieces for i in range(pieces + 1)]
-            for begin, end in zip(bounds, bounds[1:], strict=False):
-                out.append(self._summary(key, ordered[begin:end], end_ms=int(now * 1000)))
+            out += self._summaries(key, held, end_ms=int(now * 1000))
         return out
 
-    def _summary(self, stratum: tuple[str, str, str], alerts: Sequence[Kept], *, end_ms: int) -> ScoreSummary:
+    def _summaries(self, key: tuple[str, str], held: _Open, *, end_ms: int) -> Iterator[ScoreSummary]:
+        """Of each region of the sky, in pieces."""
+        rows = rows_of(held.rows)
+        in_plane = rows.context[:, _LATITUDE] < PLANE
+        for region, where in (("plane", np.flatnonzero(in_plane)), ("sky", np.flatnonzero(~in_plane))):
+            pieces = max(1, len(where) // FULL)
+            if pieces > 1:
+                where = where[np.argsort(rows.mjd[where], kind="stable")]
+            for part in np.array_split(where, pieces) if len(where) else ():
+                picked = part.tolist()
+                classes, packet_ids = [held.classes[i] for i in picked], [held.packet_ids[i] for i in picked]
+                own = Rows(*(column[part] for column in rows))
+                yield self._summary((*key, region), own, classes=classes, packet_ids=packet_ids, end_ms=end_ms)
+
+    def _summary(
+        self, stratum: tuple[str, str, str], rows: Rows, *, classes: Sequence[str], packet_ids: Sequence[str], end_ms: int
+    ) -> ScoreSummary:
         """Sums and histograms as `score_summary.avsc` documents them."""
-        *numbers, empty, shown, packet_ids, coded = zip(*alerts, strict=True)
-        mjd, novelty, top, distance, flux = np.array(numbers)
-        there = flux[np.abs(flux) > 0]
-        statistics, nulls, schemas, extremes = _monitored(coded, shown, packet_ids=packet_ids)
+        n, window = len(classes), window_of_rows(rows)
+        novelty, top = (rows.values[:, i].astype(np.float64) for i in (_NOVELTY, _TOP))
+        flux = np.abs(rows.context[:, _FLUX].astype(np.float64))
         return ScoreSummary(
             worker=self._worker,
             scoring_id=self._scoring_id,
             survey=stratum[0],
             band=stratum[1],
             region=stratum[2],
-            mjd_first=float(mjd.min()),
-            mjd_last=float(mjd.max()),
-            n=len(alerts),
-            classes=dict(Counter(shown)),
-            empty_sets=sum(empty),
-            novelty_sum=float(novelty.sum()),
-            novelty_squares=float(novelty @ novelty),
+            mjd_first=float(rows.mjd.min()),
+            mjd_last=float(rows.mjd.max()),
+            n=n,
+            classes=dict(Counter(classes)),
+            empty_sets=int(rows.empty.sum()),
+            novelty_sum=float(window.sum[_NOVELTY]),
+            novelty_squares=float(window.squares[_NOVELTY]),
             novelty=_histogram(novelty / 0.05),
-            top_probability_sum=float(top.sum()),
+            top_probability_sum=float(window.sum[_TOP]),
             top_probability=_histogram(top / 0.05),
-            distance_sum=float(distance.sum()),
-            flux=_histogram((np.log10(np.abs(there)) + 1) / 0.3),
+            distance_sum=float(window.sum[_DISTANCE]),
+            flux=_histogram((np.log10(flux[flux > 0]) + 1) / 0.3),
             model=self._model,
             end_ms=end_ms,
-            statistics=statistics,
-            nulls=nulls,
-            schemas=schemas,
-            extremes=extremes,
+            statistics=statistics_of(window),
+            nulls={name: count for name, count in zip(ABSENT, window.nulls.tolist(), strict=True) if count},
+            schemas=_schemas(rows.schema),
+            extremes=_extremes(rows.values, packet_ids),
         )
 
 
-def _monitored(
-    coded: Sequence[bytes], shown: Sequence[str], *, packet_ids: Sequence[str]
-) -> tuple[dict[str, StatisticSums], dict[str, int], dict[str, int], list[Extreme]]:
-    """What the scorer left with each detection, added up; nothing where it left nothing, as a stand-in does."""
-    if not all(coded):
-        return {}, {}, {}, []
-    rows = rows_of(coded)
-    (window,) = windows_of(rows.values, rows.context, strata=[""] * len(coded), classes=shown).values()
-    numbers, counts = np.unique(rows.schema, return_counts=True)
-    schemas = {schema_name(int(number)): int(count) for number, count in zip(numbers, counts, strict=True) if number}
-    nulls = {name: int(count) for name, count in zip(ABSENT, window.nulls, strict=True) if count}
-    return statistics_of(window), nulls, schemas, _extremes(rows.values, packet_ids)
+def window_of_rows(rows: Rows) -> Window:
+    """Sum rows up."""
+    n, s = rows.values.shape
+    alerts, count, total, squares = np.zeros(1, np.int64), np.zeros((1, s), np.int64), np.zeros((1, s)), np.zeros((1, s))
+    histogram, nulls = np.zeros((1, s, BINS), np.int64), np.zeros((1, len(ABSENT)), np.int64)
+    where = np.zeros(n, np.int64)
+    fill_sums(rows.values, rows.context, where, LOW, HIGH, alerts, count, total, squares, histogram, nulls)
+    return Window(n, count[0], total[0], squares[0], histogram[0], nulls[0])
 
 
 def statistics_of(window: Window) -> dict[str, StatisticSums]:
     """The statistics of a window that an alert of it has."""
-    columns = (x.tolist() for x in (window.count, window.sum, window.squares, window.histogram))
+    columns: list[list[Any]] = [x.tolist() for x in (window.count, window.sum, window.squares, window.histogram)]
     return {
         name: StatisticSums(count, total, squares, window.n - count, histogram)
         for name, count, total, squares, histogram in zip(STATISTICS, *columns, strict=True)
@@ -143,20 +151,28 @@ def statistics_of(window: Window) -> dict[str, StatisticSums]:
     }
 
 
-def _extremes(values: F32, packet_ids: Sequence[str]) -> list[Extreme]:
+def _schemas(numbers: npt.NDArray[np.uint32]) -> dict[str, int]:
+    first = int(numbers[0])
+    if (numbers == first).all():  # as a rule
+        return {schema_name(first): len(numbers)}
+    found, counts = np.unique(numbers, return_counts=True)
+    return {schema_name(number): count for number, count in zip(found.tolist(), counts.tolist(), strict=True)}
+
+
+def _extremes(values: F32, packet_ids: Sequence[str]) -> tuple[Extreme, ...]:
     """Of each statistic the alert with the lowest and that with the highest value."""
+    absent = np.isnan(values)
+    low, high = np.where(absent, np.inf, values).argmin(axis=0).tolist(), np.where(absent, -np.inf, values).argmax(axis=0).tolist()
     out = []
-    low, high = np.where(np.isnan(values), np.inf, values).argmin(axis=0), np.where(np.isnan(values), -np.inf, values).argmax(axis=0)
-    for i, name in enumerate(STATISTICS):
-        for row in dict.fromkeys((int(low[i]), int(high[i]))):
+    for i, (name, a, b) in enumerate(zip(STATISTICS, low, high, strict=True)):
+        for row in (a,) if a == b else (a, b):
             value = float(values[row, i])
             if value == value:
                 out.append(Extreme(name, value, packet_ids[row]))
-    return out
+    return tuple(out)
 
 
-def _histogram(positions: np.ndarray[tuple[int], np.dtype[np.float64]], bins: int = BINS) -> list[int]:
-    """Counts by whole position; the first and the last bin are open, what is not a number counts as the first."""
-    whole = np.clip(np.nan_to_num(positions, nan=0.0), 0, bins - 1).astype(np.int64)
-    found: list[int] = np.bincount(whole, minlength=bins).tolist()
+def _histogram(positions: npt.NDArray[np.float64]) -> list[int]:
+    """Counts by whole position; the first and the last bin are open."""
+    found: list[int] = np.bincount(np.clip(positions, 0, OLD_BINS - 1).astype(np.int64), minlength=OLD_BINS).tolist()
     return found

@@ -12,7 +12,7 @@ moves next is seen, and so is the return.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.alert_statistics import STATISTICS, Window
-from operators.drift import NULL_STEP
+from operators.drift_panel import NULL_STEP, WINDOW
 from operators.drift_reference import LEAST_SPREAD, WIDTH, Reference, StratumReference
 from operators.types import F64
 from streams.agents.drift_windows import Cut, plain_window, window_from
@@ -35,6 +35,10 @@ LUNATION = 29.53
 """[d]"""
 LEAST_STEP, MOST_STEP = 1e-4, 0.1
 """Part of the reference that a window replaces."""
+FAR = 1.75
+"""Mean z since a change from which a statistic that raised no alarm has moved with it."""
+REFINED = 64
+"""Windows by which the new base of a stratum is known as well as need be."""
 DELAY = 24
 """Windows that wait before the reference follows them: a change takes about so many to be seen."""
 OF_SCORES = ("entropy", "energy", "novelty", "distance", "top_probability")
@@ -134,30 +138,53 @@ class Baseline:
         self.revision += 1
         return True
 
-    def shift(self, since: Mapping[str, Window]) -> None:
+    def shift(self, since: Mapping[str, Window], *, moved: Collection[str]) -> None:
         """Take what came since a change as the base of what comes next.
 
         Parameters
         ----------
         since : mapping
             Stratum → sum of its windows since the alarm; a stratum without any moves as far as the others did.
+        moved : collection of str
+            Statistics that raised an alarm; of the others those that moved far go with them, and the rest keep their reference.
         """
         offsets = [(one.mean - self.usual[name].mean) / self.usual[name].spread for name, one in since.items() if name in self.usual]
-        common = _mean(np.array(offsets)) if offsets else np.zeros(len(STATISTICS))
+        common = np.nan_to_num(_mean(np.array(offsets))) if offsets else np.zeros(len(STATISTICS))
+        far = np.isin(STATISTICS, list(moved)) | (np.abs(common) >= FAR)
         self.shifted = {}
         for name, known in self.usual.items():
             window = since.get(name)
-            mean = known.mean + np.nan_to_num(common) * known.spread
+            mean = known.mean + common * known.spread
             nulls = known.nulls
             if window is not None:
-                mean, nulls = np.where(np.isfinite(window.mean), window.mean, mean), window.null_share
-            self.shifted[name] = replace(known, mean=np.where(np.isfinite(known.mean), mean, np.nan), nulls=nulls)
+                mean = np.where(np.isfinite(window.mean), window.mean, mean)
+                nulls = np.where(np.abs(window.null_share - nulls) > NULL_STEP / 2, window.null_share, nulls)
+            windows = 1 if window is None else max(1, round(window.n / WINDOW))
+            self.shifted[name] = replace(known, windows=windows, mean=np.where(far, mean, known.mean), nulls=nulls)
         self.revision += 1
+
+    def refine(self, cut: Cut) -> bool:
+        """Bring a shifted base nearer to what it is, with a window in which nothing else moved; returns whether it changed."""
+        shifted, known = self.shifted.get(cut.stratum), self.usual.get(cut.stratum)
+        if shifted is None or known is None or shifted.windows >= REFINED:
+            return False
+        mean, _ = _follow(shifted.mean, shifted.spread, value=cut.window.mean, step=1 / (shifted.windows + 1))
+        mean = np.where(shifted.mean == known.mean, known.mean, mean)
+        self.shifted[cut.stratum] = replace(shifted, windows=shifted.windows + 1, mean=mean)
+        self.revision += 1
+        return True
 
     def unshift(self) -> None:
         """Compare with the reference again: nothing that moved stays changed."""
         self.shifted = {}
         self.revision += 1
+
+    @property
+    def changed(self) -> set[str]:
+        """Statistics whose base is not the reference's."""
+        other = [self.shifted[name].mean != known.mean for name, known in self.usual.items() if name in self.shifted]
+        there = np.isfinite(np.array([known.mean for name, known in self.usual.items() if name in self.shifted]))
+        return {STATISTICS[i] for i in np.flatnonzero((np.array(other) & there).any(axis=0))} if other else set()
 
     def returned(self, statistic: str, since: Mapping[str, Window]) -> bool:
         """Whether a statistic that moved lies nearer to the reference than to what it had shifted to."""
@@ -179,7 +206,7 @@ class Baseline:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All references as arrays by name."""
         parts = {"usual": self.usual, "shifted": self.shifted, "learning": self._learning}
-        return {f"{part}.{key}": value for part, strata in parts.items() for key, value in Reference(strata).arrays().items()}
+        return {f"{part}.{key}": value for part, strata in parts.items() if strata for key, value in Reference(strata).arrays().items()}
 
     def notes(self) -> dict[str, Any]:
         """What `restore` takes besides, of numbers, texts, lists and dicts."""
@@ -201,7 +228,7 @@ class Baseline:
         parts = {}
         for part in ("usual", "shifted", "learning"):
             own = {key.partition(".")[2]: value for key, value in arrays.items() if key.startswith(f"{part}.")}
-            parts[part] = dict(Reference.of_arrays(own).strata)
+            parts[part] = dict(Reference.of_arrays(own).strata) if own else {}
         try:
             self._nights = {str(name): {int(night) for night in nights} for name, nights in notes["nights"].items()}
             self._mjd = {str(name): float(mjd) for name, mjd in notes["mjd"].items()}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from operators.alert_statistics import BINS, HIGH, LOW, STATISTICS, Window
-from operators.drift import POPULATION, Alarm, diagnose
+from operators.drift_panel import POPULATION, Alarm, diagnose
 from schemas.records.drift_alarm import MOST_EXAMPLES, MOST_MOVED, DriftAlarm
 from schemas.records.score_summary import Extreme
 from streams.agents.drift_windows import Cut, plain_window, window_from
@@ -68,7 +68,11 @@ class Episode:
         self.n += cut.window.n
         known = self.since.get(cut.stratum)
         self.since[cut.stratum] = cut.window if known is None else known + cut.window
-        for name, (low, high) in cut.extremes.items():
+        self.remember(cut.extremes)
+
+    def remember(self, extremes: Mapping[str, tuple[Extreme, Extreme]]) -> None:
+        """Keep the alerts at the ends of a window."""
+        for name, (low, high) in extremes.items():
             lowest, highest = self.extremes.get(name, ([], []))
             self.extremes[name] = (
                 sorted({*lowest, low}, key=lambda one: one.value)[:MOST_EXAMPLES],

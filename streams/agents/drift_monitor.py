@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
@@ -19,19 +20,19 @@ import structlog
 from safetensors import SafetensorError
 
 from operators.alert_statistics import STATISTICS
-from operators.drift import Detector, Panel
+from operators.drift_panel import Detector, Panel
 from operators.drift_reference import Reference
 from schemas.records.codec import encode
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.drift_state import CHARTS, REFERENCE, DriftState
 from schemas.records.loop_event import RETRAIN_COMMANDED, LoopEvent
 from schemas.records.retrain_command import RetrainCommand
-from schemas.records.score_summary import ScoreSummary
+from schemas.records.score_summary import Extreme, ScoreSummary
 from schemas.records.worker_summary import WorkerSummary
 from streams.agents.drift_baseline import Baseline
 from streams.agents.drift_counts import PacketCounts
 from streams.agents.drift_episodes import Episode, episode_from, is_population, open_episode
-from streams.agents.drift_windows import Cut, Windows
+from streams.agents.drift_windows import Cut, Windows, extremes_from, plain_extremes
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,8 @@ MOST_MODELS = 8
 """Models that are remembered; those not met for longest are forgotten first."""
 MOST_EPISODES = 16
 """Of a model that stay open."""
+RECENT = 16
+"""Windows whose alerts may be among the examples of an alarm that is raised later."""
 MOST_COMMANDS = 64
 """Times of commands that are remembered."""
 REFERENCE_EVERY_MS = 60_000
@@ -78,6 +81,8 @@ class Watch:
         self.panel = Panel(baseline.reference(), detectors=detectors())
         self.episodes: list[Episode] = []
         """Open ones; at most the last is not settled."""
+        self.recent: deque[tuple[int, Mapping[str, tuple[Extreme, Extreme]]]] = deque(maxlen=RECENT)
+        """When the latest windows were reported, and their lowest and highest alerts."""
         self.commanded: list[int] = []
         """When a training was commanded [ms since 1970]."""
         self.due: str | None = None
@@ -101,19 +106,25 @@ class Watch:
         alarms = self.panel.see(cut.stratum, cut.window, at_ms=cut.at_ms)
         if open_now is None and alarms:
             open_now = open_episode(alarms, cut, model=self.model, now_ms=now_ms)
+            for at_ms, extremes in self.recent:
+                if at_ms >= min(alarm.since_ms for alarm in alarms):
+                    open_now.remember(extremes)
             self.episodes = [*self.episodes[-MOST_EPISODES + 1 :], open_now]
         elif open_now is not None:
             open_now.take(alarms)
         if open_now is not None:
             open_now.see(cut)
             yield from self._episode(open_now, now_ms)
-        self.baseline.roll(cut, quiet=not self.episodes and self.panel.quiet)
+        self.recent.append((cut.at_ms, cut.extremes))
+        followed = self.baseline.roll(cut, quiet=not self.episodes and self.panel.quiet)
+        if followed or (open_now is None and self.baseline.refine(cut)):
+            self.panel.reference = self.baseline.reference()
 
     def _episode(self, episode: Episode, now_ms: int) -> Iterator[Output]:
         """What there is to say of the episode that is open."""
         settles = episode.n >= self._limits.settle_alerts
         diagnosis = episode.diagnosis
-        back = [name for name in episode.moved if self.baseline.returned(name, episode.since)]
+        back = {name for name in self.baseline.changed if self.baseline.returned(name, episode.since)} & set(episode.moved)
         if not back and diagnosis != episode.said and (settles or not is_population(diagnosis)):
             episode.said = diagnosis
             yield episode.record(self.model)
@@ -121,27 +132,27 @@ class Watch:
             return
         episode.settled = True
         if len(back) * 2 > len(episode.moved):
-            self._return(episode, set(back))
+            self._return(episode)
             return
         if is_population(diagnosis):
             self.due = episode.alarm_id
             yield from self._command(now_ms)
-        self.baseline.shift(episode.since)
-        self._refer()
+        self.baseline.shift(episode.since, moved={name for one in self.episodes for name in one.moved})
+        self._refer(anew=True)
 
-    def _return(self, episode: Episode, back: set[str]) -> None:
-        """What moved has moved back: those episodes are over."""
-        self.episodes.remove(episode)
-        over = [one for one in self.episodes if set(one.moved) & back]
+    def _return(self, episode: Episode) -> None:
+        """What moved has moved back: the episodes of which nothing stays changed are over."""
+        stays = {name for name in self.baseline.changed if not self.baseline.returned(name, episode.since)}
+        over = [one for one in self.episodes if one is episode or not set(one.moved) & stays]
         self.episodes = [one for one in self.episodes if one not in over]
-        log.info("what had moved is as before", model=self.model, statistics=sorted(back), alarms=[one.alarm_id for one in over])
+        log.info("what had moved is as before", model=self.model, alarms=[one.alarm_id for one in over if one is not episode])
         if any(one.alarm_id == self.due for one in over):
             self.due = None
         if self.episodes:
-            self.baseline.shift(episode.since)
+            self.baseline.shift(episode.since, moved=stays)
         else:
             self.baseline.unshift()
-        self._refer()
+        self._refer(anew=True)
 
     def _command(self, now_ms: int) -> Iterator[Output]:
         """The command that an episode calls for, as soon as cool-down and budget allow it."""
@@ -174,11 +185,14 @@ class Watch:
             self.commanded = sorted([*self.commanded, command.since_ms])[-MOST_COMMANDS:]
             self.changed += 1
 
-    def _refer(self) -> None:
-        """Go on with the reference that is in force now."""
-        before = self.panel.state()
-        self.panel = Panel(self.baseline.reference(), detectors=self._detectors())
-        self.panel.restore(before)
+    def _refer(self, *, anew: bool = False) -> None:
+        """Go on with the reference that is in force now; sums over another one mean nothing, and begin anew."""
+        if anew:
+            absent = self.panel.state()["absent"]
+            self.panel = Panel(self.baseline.reference(), detectors=self._detectors())
+            self.panel.restore({"charts": {}, "recent": [], "absent": absent})
+        else:
+            self.panel.reference = self.baseline.reference()
         self.urgent = True
 
     def states(self, now_ms: int, *, all_of_it: bool = False) -> Iterator[DriftState]:
@@ -198,6 +212,7 @@ class Watch:
             "windows": self.windows.state(),
             "baseline": self.baseline.notes(),
             "episodes": [episode.plain() for episode in self.episodes],
+            "recent": [[at_ms, plain_extremes(extremes)] for at_ms, extremes in self.recent],
             "commanded": self.commanded,
             "due": self.due,
         }
@@ -225,6 +240,7 @@ class Watch:
             self.panel.restore(notes["panel"])
             self.windows.restore(notes["windows"])
             self.episodes = [episode_from(plain) for plain in notes["episodes"]]
+            self.recent.extend((int(at_ms), extremes_from(extremes)) for at_ms, extremes in notes["recent"])
             self.commanded = [int(at) for at in notes["commanded"]]
             self.due = None if notes["due"] is None else str(notes["due"])
         except (KeyError, TypeError) as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from operators.alert_statistics import Window
-from operators.drift import WINDOW as SIZE
+from operators.drift_panel import WINDOW as SIZE
 from schemas.records.score_summary import Extreme, ScoreSummary
 
 HOLD_MS = 3_000
@@ -110,7 +110,7 @@ class Windows:
         """What `restore` takes, of numbers, texts, lists and dicts."""
         return [
             [stratum, p.mjd, p.mjd_last, p.first_ms, p.at_ms, p.scoring_id, plain_window(p.window),
-             {name: [list(x) for x in ends] for name, ends in p.extremes.items()}]
+             plain_extremes(p.extremes)]
             for stratum, pieces in self._pieces.items()
             for p in pieces
         ]  # fmt: skip
@@ -126,11 +126,21 @@ class Windows:
         try:
             self._pieces = {}
             for stratum, mjd, mjd_last, first_ms, at_ms, scoring_id, window, extremes in state:
-                ends = {name: (Extreme(*low), Extreme(*high)) for name, (low, high) in extremes.items()}
-                piece = _Piece(float(mjd), float(mjd_last), int(first_ms), int(at_ms), str(scoring_id), window_from(window), ends)
+                ends, sums = extremes_from(extremes), window_from(window)
+                piece = _Piece(float(mjd), float(mjd_last), int(first_ms), int(at_ms), str(scoring_id), sums, ends)
                 self._pieces.setdefault(str(stratum), []).append(piece)
         except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise ValueError(f"not a state of windows: {type(error).__name__}: {error}") from None
+
+
+def plain_extremes(extremes: Mapping[str, tuple[Extreme, Extreme]]) -> dict[str, Any]:
+    """Lowest and highest alerts as texts, numbers and lists."""
+    return {name: [list(low), list(high)] for name, (low, high) in extremes.items()}
+
+
+def extremes_from(plain: Mapping[str, Any]) -> dict[str, tuple[Extreme, Extreme]]:
+    """The inverse of `plain_extremes`."""
+    return {str(name): (Extreme(*low), Extreme(*high)) for name, (low, high) in plain.items()}
 
 
 def window_of(summary: ScoreSummary) -> Window:
