@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from console.failures import guarded
-from console.flags import fetch_flags, flow_flags, frame_flags, packet_flags, science_flags, shared, teach_flags
+from console.flags import fetch_flags, flow_flags, frame_flags, packet_flags, science_flags, shared, story_flags, teach_flags
 from console.flags.train_flags import train
 
 app = typer.Typer(
@@ -50,6 +50,8 @@ for command in (
     flow_flags.sources,
     science_flags.evaluate,
     science_flags.describe,
+    story_flags.explain,
+    story_flags.history,
     science_flags.curves,
     train,
     flow_flags.doctor,

@@ -38,7 +38,7 @@ def log(uri: str, bundle: Bundle) -> None:
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment(EXPERIMENT)
         with mlflow.start_run(run_name=bundle.sha256[:16]):
-            mlflow.log_params({**manifest.figures["recipe"], "command": manifest.command})
+            mlflow.log_params({**manifest.figures["recipe"], "command": manifest.command, "lock": manifest.lock})
             demo = manifest.figures["demo"]
             for name in ("accuracy", "macro"):
                 mlflow.log_metrics({f"{name}_{detections.replace('+', '_or_more')}": value for detections, value in demo[name].items()})
