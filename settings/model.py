@@ -16,7 +16,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import SettingsError, nearest, one_line
+from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
+from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
 from settings.outputs import OutputSettings
 from settings.raw_frames import FrameSettings
@@ -39,6 +41,7 @@ class Settings(
     BrokerSettings,
     StorageSettings,
     ScoringSettings,
+    ModelSettings,
     OutputSettings,
     RejectionSettings,
     WorkerSettings,
@@ -46,6 +49,7 @@ class Settings(
     IncrementSettings,
     FrameSettings,
     SurfaceSettings,
+    HttpApiSettings,
     BaseSettings,
 ):
     """Every setting there is; see `Settings.table`."""
