@@ -97,8 +97,7 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """What this model reached, as `learning.assessment` found it."""
     plan: dict[str, Any] | None = None
     """What it was trained by: `learning.plan.Plan.record`; None: before there were plans."""
-    lock: str = ""
-    """sha256 of what DVC's lock says of the stages that made it (`learning.recipe_stages.lock_hash`); empty: no lock was kept."""
+    lock: str = ""  # sha256 of what DVC's lock says of the stages that made it (`learning.recipe_stages.lock_hash`); empty: no lock
     files: dict[str, FileRecord]
 
 
