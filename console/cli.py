@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from console.failures import guarded
-from console.flags import fetch_flags, flow_flags, frame_flags, packet_flags, science_flags, shared, teach_flags
+from console.flags import (
+    fetch_flags,
+    flow_flags,
+    frame_flags,
+    label_flags,
+    model_flags,
+    packet_flags,
+    science_flags,
+    shared,
+    story_flags,
+    teach_flags,
+)
 from console.flags.train_flags import train
 
 app = typer.Typer(
@@ -45,11 +56,17 @@ for command in (
     packet_flags.replay,
     teach_flags.teach,
     teach_flags.forget,
+    model_flags.promote,
+    model_flags.rollback,
+    model_flags.compare,
+    label_flags.label,
     flow_flags.status,
     flow_flags.topics,
     flow_flags.sources,
     science_flags.evaluate,
     science_flags.describe,
+    story_flags.explain,
+    story_flags.history,
     science_flags.curves,
     train,
     flow_flags.doctor,
@@ -57,6 +74,7 @@ for command in (
     flow_flags.mirror,
     flow_flags.increments,
     flow_flags.calibrator,
+    flow_flags.historian,
     flow_flags.drift,
 ):
     app.command()(command)
@@ -64,6 +82,8 @@ app.add_typer(packet_flags.rejects, name="rejects")
 app.add_typer(frame_flags.masters, name="masters")
 app.add_typer(frame_flags.references, name="references")
 app.add_typer(teach_flags.classes, name="classes")
+app.add_typer(model_flags.models, name="models")
+app.add_typer(label_flags.labels, name="labels")
 
 
 def main() -> None:

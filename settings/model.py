@@ -16,8 +16,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import SettingsError, nearest, one_line
+from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
 from settings.drift_watch import DriftSettings
+from settings.history_store import HistorySettings
+from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
 from settings.outputs import OutputSettings
 from settings.raw_frames import FrameSettings
@@ -40,6 +43,7 @@ class Settings(
     BrokerSettings,
     StorageSettings,
     ScoringSettings,
+    ModelSettings,
     OutputSettings,
     RejectionSettings,
     WorkerSettings,
@@ -47,7 +51,9 @@ class Settings(
     SourceSettings,
     IncrementSettings,
     FrameSettings,
+    HistorySettings,
     SurfaceSettings,
+    HttpApiSettings,
     BaseSettings,
 ):
     """Every setting there is; see `Settings.table`."""

@@ -13,7 +13,7 @@ length bounds its depth and counts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from io import BytesIO
@@ -24,7 +24,9 @@ import fastavro.schema
 
 from schemas.avro.container import Container
 from schemas.avro.wire import PacketError, load_schema, read_body, read_header, sniff
+from schemas.avro.writer import varint
 from schemas.records import (
+    access_token,
     calibrated_frame,
     class_record,
     detection,
@@ -32,9 +34,14 @@ from schemas.records import (
     drift_state,
     embedding,
     frame_claim,
+    gate_report,
     json_form,
+    known_label,
+    label_wanted,
     loop_event,
     master_frame,
+    model_announced,
+    model_bundle,
     photometry_measured,
     photometry_position,
     retrain_command,
@@ -43,6 +50,7 @@ from schemas.records import (
     source_state,
     worker_summary,
 )
+from schemas.records.access_token import AccessToken
 from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.class_record import ClassRecord
 from schemas.records.detection import Detection
@@ -50,9 +58,14 @@ from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.drift_state import DriftState
 from schemas.records.embedding import Embedding
 from schemas.records.frame_claim import FrameClaim
+from schemas.records.gate_report import GateReport
+from schemas.records.known_label import KnownLabel
+from schemas.records.label_wanted import LabelWanted
 from schemas.records.loop_event import LoopEvent
 from schemas.records.master_frame import MasterFrame
-from schemas.records.parts import framing
+from schemas.records.model_announced import ModelAnnounced
+from schemas.records.model_bundle import ModelBundle
+from schemas.records.parts import framing, plain
 from schemas.records.photometry_measured import PhotometryMeasured
 from schemas.records.photometry_position import PhotometryPosition
 from schemas.records.retrain_command import RetrainCommand
@@ -60,7 +73,9 @@ from schemas.records.score_summary import ScoreSummary
 from schemas.records.source_position import SourcePosition
 from schemas.records.source_state import SourceState
 from schemas.records.table import (
+    ACCESS_TOKEN,
     BODY_BYTES,
+    BUNDLE_BYTES,
     BY_ID,
     CALIBRATED_FRAME,
     CLASS_RECORD,
@@ -68,8 +83,13 @@ from schemas.records.table import (
     DRIFT_ALARM,
     DRIFT_STATE,
     FRAME_CLAIM,
+    GATE_REPORT,
+    KNOWN_LABEL,
+    LABEL_WANTED,
     LOOP_EVENT,
     MASTER_FRAME,
+    MODEL_ANNOUNCED,
+    MODEL_BUNDLE,
     PHOTOMETRY_MEASURED,
     PHOTOMETRY_POSITION,
     RETRAIN_COMMAND,
@@ -96,18 +116,24 @@ Written: TypeAlias = (
     | SourceState
     | ClassRecord
     | LoopEvent
+    | ModelBundle
+    | ModelAnnounced
+    | KnownLabel
+    | LabelWanted
+    | GateReport
     | FrameClaim
     | MasterFrame
     | CalibratedFrame
     | PhotometryPosition
     | PhotometryMeasured
+    | AccessToken
 )
 """What `encode` writes."""
 Record: TypeAlias = Written | Embedding
 _Kind = TypeVar("_Kind", bound=Record)
 
 MAX_VALUE = 1_000_000
-"""Largest value that is looked at: the topics of our records take no larger one [bytes]."""
+"""Largest value that is looked at, but for a bundle: the topics of our other records take no larger one [bytes]."""
 MAX_SCHEMA = 65_536
 """Largest writer schema of a container that is looked at: ours have 15 kB at most [bytes]."""
 
@@ -123,11 +149,17 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "SourceState": source_state.from_row,
     "ClassRecord": class_record.from_row,
     "LoopEvent": loop_event.from_row,
+    "ModelBundle": model_bundle.from_row,
+    "ModelAnnounced": model_announced.from_row,
+    "KnownLabel": known_label.from_row,
+    "LabelWanted": label_wanted.from_row,
+    "GateReport": gate_report.from_row,
     "FrameClaim": frame_claim.from_row,
     "MasterFrame": master_frame.from_row,
     "CalibratedFrame": calibrated_frame.from_row,
     "PhotometryPosition": photometry_position.from_row,
     "PhotometryMeasured": photometry_measured.from_row,
+    "AccessToken": access_token.from_row,
 }
 _READ_BY_NAME = {row.id: _READERS[row.name] for row in TABLE if row.name in _READERS}
 _SMALL: dict[type[Any], int] = {
@@ -139,13 +171,21 @@ _SMALL: dict[type[Any], int] = {
     SourceState: SOURCE_STATE,
     ClassRecord: CLASS_RECORD,
     LoopEvent: LOOP_EVENT,
+    ModelBundle: MODEL_BUNDLE,
+    ModelAnnounced: MODEL_ANNOUNCED,
+    KnownLabel: KNOWN_LABEL,
+    LabelWanted: LABEL_WANTED,
+    GateReport: GATE_REPORT,
     FrameClaim: FRAME_CLAIM,
     MasterFrame: MASTER_FRAME,
     CalibratedFrame: CALIBRATED_FRAME,
     PhotometryPosition: PHOTOMETRY_POSITION,
     PhotometryMeasured: PHOTOMETRY_MEASURED,
+    AccessToken: ACCESS_TOKEN,
 }
 _SUMMARY = framing(SCORE_SUMMARY)
+_BUNDLE = framing(MODEL_BUNDLE)
+_LARGEST = len(_BUNDLE) + BUNDLE_BYTES
 _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, AttributeError)
 """What fastavro falls over in a body that is none of the schema's."""
 
@@ -169,7 +209,7 @@ def encode(record: Written) -> bytes:
     if isinstance(record, WorkerSummary):
         row = worker_summary.to_row(record)
     else:
-        row = {f.name: getattr(record, f.name) for f in fields(record)}
+        row = {f.name: plain(getattr(record, f.name)) for f in fields(record)}
     body = BytesIO()
     fastavro.schemaless_writer(body, parsed(schema_id), row)
     return framing(schema_id) + body.getvalue()
@@ -183,6 +223,13 @@ def encode_container(record: Detection) -> bytes:
 def container_of(body: bytes) -> bytes:
     """A detection's body as an Avro object container; see `table.layout` for the schema it carries."""
     return _container(DETECTION).wrap(body)
+
+
+def container_of_many(bodies: Sequence[bytes]) -> bytes:
+    """Detections' bodies in one container of one block."""
+    made = _container(DETECTION)
+    joined = b"".join(bodies)
+    return b"".join((made.header, varint(len(bodies)), varint(len(joined)), joined, made.sync))
 
 
 def encode_both(record: Detection) -> tuple[bytes, bytes | None]:
@@ -224,8 +271,9 @@ def decode_summary(value: bytes) -> ScoreSummary:
 
 
 def _decode(value: bytes, key: bytes | None) -> Record:
-    if len(value) > MAX_VALUE:
-        raise PacketError("too_large", f"the message has {len(value):,} bytes; {MAX_VALUE:,} are read at most")
+    most = _LARGEST if value[:5] == _BUNDLE else MAX_VALUE
+    if len(value) > most:
+        raise PacketError("too_large", f"the message has {len(value):,} bytes; {most:,} are read at most")
     schema_id, data = _body(value, key)
     registered = BY_ID[schema_id]
     if len(data) > registered.max_bytes:

@@ -26,11 +26,16 @@ SOURCE_POSITION, SOURCE_STATE, DETECTION, WORKER_SUMMARY = 1_000_011, 1_000_012,
 FRAME_CLAIM, MASTER_FRAME, CALIBRATED_FRAME, PHOTOMETRY_POSITION, PHOTOMETRY_MEASURED = range(1_000_016, 1_000_021)
 CLASS_RECORD, LOOP_EVENT = 1_000_031, 1_000_032  # 15 to 30: records of raw frames
 SCORE_SUMMARY, DRIFT_ALARM, RETRAIN_COMMAND, DRIFT_STATE = range(1_000_038, 1_000_042)
+MODEL_BUNDLE, MODEL_ANNOUNCED = 1_000_033, 1_000_034
+ACCESS_TOKEN = 1_000_042
+KNOWN_LABEL, LABEL_WANTED, GATE_REPORT = range(1_000_035, 1_000_038)
 BODY_BYTES = 65_536
 """Largest body of a record of ours: 1 kB is usual, and a detection with 500 taught classes stays below [bytes]."""
 
 CLASS_BYTES = 990_000
 """Largest body of a taught class, and of the event that holds it: the views of 500 examples [bytes]."""
+BUNDLE_BYTES = 8_200_000
+"""Largest body of a bundle: 8 MB of files and their names [bytes]."""
 
 STATE_BYTES = 990_000
 """Largest body of a state of the drift process [bytes]."""
@@ -80,6 +85,13 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("sources.states-value", SOURCE_STATE, version=1, file="source_state.avsc"),
     _row("support.examples-value", CLASS_RECORD, version=1, file="class_record.avsc", max_bytes=CLASS_BYTES),
     _row("loop.events-value", LOOP_EVENT, version=1, file="loop_event.avsc", max_bytes=CLASS_BYTES),
+    _row("models.bundles-value", MODEL_BUNDLE, version=1, file="model_bundle.avsc", max_bytes=BUNDLE_BYTES),
+    _row("models.announced-value", MODEL_ANNOUNCED, version=1, file="model_announced.avsc"),
+    _row("access.tokens-value", ACCESS_TOKEN, version=1, file="access_token.avsc"),
+    _row("labels.known-value", KNOWN_LABEL, version=1, file="known_label.avsc"),
+    _row("labels.wanted-value", LABEL_WANTED, version=1, file="label_wanted.avsc"),
+    # It travels within an event of the loop.
+    _row("loop.events-protonova.GateReport", GATE_REPORT, version=1, file="gate_report.avsc"),
     _row("frames.raw-value", FRAME_CLAIM, version=1, file="frame_claim.avsc"),
     _row("calibration.masters-value", MASTER_FRAME, version=1, file="master_frame.avsc"),
     _row("frames.calibrated-value", CALIBRATED_FRAME, version=1, file="calibrated_frame.avsc"),

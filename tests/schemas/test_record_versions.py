@@ -44,6 +44,12 @@ FOR_EVER = {
     1_000_039: ("drift.alarms-value", 2, "7d6e0e270bc67317"),
     1_000_040: ("commands.retrain-value", 2, "d24247850a760406"),
     1_000_041: ("drift.states-value", 1, "79019da2d541d47f"),
+    1_000_033: ("models.bundles-value", 1, "804309745f0ba192"),
+    1_000_034: ("models.announced-value", 1, "b280db20c0021548"),
+    1_000_042: ("access.tokens-value", 1, "dbbb36fa7535093e"),
+    1_000_035: ("labels.known-value", 1, "075624746d5844a6"),
+    1_000_036: ("labels.wanted-value", 1, "ce1a5f04b3b38f86"),
+    1_000_037: ("loop.events-protonova.GateReport", 1, "8f8453a40b1e7559"),
 }
 """id → subject, version, and the beginning of the sha256 of the schema without its documentation. A new row is added; none ever changes."""
 
