@@ -40,6 +40,10 @@ class Rows(NamedTuple):
     schema: npt.NDArray[np.uint32]  # (m,) of the packet: its id, or a checksum of its text with `OF_TEXT`
     empty: npt.NDArray[np.uint32]  # (m,) 1: its conformal set is empty
 
+    def take(self, where: npt.NDArray[np.int64]) -> Rows:
+        """Some of the alerts."""
+        return Rows(self.values[where], self.context[where], self.mjd[where], self.schema[where], self.empty[where])
+
 
 def monitored(batch: AlertBatch, logits: Array, *, judged: Judged) -> list[bytes]:
     """Make the row of each alert.

@@ -27,10 +27,15 @@ class DriftSettings(BaseModel):
         3_000, ge=512, le=1_000_000, description="Alerts after an alarm within which what moves besides is part of it; then it is diagnosed"
     )
     drift_learn_windows: int = Field(
-        16, ge=8, le=10_000, description="Windows of 512 alerts of a stratum that a reference is learned from where none ships, or the sky is another"
+        16,
+        ge=8,
+        le=10_000,
+        description="Windows of 512 alerts that teach what is usual in a stratum where no reference ships, or the sky differs",
     )
     retrain_cooldown_s: float = Field(3600.0, ge=0, description="Least time between two retrain commands for one model [s]")
-    retrain_a_night: int = Field(2, ge=0, le=1000, description="Retrain commands a night (noon to noon UTC) for one model; 0: only people give them")
+    retrain_a_night: int = Field(
+        2, ge=0, le=1000, description="Retrain commands a night (noon to noon UTC) for one model; 0: people give them"
+    )
     retrain_recipe: Literal["head", "last_layers", "fine_tune"] = Field(
         "head", description="What drift asks to be trained: head (seconds), last_layers (a minute), fine_tune (ten minutes)"
     )

@@ -94,7 +94,7 @@ class ScoreSums:
             for part in np.array_split(where, pieces) if len(where) else ():
                 picked = part.tolist()
                 classes, packet_ids = [held.classes[i] for i in picked], [held.packet_ids[i] for i in picked]
-                own = Rows(*(column[part] for column in rows))
+                own = rows.take(part)
                 yield self._summary((*key, region), own, classes=classes, packet_ids=packet_ids, end_ms=end_ms)
 
     def _summary(
@@ -173,6 +173,7 @@ def _extremes(values: F32, packet_ids: Sequence[str]) -> tuple[Extreme, ...]:
 
 
 def _histogram(positions: npt.NDArray[np.float64]) -> list[int]:
-    """Counts by whole position; the first and the last bin are open."""
-    found: list[int] = np.bincount(np.clip(positions, 0, OLD_BINS - 1).astype(np.int64), minlength=OLD_BINS).tolist()
+    """Counts by whole position; the first and the last bin are open, what is not a number counts as the first."""
+    there = np.where(positions == positions, positions, 0.0)
+    found: list[int] = np.bincount(np.clip(there, 0, OLD_BINS - 1).astype(np.int64), minlength=OLD_BINS).tolist()
     return found

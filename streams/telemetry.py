@@ -114,4 +114,3 @@ class Window:
             if result.decision is not None and result.decision.published:
                 self.summary.published[shown] = self.summary.published.get(shown, 0) + 1
             self.detections.append(result)
-

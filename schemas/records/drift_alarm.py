@@ -61,5 +61,5 @@ def from_row(row: Mapping[str, Any]) -> DriftAlarm:
         raise PacketError("bad_value", f"the histograms do not have the {bins} bins of their edges")
     if any(share < 0 for name in ("before_bins", "after_bins") for share in row[name]):
         raise PacketError("bad_value", "a histogram has a negative share")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     return DriftAlarm(**values)

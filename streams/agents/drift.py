@@ -161,16 +161,16 @@ async def _follow(reader: FencedReader, monitor: Monitor, *, bad: BadRecords, do
                     out += monitor.take(record, at_ms=message.timestamp, now_ms=int(time.time() * 1000))
             bad.report()
             if out or (pending and time.monotonic() - last >= COMMIT_EVERY_S):
-                await _commit(reader, monitor, out, upto=pending)
+                await _commit(reader, monitor, out=out, upto=pending)
                 done[0] += len(pending)
                 last, pending = time.monotonic(), {}
     except asyncio.CancelledError:
         if pending:
-            await _commit(reader, monitor, [], upto=pending)
+            await _commit(reader, monitor, out=[], upto=pending)
         raise
 
 
-async def _commit(reader: FencedReader, monitor: Monitor, out: Iterable[Output], *, upto: dict[int, int]) -> None:
+async def _commit(reader: FencedReader, monitor: Monitor, *, out: Iterable[Output], upto: dict[int, int]) -> None:
     """Write what was raised, the states and the position, all or nothing."""
     now_ms = int(time.time() * 1000)
     records: list[Record] = []
@@ -180,18 +180,18 @@ async def _commit(reader: FencedReader, monitor: Monitor, out: Iterable[Output],
                 "drift", alarm=one.alarm_id, diagnosis=one.diagnosis, statistic=one.statistic, stratum=one.stratum, before=one.before,
                 after=one.after, severity=one.severity,
             )  # fmt: skip
-            records.append(_record(topics.ALARMS, f"{one.statistic}:{one.stratum}".encode(), one))
+            records.append(_record(topics.ALARMS, one, key=f"{one.statistic}:{one.stratum}".encode()))
         elif isinstance(one, RetrainCommand):
             log.warning("a training is commanded", command=one.command_id, why=one.reason, recipe=one.recipe)
-            records.append(_record(topics.RETRAIN, one.model.encode(), one))
+            records.append(_record(topics.RETRAIN, one, key=one.model.encode()))
         else:
-            records.append(_record(topics.LOOP_EVENTS, one.subject.encode(), one))
+            records.append(_record(topics.LOOP_EVENTS, one, key=one.subject.encode()))
     body = zlib.compress(json.dumps(monitor.counts.plain()).encode(), 6)
     states = [*monitor.states(now_ms), DriftState(PACKETS, CHARTS, now_ms, NAME, now_ms, body)]
-    await reader.commit([*records, *(_record(topics.DRIFT_STATES, state.key, state) for state in states)], upto)
+    await reader.commit([*records, *(_record(topics.DRIFT_STATES, state, key=state.key) for state in states)], upto)
 
 
-def _record(topic: str, key: bytes, record: Any) -> Record:
+def _record(topic: str, record: Any, *, key: bytes) -> Record:
     from streams.kafka.producer import Record
 
     return Record(topic, encode(record), key, [], key)

@@ -282,4 +282,3 @@ def _mean(rows: F64) -> F64:
     there = np.isfinite(rows)
     count = there.sum(axis=0)
     return np.where(count > 0, np.where(there, rows, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
-

@@ -2,8 +2,8 @@
 
 WorkerSummary → `PacketCounts.work`, ScoreSummary → `PacketCounts.schemas`; both → [DriftAlarm]
 
-No model is involved, and training mends neither. A survey that begins to send another schema is no fault; it says where to look when the
-nulls or the numbers of its alerts move.
+No model is involved, and training mends neither. Another schema is not a fault by itself; it says where to look when the nulls or the
+numbers of a survey's alerts move.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class PacketCounts:
                 known.alarmed_ms = now_ms
                 share = known.rejected / known.since
                 yield _alarm(
-                    "rejects", "rejected_ratio", survey, before=known.usual, after=share, window=known.since, summary=summary,
+                    "rejects", "rejected_ratio", survey=survey, before=known.usual, after=share, window=known.since, summary=summary,
                     since_ms=known.since_ms, now_ms=now_ms,
                 )  # fmt: skip
 
@@ -108,7 +108,7 @@ class PacketCounts:
                 after = count / summary.n
                 alerts, known.schemas[name] = known.schemas[name], -1
                 yield _alarm(
-                    "schemas", f"schema:{name}", summary.survey, before=0.0, after=after, window=alerts, summary=summary,
+                    "schemas", f"schema:{name}", survey=summary.survey, before=0.0, after=after, window=alerts, summary=summary,
                     since_ms=summary.end_ms, now_ms=now_ms,
                 )  # fmt: skip
 
@@ -131,7 +131,7 @@ class PacketCounts:
 
 
 def _alarm(
-    detector: str, statistic: str, survey: str, *, before: float, after: float, window: int, summary: WorkerSummary | ScoreSummary,
+    detector: str, statistic: str, *, survey: str, before: float, after: float, window: int, summary: WorkerSummary | ScoreSummary,
     since_ms: int, now_ms: int,
 ) -> DriftAlarm:  # fmt: skip
     name = hashlib.sha256(f"{detector}|{statistic}|{survey}|{since_ms}|{window}".encode()).hexdigest()[:16]

@@ -149,10 +149,7 @@ def episode_from(plain: Mapping[str, Any]) -> Episode:
             [_alarm_from(alarm) for alarm in plain["alarms"]],
             int(plain["n"]),
             {str(name): window_from(window) for name, window in plain["since"].items()},
-            {
-                str(name): ([Extreme(*x) for x in sides[0]], [Extreme(*x) for x in sides[1]])
-                for name, sides in plain["extremes"].items()
-            },
+            {str(name): ([Extreme(*x) for x in sides[0]], [Extreme(*x) for x in sides[1]]) for name, sides in plain["extremes"].items()},
             str(plain["said"]),
             bool(plain["settled"]),
         )

@@ -102,9 +102,7 @@ class Windows:
             whole = pieces.pop(0)
             while whole.window.n < SIZE:
                 whole = whole.with_(pieces.pop(0))
-            yield Cut(
-                stratum, whole.window, whole.at_ms, whole.first_ms, whole.mjd_last, whole.extremes, whole.scoring_id
-            )
+            yield Cut(stratum, whole.window, whole.at_ms, whole.first_ms, whole.mjd_last, whole.extremes, whole.scoring_id)
 
     def state(self) -> list[Any]:
         """What `restore` takes, of numbers, texts, lists and dicts."""
@@ -176,9 +174,7 @@ def _by_statistic(extremes: Sequence[Extreme]) -> dict[str, tuple[Extreme, Extre
     return found
 
 
-def _wider(
-    one: Mapping[str, tuple[Extreme, Extreme]], other: Mapping[str, tuple[Extreme, Extreme]]
-) -> dict[str, tuple[Extreme, Extreme]]:
+def _wider(one: Mapping[str, tuple[Extreme, Extreme]], other: Mapping[str, tuple[Extreme, Extreme]]) -> dict[str, tuple[Extreme, Extreme]]:
     out = dict(one)
     for name, (low, high) in other.items():
         mine = out.get(name, (low, high))

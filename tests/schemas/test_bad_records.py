@@ -88,9 +88,7 @@ HOSTILE = {
     "a histogram of another length": codec.encode(replace(SUMMARY, flux=[0] * 21)),
     "a sum that is not a number": codec.encode(replace(SUMMARY, novelty_sum=float("nan"))),
     "a statistic of more alerts than there are": codec.encode(replace(SUMS, n=4)),
-    "a histogram that does not add up": codec.encode(
-        replace(SUMS, statistics={"zp": replace_sums(SUMS, histogram=[9])})
-    ),
+    "a histogram that does not add up": codec.encode(replace(SUMS, statistics={"zp": replace_sums(SUMS, histogram=[9])})),
     "a sum of squares below 0": codec.encode(replace(SUMS, statistics={"zp": replace_sums(SUMS, squares=-1.0)})),
     "a histogram of many bins": codec.encode(replace(SUMS, statistics={"zp": replace_sums(SUMS, histogram=[2] + [0] * 64)})),
     "statistics without end": codec.encode(replace(SUMS, statistics={f"s{i}": SUMS.statistics["zp"] for i in range(129)})),

@@ -75,8 +75,8 @@ WORKER = WorkerSummary(
 )
 ALARM = DriftAlarm("a", "adwin", "novelty", "ztf/g/sky", 0.1, 0.5, 30, "s", 1000)
 DIAGNOSED = replace(
-    ALARM, detector="panel", statistic="zp", model="m", diagnosis="instrument: zero point", severity=2.5, since_ms=500, moved=("zp", "limit"),
-    edges=(-1.0, 0.0, 1.0), before_bins=(0.75, 0.25), after_bins=(0.5, 0.5), examples=("ztf:1:ab", "ztf:2:cd"),
+    ALARM, detector="panel", statistic="zp", model="m", diagnosis="instrument: zero point", severity=2.5, since_ms=500,
+    moved=("zp", "limit"), edges=(-1.0, 0.0, 1.0), before_bins=(0.75, 0.25), after_bins=(0.5, 0.5), examples=("ztf:1:ab", "ztf:2:cd"),
 )  # fmt: skip
 COMMAND = RetrainCommand("s:a", "s", "novelty moved", "a", 1000)
 TAUGHT_BY_HAND = replace(COMMAND, recipe="fine_tune", from_ms=1, until_ms=2, author="a person")
@@ -101,7 +101,8 @@ JUDGED = GateReport(
     500, 200, 20, 1000,
 )  # fmt: skip
 RECORDS = (
-    DETECTION, FULL, SUMMARY, SUMS, WORKER, ALARM, DIAGNOSED, COMMAND, TAUGHT_BY_HAND, STATE, CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED,
+    DETECTION, FULL, SUMMARY, SUMS, WORKER, ALARM, DIAGNOSED, COMMAND, TAUGHT_BY_HAND, STATE,
+    CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED,
     BUNDLE, CHOSEN,
 )  # fmt: skip
 

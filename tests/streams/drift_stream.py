@@ -78,5 +78,5 @@ def summaries(
         yield ScoreSummary(
             "w", scoring_id, survey, band, region, mjd, mjd + 0.001, size, {"sn-ia": size}, 0, 0.1 * size, 0.01 * size,
             [size] + [0] * 19, 0.9 * size, [size] + [0] * 19, 0.1 * size, [size] + [0] * 19, model, 1_000 * k,
-            statistics_of(found), {name: size for name in nulls}, {schema: size}, ends,
+            statistics_of(found), dict.fromkeys(nulls, size), {schema: size}, ends,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The drift process without a broker: what moves is one alarm with a diagnosis, only a population commands, and nothing is lost over a restart."""
+"""The drift process without a broker: what moves is one alarm with a diagnosis, and only a population commands a training."""
 
 from __future__ import annotations
 
