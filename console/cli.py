@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from console.failures import guarded
-from console.flags import fetch_flags, flow_flags, frame_flags, label_flags, packet_flags, science_flags, shared, teach_flags
+from console.flags import api_flags, fetch_flags, flow_flags, frame_flags, label_flags, packet_flags, science_flags, shared, teach_flags
 from console.flags.train_flags import train
 
 app = typer.Typer(
@@ -59,12 +59,14 @@ for command in (
     flow_flags.increments,
     flow_flags.calibrator,
     flow_flags.drift,
+    api_flags.api,
 ):
     app.command()(command)
 app.add_typer(packet_flags.rejects, name="rejects")
 app.add_typer(frame_flags.masters, name="masters")
 app.add_typer(frame_flags.references, name="references")
 app.add_typer(teach_flags.classes, name="classes")
+app.add_typer(api_flags.keys, name="keys")
 app.add_typer(label_flags.labels, name="labels")
 
 
