@@ -69,7 +69,8 @@ def _several(settings: Settings) -> int:
                     continue
                 if code == WRONG_SETTINGS:
                     say(f"process {slot} cannot start; its log is {child.log}")
-                    status, _ = code, ended.set()
+                    status = code
+                    ended.set()
                 elif not due[slot]:
                     child.wait()
                     say(f"process {slot} ended with status {code}; it is started again, its log is {child.log}")

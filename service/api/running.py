@@ -17,14 +17,15 @@ from aiokafka.errors import KafkaError
 from errors import RetryableError, one_line
 from gpu.session import EngineError
 from schemas.avro.schema_store import SchemaStore
+from schemas.records.drift_alarm import DriftAlarm
 from schemas.surveys.decode import Decoder
 from service.api.endpoints import Services
 from service.api.scorers import Scorers
 from service.auth.key_ring import KeyRing
 from service.ingest.intake import Intake
 from streams.access_tokens import TokenFollower, write_tokens
-from streams.lessons import Lessons
 from streams.scorer import Pipeline, Scorer, StateHolder
+from streams.state_keeper import StateKeeper
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -66,13 +67,13 @@ async def running(settings: Settings, services: Services, *, ring: KeyRing, pipe
             stack.push_async_callback(intake.stop)
             tasks += [_task(follow_keys(settings, ring)), _task(note_uses(settings, ring))]
             if pipeline is not None:
-                tasks.append(_task(follow_lessons(settings, pipeline, holder=scorers.holder)))
+                tasks.append(_task(follow_state(settings, pipeline, holder=scorers.holder)))
         stack.push_async_callback(_ended, tasks)
         yield
 
 
 def _task(work: Awaitable[None]) -> asyncio.Task[None]:
-    return asyncio.ensure_future(work)  # type: ignore[arg-type,return-value]
+    return asyncio.ensure_future(work)
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
@@ -119,20 +120,23 @@ async def note_uses(settings: Settings, ring: KeyRing) -> None:
                 log.warning("the last uses of keys are not written down", why=one_line(error, 200))
 
 
-async def follow_lessons(settings: Settings, pipeline: Pipeline, *, holder: StateHolder) -> None:
-    """Score by what is taught as the workers do, until cancelled."""
-    lessons = Lessons(settings, pipeline)
+async def follow_state(settings: Settings, pipeline: Pipeline, *, holder: StateHolder) -> None:
+    """Score by the champion and what is taught, as the workers do, until cancelled."""
+    keeper = StateKeeper(settings, pipeline)
 
     async def swap(scorer: Scorer) -> Scorer:
         return holder.swap(scorer)
 
+    def report(alarm: DriftAlarm) -> None:
+        log.error("a bundle is not used", model=alarm.stratum)  # the workers raise the alarm
+
     async def catch_up() -> None:
-        found = await lessons.catch_up()
+        found = await keeper.catch_up()
         if found.scoring_id != holder.current.scoring_id:
             holder.swap(found)
 
     try:
-        await persistent(catch_up, "what is taught cannot be read")
+        await persistent(catch_up, "the champion and what is taught cannot be read")
     except EngineError as error:
-        log.error("what was taught cannot be scored with; the bundle's state goes on", why=str(error))
-    await lessons.follow(swap)
+        log.error("what is in force cannot be scored with; the bundle's state goes on", why=str(error))
+    await keeper.follow(swap, report)

@@ -79,9 +79,9 @@ class Guard:
         extra = self._limits.take(who.credential)
         if needs not in who.scopes:
             challenge = f'{REALM}, error="insufficient_scope", scope="{needs}"'
-            problem = ProblemError(403, f"the credential does not hold the scope {needs}", headers={"WWW-Authenticate": challenge})
-            problem.caller = who
-            raise problem
+            refusal = ProblemError(403, f"the credential does not hold the scope {needs}", headers={"WWW-Authenticate": challenge})
+            refusal.caller = who
+            raise refusal
         return who, extra
 
 
