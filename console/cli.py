@@ -19,6 +19,7 @@ from console.flags import (
     packet_flags,
     science_flags,
     shared,
+    story_flags,
     teach_flags,
 )
 from console.flags.train_flags import train
@@ -65,6 +66,8 @@ for command in (
     flow_flags.sources,
     science_flags.evaluate,
     science_flags.describe,
+    story_flags.explain,
+    story_flags.history,
     science_flags.curves,
     train,
     flow_flags.doctor,
