@@ -140,8 +140,8 @@ def object_of(o: ObjectRow) -> dict[str, Any]:
     """An object by ALeRCE's names."""
     return {
         "oid": o.object_id, "ndet": o.n, "firstmjd": o.first_mjd, "lastmjd": o.last_mjd,
-        "deltajd": o.last_mjd - o.first_mjd,
-        "meanra": o.ra, "meandec": o.dec, "class": o.class_name, "classifier": CLASSIFIER, "probability": o.probability, "novelty": o.novelty,
+        "deltajd": o.last_mjd - o.first_mjd, "meanra": o.ra, "meandec": o.dec, "class": o.class_name, "classifier": CLASSIFIER,
+        "probability": o.probability, "novelty": o.novelty,
     }  # fmt: skip
 
 
