@@ -145,7 +145,7 @@ async def command(folder: Path) -> None:
     await promote(settings, sha256=made.sha256, based_on=champion.revision if champion is not None else 0, author="bench")
 
 
-async def measure(rate: float, warm_s: float, folder: Path) -> dict[str, Any]:
+async def measure(folder: Path, *, rate: float, warm_s: float) -> dict[str, Any]:
     """Kafka, a worker, and the swaps."""
     node = LocalKafka()
     await asyncio.to_thread(node.start, folder / "kafka")
@@ -179,7 +179,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="JSON file to write")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="protonova-swap-") as folder:
-        found = asyncio.run(measure(given.rate, given.warm, Path(folder)))
+        found = asyncio.run(measure(Path(folder), rate=given.rate, warm_s=given.warm))
     text = json.dumps(found, indent=1)
     print(text)
     if given.report:

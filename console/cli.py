@@ -61,6 +61,7 @@ for command in (
     flow_flags.mirror,
     flow_flags.increments,
     flow_flags.calibrator,
+    flow_flags.historian,
     flow_flags.drift,
 ):
     app.command()(command)

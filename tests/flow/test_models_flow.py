@@ -143,7 +143,7 @@ def changed_manifest(**changes: Any) -> dict[str, bytes]:
 
 
 def bad_bundles(folder: Path) -> dict[str, dict[str, bytes]]:
-    """What is wrong → files that are announced as the champion all the same, by a program of another release or an ill-meant one."""
+    """What is wrong → files that are announced as the champion all the same, by a program of another release or on purpose."""
     was = load()
     golden = replace(was.golden, probability=np.roll(was.golden.probability, 1, axis=1))
     kept = was.manifest.model_dump(exclude={"format", "files"}) | {"seed": 77}
