@@ -97,6 +97,7 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """What this model reached, as `learning.assessment` found it."""
     plan: dict[str, Any] | None = None
     """What it was trained by: `learning.plan.Plan.record`; None: before there were plans."""
+    lock: str = ""  # sha256 of what DVC's lock says of the stages that made it (`learning.recipe_stages.lock_hash`); empty: no lock
     files: dict[str, FileRecord]
 
 
@@ -260,7 +261,7 @@ def save(path: Path, parts: Parts) -> Bundle:
         manifest = Manifest(format=FORMAT, files=files, **parts.manifest)
         for name, blob in blobs.items():
             (staging / name).write_bytes(blob)
-        text = manifest.model_dump_json(indent=1, exclude={"plan"} if manifest.plan is None else None)
+        text = manifest.model_dump_json(indent=1, exclude={name for name in ("plan", "lock") if getattr(manifest, name) in (None, "")})
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
         load(staging)
         if path.exists():

@@ -147,6 +147,8 @@ class Endpoint:
     """Of `takes`: the models of those that are JSON."""
     most_body: int = SMALL_BODY
     """[bytes]"""
+    before_body: Callable[[Services], None] | None = None
+    """Called before the body is read; raises a `ProblemError` where it need not be."""
     answer: type[BaseModel] | None = None
     """Of `data`, or of each row; None: `gives`."""
     many: bool = False

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from service.api.endpoints import Endpoint
-from service.api.resources import about, score_packets
+from service.api.resources import about, issued_keys, push_alerts, score_packets
 
-ENDPOINTS: tuple[Endpoint, ...] = (*score_packets.ROWS, *about.ROWS)
+ENDPOINTS: tuple[Endpoint, ...] = (*score_packets.ROWS, *push_alerts.ROWS, *about.ROWS, *issued_keys.ROWS)
