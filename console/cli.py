@@ -10,6 +10,7 @@ import typer
 
 from console.failures import guarded
 from console.flags import (
+    api_flags,
     fetch_flags,
     flow_flags,
     frame_flags,
@@ -76,12 +77,14 @@ for command in (
     flow_flags.calibrator,
     flow_flags.historian,
     flow_flags.drift,
+    api_flags.api,
 ):
     app.command()(command)
 app.add_typer(packet_flags.rejects, name="rejects")
 app.add_typer(frame_flags.masters, name="masters")
 app.add_typer(frame_flags.references, name="references")
 app.add_typer(teach_flags.classes, name="classes")
+app.add_typer(api_flags.keys, name="keys")
 app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
 
