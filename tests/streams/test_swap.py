@@ -149,7 +149,7 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
         assert decision.published == ((d.novelty if decision.class_name == "other" else decision.prior_probability) >= least)
     above = Counter((topics.class_topic(decision.class_name), d.detection_id) for d, decision in decided if decision.published)
     assert above == Counter((topic, d.detection_id) for topic, d in producer.sent if topic != topics.DETECTIONS)
-    summaries, strata = outcome_counts.take(10.0)
+    summaries, strata = outcome_counts.take(10.0, all_of_it=True)
     published: Counter[str] = Counter()
     for summary in summaries:
         published.update({topics.class_topic(name): count for name, count in summary.published.items()})
