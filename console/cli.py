@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from console.failures import guarded
-from console.flags import fetch_flags, flow_flags, frame_flags, packet_flags, science_flags, shared, teach_flags
+from console.flags import fetch_flags, flow_flags, frame_flags, packet_flags, science_flags, shared, teach_flags, training_flags
 from console.flags.train_flags import train
 
 app = typer.Typer(
@@ -58,6 +58,8 @@ for command in (
     flow_flags.increments,
     flow_flags.calibrator,
     flow_flags.drift,
+    training_flags.trainer,
+    training_flags.retrain,
 ):
     app.command()(command)
 app.add_typer(packet_flags.rejects, name="rejects")

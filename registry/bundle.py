@@ -52,6 +52,8 @@ LIMITS = {
 APART = ("ridge", "offset")
 """What a head without a fold of the real objects has of its own."""
 
+OPTIONAL = ("plan", "taught", "retrain")
+"""Fields of a manifest that are left out where they are None."""
 Arrays = dict[str, npt.NDArray[Any]]
 REFERENCE = {"embedding": "float16", "logits": "float16", "named": "float16", "label": "int16", "images": "uint8"}
 """Arrays of `reference.safetensors` and their kinds: a half of a per mille is nothing to a view."""
@@ -97,6 +99,11 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """What this model reached, as `learning.assessment` found it."""
     plan: dict[str, Any] | None = None
     """What it was trained by: `learning.plan.Plan.record`; None: before there were plans."""
+    taught: dict[str, pydantic.NonNegativeInt] | None = None
+    """Classes that the head holds beside those of the model, by `operators.taught` → revision of the class's record that its examples are
+    from, 0 where they are labels alone; None: none."""
+    retrain: dict[str, Any] | None = None
+    """What a challenger was made from: `learning.challengers`; None: it is not one."""
     files: dict[str, FileRecord]
 
 
@@ -190,7 +197,8 @@ def load(path: Path | None = None) -> Bundle:
     try:
         given = of_format_3(arrays) if manifest.format == 3 else arrays
         # A bundle made before anomalies had a topic has no threshold of it: it follows from the known alerts that ship with it.
-        head = head_of({"novelty_threshold": np.asarray(NEVER, dtype=np.float32), **given})
+        names = tuple(sorted(manifest.taught or ()))
+        head = head_of({"novelty_threshold": np.asarray(NEVER, dtype=np.float32), **given}, names)
         bundle = Bundle(
             path=folder,
             sha256=hashlib.sha256(text).hexdigest(),
@@ -255,7 +263,7 @@ def save(path: Path, parts: Parts) -> Bundle:
         manifest = Manifest(format=FORMAT, files=files, **parts.manifest)
         for name, blob in blobs.items():
             (staging / name).write_bytes(blob)
-        text = manifest.model_dump_json(indent=1, exclude={"plan"} if manifest.plan is None else None)
+        text = manifest.model_dump_json(indent=1, exclude={name for name in OPTIONAL if getattr(manifest, name) is None})
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
         load(staging)
         if path.exists():
@@ -358,9 +366,11 @@ def _check(folder: Path, bundle: Bundle) -> None:
     """The arrays must fit each other and the classes."""
     head, golden = bundle.head, bundle.golden
     k, m, simulated = len(bundle.classes), len(golden.tokens), len(bundle.manifest.kinds)
-    if len(set(bundle.classes)) != k or len(set(bundle.manifest.kinds)) != simulated:
+    names = (*bundle.classes, *head.taught)
+    t = len(head.taught)
+    if len(set(names)) != len(names) or len(set(bundle.manifest.kinds)) != simulated:
         raise BundleError(f"{folder}: a class or a kind is named twice")
-    for name in bundle.classes:
+    for name in names:
         if (problem := class_name_problem(name)) is not None:
             raise BundleError(f"{folder}: {problem}")
     width = head.centre.shape[-1] if head.centre.ndim == 1 else -1
@@ -381,10 +391,10 @@ def _check(folder: Path, bundle: Bundle) -> None:
         "star_prior": (k + 1,),
         "thresholds": (k,),
         **dict.fromkeys(("novelty_location", "novelty_scale", "novelty_share"), (k,)),
-        "taught_prototypes": (0, width),
-        "taught_weights": (0, view),
-        "taught_location": (0,),
-        **dict.fromkeys(("taught_scale", "taught_prior", "taught_thresholds", "taught_conformal"), (0,)),
+        "taught_prototypes": (t, width),
+        "taught_weights": (t, view),
+        "taught_location": (t,),
+        **dict.fromkeys(("taught_scale", "taught_prior", "taught_thresholds", "taught_conformal"), (t,)),
         **dict.fromkeys(numbers, ()),
     }
     expected = {
@@ -396,7 +406,7 @@ def _check(folder: Path, bundle: Bundle) -> None:
         "golden named features": (golden.named, (m, COMPARABLE)),
         "golden embedding": (golden.embedding, (m, width)),
         "golden logits": (golden.logits, (m, simulated)),
-        "golden probability": (golden.probability, (m, k + 1)),
+        "golden probability": (golden.probability, (m, k + t + 1)),
         "golden stamps": (golden.stamps, (m, *golden.stamps.shape[1:])),
         "golden context": (golden.context, (m, *golden.context.shape[1:])),
     }
@@ -410,5 +420,6 @@ def _check(folder: Path, bundle: Bundle) -> None:
         raise BundleError(f"{folder}: each of the {k} classes needs a prototype")
     if np.any((head.novelty_share < 0) | (head.novelty_share > 1)):
         raise BundleError(f"{folder}: a share that novelty may take lies between 0 and 1")
-    if min(float(head.temperature), float(np.min(head.novelty_scale)), float(head.kind_scale)) <= 0:
+    scales = (head.temperature, head.novelty_scale, head.kind_scale, head.taught_scale)
+    if min(float(np.min(scale, initial=1.0)) for scale in scales) <= 0:
         raise BundleError(f"{folder}: temperature, novelty scale and kind scale must be above 0")

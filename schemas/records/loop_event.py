@@ -9,6 +9,8 @@ from typing import Any
 from schemas.records.parts import check_counts, check_texts
 
 TAUGHT, FORGOTTEN = "taught", "forgotten"
+RETRAIN_COMMANDED, RETRAIN_MERGED, RETRAIN_FAILED = "retrain_commanded", "retrain_merged", "retrain_failed"
+CHALLENGER_MADE, ANNOUNCED = "challenger_made", "announced"
 
 
 @dataclass(frozen=True, slots=True)
