@@ -31,7 +31,10 @@ from schemas.records import (
     drift_alarm,
     embedding,
     frame_claim,
+    gate_report,
     json_form,
+    known_label,
+    label_wanted,
     loop_event,
     master_frame,
     photometry_measured,
@@ -48,9 +51,12 @@ from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.embedding import Embedding
 from schemas.records.frame_claim import FrameClaim
+from schemas.records.gate_report import GateReport
+from schemas.records.known_label import KnownLabel
+from schemas.records.label_wanted import LabelWanted
 from schemas.records.loop_event import LoopEvent
 from schemas.records.master_frame import MasterFrame
-from schemas.records.parts import framing
+from schemas.records.parts import framing, plain
 from schemas.records.photometry_measured import PhotometryMeasured
 from schemas.records.photometry_position import PhotometryPosition
 from schemas.records.retrain_command import RetrainCommand
@@ -65,6 +71,9 @@ from schemas.records.table import (
     DETECTION,
     DRIFT_ALARM,
     FRAME_CLAIM,
+    GATE_REPORT,
+    KNOWN_LABEL,
+    LABEL_WANTED,
     LOOP_EVENT,
     MASTER_FRAME,
     PHOTOMETRY_MEASURED,
@@ -92,6 +101,9 @@ Written: TypeAlias = (
     | SourceState
     | ClassRecord
     | LoopEvent
+    | KnownLabel
+    | LabelWanted
+    | GateReport
     | FrameClaim
     | MasterFrame
     | CalibratedFrame
@@ -118,6 +130,9 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "SourceState": source_state.from_row,
     "ClassRecord": class_record.from_row,
     "LoopEvent": loop_event.from_row,
+    "KnownLabel": known_label.from_row,
+    "LabelWanted": label_wanted.from_row,
+    "GateReport": gate_report.from_row,
     "FrameClaim": frame_claim.from_row,
     "MasterFrame": master_frame.from_row,
     "CalibratedFrame": calibrated_frame.from_row,
@@ -134,6 +149,9 @@ _SMALL: dict[type[Any], int] = {
     SourceState: SOURCE_STATE,
     ClassRecord: CLASS_RECORD,
     LoopEvent: LOOP_EVENT,
+    KnownLabel: KNOWN_LABEL,
+    LabelWanted: LABEL_WANTED,
+    GateReport: GATE_REPORT,
     FrameClaim: FRAME_CLAIM,
     MasterFrame: MASTER_FRAME,
     CalibratedFrame: CALIBRATED_FRAME,
@@ -161,7 +179,7 @@ def encode(record: Written) -> bytes:
     if isinstance(record, WorkerSummary):
         row = worker_summary.to_row(record)
     else:
-        row = {f.name: getattr(record, f.name) for f in fields(record)}
+        row = {f.name: plain(getattr(record, f.name)) for f in fields(record)}
     body = BytesIO()
     fastavro.schemaless_writer(body, parsed(schema_id), row)
     return framing(schema_id) + body.getvalue()

@@ -80,6 +80,9 @@ ALARMS = "drift.alarms"
 RETRAIN = "commands.retrain"
 SUPPORT = "support.examples"
 LOOP_EVENTS = "loop.events"
+LABELS_KNOWN = "labels.known"
+LABELS_WANTED = "labels.wanted"
+SHADOW = "detections.shadow"
 
 TOPICS = (
     Topic("alerts.ztf", "as sent", "ZTF's Avro object container, as sent", 7 * DAY, PACKET_BYTES, None),
@@ -134,6 +137,15 @@ TOPICS = (
         cleanup="compact",
     ),
     Topic(LOOP_EVENTS, "class", "LoopEvent: who taught or forgot which class, with what was written", 365 * DAY),
+    Topic(LABELS_KNOWN, "survey:candid", "KnownLabel: what an alert is, by people, catalogues and brokers", 7 * DAY, cleanup="compact"),
+    Topic(LABELS_WANTED, "survey:candid", "LabelWanted: an alert that two models call differently, whose label would decide", 30 * DAY),
+    Topic(
+        SHADOW,
+        "object id",
+        "Detection by a model that is not in use; the header `role` says which: challenger, previous, baseline; champion: a copy of what "
+        "the one in use made of the same packet",
+        2 * DAY,
+    ),
 )
 
 
