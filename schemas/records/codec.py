@@ -13,7 +13,7 @@ length bounds its depth and counts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from io import BytesIO
@@ -24,7 +24,9 @@ import fastavro.schema
 
 from schemas.avro.container import Container
 from schemas.avro.wire import PacketError, load_schema, read_body, read_header, sniff
+from schemas.avro.writer import varint
 from schemas.records import (
+    access_token,
     calibrated_frame,
     class_record,
     detection,
@@ -45,6 +47,7 @@ from schemas.records import (
     source_state,
     worker_summary,
 )
+from schemas.records.access_token import AccessToken
 from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.class_record import ClassRecord
 from schemas.records.detection import Detection
@@ -64,6 +67,7 @@ from schemas.records.score_summary import ScoreSummary
 from schemas.records.source_position import SourcePosition
 from schemas.records.source_state import SourceState
 from schemas.records.table import (
+    ACCESS_TOKEN,
     BODY_BYTES,
     BY_ID,
     CALIBRATED_FRAME,
@@ -109,6 +113,7 @@ Written: TypeAlias = (
     | CalibratedFrame
     | PhotometryPosition
     | PhotometryMeasured
+    | AccessToken
 )
 """What `encode` writes."""
 Record: TypeAlias = Written | Embedding
@@ -138,6 +143,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "CalibratedFrame": calibrated_frame.from_row,
     "PhotometryPosition": photometry_position.from_row,
     "PhotometryMeasured": photometry_measured.from_row,
+    "AccessToken": access_token.from_row,
 }
 _READ_BY_NAME = {row.id: _READERS[row.name] for row in TABLE if row.name in _READERS}
 _SMALL: dict[type[Any], int] = {
@@ -157,6 +163,7 @@ _SMALL: dict[type[Any], int] = {
     CalibratedFrame: CALIBRATED_FRAME,
     PhotometryPosition: PHOTOMETRY_POSITION,
     PhotometryMeasured: PHOTOMETRY_MEASURED,
+    AccessToken: ACCESS_TOKEN,
 }
 _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, AttributeError)
 """What fastavro falls over in a body that is none of the schema's."""
@@ -193,6 +200,13 @@ def encode_container(record: Detection) -> bytes:
 def container_of(body: bytes) -> bytes:
     """A detection's body as an Avro object container; see `table.layout` for the schema it carries."""
     return _container(DETECTION).wrap(body)
+
+
+def container_of_many(bodies: Sequence[bytes]) -> bytes:
+    """Detections' bodies in one container of one block."""
+    made = _container(DETECTION)
+    joined = b"".join(bodies)
+    return b"".join((made.header, varint(len(bodies)), varint(len(joined)), joined, made.sync))
 
 
 def encode_both(record: Detection) -> tuple[bytes, bytes | None]:

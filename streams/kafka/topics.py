@@ -80,6 +80,7 @@ ALARMS = "drift.alarms"
 RETRAIN = "commands.retrain"
 SUPPORT = "support.examples"
 LOOP_EVENTS = "loop.events"
+ACCESS_TOKENS = "access.tokens"
 LABELS_KNOWN = "labels.known"
 LABELS_WANTED = "labels.wanted"
 SHADOW = "detections.shadow"
@@ -116,6 +117,13 @@ TOPICS = (
         POSITIONS,
         "source/topic/partition",
         "SourcePosition: up to where another cluster's topic is mirrored, increments are joined, and frames are worked up",
+        7 * DAY,
+        cleanup="compact",
+    ),
+    Topic(
+        ACCESS_TOKENS,
+        "key id; key id/used",
+        "AccessToken: an API key's hash, owner and scopes; when it was last used. Restrict who may write it",
         7 * DAY,
         cleanup="compact",
     ),

@@ -17,6 +17,7 @@ from data.simulate.classes import SLUGS as SIMULATED
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import PacketError
 from schemas.records import codec, detection, table
+from schemas.records.access_token import AccessToken
 from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.class_record import MOST_EXAMPLES, ClassRecord
 from schemas.records.detection import Crossmatch, Decision, Detection, Flare, Frame, Host, Magnitude, TaughtClass, Transit, to_row
@@ -148,6 +149,7 @@ def test_records_and_schemas_have_the_same_fields_in_the_same_order() -> None:
     assert names(RetrainCommand) == declared(table.RETRAIN_COMMAND)
     assert names(ClassRecord) == declared(table.CLASS_RECORD)
     assert names(LoopEvent) == declared(table.LOOP_EVENT)
+    assert names(AccessToken) == declared(table.ACCESS_TOKEN)
     assert names(KnownLabel) == declared(table.KNOWN_LABEL)
     assert names(LabelWanted) == declared(table.LABEL_WANTED)
     assert names(GateReport) == declared(table.GATE_REPORT)
@@ -262,6 +264,8 @@ def test_a_taught_class_and_its_event_come_back() -> None:
     assert codec.expect(value, ClassRecord) == replace(CLASS, prior=float(np.float32(1e-4)))
     event = LoopEvent("taught", "fast-blue", 2, "ada", "", value, 1000)
     assert codec.expect(codec.encode(event), LoopEvent) == event
+    token = AccessToken("0123456789ab", "ab" * 32, "ada", ("read", "score"), True, 0, False, 1000, 0, "a laptop")
+    assert codec.expect(codec.encode(token), AccessToken) == token
 
 
 @pytest.mark.parametrize(
