@@ -41,6 +41,7 @@ class Limits:
     seconds: float
     """By the clock."""
     threads: int
+    """Processes that simulate or train at once, each of one thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +117,9 @@ def command_of(folder: Path) -> list[str]:
     return [sys.executable, "-m", "learning.challenger_process", str(folder)]
 
 
-def environment_of(limits: Limits) -> dict[str, str]:
-    """Variables of the process, on top of ours."""
-    return dict.fromkeys(THREADS, str(limits.threads)) | {"PYTHONUNBUFFERED": "1"}
+def environment_of() -> dict[str, str]:
+    """Variables of the process, on top of ours: one thread in each process, so that sums are taken in one order on any machine."""
+    return dict.fromkeys(THREADS, "1") | {"PYTHONUNBUFFERED": "1"}
 
 
 class Lines:
@@ -170,7 +171,7 @@ def work(folder: Path, order: Order) -> dict[str, Any]:
     from learning.challengers import Workshop, make
     from learning.labelled import Labelled, Window
 
-    torch.set_num_threads(order.limits.threads)
+    torch.set_num_threads(1)
     packets = read_packets(folder, order)
     n = len(order.labels)
     bundle = make(

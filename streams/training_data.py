@@ -6,7 +6,7 @@ examples on `support.examples`, labels on `labels.known`, packets on `alerts.*` 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from schemas.surveys.identity import packet_id
 from streams.agents.teaching import read_packets, read_records
 from streams.kafka import topics
 from streams.kafka.consumer import make_consumer, read_to
+from streams.known_labels import Labels
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -26,8 +27,10 @@ MOST_LABELLED = 4000
 MOST_BYTES = 600 * 2**20
 """Of labelled packets and of the window together, at most [bytes]."""
 
-Place = tuple[str, int]
-"""(survey, candid)"""
+LEAST_CONFIDENCE = 0.5
+"""Of a label that counts."""
+OF_AN_OBJECT = 3
+"""Labelled packets of one object at most: they are nearly the same alert."""
 
 
 @dataclass(slots=True)
@@ -56,15 +59,15 @@ class Gathered:
         return sum(map(len, self.packets.values())) + sum(map(len, self.window))
 
 
-async def gather(settings: Settings, labels: Mapping[Place, str], *, from_ms: int, until_ms: int) -> Gathered:
+async def gather(settings: Settings, labels: Labels, *, from_ms: int, until_ms: int) -> Gathered:
     """Read the topics.
 
     Parameters
     ----------
     settings : Settings
         With a broker; `retrain_search` and `retrain_window` bound what is read.
-    labels : mapping
-        (survey, candid) → label.
+    labels : Labels
+        A label of an object's other alert counts where an alert has none of its own.
     from_ms, until_ms : int
         The window is of packets that arrived between [ms since 1970]; 0: of the newest.
     """
@@ -74,35 +77,35 @@ async def gather(settings: Settings, labels: Mapping[Place, str], *, from_ms: in
     examples = await read_packets(settings, wanted) if wanted else {}
     for (name, ident), packet in sorted(examples.items()):
         survey, candid, _ = ident.split(":", 2)
-        label = labels.get((survey, int(candid)), name)
+        label = labels.of(survey, int(candid), least=LEAST_CONFIDENCE) or name
         found.conflicts += label != name
         found.packets[ident], found.labels[ident] = packet, label
         found.taught[name] = records[name].revision
-    decoder, seen = Decoder(), set[Place]()
+    decoder, seen, objects = Decoder(), set[tuple[str, int]](), Counter[str]()
     async for group in _groups(settings, settings.retrain_search, until_ms=until_ms):
-        _take(group, found, labels=labels, decoder=decoder, from_ms=from_ms, most=settings.retrain_window, seen=seen)
-    found.not_found = len(labels.keys() - seen)
+        seen |= _take(group, found, labels=labels, decoder=decoder, from_ms=from_ms, most=settings.retrain_window, objects=objects)
+    found.not_found = sum((label.survey, label.candid) not in seen for label in labels)
     return found
 
 
 def _take(
-    group: list[tuple[int, bytes]], found: Gathered, *, labels: Mapping[Place, str], decoder: Decoder, from_ms: int, most: int,
-    seen: set[Place],
-) -> None:  # fmt: skip
-    """Keep what is wanted of a group of packets, each with its time of arrival."""
+    group: list[tuple[int, bytes]], found: Gathered, *, labels: Labels, decoder: Decoder, from_ms: int, most: int, objects: Counter[str]
+) -> set[tuple[str, int]]:
+    """Keep what is wanted of a group of packets, each with its time of arrival; returns survey and candid of all."""
     decoded = decoder.decode([packet for _, packet in group])
     batch = decoded.batch
     found.looked_at += len(group)
     for i, position in enumerate(decoded.index):
         arrived, packet = group[position]
-        place = (batch.survey[i], batch.candid[i])
         if batch.programid[i] != PUBLIC:
             continue
-        if place in labels:
-            seen.add(place)
-            ident = packet_id(*place, record_digest=batch.digest[i])
-            if ident not in found.packets:
-                found.packets[ident], found.labels[ident] = packet, labels[place]
+        survey, candid, name = batch.survey[i], batch.candid[i], batch.object_id[i]
+        label = labels.of(survey, candid, object_id=name, least=LEAST_CONFIDENCE)
+        if label is not None:
+            ident = packet_id(survey, candid, record_digest=batch.digest[i])
+            if ident not in found.packets and objects[name] < OF_AN_OBJECT:
+                objects[name] += 1
+                found.packets[ident], found.labels[ident] = packet, label
         elif arrived >= from_ms and most:
             found.window.append(packet)
     del found.window[: max(0, len(found.window) - most)]
@@ -114,6 +117,7 @@ def _take(
         oldest = next(iter(found.packets))
         found.packets.pop(oldest)
         found.labels.pop(oldest)
+    return {(batch.survey[i], batch.candid[i]) for i in range(len(decoded.index))}
 
 
 async def _groups(settings: Settings, most: int, *, until_ms: int) -> AsyncIterator[list[tuple[int, bytes]]]:
@@ -147,13 +151,6 @@ async def _groups(settings: Settings, most: int, *, until_ms: int) -> AsyncItera
             yield group
     finally:
         await consumer.stop()
-
-
-async def known_labels(settings: Settings) -> dict[Place, str]:
-    """Labels of `labels.known`, as its end has them now; none where there is no such topic."""
-    from streams.labels import read_labels
-
-    return {(label.survey, label.candid): label.label for label in (await read_labels(settings)).values()}
 
 
 def summary(found: Gathered) -> dict[str, Any]:

@@ -40,7 +40,8 @@ from streams.bad_records import BadRecords
 from streams.kafka import topics
 from streams.kafka.consumer import make_consumer
 from streams.kafka.exactly_once import jittered, repeat
-from streams.training_data import gather, known_labels, summary
+from streams.known_labels import read_labels
+from streams.training_data import gather, summary
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -215,7 +216,7 @@ class Trainer:
         found = read_order(self.current)
         if found is None or found.facts.get("command_id") != lead.command_id:
             self._clear()
-            labels = await known_labels(self._settings)
+            labels = await read_labels(self._settings)
             gathered = await gather(self._settings, labels, from_ms=lead.from_ms, until_ms=lead.until_ms)
             facts = summary(gathered)
             log.info("gathered", command=lead.command_id, **facts)
@@ -267,7 +268,7 @@ class Trainer:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
-                env={**os.environ, **environment_of(order.limits)},
+                env={**os.environ, **environment_of()},
             )
         try:
             async with asyncio.timeout(order.limits.seconds):
