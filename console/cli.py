@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from console.failures import guarded
-from console.flags import fetch_flags, flow_flags, frame_flags, label_flags, packet_flags, science_flags, shared, teach_flags, training_flags
+from console.flags import (
+    fetch_flags,
+    flow_flags,
+    frame_flags,
+    label_flags,
+    model_flags,
+    packet_flags,
+    science_flags,
+    shared,
+    teach_flags,
+    training_flags,
+)
 from console.flags.train_flags import train
 
 app = typer.Typer(
@@ -45,6 +56,9 @@ for command in (
     packet_flags.replay,
     teach_flags.teach,
     teach_flags.forget,
+    model_flags.promote,
+    model_flags.rollback,
+    model_flags.compare,
     label_flags.label,
     flow_flags.status,
     flow_flags.topics,
@@ -67,6 +81,7 @@ app.add_typer(packet_flags.rejects, name="rejects")
 app.add_typer(frame_flags.masters, name="masters")
 app.add_typer(frame_flags.references, name="references")
 app.add_typer(teach_flags.classes, name="classes")
+app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
 
 

@@ -184,12 +184,7 @@ def load(path: Path | None = None) -> Bundle:
     """
     folder = Path(path) if path is not None else PUBLISHED
     text = _read(folder, MANIFEST)
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its text"
-        raise BundleError(f"{folder / MANIFEST} is not a bundle's manifest: {where}: {first['msg']}") from None
+    manifest = manifest_of(text, where=str(folder / MANIFEST))
     blobs = {name: _verified(folder, name, manifest=manifest) for name in LIMITS if name != MANIFEST}
     arrays = _arrays(folder, "arrays.safetensors", blobs=blobs)
     golden = _arrays(folder, "golden.safetensors", blobs=blobs)
@@ -213,6 +208,16 @@ def load(path: Path | None = None) -> Bundle:
         raise BundleError(f"{folder} lacks the array {error.args[0]}") from None
     _check(folder, bundle)
     return bundle if "novelty_threshold" in arrays else _with_novelty_threshold(bundle)
+
+
+def manifest_of(text: bytes, *, where: str) -> Manifest:
+    """The manifest that a text is; a `BundleError` that names where it stands, if it is none."""
+    try:
+        return Manifest.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(map(str, first["loc"])) or "its text"
+        raise BundleError(f"{where} is not a bundle's manifest: {at}: {first['msg']}") from None
 
 
 def _with_novelty_threshold(bundle: Bundle) -> Bundle:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import SettingsError, nearest, one_line
+from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
 from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
@@ -41,6 +42,7 @@ class Settings(
     BrokerSettings,
     StorageSettings,
     ScoringSettings,
+    ModelSettings,
     OutputSettings,
     RejectionSettings,
     WorkerSettings,

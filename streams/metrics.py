@@ -40,6 +40,8 @@ SCORING = Info("protonova_worker_scoring", "What the scores depend on: scoring_i
 SWAPS = Counter("protonova_worker_swaps", "How often another state took over from the next batch on")
 # Classes taught beside those of the model, in force.
 TAUGHT = Gauge("protonova_worker_taught_classes", "Classes taught beside those of the model, in force")
+# Bundles that were announced and are not used: damaged, of another format, or another answer to the golden batch.
+REFUSED_BUNDLES = Counter("protonova_worker_refused_bundles", "Announced bundles that are not used")
 # Increments by what became of them: joined (its packet is on alerts.tess), duplicate (nothing new in it), rejected. Their sum came in.
 INCREMENTS = Counter("protonova_increments", "Increments by outcome, committed", ["outcome"])
 # Increments that left the topic before they were joined: the joiner stood still for longer than the topic keeps them.

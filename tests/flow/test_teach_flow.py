@@ -19,7 +19,7 @@ from data.simulate.survey_packets import packet as packet_of
 from schemas.records.codec import decode_detection
 from schemas.records.detection import Detection
 from schemas.taxonomy import SLUGS
-from streams.agents.teaching import Change, ConflictError, change, read_events, read_records
+from streams.agents.teaching import Change, ClassConflictError, change, read_events, read_records
 from streams.kafka import topics
 from tests.flow import real_worker
 from tests.flow.conftest import Bench, until
@@ -144,7 +144,7 @@ async def test_two_at_once_lose_nothing(bench: Bench) -> None:
     assert sorted(await read_records(bench.settings)) == sorted(names)
     # One class at once: one of them is accepted, the other refused, and nothing of the loser is there.
     found = await asyncio.gather(*(change(bench.settings, wanted("same-one", who)) for who in ("ada", "bob")), return_exceptions=True)
-    [lost] = [one for one in found if isinstance(one, ConflictError)]
+    [lost] = [one for one in found if isinstance(one, ClassConflictError)]
     records = await read_records(bench.settings)
     assert records["same-one"].author in str(lost)
     assert records["same-one"].revision == 1
