@@ -4,13 +4,14 @@ folder with `order.json` and `packets.bin` → folder with `bundle/` and `outcom
 
     python -m learning.challenger_process FOLDER
 
-The parent (`streams.agents.trainer`) starts it in a session of its own and keeps its standard input open: when that ends, however the parent
-ended, the whole session is ended, processes of a training included. The parent holds the limit of time by the clock; here a limit of the
+The parent (`streams.agents.trainer`) starts it in a session of its own and keeps its standard input open: when that ends, however the
+parent ended, the whole session is ended, processes of a training included. The parent holds the limit of time by the clock; here a limit of the
 processor's time stands behind it.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -196,6 +197,13 @@ def work(folder: Path, order: Order) -> dict[str, Any]:
     return {"sha256": bundle.sha256, "memory_mb": peak}
 
 
+def _is_memory(error: Exception) -> bool:
+    """Whether an error is about memory: Python's, the system's, a library's that cannot be mapped, or of torch's allocator."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return isinstance(error, ImportError | RuntimeError) and any(word in str(error) for word in ("memory", "failed to map segment"))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; the exit status."""
     [place] = sys.argv[1:] if arguments is None else arguments
@@ -209,14 +217,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limit(order.limits)
     try:
         outcome, status = work(folder, order), 0
-    except MemoryError:
-        outcome, status = {"error": f"it needs more than the {order.limits.memory_mb:,} MB of memory that it may have"}, NO_MEMORY
-    except (ProtonovaError, FloatingPointError, OSError, ValueError, ImportError) as error:
-        outcome, status = {"error": one_line(f"{error}" or type(error).__name__, 400)}, REFUSED
-    except RuntimeError as error:  # torch's allocator
-        if "memory" not in str(error):
+    except (ProtonovaError, FloatingPointError, MemoryError, OSError, ValueError, ImportError, RuntimeError) as error:
+        if _is_memory(error):
+            outcome, status = {"error": f"it needs more than the {order.limits.memory_mb:,} MB of memory that it may have"}, NO_MEMORY
+        elif isinstance(error, RuntimeError):
             raise
-        outcome, status = {"error": f"it needs more than the {order.limits.memory_mb:,} MB of memory that it may have"}, NO_MEMORY
+        else:
+            outcome, status = {"error": one_line(f"{error}" or type(error).__name__, 400)}, REFUSED
     part = folder / f".{OUTCOME}"
     part.write_text(json.dumps(outcome) + "\n", encoding="utf-8")
     part.replace(folder / OUTCOME)

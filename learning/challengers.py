@@ -5,9 +5,9 @@
     fine_tune    the whole encoder, from the champion's, with a replay buffer of simulated alerts: minutes
     from_scratch a training as `protonova train` does it, with the labelled alerts: an hour
 
-In every one the labels of the model's own classes move the head, and a class that the model does not know becomes a taught share inside
-the bundle's head (`operators.taught`), bounded by known alerts and by the window. The same packets, labels, champion, recipe and seed give the
-same bytes on the same machine; the manifest has the digest of what it was made from.
+In every one the labels of the model's own classes move the head, and a class that the model does not know becomes a taught share in
+the bundle's head (`operators.taught`), bounded by known alerts and by the window. The same packets, labels, champion, recipe and seed give
+the same bytes on the same machine; the manifest has the digest of what it was made from.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _taught(base: Bundle, seen: Seen, *, window: Views, kept: Mapping[str, Mappi
         columns[name] = taught.taught_columns(alone)[name]
         alike = taught.alike(alone, name, examples=examples, reference=reference)
         facts[name] = {
-            "examples": int(len(alike)),
+            "examples": len(alike),
             "recall": round(float(alike.mean()), 4),
             "false_calls": {which: round(rate, 5) for which, rate in _false_calls(base.reference, alone).items()},
             "window": round(called, 5),
@@ -246,7 +246,10 @@ def with_labelled(reference: Reference, seen: Seen) -> Reference:
     times = min(REPEATED, max(1, len(reference.label) // (5 * n)))
     own = seen.of_known
     joined = Views(
-        *(np.concatenate([np.asarray(a, dtype=np.float32), *[np.asarray(b, dtype=np.float32)] * times]) for a, b in zip(reference.views, own, strict=True))
+        *(
+            np.concatenate([np.asarray(a, dtype=np.float32), *[np.asarray(b, dtype=np.float32)] * times])
+            for a, b in zip(reference.views, own, strict=True)
+        )
     )
     label = np.concatenate([reference.label, *[seen.known[seen.known >= 0]] * times])
     return Reference(joined, label, np.concatenate([reference.images, np.ones(n * times, dtype=bool)]))

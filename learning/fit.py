@@ -162,7 +162,9 @@ def digest(alerts: Alerts | None) -> str:
     """What alerts are, for the identity of a run: a sum over their light curves and labels."""
     if alerts is None:
         return ""
-    return hashlib.sha256(b"".join(np.ascontiguousarray(column).tobytes() for column in (alerts.label, alerts.time, alerts.flux))).hexdigest()
+    return hashlib.sha256(
+        b"".join(np.ascontiguousarray(column).tobytes() for column in (alerts.label, alerts.time, alerts.flux))
+    ).hexdigest()
 
 
 def schedule(step: int, hyper: Hyperparameters) -> float:

@@ -2,8 +2,8 @@
 
 `Bundle`, views of labelled alerts → its head with another ridge, thresholds and conformal quantile, and the heads without a fold of them
 
-A head fitted anew on what is at hand here would lose the real alerts that the champion's was fitted on elsewhere. So the champion's ridge is
-where the new one is pulled to, and its thresholds move by what the same known alerts say before and after: without a label nothing changes,
+A head fitted anew on what is at hand here would lose the real alerts that the champion's was fitted on elsewhere. So the champion's ridge
+is where the new one is pulled to, and its thresholds move by what the same known alerts say before and after: without a label nothing changes,
 bit for bit.
 """
 
@@ -24,7 +24,7 @@ from operators.types import F32, F64
 from registry.bundle import Bundle, fold_of
 
 PULL = 3e-3
-"""Strength of the pull toward the champion's ridge: ten times that of a ridge that is fitted on all there is, for these are a tenth of it."""
+"""Strength of the pull toward the champion's ridge: ten times that of a ridge fitted on all there is, for these are a tenth of it."""
 STEPS, STEPS_ON = 40, 12
 """Of the optimiser: from the champion's ridge, and from there to what differs by some of the rows."""
 LOWEST, HIGHEST = 1e-6, 0.5
@@ -70,9 +70,7 @@ def update(bundle: Bundle, views: Views, label: I64, *, object_id: Sequence[str]
     # Each known alert is judged by a ridge that has not seen it.
     halves = [(_shifted(head, moved(head, simulated=part, labelled=all_labelled, start=whole)), ~part) for part in (half, ~half)]
     after = _recalibrated(head, after, halves=halves, known=known, truth=truth, images=bundle.reference.images)
-    parts = [
-        _shifted(one, moved(one, simulated=everything, labelled=fold != i, start=whole)) for i, one in enumerate(unseen)
-    ]
+    parts = [_shifted(one, moved(one, simulated=everything, labelled=fold != i, start=whole)) for i, one in enumerate(unseen)]
     return after, tuple(replace(after, ridge=one.ridge, offset=one.offset) for one in parts)
 
 
@@ -93,9 +91,7 @@ def _shifted(head: Head, by: Ridge) -> Head:
     return replace(head, ridge=_f32(head.ridge + by.weight), offset=_f32(head.offset + by.offset))
 
 
-def _recalibrated(
-    before: Head, after: Head, *, halves: list[tuple[Head, Bools]], known: Views, truth: I64, images: Bools
-) -> Head:
+def _recalibrated(before: Head, after: Head, *, halves: list[tuple[Head, Bools]], known: Views, truth: I64, images: Bools) -> Head:
     """Thresholds and conformal quantile moved by as much as they differ on the known alerts with images."""
     k = before.ways
     first = judge(known, before)
@@ -107,7 +103,8 @@ def _recalibrated(
     old, new = (thresholds(p[images], truth[images], shares=shares) for p in (np.asarray(first.prior_probability), prior_probability))
     least = _logit(np.asarray(before.thresholds, dtype=np.float64)) + _logit(new) - _logit(old)
     quantiles = [
-        quantile(conformal_scores(p[images])[np.arange(int(images.sum())), truth[images]]) for p in (np.asarray(first.probability), probability)
+        quantile(conformal_scores(p[images])[np.arange(int(images.sum())), truth[images]])
+        for p in (np.asarray(first.probability), probability)
     ]
     conformal = float(np.clip(float(before.conformal) + quantiles[1] - quantiles[0], 0.0, 1.0))
     moved = np.clip(1 / (1 + np.exp(-least)), LOWEST, HIGHEST)

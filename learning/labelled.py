@@ -1,7 +1,7 @@
 """Labelled packets of the stream → what heads and encoders learn from.
 
-packets, labels, ids → `Seen`: views of those that can be learnt from, by the stream's own decoder and encoder (law 1), each of a known class
-or of a new one; → `LabelledAlerts` for `learning.recipe.train`
+packets, labels, ids → `Seen`: views of those that can be learnt from, by the stream's own decoder and encoder (law 1), each of a known
+class or of a new one; → `LabelledAlerts` for `learning.recipe.train`
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from errors import one_line
 from gpu.session import Session
-from learning.dataset import NAMES, SLUG_OF, Alerts, I64, embed_alerts, from_batch, join
+from learning.dataset import I64, NAMES, SLUG_OF, Alerts, embed_alerts, from_batch, join
 from learning.real_sky import RealAlerts
 from operators.head import Views
 from pipeline.examples import AT_ONCE, see_packets
@@ -155,9 +155,14 @@ class LabelledAlerts:
         own = RealAlerts(views, SLUG_OF[self.known.label], star, self.known.number, self.object_ids)
         if before is None:
             return own
-        columns = (np.concatenate(pair) for pair in zip((before.label, before.star, before.number), (own.label, own.star, own.number), strict=True))
         joined = Views(*(np.concatenate(pair) for pair in zip(before.views, own.views, strict=True)))
-        return RealAlerts(joined, *columns, (*before.object_id, *own.object_id))
+        return RealAlerts(
+            joined,
+            np.concatenate([before.label, own.label]),
+            np.concatenate([before.star, own.star]),
+            np.concatenate([before.number, own.number]),
+            (*before.object_id, *own.object_id),
+        )
 
 
 def labelled_alerts(seen: Seen, state: ScoringState) -> LabelledAlerts:
@@ -165,7 +170,7 @@ def labelled_alerts(seen: Seen, state: ScoringState) -> LabelledAlerts:
     logits = np.asarray(seen.views.logits)
     kind = np.zeros(len(seen.packets), dtype=np.int64)
     for i, known in enumerate(seen.known.tolist()):
-        members = np.flatnonzero(SLUG_OF == known)
+        members = np.flatnonzero(known == SLUG_OF)
         kind[i] = members[logits[i, members].argmax()] if known >= 0 else len(NAMES) + seen.new[i]
     parts = [
         _columns(seen.packets[start : start + AT_ONCE], kind[start : start + AT_ONCE], state=state)

@@ -85,7 +85,7 @@ class StateKeeper:
             log.error("the champion cannot be fetched; scoring begins with the bundle of the settings", why=one_line(error))
             states, self._due = self._states, True
         records = self._taught.records
-        if states is self._states and not records:
+        if states is self._states and not records and not states.head.taught:
             return Pipeline(states.base)
         pipeline = await self._prepared(states, records)
         new = [name for name in pipeline.classes if name not in self._states.base.head.known]

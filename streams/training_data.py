@@ -1,6 +1,7 @@
 """Topics → what a challenger is made of: labelled packets, and a window of the stream without labels.
 
-examples on `support.examples`, labels on `labels.known`, packets on `alerts.*` → `Gathered`; bounded in packets and bytes, private ones left out
+examples on `support.examples`, labels on `labels.known`, packets on `alerts.*` → `Gathered`;
+bounded in packets and bytes; private ones are left out
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     support.examples, labels.known, alerts.* ──┘                                └──► loop.events: commanded, merged, made, failed
 
 What was done stands on `loop.events`, and an attempt's order in the state folder: a trainer killed at any moment goes on where it was and
-does nothing twice. A command that comes while another is waiting or is being made is merged into it, unless it asks for a dearer recipe. One
-trainer works: the transactional id of a later one fences the earlier one's events off, which then waits.
+does nothing twice. A command that comes while another is waiting or is being made is merged into it, unless it asks for a dearer recipe.
+One trainer works: the transactional id of a later one fences the earlier one's events off, which then waits.
 """
 
 from __future__ import annotations
@@ -30,17 +30,22 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, ProducerFenced
 
 from errors import RetryableError, UserError, one_line
+from evaluation.challenger_picture import draw
 from learning.challenger_process import BUNDLE, OUTCOME, Limits, Order, command_of, environment_of, read_order, write_order
+from registry import ledger
 from registry.bundle import PUBLISHED, Bundle, BundleError, load
 from schemas.records import codec
 from schemas.records.loop_event import ANNOUNCED, CHALLENGER_MADE, RETRAIN_COMMANDED, RETRAIN_FAILED, RETRAIN_MERGED, LoopEvent
+from schemas.records.model_announced import CHALLENGER, CHAMPION
 from schemas.records.retrain_command import RECIPES, RetrainCommand
+from settings.announced_models import ledger_uri
 from streams.agents.teaching import read_events
 from streams.bad_records import BadRecords
 from streams.kafka import topics
 from streams.kafka.consumer import make_consumer
 from streams.kafka.exactly_once import jittered, repeat
 from streams.known_labels import read_labels
+from streams.models import announced, fetch, submit
 from streams.training_data import gather, summary
 
 if TYPE_CHECKING:
@@ -203,7 +208,7 @@ class Trainer:
         late = [command for command in self._pending.values() if command is not lead and rank(command) <= rank(lead)]
         made = [] if lead.command_id in self._ledger.made else [self._event(CHALLENGER_MADE, lead, short, _note(bundle))]
         if made:
-            await asyncio.to_thread(self._log, bundle, lead)
+            await asyncio.to_thread(self._log, bundle, order, seconds=time.monotonic() - started)
         await self._write(producer, [*made, *self._merged(late, lead)])  # fenced: a trainer that was replaced goes no further
         await self._submit(bundle, lead)
         self._ledger.announced.add(short)
@@ -293,8 +298,16 @@ class Trainer:
             file.write(b".")
         return starts
 
-    def _log(self, bundle: Bundle, command: RetrainCommand) -> None:
-        """Write the challenger into the ledger of trainings, where there is one."""
+    def _log(self, bundle: Bundle, order: Order, *, seconds: float) -> None:
+        """Note the challenger in the ledger of trainings, once, where there is one; a ledger that does not answer stops nothing."""
+        uri = ledger_uri(self._settings)
+        if uri is None or (self._settings.ledger is None and not ledger.installed()):
+            return
+        try:
+            picture = draw(bundle, load(Path(order.champion)), self.current / "challenger.png")
+            ledger.log(uri, bundle, figures={"retrain.seconds": seconds}, pictures=[picture] if picture is not None else [])
+        except (RetryableError, OSError) as error:
+            log.warning("the challenger is not noted in the ledger", why=one_line(error, 300))
 
     async def _submit(self, bundle: Bundle, lead: RetrainCommand) -> None:
         """Announce the challenger, unless that was done before."""
@@ -303,9 +316,7 @@ class Trainer:
             self._ledger.take(event)
         if short in self._ledger.announced:
             return
-        from streams.models import submit
-
-        await submit(self._settings, bundle.path, alias="challenger", author=AUTHOR, note=f"{lead.recipe}: {lead.reason}"[:500])
+        await submit(self._settings, bundle.path, alias=CHALLENGER, author=AUTHOR, note=one_line(f"{lead.recipe}: {lead.reason}", 500))
 
     def _merged(self, commands: Iterable[RetrainCommand], lead: RetrainCommand) -> list[LoopEvent]:
         return [self._event(RETRAIN_MERGED, command, command.model, f"merged into {lead.command_id}") for command in commands]
@@ -381,8 +392,9 @@ def reason_of(status: int, folder: Path) -> str:
 
 
 async def champion_of(settings: Settings) -> Path:
-    """Folder of the bundle that scores now."""
-    return settings.bundle or PUBLISHED
+    """Folder of the bundle that scores now: the champion's, else that of the settings."""
+    known = (await announced(settings)).get(CHAMPION) if settings.follow_champion else None
+    return settings.bundle or PUBLISHED if known is None else await fetch(settings, known)
 
 
 def _note(bundle: Bundle) -> str:
@@ -407,5 +419,3 @@ async def run(settings: Settings) -> None:
     """Answer commands until cancelled; a broker that goes away is tried again."""
     trainer = Trainer(settings)
     await repeat(trainer.session, lambda: trainer.done, what="retrain commands are not answered", final=())
-
-

@@ -1,4 +1,4 @@
-"""Recipes of a retrain: the same packets the same bytes, known classes stay, labels move the head, and what cannot be learnt from is counted."""
+"""Recipes of a retrain: the same packets the same bytes, known classes stay, labels move the head, what cannot be learnt from counts."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import pytest
 
 pytest.importorskip("torch")
 
-from data.simulate.described import shipped  # noqa: E402
-from data.simulate.night import night  # noqa: E402
-from data.simulate.observe import choose  # noqa: E402
-from data.simulate.sample import sample  # noqa: E402
-from data.simulate.survey_packets import packet as packet_of  # noqa: E402
-from gpu.ort import OrtSession  # noqa: E402
-from learning import challengers  # noqa: E402
-from learning.challengers import HEAD, Workshop, digest_of, make  # noqa: E402
-from learning.labelled import Labelled, Window, see_labelled  # noqa: E402
-from operators.head import Views, judge  # noqa: E402
-from pipeline.examples import see_packets  # noqa: E402
-from pipeline.state import ScoringState, make_state  # noqa: E402
-from pipeline.state import load as load_state  # noqa: E402
-from pipeline.verify import verify  # noqa: E402
-from registry.bundle import PUBLISHED, Bundle, load  # noqa: E402
+from data.simulate.described import shipped
+from data.simulate.night import night
+from data.simulate.observe import choose
+from data.simulate.sample import sample
+from data.simulate.survey_packets import packet as packet_of
+from gpu.ort import OrtSession
+from learning import challengers
+from learning.challengers import HEAD, Workshop, digest_of, make
+from learning.labelled import Labelled, Window, see_labelled
+from operators.head import Views, judge
+from pipeline.examples import see_packets
+from pipeline.state import ScoringState, make_state
+from pipeline.state import load as load_state
+from pipeline.verify import verify
+from registry.bundle import PUBLISHED, Bundle, load
 
 WORKSHOP = Workshop(created_on="2026-11-30", version="test")
 NEW = "luminous-fast-cooler"
@@ -60,9 +60,7 @@ def sky() -> Sky:
     return Sky(state, new, [packet for packet, _ in made], [truth.label for _, truth in made], ids)
 
 
-def test_a_head_is_made_anew_with_a_new_class_and_the_same_bytes_twice(
-    sky: Sky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_head_is_made_anew_with_a_new_class_and_the_same_bytes_twice(sky: Sky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(challengers, "LEAST_WINDOW", 50)  # 200 packets take seven seconds to simulate
     champion = load(PUBLISHED)
     labelled, window = sky.labelled(12, 0), Window(sky.known)
