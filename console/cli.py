@@ -72,6 +72,7 @@ for command in (
     flow_flags.mirror,
     flow_flags.increments,
     flow_flags.calibrator,
+    flow_flags.historian,
     flow_flags.drift,
     training_flags.trainer,
     training_flags.retrain,

@@ -18,6 +18,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from errors import SettingsError, nearest, one_line
 from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
+from settings.history_store import HistorySettings
 from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
 from settings.outputs import OutputSettings
@@ -50,6 +51,7 @@ class Settings(
     IncrementSettings,
     FrameSettings,
     TrainingSettings,
+    HistorySettings,
     SurfaceSettings,
     HttpApiSettings,
     BaseSettings,

@@ -68,3 +68,11 @@ FRAME_SECONDS = Histogram(
 FRAME_ALERTS = Counter("protonova_frame_alerts", "Packets on alerts.frames made of frames")
 # What the differencer remembers: positions, measurements of them, frames.
 PHOTOMETRY_KEPT = Gauge("protonova_photometry_kept", "What the differencer keeps in memory", ["what"])
+# Rows of the history by kind: new, again (detections of packets that were there), rejected, embeddings.
+HISTORY_ROWS = Counter("protonova_history_rows", "Rows written to the history", ["kind"])
+# Records that left their topics before they came into the history: the historian stood still for longer than they are kept.
+HISTORY_LOST = Counter("protonova_history_lost", "Records that left their topics before they came into the history")
+# Detections and rejected packets that are not in the history yet.
+HISTORY_LAG = Gauge("protonova_history_lag", "Detections and rejected packets not yet in the history")
+# Room that the history takes.
+HISTORY_BYTES = Gauge("protonova_history_bytes", "Size of the history")

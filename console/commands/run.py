@@ -186,6 +186,8 @@ class Supervisor:
                 self._report(f"no trainer is started: it needs {', '.join(found)} (pip install 'protonova[train]')")
             else:
                 self._places.append(Place("trainer", [*python, "console.cli", "trainer"], logs / "trainer.log"))
+        if self.settings.history:
+            self._places.append(Place("historian", [*python, "console.cli", "historian"], logs / "historian.log"))
         self._places.append(Place("drift", [*python, "streams.agents.drift"], logs / "drift.log"))
         self._places.append(Place("status page", [*python, "console.cli", "status", "--serve"], logs / "status.log"))
         for place in self._places:
