@@ -33,7 +33,7 @@ def recalls(bundle: Bundle, head: Head) -> F64:
     return np.where(count > 0, hits / np.maximum(count, 1), np.nan)
 
 
-def draw(challenger: Bundle, champion: Bundle, path: Path) -> Path | None:
+def draw(challenger: Bundle, champion: Bundle, *, path: Path) -> Path | None:
     """Draw both; None: matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return None

@@ -5,8 +5,8 @@ folder with `order.json` and `packets.bin` → folder with `bundle/` and `outcom
     python -m learning.challenger_process FOLDER
 
 The parent (`streams.agents.trainer`) starts it in a session of its own and keeps its standard input open: when that ends, however the
-parent ended, the whole session is ended, processes of a training included. The parent holds the limit of time by the clock; here a limit of the
-processor's time stands behind it.
+parent ended, the whole session is ended, processes of a training included. The parent holds the limit of time by the clock; here a limit
+of the processor's time stands behind it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from errors import ProtonovaError, one_line
 
-ORDER, PACKETS, OUTCOME, BUNDLE = "order.json", "packets.bin", "outcome.json", "bundle"
+ORDER, PACKETS, OUTCOME, BUNDLE, LOG = "order.json", "packets.bin", "outcome.json", "bundle", "attempt.log"
 REFUSED, NO_MEMORY = 2, 3
 """Exit statuses: it cannot be made of this; it needs more memory than it may have."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -121,6 +121,31 @@ def command_of(folder: Path) -> list[str]:
 def environment_of() -> dict[str, str]:
     """Variables of the process, on top of ours: one thread in each process, so that sums are taken in one order on any machine."""
     return dict.fromkeys(THREADS, "1") | {"PYTHONUNBUFFERED": "1"}
+
+
+def reason_of(status: int, folder: Path) -> str:
+    """Why an attempt failed, in one line.
+
+    Parameters
+    ----------
+    status : int
+        Of its process.
+    folder : Path
+        Of the attempt.
+    """
+    try:
+        found = json.loads((folder / OUTCOME).read_bytes())
+        if isinstance(found, dict) and "error" in found:
+            return one_line(found["error"], 400)
+    except (OSError, ValueError):
+        pass
+    try:
+        lines = (folder / LOG).read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    last = next((line for line in reversed(lines) if line.strip() and not line.startswith((" ", "Traceback"))), "it left no message")
+    how = f"signal {-status}" if status < 0 else f"status {status}"
+    return f"the attempt's process ended with {how}: {one_line(last, 300)}"
 
 
 class Lines:

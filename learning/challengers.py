@@ -129,14 +129,14 @@ def make(
     rest = [packet for packet in window.packets if packet not in apart]
     if recipe == HEAD:
         progress.stage("fitting the head")
-        head, unseen = update(before, seen.of_known, seen.known[seen.known >= 0], object_id=_objects_of_known(seen))
-        base, kept = replace_head(before, head, unseen), _kept(before, seen)
+        head, unseen = update(before, seen.of_known, label=seen.known[seen.known >= 0], object_id=_objects_of_known(seen))
+        base, kept = replace(before, head=head, unseen=unseen), _kept(before, seen)
     else:
         _refuse_lost(before, seen)
-        base, kept = _trained(recipe, champion, before, seen=seen, state=state, seed=seed, to=to, workshop=workshop, progress=progress), {}
+        base = _trained(recipe, before, champion=champion, seen=seen, state=state, seed=seed, to=to, workshop=workshop, progress=progress)
+        kept = {}
         state = _state(base)
-        again = see_labelled(labelled, state, classes=base.classes)
-        seen = again if again.packet_ids == seen.packet_ids else seen
+        seen = see_labelled(labelled, state, classes=base.classes)
     progress.stage(f"teaching {', '.join(seen.names) or 'no new class'}")
     views = see_packets(rest, state).views
     head, facts = _taught(base, seen, window=views, kept=kept)
@@ -192,7 +192,7 @@ def plan_of(recipe: str, champion: Path, *, seed: int, workshop: Workshop) -> Pl
 
 
 def _trained(
-    recipe: str, champion: Path, before: Bundle, *, seen: Seen, state: ScoringState, seed: int, to: Path, workshop: Workshop,
+    recipe: str, before: Bundle, *, champion: Path, seen: Seen, state: ScoringState, seed: int, to: Path, workshop: Workshop,
     progress: Progress,
 ) -> Bundle:  # fmt: skip
     """A bundle with another encoder and a head fitted on it, without the new classes."""
@@ -253,11 +253,6 @@ def with_labelled(reference: Reference, seen: Seen) -> Reference:
     )
     label = np.concatenate([reference.label, *[seen.known[seen.known >= 0]] * times])
     return Reference(joined, label, np.concatenate([reference.images, np.ones(n * times, dtype=bool)]))
-
-
-def replace_head(bundle: Bundle, head: Head, unseen: tuple[Head, ...]) -> Bundle:
-    """A bundle, in memory, with another head."""
-    return replace(bundle, head=head, unseen=unseen)
 
 
 def _kept(before: Bundle, seen: Seen) -> dict[str, Mapping[str, Any]]:

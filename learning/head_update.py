@@ -3,8 +3,8 @@
 `Bundle`, views of labelled alerts → its head with another ridge, thresholds and conformal quantile, and the heads without a fold of them
 
 A head fitted anew on what is at hand here would lose the real alerts that the champion's was fitted on elsewhere. So the champion's ridge
-is where the new one is pulled to, and its thresholds move by what the same known alerts say before and after: without a label nothing changes,
-bit for bit.
+is where the new one is pulled to, and its thresholds move by what the same known alerts say before and after: without a label
+nothing changes, bit for bit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LOWEST, HIGHEST = 1e-6, 0.5
 """Of a threshold on the prior probability."""
 
 
-def update(bundle: Bundle, views: Views, label: I64, *, object_id: Sequence[str]) -> tuple[Head, tuple[Head, ...]]:
+def update(bundle: Bundle, views: Views, *, label: I64, object_id: Sequence[str]) -> tuple[Head, tuple[Head, ...]]:
     """Move a bundle's head by labelled alerts of its known classes.
 
     Parameters

@@ -25,7 +25,7 @@ from schemas.records.class_record import MOST_EXAMPLES
 from schemas.taxonomy import OTHER
 
 LEAST_EXAMPLES = 3
-"""Labels that make a class which nobody taught; fewer may be one slip."""
+"""Labels that make a class which was not taught; fewer may be one slip."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ class Trainee(nn.Module):
     trainable : sequence of str
         Parts of the encoder that are trained (`hyperparameters.PARTS`), the rest stays as it is; none named: all of them.
     beyond : int
-        Classes that are no kinds of the simulation, known from labelled alerts alone: each has a direction here that shapes the embedding
+        Classes beyond the kinds of the simulation, known from labelled alerts alone: each has a direction here that shapes the embedding
         and that the exported network does not have. What calls them in the stream is taught on the finished embedding.
     """
 

@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,14 @@ import pydantic
 import safetensors
 import safetensors.numpy
 
-from errors import UserError
 from operators.budget import ALERTS_A_NIGHT
 from operators.decision import BOGUS, NEVER, novelty_threshold
 from operators.features import COMPARABLE
 from operators.head import ARRAYS, Head, Views, head_of, judge
 from operators.taught import Reference
+from registry.manifest import OPTIONAL, Manifest, manifest_of
+from registry.manifest import BundleError as BundleError  # what is caught by who loads a bundle
+from registry.manifest import FileRecord as FileRecord
 from schemas.taxonomy import class_name_problem
 
 FORMAT: Literal[4] = 4
@@ -52,59 +54,9 @@ LIMITS = {
 APART = ("ridge", "offset")
 """What a head without a fold of the real objects has of its own."""
 
-OPTIONAL = ("plan", "taught", "retrain")
-"""Fields of a manifest that are left out where they are None."""
 Arrays = dict[str, npt.NDArray[Any]]
 REFERENCE = {"embedding": "float16", "logits": "float16", "named": "float16", "label": "int16", "images": "uint8"}
 """Arrays of `reference.safetensors` and their kinds: a half of a per mille is nothing to a view."""
-
-
-class BundleError(UserError):
-    """The folder is not a bundle, is damaged, or is of another format. One line."""
-
-    hint = "`protonova doctor` shows which model and engine would be used"
-
-
-class FileRecord(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """What a file must be."""
-
-    sha256: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
-    size: pydantic.PositiveInt
-
-
-class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """`manifest.json`."""
-
-    format: Literal[3, 4]
-    """3: one prototype a class, and one measure of novelty for all of them."""
-    classes: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
-    """Slugs; the order of every class axis in `arrays.safetensors`, `other` not among them."""
-    kinds: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
-    """Simulated kinds; the order of the network's logits and of the first axis of `zero_shot`."""
-    taxonomy: str
-    """Version of the table that maps the slugs to other brokers' names."""
-    encoder: dict[str, int | list[int] | list[str]]
-    """Sizes of the network."""
-    parameters: pydantic.PositiveInt
-    created_by: str
-    created_on: str
-    """A date, year-month-day."""
-    command: str
-    head_command: str = ""
-    """What made the head, where it was made anew without the encoder."""
-    seed: int
-    stream: dict[str, float]
-    """What was assumed of a stream: `alerts_a_night`, and nothing that is not also in the arrays."""
-    figures: dict[str, Any]
-    """What this model reached, as `learning.assessment` found it."""
-    plan: dict[str, Any] | None = None
-    """What it was trained by: `learning.plan.Plan.record`; None: before there were plans."""
-    taught: dict[str, pydantic.NonNegativeInt] | None = None
-    """Classes that the head holds beside those of the model, by `operators.taught` → revision of the class's record that its examples are
-    from, 0 where they are labels alone; None: none."""
-    retrain: dict[str, Any] | None = None
-    """What a challenger was made from: `learning.challengers`; None: it is not one."""
-    files: dict[str, FileRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +160,6 @@ def load(path: Path | None = None) -> Bundle:
         raise BundleError(f"{folder} lacks the array {error.args[0]}") from None
     _check(folder, bundle)
     return bundle if "novelty_threshold" in arrays else _with_novelty_threshold(bundle)
-
-
-def manifest_of(text: bytes, *, where: str) -> Manifest:
-    """The manifest that a text is; a `BundleError` that names where it stands, if it is none."""
-    try:
-        return Manifest.model_validate_json(text)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(map(str, first["loc"])) or "its text"
-        raise BundleError(f"{where} is not a bundle's manifest: {at}: {first['msg']}") from None
 
 
 def _with_novelty_threshold(bundle: Bundle) -> Bundle:

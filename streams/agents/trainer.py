@@ -21,7 +21,6 @@ import signal
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +30,26 @@ from aiokafka.errors import IllegalOperation, ProducerFenced
 
 from errors import RetryableError, UserError, one_line
 from evaluation.challenger_picture import draw
-from learning.challenger_process import BUNDLE, OUTCOME, Limits, Order, command_of, environment_of, read_order, write_order
+from learning.challenger_process import (
+    BUNDLE,
+    LOG,
+    OUTCOME,
+    Limits,
+    Order,
+    command_of,
+    environment_of,
+    read_order,
+    reason_of,
+    write_order,
+)
 from registry import ledger
 from registry.bundle import PUBLISHED, Bundle, BundleError, load
 from schemas.records import codec
-from schemas.records.loop_event import ANNOUNCED, CHALLENGER_MADE, RETRAIN_COMMANDED, RETRAIN_FAILED, RETRAIN_MERGED, LoopEvent
+from schemas.records.loop_event import CHALLENGER_MADE, RETRAIN_COMMANDED, RETRAIN_FAILED, RETRAIN_MERGED, LoopEvent
 from schemas.records.model_announced import CHALLENGER, CHAMPION
-from schemas.records.retrain_command import RECIPES, RetrainCommand
+from schemas.records.retrain_command import RetrainCommand
 from settings.announced_models import ledger_uri
+from streams.agents.retrain_queue import Steps, next_of, rank
 from streams.agents.teaching import read_events
 from streams.bad_records import BadRecords
 from streams.kafka import topics
@@ -58,64 +69,8 @@ AUTHOR = "trainer"
 ATTEMPTS = 3
 """Starts of one attempt: one that ends the trainer itself each time is given up."""
 POLL_MS = 500
-STARTS, ATTEMPT_LOG = "starts", "attempt.log"
+STARTS = "starts"
 ID_DIGITS = 16
-FINISHED = frozenset({RETRAIN_FAILED, RETRAIN_MERGED})
-
-
-@dataclass(slots=True)
-class Ledger:
-    """What `loop.events` says of commands."""
-
-    commanded: set[str] = field(default_factory=set)
-    """Ids of commands that were taken up."""
-    finished: set[str] = field(default_factory=set)
-    made: dict[str, str] = field(default_factory=dict)
-    """Id of a command → its challenger's short id."""
-    announced: set[str] = field(default_factory=set)
-    """Short ids of models that were announced."""
-
-    def take(self, event: LoopEvent) -> None:
-        """Take note of an event."""
-        if event.event == ANNOUNCED:
-            self.announced.add(event.subject)
-            return
-        if event.event not in (RETRAIN_COMMANDED, CHALLENGER_MADE, *FINISHED):
-            return
-        command = codec.decode(event.record)
-        if not isinstance(command, RetrainCommand):
-            return
-        if event.event == RETRAIN_COMMANDED:
-            self.commanded.add(command.command_id)
-        elif event.event == CHALLENGER_MADE:
-            self.made[command.command_id] = event.subject
-        else:
-            self.finished.add(command.command_id)
-
-    def is_done(self, command: RetrainCommand) -> bool:
-        """Whether nothing is left to do for a command."""
-        return command.command_id in self.finished or self.made.get(command.command_id, "") in self.announced
-
-
-def rank(command: RetrainCommand) -> int:
-    """How dear a command's recipe is."""
-    return RECIPES.index(command.recipe)
-
-
-def next_of(pending: Sequence[RetrainCommand], ledger: Ledger) -> tuple[RetrainCommand, list[RetrainCommand]]:
-    """The command to work on, and those that are merged into it.
-
-    One that was taken up goes on first. Else the dearest recipe leads, the earliest command of them; all others are merged into it.
-
-    Parameters
-    ----------
-    pending : sequence of RetrainCommand
-        One at least, each with an id of its own, none of them done.
-    ledger : Ledger
-    """
-    begun = [command for command in pending if command.command_id in ledger.commanded | ledger.made.keys()]
-    lead = min(begun or pending, key=lambda command: (-rank(command), command.since_ms, command.command_id))
-    return lead, [command for command in pending if command is not lead and rank(command) <= rank(lead)]
 
 
 class Trainer:
@@ -133,7 +88,7 @@ class Trainer:
         self.done = 0
         """Events written."""
         self._pending: dict[str, RetrainCommand] = {}
-        self._ledger = Ledger()
+        self._steps = Steps()
         self._bad = BadRecords()
 
     @property
@@ -172,9 +127,9 @@ class Trainer:
 
     async def _recall(self) -> None:
         """Read what was done before; the transactional id is this trainer's by now, so that no other adds to it."""
-        self._ledger, self._pending = Ledger(), {}
+        self._steps, self._pending = Steps(), {}
         for event in await read_events(self._settings):
-            self._ledger.take(event)
+            self._steps.take(event)
 
     async def _listen(self, consumer: CheckedConsumer) -> None:
         """Take the commands that have come."""
@@ -183,15 +138,17 @@ class Trainer:
             found = (await consumer.getmany(timeout_ms=POLL_MS)).get(place, [])
             for message in found:
                 command = self._bad.read(message, RetrainCommand)
-                if command is not None and not self._ledger.is_done(command):
+                if command is not None and not self._steps.is_done(command):
                     self._pending.setdefault(command.command_id, command)
             if not found:
                 return
 
     async def _attempt(self, producer: AIOKafkaProducer, consumer: CheckedConsumer) -> None:
         """Make the challenger of a command, as far as that is still to do."""
-        lead, merged = next_of(list(self._pending.values()), self._ledger)
-        begun = [] if lead.command_id in self._ledger.commanded else [self._event(RETRAIN_COMMANDED, lead, lead.model, lead.reason)]
+        lead, merged = next_of(list(self._pending.values()), self._steps)
+        begun = []
+        if lead.command_id not in self._steps.commanded:
+            begun.append(self._event(RETRAIN_COMMANDED, lead, subject=lead.model, note=lead.reason))
         await self._write(producer, [*begun, *self._merged(merged, lead)])
         started = time.monotonic()
         try:
@@ -200,18 +157,18 @@ class Trainer:
         except (UserError, RetryableError, OSError) as error:
             why = one_line(f"{error}" or type(error).__name__, 400)
             log.error("no challenger was made", command=lead.command_id, recipe=lead.recipe, why=why)
-            await self._write(producer, [self._event(RETRAIN_FAILED, lead, lead.model, why)])
+            await self._write(producer, [self._event(RETRAIN_FAILED, lead, subject=lead.model, note=why)])
             self._clear()
             return
         short = bundle.sha256[:ID_DIGITS]
         await self._listen(consumer)
         late = [command for command in self._pending.values() if command is not lead and rank(command) <= rank(lead)]
-        made = [] if lead.command_id in self._ledger.made else [self._event(CHALLENGER_MADE, lead, short, _note(bundle))]
+        made = [] if lead.command_id in self._steps.made else [self._event(CHALLENGER_MADE, lead, subject=short, note=_note(bundle))]
         if made:
             await asyncio.to_thread(self._log, bundle, order, seconds=time.monotonic() - started)
         await self._write(producer, [*made, *self._merged(late, lead)])  # fenced: a trainer that was replaced goes no further
         await self._submit(bundle, lead)
-        self._ledger.announced.add(short)
+        self._steps.announced.add(short)
         self._pending.pop(lead.command_id, None)
         log.info("a challenger is announced", model=short, recipe=lead.recipe, seconds=round(time.monotonic() - started, 1))
         self._clear()
@@ -265,7 +222,7 @@ class Trainer:
     async def _run(self, order: Order) -> str:
         """Run the process of an attempt; why it failed, empty where it did not."""
         (self.current / OUTCOME).unlink(missing_ok=True)
-        path = self.current / ATTEMPT_LOG
+        path = self.current / LOG
         with path.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
                 *command_of(self.current),
@@ -304,7 +261,7 @@ class Trainer:
         if uri is None or (self._settings.ledger is None and not ledger.installed()):
             return
         try:
-            picture = draw(bundle, load(Path(order.champion)), self.current / "challenger.png")
+            picture = draw(bundle, load(Path(order.champion)), path=self.current / "challenger.png")
             ledger.log(uri, bundle, figures={"retrain.seconds": seconds}, pictures=[picture] if picture is not None else [])
         except (RetryableError, OSError) as error:
             log.warning("the challenger is not noted in the ledger", why=one_line(error, 300))
@@ -313,15 +270,15 @@ class Trainer:
         """Announce the challenger, unless that was done before."""
         short = bundle.sha256[:ID_DIGITS]
         for event in await read_events(self._settings):
-            self._ledger.take(event)
-        if short in self._ledger.announced:
+            self._steps.take(event)
+        if short in self._steps.announced:
             return
         await submit(self._settings, bundle.path, alias=CHALLENGER, author=AUTHOR, note=one_line(f"{lead.recipe}: {lead.reason}", 500))
 
     def _merged(self, commands: Iterable[RetrainCommand], lead: RetrainCommand) -> list[LoopEvent]:
-        return [self._event(RETRAIN_MERGED, command, command.model, f"merged into {lead.command_id}") for command in commands]
+        return [self._event(RETRAIN_MERGED, command, subject=command.model, note=f"merged into {lead.command_id}") for command in commands]
 
-    def _event(self, event: str, command: RetrainCommand, subject: str, note: str) -> LoopEvent:
+    def _event(self, event: str, command: RetrainCommand, *, subject: str, note: str) -> LoopEvent:
         author = command.author if event == RETRAIN_COMMANDED else AUTHOR
         return LoopEvent(event, subject, 0, author, one_line(note, 500), codec.encode(command), int(1000 * time.time()))
 
@@ -343,12 +300,12 @@ class Trainer:
             raise ProducerFenced from error
         self.done += len(events)
         for event in events:
-            self._ledger.take(event)
-        self._pending = {name: command for name, command in self._pending.items() if not self._ledger.is_done(command)}
+            self._steps.take(event)
+        self._pending = {name: command for name, command in self._pending.items() if not self._steps.is_done(command)}
 
     def _clear(self) -> None:
         """Forget the attempt in hand; its log stays until the next."""
-        log_file, kept = self.current / ATTEMPT_LOG, self.folder / "last-attempt.log"
+        log_file, kept = self.current / LOG, self.folder / "last-attempt.log"
         if log_file.exists():
             log_file.replace(kept)
         shutil.rmtree(self.current, ignore_errors=True)
@@ -364,31 +321,6 @@ async def _follow(process: asyncio.subprocess.Process) -> None:
         except ValueError:
             continue
         log.info("attempt", **{name: one_line(value, 200) for name, value in found.items() if name in ("stage", "step", "steps", "loss")})
-
-
-def reason_of(status: int, folder: Path) -> str:
-    """Why an attempt failed, in one line.
-
-    Parameters
-    ----------
-    status : int
-        Of its process.
-    folder : Path
-        Of the attempt.
-    """
-    try:
-        found = json.loads((folder / OUTCOME).read_bytes())
-        if isinstance(found, dict) and "error" in found:
-            return one_line(found["error"], 400)
-    except (OSError, ValueError):
-        pass
-    try:
-        lines = (folder / ATTEMPT_LOG).read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    last = next((line for line in reversed(lines) if line.strip() and not line.startswith((" ", "Traceback"))), "it left no message")
-    how = f"signal {-status}" if status < 0 else f"status {status}"
-    return f"the attempt's process ended with {how}: {one_line(last, 300)}"
 
 
 async def champion_of(settings: Settings) -> Path:

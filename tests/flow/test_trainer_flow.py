@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytest.importorskip("torch")
 
-from console.child import Child  # noqa: E402
-from data.simulate.described import shipped  # noqa: E402
-from data.simulate.observe import choose  # noqa: E402
-from data.simulate.sample import sample  # noqa: E402
-from data.simulate.survey_packets import packet as packet_of  # noqa: E402
-from learning.challenger_process import OUTCOME  # noqa: E402
-from registry.bundle import load  # noqa: E402
-from schemas.records import codec  # noqa: E402
-from schemas.records.known_label import KnownLabel  # noqa: E402
-from schemas.records.retrain_command import RetrainCommand  # noqa: E402
-from schemas.surveys.decode import Decoder  # noqa: E402
-from streams.agents.teaching import read_events  # noqa: E402
-from streams.kafka import topics  # noqa: E402
-from streams.models import announced, fetch  # noqa: E402
-from tests.flow.conftest import Bench, until  # noqa: E402
+from console.child import Child
+from data.simulate.described import shipped
+from data.simulate.observe import choose
+from data.simulate.sample import sample
+from data.simulate.survey_packets import packet as packet_of
+from learning.challenger_process import OUTCOME
+from registry.bundle import load
+from schemas.records import codec
+from schemas.records.known_label import KnownLabel
+from schemas.records.retrain_command import RetrainCommand
+from schemas.surveys.decode import Decoder
+from streams.agents.teaching import read_events
+from streams.kafka import topics
+from streams.models import announced, fetch
+from tests.flow.conftest import Bench, until
 
 NEW = "luminous-fast-cooler"
 
@@ -47,7 +47,12 @@ class Process:
 
     def start(self, **environment: str) -> None:
         self.log.write_bytes(b"")
-        where = {"PYTHONPATH": str(Path(__file__).parents[2]), **self._bench.settings.environment(), "PROTONOVA_LEDGER": "off", **environment}
+        where = {
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            **self._bench.settings.environment(),
+            "PROTONOVA_LEDGER": "off",
+            **environment,
+        }
         self.child = Child([sys.executable, "-m", "console.cli", "trainer"], self.log, environment=where)
 
     async def says(self, text: str, within: float = 120.0) -> None:
@@ -114,7 +119,7 @@ async def test_commands_become_one_challenger_whenever_the_trainer_is_killed(ben
         assert not attempt.exists()
     finally:
         process.kill()
-    assert not [line for line in os.popen("ps -eo args").read().splitlines() if str(attempt) in line and "python" in line]
+    assert not [one.pid for one in psutil.process_iter(["cmdline"]) if str(attempt) in (one.info["cmdline"] or ())]
 
 
 async def test_an_attempt_that_fails_costs_itself_alone(bench: Bench, new: list[bytes]) -> None:
