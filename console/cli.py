@@ -10,6 +10,7 @@ import typer
 
 from console.failures import guarded
 from console.flags import (
+    api_flags,
     fetch_flags,
     flow_flags,
     frame_flags,
@@ -18,6 +19,7 @@ from console.flags import (
     packet_flags,
     science_flags,
     shared,
+    story_flags,
     teach_flags,
     training_flags,
 )
@@ -65,6 +67,8 @@ for command in (
     flow_flags.sources,
     science_flags.evaluate,
     science_flags.describe,
+    story_flags.explain,
+    story_flags.history,
     science_flags.curves,
     train,
     flow_flags.doctor,
@@ -76,12 +80,14 @@ for command in (
     flow_flags.drift,
     training_flags.trainer,
     training_flags.retrain,
+    api_flags.api,
 ):
     app.command()(command)
 app.add_typer(packet_flags.rejects, name="rejects")
 app.add_typer(frame_flags.masters, name="masters")
 app.add_typer(frame_flags.references, name="references")
 app.add_typer(teach_flags.classes, name="classes")
+app.add_typer(api_flags.keys, name="keys")
 app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
 

@@ -156,6 +156,7 @@ def make(
         "created_by": "protonova retrain",
         "created_on": workshop.created_on,
         "head_command": f"protonova retrain --recipe {recipe}" if recipe == HEAD else "",
+        "lock": "",
         "taught": revisions or None,
         "retrain": record,
     }

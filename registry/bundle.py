@@ -210,7 +210,7 @@ def save(path: Path, parts: Parts) -> Bundle:
         manifest = Manifest(format=FORMAT, files=files, **parts.manifest)
         for name, blob in blobs.items():
             (staging / name).write_bytes(blob)
-        text = manifest.model_dump_json(indent=1, exclude={name for name in OPTIONAL if getattr(manifest, name) is None})
+        text = manifest.model_dump_json(indent=1, exclude={name for name in OPTIONAL if getattr(manifest, name) in (None, "")})
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
         load(staging)
         if path.exists():

@@ -11,8 +11,8 @@ import pydantic
 
 from errors import UserError
 
-OPTIONAL = ("plan", "taught", "retrain")
-"""Fields of a manifest that are left out where they are None."""
+OPTIONAL = ("plan", "lock", "taught", "retrain")
+"""Fields of a manifest that are left out where they are None or empty."""
 
 
 class BundleError(UserError):
@@ -55,6 +55,8 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """What this model reached, as `learning.assessment` found it."""
     plan: dict[str, Any] | None = None
     """What it was trained by: `learning.plan.Plan.record`; None: before there were plans."""
+    lock: str = ""
+    """sha256 of what DVC's lock says of the stages that made it (`learning.recipe_stages.lock_hash`); empty: no lock."""
     taught: dict[str, pydantic.NonNegativeInt] | None = None
     """Classes that the head holds beside those of the model, by `operators.taught` → revision of the class's record that its examples are
     from, 0 where they are labels alone; None: none."""

@@ -336,18 +336,27 @@ def _base_bundle(settings: Settings) -> tuple[ModelBundle, str]:
 
 def _travelling(settings: Settings, sha256: str, *, files: Mapping[str, bytes]) -> tuple[ModelBundle, str]:
     """A bundle's record, and the address of the folder of what does not fit into it; empty: everything fits."""
-    ModelStore(models_folder(settings)).put(sha256, files)
+    ModelStore(models_folder(settings)).put(sha256, files)  # this machine's workers need not fetch it
     inside: dict[str, bytes] = {}
     for name in sorted(files, key=lambda name: (name != MANIFEST, len(files[name]))):
         if sum(map(len, inside.values())) + len(files[name]) > TRAVELS_BYTES:
             break
         inside[name] = files[name]
-    claim = "" if len(inside) == len(files) else _claim_of(settings, sha256)
+    if len(inside) < len(files):
+        _claimed(settings).put(sha256, files)
+    claim = _claim_of(settings, sha256) if len(inside) < len(files) else ""
     return ModelBundle(sha256, sha256[:MODEL_DIGITS], inside, int(time.time() * 1000)), claim
 
 
+def _claimed(settings: Settings) -> ModelStore:
+    """Bundles that lie here for others to fetch; nothing of them is ever pruned."""
+    return ModelStore(models_folder(settings) / "claimed")
+
+
 def _claim_of(settings: Settings, sha256: str) -> str:
-    return ModelStore(models_folder(settings)).path(sha256).absolute().as_uri()
+    """The address of a bundle that lies here for others; empty: it travels whole."""
+    path = _claimed(settings).path(sha256)
+    return path.absolute().as_uri() if path.exists() else ""
 
 
 def _stored(settings: Settings, record: ModelBundle, *, claim: str) -> Path:

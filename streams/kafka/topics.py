@@ -230,6 +230,13 @@ async def declare_classes(settings: Settings, classes: Iterable[str]) -> list[st
         return await ensure(admin, [_of_class(c) for c in classes], partitions=settings.partitions, replication=settings.replication)
 
 
+async def ensure_access(settings: Settings) -> None:
+    """Make the topic of API keys where it is missing: a key may be given before a worker ever ran."""
+    async with admin_client(settings) as admin:
+        row = next(topic for topic in TOPICS if topic.name == ACCESS_TOKENS)
+        await ensure(admin, [row], partitions=settings.partitions, replication=settings.replication)
+
+
 async def check(settings: Settings, classes: Iterable[str]) -> list[Row]:
     """The topics of the table as they are on the broker."""
     from aiokafka import AIOKafkaConsumer, TopicPartition
