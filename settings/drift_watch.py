@@ -42,7 +42,7 @@ class DriftSettings(BaseModel):
 
     @field_validator("drift_detectors", mode="before")
     @classmethod
-    def _table(cls, given: Any) -> dict[str, str]:
+    def _detectors(cls, given: Any) -> dict[str, str]:
         if isinstance(given, str):
             pairs = [row.partition("=") for row in given.split(",") if row.strip()]
             if any(not sign for _, sign, _ in pairs):

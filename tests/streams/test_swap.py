@@ -209,7 +209,7 @@ def test_a_window_over_a_swap_gives_a_summary_of_each_state() -> None:
         window.batch(len(candids), 0.5)
         for result in scorer([packet(c) for c in candids]):
             window.packet("ztf", result, latency_ms=5.0)
-    summaries, strata = outcome_counts.take(1.0)
+    summaries, strata = outcome_counts.take(1.0, all_of_it=True)
     assert [(s.scoring_id, s.total, s.packets, s.compute_ms, s.start_ms, s.end_ms) for s in summaries] == [
         ("new", 3, 3, 500.0, 0, 1000),
         ("old", 1, 1, 500.0, 0, 1000),  # the one in force comes last
