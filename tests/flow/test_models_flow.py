@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from console.commands import list_models
+from console.commands.compare_models import compare
 from errors import UserError
 from pipeline.state import load as load_state
 from registry.bundle import MANIFEST, PUBLISHED, Parts, load, save
@@ -46,7 +49,14 @@ def id_of(folder: Path) -> str:
     return load_state(folder).scoring_id
 
 
-async def test_two_promoters_and_what_is_refused(bench: Bench, tmp_path: Path) -> None:
+def printed(capsys: pytest.CaptureFixture[str], command: Callable[[], int]) -> str:
+    """What a command prints; the table of the status 0 or 1."""
+    capsys.readouterr()
+    assert command() in (0, 1)
+    return capsys.readouterr().out
+
+
+async def test_two_promoters_and_what_is_refused(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a worker: what the topics hold after each step."""
     one, two = (other_model(tmp_path / f"{seed}", seed=seed) for seed in (1, 2))
     base = load()
@@ -91,6 +101,29 @@ async def test_two_promoters_and_what_is_refused(bench: Bench, tmp_path: Path) -
         ("rolled_back", won.model),
     ]  # fmt: skip
     assert back.revision > then.revision > won.revision
+
+    # What a person sees of it.
+    rows = await asyncio.to_thread(printed, capsys, lambda: list_models.ls(bench.settings, as_json=True))
+    assert {row["alias"]: row["model"] for row in map(json.loads, rows.splitlines())} == {CHAMPION: won.model, PREVIOUS: loser.model}
+    listed = await asyncio.to_thread(printed, capsys, lambda: list_models.ls(bench.settings, as_json=False))
+    assert base.sha256[:16] in listed, "a model without an alias"
+    shown = await asyncio.to_thread(printed, capsys, lambda: list_models.show(bench.settings, won.model[:8]))
+    assert won.sha256 in shown
+    with pytest.raises(UserError, match="no model abcd1234 was announced"):
+        await asyncio.to_thread(list_models.show, bench.settings, "abcd1234")
+    with pytest.raises(UserError, match="is not a model"):
+        await asyncio.to_thread(list_models.show, bench.settings, "best")
+    packets = tmp_path / "night"
+    packets.mkdir()
+    for i, packet in enumerate(simulated("sn-ia", 8)):
+        (packets / f"{i}.avro").write_bytes(packet)
+    report = tmp_path / "compared.json"
+    await asyncio.to_thread(
+        lambda: compare(bench.settings, a=CHAMPION, b=PREVIOUS, night=[str(packets)], most=6, labels_file=None, report=report)
+    )
+    compared = json.loads(report.read_text())
+    assert (compared["packets"], compared["both"], compared["same"]) == (6, 6, 6), "thresholds alone differ"
+    assert (compared["a"]["model"], compared["b"]["model"]) == (won.model, loser.model)
 
     # What travels is what was submitted, also to a machine that has none of it; a large one by claim.
     far = bench.settings.model_copy(update={"models_folder": tmp_path / "far"})
