@@ -24,12 +24,14 @@ from schemas.records import codec
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.model_announced import CHALLENGER, CHAMPION, PREVIOUS, ModelAnnounced
 from schemas.records.model_bundle import ModelBundle
+from schemas.taxonomy import SLUGS
 from streams.agents.teaching import read_events
+from streams.bundle_transport import TRAVELS_BYTES
 from streams.kafka import topics
 from streams.kafka.fenced import ConflictError
-from streams.models import TRAVELS_BYTES, announce, announced, fetch, find_bundle, promote, rollback, submit
+from streams.models import announce, announced, fetch, find_bundle, promote, rollback, submit
 from tests.flow import real_worker
-from tests.flow.conftest import Bench
+from tests.flow.conftest import Bench, until
 from tests.flow.test_publish_replay_flow import protonova
 from tests.flow.test_teach_flow import follow, scored, scoring_id, simulated
 
@@ -97,8 +99,8 @@ async def test_two_promoters_and_what_is_refused(bench: Bench, tmp_path: Path, c
     assert {a: m.sha256 for a, m in (await announced(bench.settings)).items()} == {CHAMPION: won.sha256, PREVIOUS: loser.sha256}
     steps = [(e.event, e.subject) for e in await read_events(bench.settings)]
     assert steps == [
-        ("announced", first.model), ("announced", second.model), ("promoted", won.model), ("promoted", loser.model),
-        ("rolled_back", won.model),
+        ("announced", first.model), ("announced", second.model), ("announced", base.sha256[:16]), ("promoted", won.model),
+        ("promoted", loser.model), ("rolled_back", won.model),
     ]  # fmt: skip
     assert back.revision > then.revision > won.revision
 
@@ -148,6 +150,11 @@ async def test_a_bundle_larger_than_a_record_is_claimed(bench: Bench, tmp_path: 
         await fetch(far, made)
     allowed = far.model_copy(update={"models_prefixes": (made.claim.rsplit("/", 1)[0] + "/",)})
     assert files_of(await fetch(allowed, made)) == (sha256, files)
+
+
+def stamp() -> str:
+    """Now, as ``--as-of`` takes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
 
 
 def resize(folder: Path, name: str, blob: bytes) -> None:
@@ -214,7 +221,7 @@ async def alarmed(bench: Bench, model: str) -> None:
 
 
 async def test_workers_follow_and_refuse(two: Bench, tmp_path: Path) -> None:
-    base = scoring_id(two, 0)
+    base, at_first = scoring_id(two, 0), stamp()
     await scored(two, simulated("sn-ia", 40))
     good = other_model(tmp_path / "good")
     began = time.monotonic()
@@ -258,10 +265,30 @@ async def test_workers_follow_and_refuse(two: Bench, tmp_path: Path) -> None:
     # What scored then scores again: by the id of the state, across bundles.
     night_file = tmp_path / "night.avro"
     night_file.write_bytes(simulated("tde", 1, seed=9)[0])
-    for wanted in (base, id_of(good), id_of(other)):
+    for wanted, which in (
+        (base, ("--state-id", base)), (id_of(good), ("--state-id", id_of(good))), (id_of(other), ("--state-id", id_of(other))),
+        (base, ("--as-of", at_first)), (id_of(other), ("--as-of", stamp())),
+    ):  # fmt: skip
         report = tmp_path / "report.json"
         await asyncio.to_thread(
-            protonova, two.settings, "replay", str(night_file), "--state-id", wanted, "--out", str(tmp_path / "then.parquet"),
+            protonova, two.settings, "replay", str(night_file), *which, "--out", str(tmp_path / "then.parquet"),
             "--report", str(report),
         )  # fmt: skip
         assert json.loads(report.read_text())["scoring_id"] == wanted
+
+
+@pytest.mark.slow
+async def test_a_folder_that_cannot_be_written_passes(bench: Bench, tmp_path: Path) -> None:
+    """As where a disk is full: the worker starts with the bundle of its settings, and follows once there is room."""
+    await topics.declare(bench.settings, SLUGS)
+    good = other_model(tmp_path / "good")
+    made = await submit(bench.settings, good, author="ada")
+    await promote(bench.settings, sha256=made.sha256, based_on=0, author="ada")
+    folder = tmp_path / "elsewhere"
+    folder.write_text("a file where the folder should be")
+    bench.start(0, program=real_worker.__file__, PROTONOVA_MODELS_FOLDER=str(folder))
+    await bench.ready(0)
+    assert scoring_id(bench, 0) == id_of(load().path)
+    assert "cannot be fetched" in bench.log(0)
+    folder.unlink()
+    await until(lambda: scoring_id(bench, 0) == id_of(good), 60, lambda: bench.log(0))
