@@ -90,9 +90,7 @@ async def test_the_champion_is_followed_and_a_bad_bundle_is_not(settings: Settin
     assert last.state is first.state, "the model before was kept"
 
 
-async def test_at_a_start_the_model_before_takes_the_place_of_a_bad_one(
-    settings: Settings, bundles: dict[str, Bundle], tmp_path: Path
-) -> None:
+async def test_at_a_start_the_model_before_replaces_a_bad_one(settings: Settings, bundles: dict[str, Bundle]) -> None:
     keeper = StateKeeper(settings, Pipeline(load_state(engine="onnxruntime")))
     for revision, (alias, name) in enumerate(((CHAMPION, "bad"), (PREVIOUS, "two")), 1):
         sha256 = bundles[name].sha256
