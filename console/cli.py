@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from console.failures import guarded
-from console.flags import fetch_flags, flow_flags, frame_flags, packet_flags, science_flags, shared, teach_flags
+from console.flags import fetch_flags, flow_flags, frame_flags, label_flags, packet_flags, science_flags, shared, teach_flags
 from console.flags.train_flags import train
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ for command in (
     packet_flags.replay,
     teach_flags.teach,
     teach_flags.forget,
+    label_flags.label,
     flow_flags.status,
     flow_flags.topics,
     flow_flags.sources,
@@ -64,6 +65,7 @@ app.add_typer(packet_flags.rejects, name="rejects")
 app.add_typer(frame_flags.masters, name="masters")
 app.add_typer(frame_flags.references, name="references")
 app.add_typer(teach_flags.classes, name="classes")
+app.add_typer(label_flags.labels, name="labels")
 
 
 def main() -> None:

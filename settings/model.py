@@ -17,6 +17,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import SettingsError, nearest, one_line
 from settings.connection import PREFIX, BrokerSettings
+from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
 from settings.outputs import OutputSettings
 from settings.raw_frames import FrameSettings
@@ -46,6 +47,7 @@ class Settings(
     IncrementSettings,
     FrameSettings,
     SurfaceSettings,
+    HttpApiSettings,
     BaseSettings,
 ):
     """Every setting there is; see `Settings.table`."""

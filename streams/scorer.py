@@ -87,11 +87,19 @@ def batch_size_of(scorer: Scorer) -> int:
 
 
 class StateHolder:
-    """Which scorer the next batch gets. Only the event loop may swap."""
+    """Which scorer the next batch gets. Only the event loop may swap.
 
-    def __init__(self, scorer: Scorer) -> None:
+    Parameters
+    ----------
+    scorer : Scorer
+    shown : bool
+        Whether the process's metrics say that it scores by this one.
+    """
+
+    def __init__(self, scorer: Scorer, *, shown: bool = True) -> None:
         self._current = scorer
-        _show(scorer)
+        if shown:
+            _show(scorer)
 
     @property
     def current(self) -> Scorer:

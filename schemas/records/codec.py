@@ -13,7 +13,7 @@ length bounds its depth and counts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from io import BytesIO
@@ -24,14 +24,19 @@ import fastavro.schema
 
 from schemas.avro.container import Container
 from schemas.avro.wire import PacketError, load_schema, read_body, read_header, sniff
+from schemas.avro.writer import varint
 from schemas.records import (
+    access_token,
     calibrated_frame,
     class_record,
     detection,
     drift_alarm,
     embedding,
     frame_claim,
+    gate_report,
     json_form,
+    known_label,
+    label_wanted,
     loop_event,
     master_frame,
     photometry_measured,
@@ -42,15 +47,19 @@ from schemas.records import (
     source_state,
     worker_summary,
 )
+from schemas.records.access_token import AccessToken
 from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.class_record import ClassRecord
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.embedding import Embedding
 from schemas.records.frame_claim import FrameClaim
+from schemas.records.gate_report import GateReport
+from schemas.records.known_label import KnownLabel
+from schemas.records.label_wanted import LabelWanted
 from schemas.records.loop_event import LoopEvent
 from schemas.records.master_frame import MasterFrame
-from schemas.records.parts import framing
+from schemas.records.parts import framing, plain
 from schemas.records.photometry_measured import PhotometryMeasured
 from schemas.records.photometry_position import PhotometryPosition
 from schemas.records.retrain_command import RetrainCommand
@@ -58,6 +67,7 @@ from schemas.records.score_summary import ScoreSummary
 from schemas.records.source_position import SourcePosition
 from schemas.records.source_state import SourceState
 from schemas.records.table import (
+    ACCESS_TOKEN,
     BODY_BYTES,
     BY_ID,
     CALIBRATED_FRAME,
@@ -65,6 +75,9 @@ from schemas.records.table import (
     DETECTION,
     DRIFT_ALARM,
     FRAME_CLAIM,
+    GATE_REPORT,
+    KNOWN_LABEL,
+    LABEL_WANTED,
     LOOP_EVENT,
     MASTER_FRAME,
     PHOTOMETRY_MEASURED,
@@ -92,11 +105,15 @@ Written: TypeAlias = (
     | SourceState
     | ClassRecord
     | LoopEvent
+    | KnownLabel
+    | LabelWanted
+    | GateReport
     | FrameClaim
     | MasterFrame
     | CalibratedFrame
     | PhotometryPosition
     | PhotometryMeasured
+    | AccessToken
 )
 """What `encode` writes."""
 Record: TypeAlias = Written | Embedding
@@ -118,11 +135,15 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "SourceState": source_state.from_row,
     "ClassRecord": class_record.from_row,
     "LoopEvent": loop_event.from_row,
+    "KnownLabel": known_label.from_row,
+    "LabelWanted": label_wanted.from_row,
+    "GateReport": gate_report.from_row,
     "FrameClaim": frame_claim.from_row,
     "MasterFrame": master_frame.from_row,
     "CalibratedFrame": calibrated_frame.from_row,
     "PhotometryPosition": photometry_position.from_row,
     "PhotometryMeasured": photometry_measured.from_row,
+    "AccessToken": access_token.from_row,
 }
 _READ_BY_NAME = {row.id: _READERS[row.name] for row in TABLE if row.name in _READERS}
 _SMALL: dict[type[Any], int] = {
@@ -134,11 +155,15 @@ _SMALL: dict[type[Any], int] = {
     SourceState: SOURCE_STATE,
     ClassRecord: CLASS_RECORD,
     LoopEvent: LOOP_EVENT,
+    KnownLabel: KNOWN_LABEL,
+    LabelWanted: LABEL_WANTED,
+    GateReport: GATE_REPORT,
     FrameClaim: FRAME_CLAIM,
     MasterFrame: MASTER_FRAME,
     CalibratedFrame: CALIBRATED_FRAME,
     PhotometryPosition: PHOTOMETRY_POSITION,
     PhotometryMeasured: PHOTOMETRY_MEASURED,
+    AccessToken: ACCESS_TOKEN,
 }
 _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, AttributeError)
 """What fastavro falls over in a body that is none of the schema's."""
@@ -161,7 +186,7 @@ def encode(record: Written) -> bytes:
     if isinstance(record, WorkerSummary):
         row = worker_summary.to_row(record)
     else:
-        row = {f.name: getattr(record, f.name) for f in fields(record)}
+        row = {f.name: plain(getattr(record, f.name)) for f in fields(record)}
     body = BytesIO()
     fastavro.schemaless_writer(body, parsed(schema_id), row)
     return framing(schema_id) + body.getvalue()
@@ -175,6 +200,13 @@ def encode_container(record: Detection) -> bytes:
 def container_of(body: bytes) -> bytes:
     """A detection's body as an Avro object container; see `table.layout` for the schema it carries."""
     return _container(DETECTION).wrap(body)
+
+
+def container_of_many(bodies: Sequence[bytes]) -> bytes:
+    """Detections' bodies in one container of one block."""
+    made = _container(DETECTION)
+    joined = b"".join(bodies)
+    return b"".join((made.header, varint(len(bodies)), varint(len(joined)), joined, made.sync))
 
 
 def encode_both(record: Detection) -> tuple[bytes, bytes | None]:

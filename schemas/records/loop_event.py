@@ -9,6 +9,9 @@ from typing import Any
 from schemas.records.parts import check_counts, check_texts
 
 TAUGHT, FORGOTTEN = "taught", "forgotten"
+RETRAIN_COMMANDED, RETRAIN_MERGED, RETRAIN_FAILED = "retrain_commanded", "retrain_merged", "retrain_failed"
+CHALLENGER_MADE, ANNOUNCED, GATES_JUDGED, LABELS_WANTED = "challenger_made", "announced", "gates_judged", "labels_wanted"
+PROMOTED, ROLLED_BACK = "promoted", "rolled_back"
 
 
 @dataclass(frozen=True, slots=True)

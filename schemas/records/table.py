@@ -25,6 +25,8 @@ DRIFT_ALARM, RETRAIN_COMMAND, EMBEDDING, DETECTION_V2, REJECTED = 1_000_006, 1_0
 SOURCE_POSITION, SOURCE_STATE, DETECTION, WORKER_SUMMARY = 1_000_011, 1_000_012, 1_000_013, 1_000_014
 FRAME_CLAIM, MASTER_FRAME, CALIBRATED_FRAME, PHOTOMETRY_POSITION, PHOTOMETRY_MEASURED = range(1_000_016, 1_000_021)
 CLASS_RECORD, LOOP_EVENT = 1_000_031, 1_000_032  # 15 to 30: records of raw frames
+ACCESS_TOKEN = 1_000_042
+KNOWN_LABEL, LABEL_WANTED, GATE_REPORT = range(1_000_035, 1_000_038)
 BODY_BYTES = 65_536
 """Largest body of a record of ours: 1 kB is usual, and a detection with 500 taught classes stays below [bytes]."""
 
@@ -72,6 +74,11 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("sources.states-value", SOURCE_STATE, version=1, file="source_state.avsc"),
     _row("support.examples-value", CLASS_RECORD, version=1, file="class_record.avsc", max_bytes=CLASS_BYTES),
     _row("loop.events-value", LOOP_EVENT, version=1, file="loop_event.avsc", max_bytes=CLASS_BYTES),
+    _row("access.tokens-value", ACCESS_TOKEN, version=1, file="access_token.avsc"),
+    _row("labels.known-value", KNOWN_LABEL, version=1, file="known_label.avsc"),
+    _row("labels.wanted-value", LABEL_WANTED, version=1, file="label_wanted.avsc"),
+    # It travels within an event of the loop.
+    _row("loop.events-protonova.GateReport", GATE_REPORT, version=1, file="gate_report.avsc"),
     _row("frames.raw-value", FRAME_CLAIM, version=1, file="frame_claim.avsc"),
     _row("calibration.masters-value", MASTER_FRAME, version=1, file="master_frame.avsc"),
     _row("frames.calibrated-value", CALIBRATED_FRAME, version=1, file="calibrated_frame.avsc"),

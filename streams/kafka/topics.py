@@ -80,6 +80,10 @@ ALARMS = "drift.alarms"
 RETRAIN = "commands.retrain"
 SUPPORT = "support.examples"
 LOOP_EVENTS = "loop.events"
+ACCESS_TOKENS = "access.tokens"
+LABELS_KNOWN = "labels.known"
+LABELS_WANTED = "labels.wanted"
+SHADOW = "detections.shadow"
 
 TOPICS = (
     Topic("alerts.ztf", "as sent", "ZTF's Avro object container, as sent", 7 * DAY, PACKET_BYTES, None),
@@ -116,6 +120,13 @@ TOPICS = (
         7 * DAY,
         cleanup="compact",
     ),
+    Topic(
+        ACCESS_TOKENS,
+        "key id; key id/used",
+        "AccessToken: an API key's hash, owner and scopes; when it was last used. Restrict who may write it",
+        7 * DAY,
+        cleanup="compact",
+    ),
     Topic(SOURCES, "source", "SourceState: what the mirror does with each source", 7 * DAY, cleanup="compact"),
     Topic(DETECTIONS, "object id", "Detection", 30 * DAY, RECORD_BYTES, None),
     Topic(PRIVATE, "object id", "Detection of a packet that is not public (ZTF programid 2, 3): restrict who may read it", 30 * DAY),
@@ -134,6 +145,15 @@ TOPICS = (
         cleanup="compact",
     ),
     Topic(LOOP_EVENTS, "class", "LoopEvent: who taught or forgot which class, with what was written", 365 * DAY),
+    Topic(LABELS_KNOWN, "survey:candid", "KnownLabel: what an alert is, by people, catalogues and brokers", 7 * DAY, cleanup="compact"),
+    Topic(LABELS_WANTED, "survey:candid", "LabelWanted: an alert that two models call differently, whose label would decide", 30 * DAY),
+    Topic(
+        SHADOW,
+        "object id",
+        "Detection by a model that is not in use; the header `role` says which: challenger, previous, baseline; champion: a copy of what "
+        "the one in use made of the same packet",
+        2 * DAY,
+    ),
 )
 
 

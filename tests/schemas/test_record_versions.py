@@ -40,6 +40,10 @@ FOR_EVER = {
     1_000_020: ("photometry.measured-value", 1, "0e170e25fef14608"),
     1_000_031: ("support.examples-value", 1, "9d10801b625f693d"),
     1_000_032: ("loop.events-value", 1, "b60acbee24031131"),
+    1_000_042: ("access.tokens-value", 1, "dbbb36fa7535093e"),
+    1_000_035: ("labels.known-value", 1, "075624746d5844a6"),
+    1_000_036: ("labels.wanted-value", 1, "ce1a5f04b3b38f86"),
+    1_000_037: ("loop.events-protonova.GateReport", 1, "8f8453a40b1e7559"),
 }
 """id → subject, version, and the beginning of the sha256 of the schema without its documentation. A new row is added; none ever changes."""
 

@@ -17,12 +17,16 @@ from data.simulate.classes import SLUGS as SIMULATED
 from schemas.avro.schema_store import SchemaStore
 from schemas.avro.wire import PacketError
 from schemas.records import codec, detection, table
+from schemas.records.access_token import AccessToken
 from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.class_record import MOST_EXAMPLES, ClassRecord
 from schemas.records.detection import Crossmatch, Decision, Detection, Flare, Frame, Host, Magnitude, TaughtClass, Transit, to_row
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.embedding import Embedding
 from schemas.records.frame_claim import FrameClaim
+from schemas.records.gate_report import PASSED, Gate, GateReport
+from schemas.records.known_label import KnownLabel
+from schemas.records.label_wanted import LabelWanted
 from schemas.records.loop_event import LoopEvent
 from schemas.records.master_frame import MasterFrame
 from schemas.records.parts import ClassProbability, Feature
@@ -74,7 +78,16 @@ CALIBRATED = CalibratedFrame(
 POSITION = PhotometryPosition("PN+0.5_a", 0.5, -2.5, public=False, origin=FOUND, frame_id="n1-0007", first_mjd=60000.25)
 PIXEL = PhotometryPosition("corner", None, None, "ccd0", "m31", 0.0, 12.5)
 POINT = PhotometryMeasured("PN+0.5_a", "n1-0007", "ccd0", 60000.25, "r", -3.5, 0.5, 2.5, True, 16, ("trail",), False)
-RECORDS = (DETECTION, FULL, SUMMARY, WORKER, ALARM, COMMAND, CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT)
+LABEL = KnownLabel("ztf", -5, "ZTF18abcdefg", "tde", "tns", 0.75, "ada", 1000)
+QUESTION = LabelWanted("ztf", 5, "ZTF18abcdefg", PACKET, "two models differ", "sn-ia", "fast-blue", 0.75, "m" * 16, 1000)
+JUDGED = GateReport(
+    "m" * 16, "n" * 16, "", PASSED, "it is better",
+    (Gate("macro recall", 0.5, -0.25, 0.75, -0.03, True, False, 200), Gate("time an alert", None, None, None, 1.5, True, False, 0)),
+    500, 200, 20, 1000,
+)  # fmt: skip
+RECORDS = (
+    DETECTION, FULL, SUMMARY, WORKER, ALARM, COMMAND, CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED,
+)  # fmt: skip
 
 
 def schema(schema_id: int) -> Any:
@@ -136,6 +149,10 @@ def test_records_and_schemas_have_the_same_fields_in_the_same_order() -> None:
     assert names(RetrainCommand) == declared(table.RETRAIN_COMMAND)
     assert names(ClassRecord) == declared(table.CLASS_RECORD)
     assert names(LoopEvent) == declared(table.LOOP_EVENT)
+    assert names(AccessToken) == declared(table.ACCESS_TOKEN)
+    assert names(KnownLabel) == declared(table.KNOWN_LABEL)
+    assert names(LabelWanted) == declared(table.LABEL_WANTED)
+    assert names(GateReport) == declared(table.GATE_REPORT)
     assert names(FrameClaim) == declared(table.FRAME_CLAIM)
     assert names(MasterFrame) == declared(table.MASTER_FRAME)
     assert names(CalibratedFrame) == declared(table.CALIBRATED_FRAME)
@@ -247,6 +264,8 @@ def test_a_taught_class_and_its_event_come_back() -> None:
     assert codec.expect(value, ClassRecord) == replace(CLASS, prior=float(np.float32(1e-4)))
     event = LoopEvent("taught", "fast-blue", 2, "ada", "", value, 1000)
     assert codec.expect(codec.encode(event), LoopEvent) == event
+    token = AccessToken("0123456789ab", "ab" * 32, "ada", ("read", "score"), True, 0, False, 1000, 0, "a laptop")
+    assert codec.expect(codec.encode(token), AccessToken) == token
 
 
 @pytest.mark.parametrize(
@@ -313,3 +332,26 @@ def test_a_master_made_anew_replaces_the_one_before_and_no_other() -> None:
         replace(MASTER, overscan=False),
     )  # fmt: skip
     assert len({MASTER.key, *(other.key for other in others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(LABEL, label="Fast Blue"),
+        replace(LABEL, label="other"),
+        replace(LABEL, survey=""),
+        replace(LABEL, confidence=1.5),
+        replace(LABEL, confidence=float("nan")),
+        replace(LABEL, author="x" * 3000),
+        replace(QUESTION, gain=float("inf")),
+        replace(QUESTION, asked_ms=-1),
+        replace(JUDGED, verdict="perhaps"),
+        replace(JUDGED, gates=JUDGED.gates * 60),
+        replace(JUDGED, gates=(JUDGED.gates[0]._replace(low=float("nan")),)),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_record_of_gates_that_none_of_ours_can_be_is_refused(record: Any) -> None:
+    found = codec.decode(codec.encode(record))
+    assert isinstance(found, codec.BadRecord)
+    assert found.error_class == "bad_value"
