@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from console.failures import guarded
-from console.flags import fetch_flags, flow_flags, frame_flags, label_flags, packet_flags, science_flags, shared, teach_flags
+from console.flags import (
+    fetch_flags,
+    flow_flags,
+    frame_flags,
+    label_flags,
+    packet_flags,
+    position_flags,
+    science_flags,
+    shared,
+    teach_flags,
+)
 from console.flags.train_flags import train
 
 app = typer.Typer(
@@ -66,6 +76,7 @@ app.add_typer(frame_flags.masters, name="masters")
 app.add_typer(frame_flags.references, name="references")
 app.add_typer(teach_flags.classes, name="classes")
 app.add_typer(label_flags.labels, name="labels")
+app.add_typer(position_flags.positions, name="positions")
 
 
 def main() -> None:

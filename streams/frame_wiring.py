@@ -70,7 +70,13 @@ class FrameWork:
         RejectLimitError, FrameFaultError, HungError, UserError
             The first that one of the stages ended with.
         """
-        jobs = [*(flow.run() for flow in self.flows), self.masters.run(), publish_states(self._settings, self.flows), self._watch(), self._sweep()]
+        jobs = [
+            *(flow.run() for flow in self.flows),
+            self.masters.run(),
+            publish_states(self._settings, self.flows),
+            self._watch(),
+            self._sweep(),
+        ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
