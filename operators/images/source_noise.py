@@ -34,7 +34,7 @@ _FAR, _FAR_SIGMA = 0.9, 1.6449
 """So much of a normal distribution is within so many σ."""
 _VARIABLE, _CLIPS = 4.0, 5
 """A star whose flux is so many σ off is taken for variable; how often that is asked."""
-_HALVINGS = 20
+_HALVINGS = 40
 _LEAST_AROUND = 0.002
 _LATTICE = 4
 """Every how many pixels in both directions the significance's width is read off."""

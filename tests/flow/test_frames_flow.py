@@ -27,6 +27,7 @@ from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.codec import decode_detection
 from schemas.records.master_frame import MasterFrame
 from schemas.records.photometry_measured import PhotometryMeasured
+from schemas.records.photometry_position import PhotometryPosition
 from schemas.surveys.decode import Decoder
 from settings.model import Settings
 from streams.agents import frame_stage, masters_watch
