@@ -10,14 +10,17 @@ import typer
 
 from console.failures import guarded
 from console.flags import (
+    api_flags,
     fetch_flags,
     flow_flags,
     frame_flags,
     label_flags,
+    model_flags,
     packet_flags,
     position_flags,
     science_flags,
     shared,
+    story_flags,
     teach_flags,
 )
 from console.flags.train_flags import train
@@ -55,12 +58,17 @@ for command in (
     packet_flags.replay,
     teach_flags.teach,
     teach_flags.forget,
+    model_flags.promote,
+    model_flags.rollback,
+    model_flags.compare,
     label_flags.label,
     flow_flags.status,
     flow_flags.topics,
     flow_flags.sources,
     science_flags.evaluate,
     science_flags.describe,
+    story_flags.explain,
+    story_flags.history,
     science_flags.curves,
     train,
     flow_flags.doctor,
@@ -68,13 +76,17 @@ for command in (
     flow_flags.mirror,
     flow_flags.increments,
     flow_flags.calibrator,
+    flow_flags.historian,
     flow_flags.drift,
+    api_flags.api,
 ):
     app.command()(command)
 app.add_typer(packet_flags.rejects, name="rejects")
 app.add_typer(frame_flags.masters, name="masters")
 app.add_typer(frame_flags.references, name="references")
 app.add_typer(teach_flags.classes, name="classes")
+app.add_typer(api_flags.keys, name="keys")
+app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
 app.add_typer(position_flags.positions, name="positions")
 

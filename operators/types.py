@@ -223,6 +223,8 @@ class AlertBatch:
     n_detected: Array | None = None  # int64: detected points of the whole packet without duplicates, this alert included, beyond T too
     n_dropped: Array | None = None  # int64: points of the packet left out because their time can be none
     survey_scores: Array | None = None  # float32 (n, len(SURVEY_SCORES)); NaN where the packet has none
+    own_limit: Array | None = None  # float32 [µJy], 5 σ of this alert's own exposure, NaN where the packet gives none
+    zero_point: Array | None = None  # float32 [mag] of its science image: 1 µJy is 10^(0.4 (zp - 23.9)) counts; NaN where not given
 
     def __len__(self) -> int:
         return len(self.candid)

@@ -180,6 +180,7 @@ def load(
     *,
     claims: Path | None = None,
     precision: str = "f32",
+    like: ScoringState | None = None,
 ) -> ScoringState:
     """Load, check and prepare a bundle.
 
@@ -194,6 +195,8 @@ def load(
     claims : Path, optional
         State folder in which a GPU is claimed for this process (`gpu.owner`).
     precision : {"f32", "f16"}
+    like : ScoringState, optional
+        Of the same engine and precision: its decoder is shared, and its session where it runs the same model file.
 
     Raises
     ------
@@ -208,9 +211,12 @@ def load(
             f"{loaded.path} reads {loaded.golden.context.shape[1]} numbers of context, and the operators now make {N_CONTEXT}: train it "
             "further with `protonova train --start-from` its folder, or choose another with PROTONOVA_BUNDLE"
         )
-    session, why = choose(loaded.encoder, engine, state=claims, precision=precision)
+    if like is not None and like.encoder.id == encoder_id(loaded.encoder):
+        session, why = like.session, like.why
+    else:
+        session, why = choose(loaded.encoder, engine, state=claims, precision=precision)
     verify(loaded, session)
-    return make_state(loaded, session, why=why, decoder=Decoder(store or SchemaStore()))
+    return make_state(loaded, session, why=why, decoder=Decoder(store or SchemaStore()) if like is None else like.decoder)
 
 
 def make_state(bundle: Bundle, session: Session, *, why: str, decoder: Decoder) -> ScoringState:

@@ -97,6 +97,7 @@ class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
     """What this model reached, as `learning.assessment` found it."""
     plan: dict[str, Any] | None = None
     """What it was trained by: `learning.plan.Plan.record`; None: before there were plans."""
+    lock: str = ""  # sha256 of what DVC's lock says of the stages that made it (`learning.recipe_stages.lock_hash`); empty: no lock
     files: dict[str, FileRecord]
 
 
@@ -177,12 +178,7 @@ def load(path: Path | None = None) -> Bundle:
     """
     folder = Path(path) if path is not None else PUBLISHED
     text = _read(folder, MANIFEST)
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its text"
-        raise BundleError(f"{folder / MANIFEST} is not a bundle's manifest: {where}: {first['msg']}") from None
+    manifest = manifest_of(text, where=str(folder / MANIFEST))
     blobs = {name: _verified(folder, name, manifest=manifest) for name in LIMITS if name != MANIFEST}
     arrays = _arrays(folder, "arrays.safetensors", blobs=blobs)
     golden = _arrays(folder, "golden.safetensors", blobs=blobs)
@@ -205,6 +201,16 @@ def load(path: Path | None = None) -> Bundle:
         raise BundleError(f"{folder} lacks the array {error.args[0]}") from None
     _check(folder, bundle)
     return bundle if "novelty_threshold" in arrays else _with_novelty_threshold(bundle)
+
+
+def manifest_of(text: bytes, *, where: str) -> Manifest:
+    """The manifest that a text is; a `BundleError` that names where it stands, if it is none."""
+    try:
+        return Manifest.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(map(str, first["loc"])) or "its text"
+        raise BundleError(f"{where} is not a bundle's manifest: {at}: {first['msg']}") from None
 
 
 def _with_novelty_threshold(bundle: Bundle) -> Bundle:
@@ -255,7 +261,7 @@ def save(path: Path, parts: Parts) -> Bundle:
         manifest = Manifest(format=FORMAT, files=files, **parts.manifest)
         for name, blob in blobs.items():
             (staging / name).write_bytes(blob)
-        text = manifest.model_dump_json(indent=1, exclude={"plan"} if manifest.plan is None else None)
+        text = manifest.model_dump_json(indent=1, exclude={name for name in ("plan", "lock") if getattr(manifest, name) in (None, "")})
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
         load(staging)
         if path.exists():

@@ -16,7 +16,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from errors import SettingsError, nearest, one_line
+from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
+from settings.history_store import HistorySettings
 from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
 from settings.outputs import OutputSettings
@@ -40,12 +42,14 @@ class Settings(
     BrokerSettings,
     StorageSettings,
     ScoringSettings,
+    ModelSettings,
     OutputSettings,
     RejectionSettings,
     WorkerSettings,
     SourceSettings,
     IncrementSettings,
     FrameSettings,
+    HistorySettings,
     SurfaceSettings,
     HttpApiSettings,
     BaseSettings,

@@ -40,10 +40,10 @@ class FrameSettings(BaseModel):
         rows = given.split(",") if isinstance(given, str) else given
         if not isinstance(rows, list | tuple) or not all(isinstance(row, str) for row in rows):
             raise ValueError("prefix[,prefix] is meant, or a list of them: folders, or https://host/path/")
-        return tuple(_as_address(row.strip()) for row in rows if row.strip())
+        return tuple(as_address(row.strip()) for row in rows if row.strip())
 
 
-def _as_address(prefix: str) -> str:
+def as_address(prefix: str) -> str:
     """A folder or an address → an address that ends with a stroke, so that /data does not open /data-of-others."""
     found = prefix if ":" in prefix.partition("/")[0] else Path(prefix).expanduser().absolute().as_uri()
     if _PREFIX.fullmatch(found) is None or "/../" in f"{found}/":

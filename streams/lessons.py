@@ -1,38 +1,38 @@
-"""What a worker scores with when classes are taught: the bundle's state, and its head with them.
+"""What is scored with when classes are taught: a bundle's state, and its head with them; now, or at a time long past.
 
-untaught `Pipeline`, class records → the `Pipeline` with them, built and warmed beside the one that scores
+a bundle's `ScoringState`, class records → the `ScoringState` with them; `loop.events` → the one of then
 
 Every worker derives the same head from the same records (`registry.taught_classes`), one that starts later too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 from errors import UserError
-from gpu.session import EngineError
 from operators.head import Head, Views
 from operators.namespace import to_host
 from operators.taught import Reference
 from pipeline.examples import see_packets
 from pipeline.state import ScoringState
+from pipeline.state import load as load_state
+from registry.bundle import BundleError
 from registry.bundle import load as load_bundle
 from registry.taught_classes import head_with
 from schemas.records import codec
 from schemas.records.class_record import ClassRecord
-from streams import metrics
-from streams.agents.teaching import Follower, read_events, read_packets
+from schemas.records.loop_event import FORGOTTEN, PROMOTED, ROLLED_BACK, TAUGHT, LoopEvent
+from schemas.records.model_announced import ModelAnnounced
+from streams.agents.teaching import read_events, read_packets
 from streams.kafka import topics
-from streams.scorer import Pipeline, Scorer, prepare
+from streams.models import fetch
 
 if TYPE_CHECKING:
     from settings.model import Settings
-
-log = structlog.get_logger(__name__)
 
 Packets = Mapping[tuple[str, str], bytes]
 """(class, packet id) → an example."""
@@ -43,19 +43,20 @@ class TaughtStates:
 
     Parameters
     ----------
-    settings : Settings
+    folder : Path, optional
+        Of the bundle; the one that ships.
     base : ScoringState
         Of the bundle, nothing taught.
     """
 
-    def __init__(self, settings: Settings, base: ScoringState) -> None:
-        self._settings, self.base = settings, base
+    def __init__(self, folder: Path | None, base: ScoringState) -> None:
+        self._folder, self.base = folder, base
         self.head: Head = base.head.weights.map(to_host)
 
     @cached_property
     def reference(self) -> Reference:
         """Known alerts of the bundle; read only where a class has to be solved anew."""
-        return load_bundle(self._settings.bundle).reference
+        return load_bundle(self._folder).reference
 
     def of_other_encoders(self, records: Mapping[str, ClassRecord]) -> list[tuple[str, str]]:
         """Examples of classes that were taught beside another encoder: their packets are needed."""
@@ -83,76 +84,15 @@ class TaughtStates:
         return (self.base.with_head(head) if head.taught else self.base), left_out
 
 
-class Lessons:
-    """Keeps a worker's state at what is taught.
-
-    Parameters
-    ----------
-    settings : Settings
-        With a broker.
-    base : Pipeline
-        Of the bundle, nothing taught.
-    """
-
-    def __init__(self, settings: Settings, base: Pipeline) -> None:
-        self._settings, self._base = settings, base
-        self._states = TaughtStates(settings, base.state)
-        self._follower = Follower(settings)
-
-    async def catch_up(self) -> Pipeline:
-        """The pipeline with all that is taught now; its classes have their topics."""
-        records = await self._follower.catch_up()
-        if not records:
-            return self._base
-        pipeline = await self._prepared(records)
-        await topics.declare_classes(self._settings, pipeline.state.head.weights.taught)
-        return pipeline
-
-    async def follow(self, swap: Callable[[Scorer], Awaitable[Scorer]]) -> None:
-        """Swap another state in after each change, until cancelled.
-
-        Parameters
-        ----------
-        swap : callable
-            `streams.wiring.Flow.swap`.
-        """
-
-        async def changed(records: Mapping[str, ClassRecord]) -> None:
-            try:
-                pipeline = await self._prepared(records)
-            except EngineError as error:
-                log.error("what was taught cannot be scored with; the state before goes on", why=str(error))
-                return
-            await swap(pipeline)
-
-        await self._follower.follow(changed)
-
-    async def _prepared(self, records: Mapping[str, ClassRecord]) -> Pipeline:
-        packets = await read_packets(self._settings, wanted) if (wanted := self._states.of_other_encoders(records)) else {}
-        left_out: dict[str, str] = {}
-
-        def build() -> ScoringState:
-            state, out = self._states.build(records, packets)
-            left_out.update(out)
-            return state
-
-        pipeline = await prepare(build)
-        for name, why in left_out.items():
-            log.warning("a taught class is left out", name=name, why=why)
-        metrics.TAUGHT.set(len(pipeline.state.head.weights.taught))
-        log.info("classes are taught", classes=", ".join(pipeline.state.head.weights.taught) or "none", scoring_id=pipeline.scoring_id)
-        return pipeline
-
-
 async def state_of(settings: Settings, base: ScoringState, *, as_of_ms: int | None = None, scoring_id: str | None = None) -> ScoringState:
-    """The state that scored at a time, or that has an id: the bundle's with what was taught then.
+    """The state that scored at a time, or that has an id: of the champion of then, with what was taught then.
 
     Parameters
     ----------
     settings : Settings
         With a broker.
     base : ScoringState
-        Of the bundle.
+        Of the bundle that was scored with before any model was promoted.
     as_of_ms : int, optional
         A time [ms since 1970].
     scoring_id : str, optional
@@ -161,25 +101,83 @@ async def state_of(settings: Settings, base: ScoringState, *, as_of_ms: int | No
     Raises
     ------
     UserError
-        No state of this bundle had that id; or a class of then cannot be had any more.
+        No state had that id; or a class or a bundle of then cannot be had any more.
     """
-    states, records = TaughtStates(settings, base), dict[str, ClassRecord]()
-    found, left_out = base, dict[str, str]()
+    walk = _Walk(settings, base)
     events = await read_events(settings)
+    if scoring_id == base.scoring_id:
+        return base
     for event in events:
-        if found.scoring_id == scoring_id or (as_of_ms is not None and event.made_ms > as_of_ms):
+        if as_of_ms is not None and event.made_ms > as_of_ms:
             break
-        if event.record:
-            records[event.subject] = codec.expect(event.record, ClassRecord)
-        else:
-            records.pop(event.subject, None)
-        packets = await read_packets(settings, wanted) if (wanted := states.of_other_encoders(records)) else {}
-        found, left_out = states.build(records, packets)
-    if scoring_id is not None and found.scoring_id != scoring_id:
+        changed = await walk.take(event)
+        if scoring_id is not None and changed and (found := (await walk.state())[0]).scoring_id == scoring_id:
+            return found
+    if scoring_id is not None:
+        gone = f" ({'; '.join(walk.gone)})" if walk.gone else ""
         raise UserError(
-            f"no state with the id {scoring_id} follows from bundle {base.model} and the {len(events)} steps on {topics.LOOP_EVENTS}: name "
-            "the bundle that scored with --bundle"
+            f"no state with the id {scoring_id} follows from bundle {base.model} and the {len(events)} steps on {topics.LOOP_EVENTS}"
+            f"{gone}: name the bundle that scored with --bundle"
         )
+    if walk.gone and walk.missing:
+        raise UserError(f"the champion of then cannot be had any more: {walk.gone[-1]}")
+    found, left_out = await walk.state()
     for name, why in left_out.items():
         raise UserError(f"{name} was taught then and cannot be had any more: {why}")
     return found
+
+
+class _Walk:
+    """The steps of the loop, one after the other, and the state that they lead to."""
+
+    def __init__(self, settings: Settings, base: ScoringState) -> None:
+        self._settings, self._base = settings, base
+        self._states = TaughtStates(settings.bundle, base)
+        self._records: dict[str, ClassRecord] = {}
+        self.gone: list[str] = []
+        """Bundles that cannot be had, and why."""
+        self.missing = False
+        """The bundle in force at this step is one of them."""
+
+    async def take(self, event: LoopEvent) -> bool:
+        """Take a step; returns whether the state may be another one."""
+        if event.event == TAUGHT:
+            self._records[event.subject] = codec.expect(event.record, ClassRecord)
+        elif event.event == FORGOTTEN:
+            self._records.pop(event.subject, None)
+        elif event.event in (PROMOTED, ROLLED_BACK):
+            await self._change_model(codec.expect(event.record, ModelAnnounced))
+        else:
+            return False
+        return not self.missing
+
+    async def _change_model(self, champion: ModelAnnounced) -> None:
+        self.missing = False
+        if champion.model == self._base.model:
+            self._states = TaughtStates(self._settings.bundle, self._base)
+        elif champion.model != self._states.base.model:
+            try:
+                folder = await fetch(self._settings, champion)
+            except BundleError as error:
+                self.gone.append(str(error))
+                self.missing = True
+                return
+            self._states = TaughtStates(folder, await asyncio.to_thread(load_beside, self._settings, folder, like=self._base))
+
+    async def state(self) -> tuple[ScoringState, dict[str, str]]:
+        """The state after the steps so far, and why classes are left out of it."""
+        packets = await read_packets(self._settings, wanted) if (wanted := self._states.of_other_encoders(self._records)) else {}
+        return self._states.build(self._records, packets)
+
+
+def load_beside(settings: Settings, folder: Path, *, like: ScoringState) -> ScoringState:
+    """Load and check a bundle, golden batch included, for the engine of a state that there is already.
+
+    Raises
+    ------
+    registry.bundle.BundleError
+        It is damaged, or of another format.
+    gpu.session.EngineError
+        The engine does not give its golden batch.
+    """
+    return load_state(folder, settings.engine, claims=settings.state, precision=settings.precision, like=like)

@@ -40,6 +40,8 @@ SCORING = Info("protonova_worker_scoring", "What the scores depend on: scoring_i
 SWAPS = Counter("protonova_worker_swaps", "How often another state took over from the next batch on")
 # Classes taught beside those of the model, in force.
 TAUGHT = Gauge("protonova_worker_taught_classes", "Classes taught beside those of the model, in force")
+# Bundles that were announced and are not used: damaged, of another format, or another answer to the golden batch.
+REFUSED_BUNDLES = Counter("protonova_worker_refused_bundles", "Announced bundles that are not used")
 # Increments by what became of them: joined (its packet is on alerts.tess), duplicate (nothing new in it), rejected. Their sum came in.
 INCREMENTS = Counter("protonova_increments", "Increments by outcome, committed", ["outcome"])
 # Increments that left the topic before they were joined: the joiner stood still for longer than the topic keeps them.
@@ -66,3 +68,11 @@ FRAME_SECONDS = Histogram(
 FRAME_ALERTS = Counter("protonova_frame_alerts", "Packets on alerts.frames made of frames")
 # What the differencer remembers: positions, measurements of them, frames.
 PHOTOMETRY_KEPT = Gauge("protonova_photometry_kept", "What the differencer keeps in memory", ["what"])
+# Rows of the history by kind: new, again (detections of packets that were there), rejected, embeddings.
+HISTORY_ROWS = Counter("protonova_history_rows", "Rows written to the history", ["kind"])
+# Records that left their topics before they came into the history: the historian stood still for longer than they are kept.
+HISTORY_LOST = Counter("protonova_history_lost", "Records that left their topics before they came into the history")
+# Detections and rejected packets that are not in the history yet.
+HISTORY_LAG = Gauge("protonova_history_lag", "Detections and rejected packets not yet in the history")
+# Room that the history takes.
+HISTORY_BYTES = Gauge("protonova_history_bytes", "Size of the history")

@@ -27,8 +27,8 @@ from settings.private import private_folder
 if TYPE_CHECKING:
     import faust
 
-    from streams.lessons import Lessons
     from streams.scorer import Pipeline, Scorer
+    from streams.state_keeper import StateKeeper
     from streams.wiring import Flow
 
 log = structlog.get_logger(__name__)
@@ -149,13 +149,13 @@ async def _live(settings: Settings, scorer: Scorer, *, slot: int, metrics_port: 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0, "asked to")
-    lessons = _lessons(settings, scorer)
-    if lessons is not None:
+    keeper = _keeper(settings, scorer)
+    if keeper is not None:
         try:
             async with asyncio.timeout(STARTED_WITHIN):
-                scorer = await lessons.catch_up()
+                scorer = await keeper.catch_up()
         except (KafkaError, OSError, TimeoutError) as error:
-            log.error("what is taught cannot be read", why=f"{type(error).__name__}: {error}")
+            log.error("what is announced and taught cannot be read", why=f"{type(error).__name__}: {error}")
             return FLOW_FAILED
     app, flow = make_app(settings, scorer, slot=slot, on_fatal=end)
     late = loop.call_later(STARTED_WITHIN, end, FLOW_FAILED, f"it had no place in the group after {STARTED_WITHIN:.0f} s")
@@ -163,8 +163,8 @@ async def _live(settings: Settings, scorer: Scorer, *, slot: int, metrics_port: 
         asyncio.create_task(_start(app, end)),
         asyncio.create_task(_say_ready(settings, app, slot=slot, metrics_port=metrics_port, late=late)),
     ]
-    if lessons is not None:
-        tasks.append(asyncio.create_task(lessons.follow(flow.swap)))
+    if keeper is not None:
+        tasks.append(asyncio.create_task(keeper.follow(flow.swap, lambda alarm: flow.alarms.append(alarm))))
     status = await ended
     late.cancel()
     for task in tasks:
@@ -177,12 +177,12 @@ async def _live(settings: Settings, scorer: Scorer, *, slot: int, metrics_port: 
     return status
 
 
-def _lessons(settings: Settings, scorer: Scorer) -> Lessons | None:
-    """What keeps the state at what is taught; None: the scorer is a stand-in without a state."""
-    from streams.lessons import Lessons
+def _keeper(settings: Settings, scorer: Scorer) -> StateKeeper | None:
+    """What keeps the state at the champion and at what is taught; None: the scorer is a stand-in without a state."""
     from streams.scorer import Pipeline
+    from streams.state_keeper import StateKeeper
 
-    return Lessons(settings, scorer) if isinstance(scorer, Pipeline) else None
+    return StateKeeper(settings, scorer) if isinstance(scorer, Pipeline) else None
 
 
 async def _start(app: faust.App, end: Callable[[int, str], None]) -> None:

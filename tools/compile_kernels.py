@@ -33,10 +33,11 @@ def operators() -> None:
     """What makes the network's inputs of columns: a long light curve, so that its period is looked for."""
     import numpy as np
 
+    from operators.alert_statistics import alert_statistics, windows_of
     from operators.context import context
     from operators.decision import decide, rule_of
     from operators.features import features
-    from operators.head import Views, judge
+    from operators.head import Judged, Views, judge
     from operators.stamps import stamps
     from operators.tokens import tokens
     from operators.types import MAX_POINTS, SURVEY_SCORES
@@ -71,6 +72,9 @@ def operators() -> None:
     judged = judge(Views(known.golden.embedding, known.golden.logits, known.golden.named), known.head)
     scores = np.full((len(known.golden.embedding), len(SURVEY_SCORES)), np.nan, np.float32)
     decide(judged, scores, rule=rule_of(known.head, known.classes))
+    one = Judged(*(column[:1] for column in judged))
+    values = alert_statistics(batch, known.golden.logits[:1], judged=one)
+    windows_of(values, batch.context, strata=["ztf/r/sky"], classes=["agn"])
 
 
 def stars() -> None:

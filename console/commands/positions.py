@@ -43,7 +43,7 @@ def one(name: str, place: Mapping[str, Any], *, public: bool = True) -> Photomet
     Raises
     ------
     UserError
-        It is no position.
+        It is not a position.
     """
     row = {"detector": "", "field": "", **dict.fromkeys(NUMBERS), **{key: value for key, value in place.items() if value is not None}}
     try:
@@ -58,7 +58,7 @@ def of_file(path: Path, *, public: bool = True) -> list[PhotometryPosition]:
     Raises
     ------
     UserError
-        It cannot be read, or a line of it is no position: then nothing of it is taken.
+        It cannot be read, or a line of it is not a position: then nothing of it is taken.
     """
     found: dict[str, PhotometryPosition] = {}
     bad: list[str] = []

@@ -180,6 +180,8 @@ class Supervisor:
             self._places.append(Place("increments", [*python, "console.cli", "increments"], logs / "increments.log"))
         if self.settings.frames:
             self._places.append(Place("calibrator", [*python, "console.cli", "calibrator"], logs / "calibrator.log"))
+        if self.settings.history:
+            self._places.append(Place("historian", [*python, "console.cli", "historian"], logs / "historian.log"))
         self._places.append(Place("drift", [*python, "streams.agents.drift"], logs / "drift.log"))
         self._places.append(Place("status page", [*python, "console.cli", "status", "--serve"], logs / "status.log"))
         for place in self._places:

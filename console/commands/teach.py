@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from console import report as reports
+from console.model_names import with_champion
 from console.progress import progress
 from errors import UserError, say, usage
 from operators.head import Views
@@ -81,6 +82,7 @@ def teach(
     configure_logging("error")
     reports.check_writable(report)
     started = time.perf_counter()
+    settings = with_champion(settings)  # a solution is of one head: that of the model which scores
     bundle = load_bundle(settings.bundle)
     if (problem := name_problem(name, bundle.classes)) is not None:
         raise usage(problem)

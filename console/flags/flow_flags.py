@@ -137,6 +137,18 @@ def calibrator(kafka: Kafka = None, state: State = None) -> None:
     os._exit(status)  # a frame in hand would be finished first; it comes again
 
 
+def historian(
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Drop what is there and read the topics from their start.")] = False,
+    kafka: Kafka = None,
+    *,
+    state: State = None,
+) -> None:
+    """Keep the history of objects, alerts and counts that the HTTP API reads."""
+    from console.commands.run_historian import run as keep
+
+    raise typer.Exit(keep(with_broker(settings_of(kafka=kafka, state=state)), rebuild))
+
+
 def sources(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, kafka: Kafka = None, *, state: State = None
 ) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from data.simulate import sky
 from data.simulate.classes import CLASSES, SLUGS
 from data.simulate.draw import PopulationName, generator
-from data.simulate.images import stamps
+from data.simulate.images import stamps, zero_point
 from data.simulate.measured import PIXEL
 from data.simulate.observe import MID_EXPOSURE, TAI_UTC, Alert, choose, observe, points
 from data.simulate.scene import Scene, scene
@@ -94,6 +94,8 @@ def to_batch(columns: Mapping[str, Any]) -> AlertBatch:
         "context",
         "measured",
         "survey_scores",
+        "own_limit",
+        "zero_point",
     )
     return AlertBatch(
         survey=cast("tuple[Survey, ...]", tuple(str(s) for s in columns["survey"])),
@@ -159,6 +161,8 @@ def _empty(n: int) -> dict[str, Any]:
         "context": np.full((n, len(CONTEXT)), np.nan, np.float32),
         "measured": np.full((n, len(MEASURED)), np.nan, np.float32),
         "survey_scores": np.full((n, len(SURVEY_SCORES)), np.nan, np.float32),
+        "own_limit": np.full(n, np.nan, np.float32),
+        "zero_point": np.full(n, np.nan, np.float32),
         "label": np.zeros(n, np.int64),
         "n_detections": np.zeros(n, np.int64),
         "redshift": np.full(n, np.nan, np.float32),
@@ -227,6 +231,7 @@ def fill(out: dict[str, Any], row: int, *, alert: Alert, surroundings: Scene) ->
         values = (facts[MEASURED_FIELDS[name]] for name in MEASURED)
         out["survey_scores"][row] = [np.nan if (score := facts.get(name)) is None else score for name in SURVEY_SCORES]
         out["measured"][row] = [np.nan if value is None or value == NOTHING else value for value in values]
+        out["own_limit"][row], out["zero_point"][row] = sky.flux(float(v.limit[now])), zero_point(alert)
     elif o.survey == "lsst":
         out["survey_scores"][row, SURVEY_SCORES.index("reliability")] = out["context"][row, CONTEXT.index("real_bogus")]
     if o.survey != "tess":

@@ -39,6 +39,8 @@ from schemas.records import (
     label_wanted,
     loop_event,
     master_frame,
+    model_announced,
+    model_bundle,
     photometry_measured,
     photometry_position,
     retrain_command,
@@ -59,6 +61,8 @@ from schemas.records.known_label import KnownLabel
 from schemas.records.label_wanted import LabelWanted
 from schemas.records.loop_event import LoopEvent
 from schemas.records.master_frame import MasterFrame
+from schemas.records.model_announced import ModelAnnounced
+from schemas.records.model_bundle import ModelBundle
 from schemas.records.parts import framing, plain
 from schemas.records.photometry_measured import PhotometryMeasured
 from schemas.records.photometry_position import PhotometryPosition
@@ -69,6 +73,7 @@ from schemas.records.source_state import SourceState
 from schemas.records.table import (
     ACCESS_TOKEN,
     BODY_BYTES,
+    BUNDLE_BYTES,
     BY_ID,
     CALIBRATED_FRAME,
     CLASS_RECORD,
@@ -80,6 +85,8 @@ from schemas.records.table import (
     LABEL_WANTED,
     LOOP_EVENT,
     MASTER_FRAME,
+    MODEL_ANNOUNCED,
+    MODEL_BUNDLE,
     PHOTOMETRY_MEASURED,
     PHOTOMETRY_POSITION,
     RETRAIN_COMMAND,
@@ -105,6 +112,8 @@ Written: TypeAlias = (
     | SourceState
     | ClassRecord
     | LoopEvent
+    | ModelBundle
+    | ModelAnnounced
     | KnownLabel
     | LabelWanted
     | GateReport
@@ -120,7 +129,7 @@ Record: TypeAlias = Written | Embedding
 _Kind = TypeVar("_Kind", bound=Record)
 
 MAX_VALUE = 1_000_000
-"""Largest value that is looked at: the topics of our records take no larger one [bytes]."""
+"""Largest value that is looked at, but for a bundle: the topics of our other records take no larger one [bytes]."""
 MAX_SCHEMA = 65_536
 """Largest writer schema of a container that is looked at: ours have 15 kB at most [bytes]."""
 
@@ -135,6 +144,8 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "SourceState": source_state.from_row,
     "ClassRecord": class_record.from_row,
     "LoopEvent": loop_event.from_row,
+    "ModelBundle": model_bundle.from_row,
+    "ModelAnnounced": model_announced.from_row,
     "KnownLabel": known_label.from_row,
     "LabelWanted": label_wanted.from_row,
     "GateReport": gate_report.from_row,
@@ -155,6 +166,8 @@ _SMALL: dict[type[Any], int] = {
     SourceState: SOURCE_STATE,
     ClassRecord: CLASS_RECORD,
     LoopEvent: LOOP_EVENT,
+    ModelBundle: MODEL_BUNDLE,
+    ModelAnnounced: MODEL_ANNOUNCED,
     KnownLabel: KNOWN_LABEL,
     LabelWanted: LABEL_WANTED,
     GateReport: GATE_REPORT,
@@ -165,6 +178,8 @@ _SMALL: dict[type[Any], int] = {
     PhotometryMeasured: PHOTOMETRY_MEASURED,
     AccessToken: ACCESS_TOKEN,
 }
+_BUNDLE = framing(MODEL_BUNDLE)
+_LARGEST = len(_BUNDLE) + BUNDLE_BYTES
 _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, AttributeError)
 """What fastavro falls over in a body that is none of the schema's."""
 
@@ -248,8 +263,9 @@ def decode_summary(value: bytes) -> ScoreSummary:
 
 
 def _decode(value: bytes, key: bytes | None) -> Record:
-    if len(value) > MAX_VALUE:
-        raise PacketError("too_large", f"the message has {len(value):,} bytes; {MAX_VALUE:,} are read at most")
+    most = _LARGEST if value[:5] == _BUNDLE else MAX_VALUE
+    if len(value) > most:
+        raise PacketError("too_large", f"the message has {len(value):,} bytes; {most:,} are read at most")
     schema_id, data = _body(value, key)
     registered = BY_ID[schema_id]
     if len(data) > registered.max_bytes:

@@ -12,6 +12,8 @@ TAUGHT, FORGOTTEN = "taught", "forgotten"
 RETRAIN_COMMANDED, RETRAIN_MERGED, RETRAIN_FAILED = "retrain_commanded", "retrain_merged", "retrain_failed"
 CHALLENGER_MADE, ANNOUNCED, GATES_JUDGED, LABELS_WANTED = "challenger_made", "announced", "gates_judged", "labels_wanted"
 PROMOTED, ROLLED_BACK = "promoted", "rolled_back"
+MODEL_STEPS = (ANNOUNCED, PROMOTED, ROLLED_BACK)
+"""Steps about a model, whose record is a `ModelAnnounced`."""
 
 
 @dataclass(frozen=True, slots=True)

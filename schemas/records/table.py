@@ -25,6 +25,7 @@ DRIFT_ALARM, RETRAIN_COMMAND, EMBEDDING, DETECTION_V2, REJECTED = 1_000_006, 1_0
 SOURCE_POSITION, SOURCE_STATE, DETECTION, WORKER_SUMMARY = 1_000_011, 1_000_012, 1_000_013, 1_000_014
 FRAME_CLAIM, MASTER_FRAME, CALIBRATED_FRAME, PHOTOMETRY_POSITION, PHOTOMETRY_MEASURED = range(1_000_016, 1_000_021)
 CLASS_RECORD, LOOP_EVENT = 1_000_031, 1_000_032  # 15 to 30: records of raw frames
+MODEL_BUNDLE, MODEL_ANNOUNCED = 1_000_033, 1_000_034
 ACCESS_TOKEN = 1_000_042
 KNOWN_LABEL, LABEL_WANTED, GATE_REPORT = range(1_000_035, 1_000_038)
 BODY_BYTES = 65_536
@@ -32,6 +33,8 @@ BODY_BYTES = 65_536
 
 CLASS_BYTES = 990_000
 """Largest body of a taught class, and of the event that holds it: the views of 500 examples [bytes]."""
+BUNDLE_BYTES = 8_200_000
+"""Largest body of a bundle: 8 MB of files and their names [bytes]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("sources.states-value", SOURCE_STATE, version=1, file="source_state.avsc"),
     _row("support.examples-value", CLASS_RECORD, version=1, file="class_record.avsc", max_bytes=CLASS_BYTES),
     _row("loop.events-value", LOOP_EVENT, version=1, file="loop_event.avsc", max_bytes=CLASS_BYTES),
+    _row("models.bundles-value", MODEL_BUNDLE, version=1, file="model_bundle.avsc", max_bytes=BUNDLE_BYTES),
+    _row("models.announced-value", MODEL_ANNOUNCED, version=1, file="model_announced.avsc"),
     _row("access.tokens-value", ACCESS_TOKEN, version=1, file="access_token.avsc"),
     _row("labels.known-value", KNOWN_LABEL, version=1, file="known_label.avsc"),
     _row("labels.wanted-value", LABEL_WANTED, version=1, file="label_wanted.avsc"),

@@ -90,6 +90,8 @@ class Columns:
         self.n_detected = np.empty(n, np.int64)
         self.n_dropped = np.empty(n, np.int64)
         self.survey_scores = np.full((n, len(SURVEY_SCORES)), np.nan, np.float32)
+        self.own_limit = np.full(n, np.nan, np.float32)
+        self.zero_point = np.full(n, np.nan, np.float32)
         self.own = (self.ra, self.dec, self.mjd, self.own_err, self.n_detected, self.n_dropped)
 
     def identify(self, survey: Survey, candid: int, *, object_id: str, programid: int, band: str) -> None:
@@ -129,7 +131,7 @@ class Columns:
         n = len(self.candid)
         names = ("ra", "dec", "mjd", "first_detection", "truncated", "time", "wavelength", "flux", "flux_err", "limit", "detected", "valid",
                  "stamps", "pixel_scale", "context", "measured", "own_err", "n_detected", "n_dropped",
-                 "survey_scores")  # fmt: skip
+                 "survey_scores", "own_limit", "zero_point")  # fmt: skip
         arrays: dict[str, Any] = {name: getattr(self, name)[:n] for name in names}
         return AlertBatch(
             tuple(self.survey),

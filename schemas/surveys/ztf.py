@@ -45,7 +45,7 @@ MAX_NAME = 64
 
 _NUMBERS = ("jd", "fid", "programid", "magpsf", "sigmapsf", "ra", "dec", "diffmaglim", "drb", "rb", "sgscore1", "distpsnr1", "sgmag1",
             "srmag1", "simag1", "szmag1", "distnr", "magnr", "ssdistnr", "ssmagnr", "ndethist", "ncovhist", "jdstarthist", "fwhm", "elong",
-            "xpos", "ypos", "exptime")  # fmt: skip
+            "xpos", "ypos", "exptime", "magzpsci")  # fmt: skip
 MEASURED_FIELDS = {
     "reference_chi": "chinr", "reference_sharpness": "sharpnr", "reference_error": "sigmagnr",
     "gaia_distance": "neargaia", "gaia_magnitude": "maggaia", "bright_distance": "neargaiabright", "second_distance": "distpsnr2",
@@ -132,6 +132,7 @@ _SGSCORE, _DISTPS, _SGMAG, _SRMAG, _SIMAG, _SZMAG = (
 _DISTNR, _MAGNR, _SSDIST, _SSMAG = (_S[f"candidate.{k}"] for k in ("distnr", "magnr", "ssdistnr", "ssmagnr"))
 _NDET, _NCOV, _START, _FWHM, _ELONG = (_S[f"candidate.{k}"] for k in ("ndethist", "ncovhist", "jdstarthist", "fwhm", "elong"))
 _PROGRAMID, _XPOS, _YPOS, _EXPTIME = (_S[f"candidate.{k}"] for k in ("programid", "xpos", "ypos", "exptime"))
+_OWN_LIMIT, _ZERO_POINT = _S["candidate.diffmaglim"], _S["candidate.magzpsci"]
 _CANDID, _INNER_CANDID, _OBJECT = _S["candid"], _S["candidate.candid"], _S["objectId"]
 _CUTOUTS = tuple(_S[f"cutout{k}.stampData"] for k in ("Science", "Template", "Difference"))
 _WINDOWS = slice(_CUTOUTS[0], _CUTOUTS[0] + len(_CUTOUTS))
@@ -195,6 +196,7 @@ def fill(record: Record, columns: Columns, *, i: int, cutouts: Cutouts) -> None:
     scores[_DRB_SCORE], scores[_RB_SCORE] = number[_DRB], number[_RB]
     if scores[_DRB_SCORE] == 0 and not number[_DRBVERSION] > 0:  # see `fill_row`: no score
         scores[_DRB_SCORE] = np.nan
+    columns.own_limit[i], columns.zero_point[i] = to_flux(number[_OWN_LIMIT]), number[_ZERO_POINT]
     programid = number[_PROGRAMID]
     columns.identify(
         SURVEY,

@@ -37,6 +37,8 @@ BATCH_BYTES = 900_000
 REQUEST_BYTES = 9_500_000
 """Largest request: a rejected packet with its headers [bytes]."""
 
+ORIGIN = "origin"
+"""Header of a detection: topic:partition:offset of its packet, by which the history counts and finds it."""
 PASSED_ON = ("_test", "alert_tense")
 """Headers of a packet that its outputs carry too: they mark tests and replays."""
 LONGEST_MARK = 256
@@ -131,6 +133,7 @@ def detection_records(
         ("survey", detection.survey.encode()),
         ("candid", b"%d" % detection.candid),
         ("programid", b"%d" % detection.programid),
+        (ORIGIN, b"%s:%d:%d" % (packet.topic.encode(), packet.partition, packet.offset)),
     ]
     headers += passed_on(sent)
     if outcome.revision:

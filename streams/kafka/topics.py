@@ -80,6 +80,8 @@ ALARMS = "drift.alarms"
 RETRAIN = "commands.retrain"
 SUPPORT = "support.examples"
 LOOP_EVENTS = "loop.events"
+MODELS_BUNDLES = "models.bundles"
+MODELS_ANNOUNCED = "models.announced"
 ACCESS_TOKENS = "access.tokens"
 LABELS_KNOWN = "labels.known"
 LABELS_WANTED = "labels.wanted"
@@ -144,7 +146,9 @@ TOPICS = (
         PACKET_BYTES,
         cleanup="compact",
     ),
-    Topic(LOOP_EVENTS, "class", "LoopEvent: who taught or forgot which class, with what was written", 365 * DAY),
+    Topic(MODELS_BUNDLES, "sha256", "ModelBundle: the files of a model, up to 8 MB", 7 * DAY, PACKET_BYTES, cleanup="compact"),
+    Topic(MODELS_ANNOUNCED, "alias", "ModelAnnounced: which model is champion, challenger, previous", 7 * DAY, cleanup="compact"),
+    Topic(LOOP_EVENTS, "class, or model", "LoopEvent: each step of the loop around the model, with what was written", 365 * DAY),
     Topic(LABELS_KNOWN, "survey:candid", "KnownLabel: what an alert is, by people, catalogues and brokers", 7 * DAY, cleanup="compact"),
     Topic(LABELS_WANTED, "survey:candid", "LabelWanted: an alert that two models call differently, whose label would decide", 30 * DAY),
     Topic(
@@ -224,6 +228,13 @@ async def declare_classes(settings: Settings, classes: Iterable[str]) -> list[st
     """
     async with admin_client(settings) as admin:
         return await ensure(admin, [_of_class(c) for c in classes], partitions=settings.partitions, replication=settings.replication)
+
+
+async def ensure_access(settings: Settings) -> None:
+    """Make the topic of API keys where it is missing: a key may be given before a worker ever ran."""
+    async with admin_client(settings) as admin:
+        row = next(topic for topic in TOPICS if topic.name == ACCESS_TOKENS)
+        await ensure(admin, [row], partitions=settings.partitions, replication=settings.replication)
 
 
 async def check(settings: Settings, classes: Iterable[str]) -> list[Row]:

@@ -201,6 +201,8 @@ def test_a_packet_decodes_to_the_columns_of_make() -> None:
         np.testing.assert_allclose(batch.context[:, k], expected.context[:, k], rtol=1e-4, atol=1e-4, err_msg=name)
     np.testing.assert_allclose(batch.measured, expected.measured, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(batch.survey_scores, expected.survey_scores, rtol=1e-5, atol=1e-6)
+    for name in ("own_limit", "zero_point"):
+        np.testing.assert_allclose(getattr(batch, name), getattr(expected, name), rtol=1e-5, err_msg=name)
     crop = slice(RAW_STAMP // 2 - STAMP // 2, RAW_STAMP // 2 + STAMP // 2)
     central = batch.stamps[:, :, crop, crop]
     np.testing.assert_allclose(central, expected.stamps[:, :, crop, crop], rtol=1e-3, atol=0.2)  # float16

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from data.simulate.described import shipped
@@ -19,7 +18,7 @@ from data.simulate.survey_packets import packet as packet_of
 from schemas.records.codec import decode_detection
 from schemas.records.detection import Detection
 from schemas.taxonomy import SLUGS
-from streams.agents.teaching import Change, ConflictError, change, read_events, read_records
+from streams.agents.teaching import Change, ClassConflictError, change, read_events, read_records
 from streams.kafka import topics
 from tests.flow import real_worker
 from tests.flow.conftest import Bench, until
@@ -59,17 +58,6 @@ async def scored(bench: Bench, packets: list[bytes]) -> list[Detection]:
     await bench.publish(packets)
     found = await bench.read(len(packets), topics.DETECTIONS)
     return sorted((decode_detection(r.value) for r in found[topics.DETECTIONS]), key=lambda d: d.packet_id)
-
-
-@pytest.fixture
-async def two(bench: Bench) -> Bench:
-    """Two real workers, ready."""
-    await topics.declare(bench.settings, SLUGS)
-    for slot in (0, 1):
-        bench.start(slot, program=real_worker.__file__)
-    for slot in (0, 1):
-        await bench.ready(slot)
-    return bench
 
 
 async def test_a_class_is_taught_followed_and_forgotten(two: Bench, tmp_path: Path) -> None:
@@ -144,7 +132,7 @@ async def test_two_at_once_lose_nothing(bench: Bench) -> None:
     assert sorted(await read_records(bench.settings)) == sorted(names)
     # One class at once: one of them is accepted, the other refused, and nothing of the loser is there.
     found = await asyncio.gather(*(change(bench.settings, wanted("same-one", who)) for who in ("ada", "bob")), return_exceptions=True)
-    [lost] = [one for one in found if isinstance(one, ConflictError)]
+    [lost] = [one for one in found if isinstance(one, ClassConflictError)]
     records = await read_records(bench.settings)
     assert records["same-one"].author in str(lost)
     assert records["same-one"].revision == 1

@@ -29,6 +29,8 @@ from schemas.records.known_label import KnownLabel
 from schemas.records.label_wanted import LabelWanted
 from schemas.records.loop_event import LoopEvent
 from schemas.records.master_frame import MasterFrame
+from schemas.records.model_announced import CHAMPION, ModelAnnounced
+from schemas.records.model_bundle import MOST_FILES, ModelBundle
 from schemas.records.parts import ClassProbability, Feature
 from schemas.records.photometry_measured import PhotometryMeasured
 from schemas.records.photometry_position import FOUND, PhotometryPosition
@@ -78,6 +80,8 @@ CALIBRATED = CalibratedFrame(
 POSITION = PhotometryPosition("PN+0.5_a", 0.5, -2.5, public=False, origin=FOUND, frame_id="n1-0007", first_mjd=60000.25)
 PIXEL = PhotometryPosition("corner", None, None, "ccd0", "m31", 0.0, 12.5)
 POINT = PhotometryMeasured("PN+0.5_a", "n1-0007", "ccd0", 60000.25, "r", -3.5, 0.5, 2.5, True, 16, ("trail",), False)
+BUNDLE = ModelBundle("ab" * 32, "ab" * 8, {"manifest.json": b"{}", "encoder.onnx": bytes(range(256))}, 1000)
+CHOSEN = ModelAnnounced(CHAMPION, "ab" * 32, "ab" * 8, 3, "ada", "finds more", "", 1000)
 LABEL = KnownLabel("ztf", -5, "ZTF18abcdefg", "tde", "tns", 0.75, "ada", 1000)
 QUESTION = LabelWanted("ztf", 5, "ZTF18abcdefg", PACKET, "two models differ", "sn-ia", "fast-blue", 0.75, "m" * 16, 1000)
 JUDGED = GateReport(
@@ -87,6 +91,7 @@ JUDGED = GateReport(
 )  # fmt: skip
 RECORDS = (
     DETECTION, FULL, SUMMARY, WORKER, ALARM, COMMAND, CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED,
+    BUNDLE, CHOSEN,
 )  # fmt: skip
 
 
@@ -149,6 +154,8 @@ def test_records_and_schemas_have_the_same_fields_in_the_same_order() -> None:
     assert names(RetrainCommand) == declared(table.RETRAIN_COMMAND)
     assert names(ClassRecord) == declared(table.CLASS_RECORD)
     assert names(LoopEvent) == declared(table.LOOP_EVENT)
+    assert names(ModelBundle) == declared(table.MODEL_BUNDLE)
+    assert names(ModelAnnounced) == declared(table.MODEL_ANNOUNCED)
     assert names(AccessToken) == declared(table.ACCESS_TOKEN)
     assert names(KnownLabel) == declared(table.KNOWN_LABEL)
     assert names(LabelWanted) == declared(table.LABEL_WANTED)
@@ -321,6 +328,39 @@ def test_a_record_of_frames_that_none_of_ours_can_be_is_refused(record: Any) -> 
     found = codec.decode(codec.encode(record))
     assert isinstance(found, codec.BadRecord)
     assert found.error_class == "bad_value"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(BUNDLE, sha256="ab" * 31),
+        replace(BUNDLE, model="cd" * 8),
+        replace(BUNDLE, files={f"{i}": b"" for i in range(MOST_FILES + 1)}),
+        replace(BUNDLE, files={"n" * 65: b""}),
+        replace(BUNDLE, made_ms=-1),
+        replace(CHOSEN, alias="best"),
+        replace(CHOSEN, sha256="AB" * 32),
+        replace(CHOSEN, model="ab" * 7),
+        replace(CHOSEN, revision=-1),
+        replace(CHOSEN, claim="x" * 3000),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_model_that_none_of_ours_can_be_is_refused(record: Any) -> None:
+    found = codec.decode(codec.encode(record))
+    assert isinstance(found, codec.BadRecord)
+    assert found.error_class == "bad_value"
+
+
+def test_a_bundle_may_be_larger_than_any_other_record() -> None:
+    large = replace(BUNDLE, files={"encoder.onnx": bytes(8_000_000)})
+    assert codec.decode(codec.encode(large)) == large
+    beyond = codec.decode(codec.encode(replace(BUNDLE, files={"encoder.onnx": bytes(8_300_000)})))
+    assert isinstance(beyond, codec.BadRecord)
+    assert beyond.error_class == "too_large"
+    other = codec.decode(codec.encode(DETECTION) + bytes(1_000_000))
+    assert isinstance(other, codec.BadRecord)
+    assert other.error_class == "too_large"
 
 
 def test_a_master_made_anew_replaces_the_one_before_and_no_other() -> None:

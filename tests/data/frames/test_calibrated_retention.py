@@ -58,5 +58,5 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert outside.exists()
 
 
-def test_a_folder_that_is_not_there_is_no_error(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_does_no_harm(tmp_path: Path) -> None:
     assert remove_older(tmp_path / "none", 2_000.0) == (0, 0)

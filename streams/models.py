@@ -1,0 +1,398 @@
+"""Which model scores: written under a fence, followed by every worker.
+
+    trainer, operator ──► submit, promote, rollback (fenced) ──► models.bundles, models.announced, loop.events, in one transaction
+    models.announced ──► ModelFollower ──► alias → `ModelAnnounced`; models.bundles, or a claim ──► fetch ──► a checked folder
+
+The champion's announcement is what workers follow; the former champion is announced as `previous` in the same transaction, so that there
+is something to roll back to. Where no champion was ever announced workers score with the bundle of their settings, and the first promotion
+puts that one on the topic as `previous`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from errors import UserError, one_line
+from registry.bundle import MANIFEST, PUBLISHED, BundleError
+from registry.claimed_files import read_claimed
+from registry.model_store import ModelStore, checked_manifest, files_of
+from schemas.avro.wire import PacketError
+from schemas.records import codec
+from schemas.records.loop_event import ANNOUNCED, PROMOTED, ROLLED_BACK, LoopEvent
+from schemas.records.model_announced import CHALLENGER, CHAMPION, PREVIOUS, ModelAnnounced
+from schemas.records.model_bundle import MODEL_DIGITS, ModelBundle
+from settings.announced_models import models_folder
+from streams.kafka import topics
+from streams.kafka.broadcast import Follower, read_whole
+from streams.kafka.consumer import make_consumer, read_to
+from streams.kafka.fenced import Commit, ConflictError, Entry, fenced
+
+if TYPE_CHECKING:
+    from settings.model import Settings
+
+log = structlog.get_logger(__name__)
+
+KIND = "models"
+"""Of these changes: their transactional id, behind the app id."""
+TRAVELS_BYTES = 8_000_000
+"""Of a bundle that travels whole on its topic; files beyond it are claimed [bytes]."""
+FIRST_LOOK = 4
+"""Bundles at the topic's end that are looked at first; four times as many each time after."""
+
+Announced = dict[str, ModelAnnounced]
+"""Alias → its model."""
+
+
+async def announced(settings: Settings) -> Announced:
+    """The models that aliases name, as the topic's end has them now; none where nothing was announced."""
+    found: Announced = {}
+    async for message in read_whole(settings, topics.MODELS_ANNOUNCED):
+        _keep(found, message)
+    return found
+
+
+async def submit(settings: Settings, folder: Path, *, alias: str = CHALLENGER, author: str, note: str = "") -> ModelAnnounced:
+    """Check a bundle, golden batch included, and announce it; the same bundle again changes nothing.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a broker.
+    folder : Path
+        Of the bundle.
+    alias : {"challenger"}
+    author, note : str
+
+    Raises
+    ------
+    registry.bundle.BundleError
+        It is damaged or of another format.
+    gpu.session.EngineError
+        The engine here does not give its golden batch.
+    UserError
+        It is the champion already, or another alias was asked for.
+    """
+    if alias != CHALLENGER:
+        raise UserError(f"a bundle is announced as {CHALLENGER} and promoted from there, not as {alias!r}")
+    sha256, files = await asyncio.to_thread(files_of, folder)
+    await asyncio.to_thread(_golden, folder)
+    return await announce(settings, sha256, files=files, author=author, note=note)
+
+
+def _golden(folder: Path) -> None:
+    from pipeline.state import load
+
+    load(folder, "onnxruntime")  # verifies; the check must not take a worker's GPU
+
+
+async def announce(settings: Settings, sha256: str, *, files: Mapping[str, bytes], author: str, note: str = "") -> ModelAnnounced:
+    """Put a bundle on its topic and announce it as the challenger; it was checked before."""
+    bundle, claim = await asyncio.to_thread(_travelling, settings, sha256, files=files)
+
+    async def attempt(commit: Commit) -> ModelAnnounced:
+        known = await announced(settings)
+        before = known.get(CHALLENGER)
+        if before is not None and before.sha256 == sha256:
+            return before
+        if (champion := known.get(CHAMPION)) is not None and champion.sha256 == sha256:
+            raise UserError(f"{champion.model} is the champion already")
+        made = _announcement(CHALLENGER, sha256, known=known, author=author, note=note, claim=claim, now_ms=bundle.made_ms)
+        await commit((_of_bundle(bundle), _of_alias(made), _of_event(ANNOUNCED, made)))
+        return made
+
+    return await fenced(settings, KIND, attempt=attempt, what=f"{bundle.model} could not be announced")
+
+
+async def promote(settings: Settings, *, sha256: str, based_on: int, author: str, note: str = "") -> ModelAnnounced:
+    """Make a model the champion, and the champion the previous one.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a broker.
+    sha256 : str
+        Of a bundle that was announced.
+    based_on : int
+        Revision of the champion that the author saw; 0: there was none.
+    author, note : str
+
+    Raises
+    ------
+    ConflictError
+        Another model was made the champion meanwhile.
+    UserError
+        It is the champion already, or such a bundle was never announced.
+    """
+    now_ms = int(time.time() * 1000)
+    # What takes long is done before: the shorter an attempt, the less it is fenced off.
+    was_announced = await find_bundle(settings, sha256) is not None
+    base = None if based_on else await asyncio.to_thread(_base_bundle, settings)
+
+    async def attempt(commit: Commit) -> ModelAnnounced:
+        known = await announced(settings)
+        champion = known.get(CHAMPION)
+        if champion is not None and _same(champion, sha256, author=author, note=note, now_ms=now_ms):
+            return champion  # a try whose answer was lost had written it
+        _compare(champion, based_on)
+        if champion is not None and champion.sha256 == sha256:
+            raise UserError(f"{champion.model} is the champion already, since revision {champion.revision}")
+        named = next((one for one in known.values() if one.sha256 == sha256), None)
+        if named is None and not was_announced:
+            raise UserError(f"no bundle {sha256[:MODEL_DIGITS]} was ever announced: `protonova models` lists them")
+        claim = named.claim if named is not None else _claim_of(settings, sha256)
+        made = _announcement(CHAMPION, sha256, known=known, author=author, note=note, claim=claim, now_ms=now_ms)
+        entries = [_of_alias(made), _of_event(PROMOTED, made)]
+        if champion is not None:
+            entries.append(_of_alias(replace(champion, alias=PREVIOUS, revision=made.revision)))
+        elif base is not None and base[0].sha256 != sha256:
+            note_of_base = "the bundle that workers were started with"
+            was = replace(made, alias=PREVIOUS, sha256=base[0].sha256, model=base[0].model, note=note_of_base, claim=base[1])
+            entries += [_of_bundle(base[0]), _of_alias(was)]
+        if (challenger := known.get(CHALLENGER)) is not None and challenger.sha256 == sha256:
+            entries.append(Entry(topics.MODELS_ANNOUNCED, challenger.key, None))
+        await commit(entries)
+        return made
+
+    return await fenced(settings, KIND, attempt=attempt, what=f"{sha256[:MODEL_DIGITS]} could not be promoted")
+
+
+async def rollback(settings: Settings, *, author: str, note: str = "", based_on: int | None = None) -> ModelAnnounced:
+    """Make the previous model the champion again, and the champion the previous one: a second rollback takes the first one back.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a broker.
+    author, note : str
+    based_on : int, optional
+        Revision of the champion that the author saw; None: whichever it is now.
+
+    Raises
+    ------
+    ConflictError
+        Another model was made the champion meanwhile.
+    UserError
+        There is no previous model.
+    """
+    now_ms = int(time.time() * 1000)
+
+    async def attempt(commit: Commit) -> ModelAnnounced:
+        known = await announced(settings)
+        champion, previous = known.get(CHAMPION), known.get(PREVIOUS)
+        if champion is not None and _same(champion, champion.sha256, author=author, note=note, now_ms=now_ms):
+            return champion
+        if based_on is not None:
+            _compare(champion, based_on)
+        if champion is None or previous is None:
+            raise UserError("no model was promoted yet: there is nothing to roll back to")
+        made = _announcement(CHAMPION, previous.sha256, known=known, author=author, note=note, claim=previous.claim, now_ms=now_ms)
+        was = replace(champion, alias=PREVIOUS, revision=made.revision)
+        await commit((_of_alias(made), _of_alias(was), _of_event(ROLLED_BACK, made)))
+        return made
+
+    return await fenced(settings, KIND, attempt=attempt, what="the champion could not be rolled back")
+
+
+async def fetch(settings: Settings, wanted: ModelAnnounced) -> Path:
+    """The folder of an announced bundle, fetched where it is not at hand, proved whole; who loads it runs its golden batch.
+
+    Raises
+    ------
+    registry.bundle.BundleError
+        What lies under its sha256 is not that bundle, is damaged, too large or of another format; or it is not there.
+    RetryableError
+        The disk is full, or the store of a claim does not answer.
+    aiokafka.errors.KafkaError
+    """
+    store = ModelStore(models_folder(settings))
+    if (path := await asyncio.to_thread(store.get, wanted.sha256)) is not None:
+        return path
+    record = await find_bundle(settings, wanted.sha256)
+    if record is None:
+        raise BundleError(f"bundle {wanted.model} is not on {topics.MODELS_BUNDLES}: announce it anew")
+    return await asyncio.to_thread(_stored, settings, record, claim=wanted.claim)
+
+
+async def find_bundle(settings: Settings, sha256: str) -> ModelBundle | None:
+    """A bundle's record; None: the topic has none of that sha256. The latest are looked at first.
+
+    Raises
+    ------
+    registry.bundle.BundleError
+        What lies under that key is not a bundle.
+    """
+    key = sha256.encode()
+    async with topics.admin_client(settings) as admin:
+        places = (await topics.places_of(admin, [topics.MODELS_BUNDLES])).get(topics.MODELS_BUNDLES, [])
+    if not places:
+        return None
+    consumer = make_consumer(settings, auto_offset_reset="earliest", fetch_max_wait_ms=50, max_partition_fetch_bytes=topics.PACKET_BYTES)
+    await consumer.start()
+    try:
+        consumer.assign(places)
+        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        for place in places:
+            upto, step = ends[place], FIRST_LOOK
+            while upto > begins[place]:
+                first = max(begins[place], upto - step)
+                consumer.resume(place)
+                consumer.seek(place, first)
+                value, found = None, False
+                async for message in read_to(consumer, {place: upto}, at_once=FIRST_LOOK):
+                    if message.key == key:
+                        value, found = message.value, True
+                if found:
+                    return None if value is None else _bundle_of(value, sha256)
+                upto, step = first, 4 * step
+        return None
+    finally:
+        await consumer.stop()
+
+
+class ModelFollower:
+    """Keeps up with which model each alias names.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a broker.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.announced: Announced = {}
+        self._follower = Follower(
+            settings, topics.MODELS_ANNOUNCED, take=lambda message: _keep(self.announced, message), what="which model is announced"
+        )
+
+    async def catch_up(self) -> Announced:
+        """Read to the end that the topic has now; returns the models that aliases name."""
+        self.announced.clear()
+        await self._follower.catch_up()
+        return dict(self.announced)
+
+    async def follow(self, callback: Callable[[Announced], Awaitable[None]], *, due: bool = False) -> None:
+        """Call back with all aliases after each change, until cancelled; where the broker fails it, it is called again.
+
+        Parameters
+        ----------
+        callback : callable
+        due : bool
+            Call back at once, too.
+        """
+
+        async def changed() -> None:
+            await callback(dict(self.announced))
+
+        await self._follower.follow(changed, due=due)
+
+
+def _keep(found: Announced, message: Any) -> bool:
+    key = (message.key or b"").decode("utf-8", "replace")
+    if message.value is None:
+        return found.pop(key, None) is not None
+    try:
+        record = codec.expect(message.value, ModelAnnounced)
+    except PacketError as error:
+        log.warning("an announcement cannot be read and is left out", key=one_line(key, 80), why=error.reason)
+        return False
+    if record.alias != key:
+        log.warning("an announcement stands under another alias's key and is left out", key=one_line(key, 80), alias=record.alias)
+        return False
+    changed = found.get(key) != record
+    found[key] = record
+    return changed
+
+
+def _compare(champion: ModelAnnounced | None, based_on: int) -> None:
+    if (champion.revision if champion is not None else 0) != based_on:
+        what = f"{champion.author} made {champion.model} the champion (revision {champion.revision})" if champion else "there is none now"
+        raise ConflictError(f"the champion was changed meanwhile: {what}")
+
+
+def _same(champion: ModelAnnounced, sha256: str, *, author: str, note: str, now_ms: int) -> bool:
+    return (champion.sha256, champion.author, champion.note, champion.announced_ms) == (sha256, author, note, now_ms)
+
+
+def _announcement(
+    alias: str, sha256: str, *, known: Mapping[str, ModelAnnounced], author: str, note: str, claim: str, now_ms: int
+) -> ModelAnnounced:
+    # A challenger is withdrawn only together with a promotion, so the highest revision always stands on the topic.
+    revision = 1 + max((one.revision for one in known.values()), default=0)
+    return ModelAnnounced(alias, sha256, sha256[:MODEL_DIGITS], revision, author, note, claim, now_ms)
+
+
+def _base_bundle(settings: Settings) -> tuple[ModelBundle, str]:
+    """The bundle of the settings, which workers score with until one is promoted, and its claim."""
+    sha256, files = files_of(settings.bundle or PUBLISHED)
+    return _travelling(settings, sha256, files=files)
+
+
+def _travelling(settings: Settings, sha256: str, *, files: Mapping[str, bytes]) -> tuple[ModelBundle, str]:
+    """A bundle's record, and the address of the folder of what does not fit into it; empty: everything fits."""
+    ModelStore(models_folder(settings)).put(sha256, files)  # this machine's workers need not fetch it
+    inside: dict[str, bytes] = {}
+    for name in sorted(files, key=lambda name: (name != MANIFEST, len(files[name]))):
+        if sum(map(len, inside.values())) + len(files[name]) > TRAVELS_BYTES:
+            break
+        inside[name] = files[name]
+    if len(inside) < len(files):
+        _claimed(settings).put(sha256, files)
+    claim = _claim_of(settings, sha256) if len(inside) < len(files) else ""
+    return ModelBundle(sha256, sha256[:MODEL_DIGITS], inside, int(time.time() * 1000)), claim
+
+
+def _claimed(settings: Settings) -> ModelStore:
+    """Bundles that lie here for others to fetch; nothing of them is ever pruned."""
+    return ModelStore(models_folder(settings) / "claimed")
+
+
+def _claim_of(settings: Settings, sha256: str) -> str:
+    """The address of a bundle that lies here for others; empty: it travels whole."""
+    path = _claimed(settings).path(sha256)
+    return path.absolute().as_uri() if path.exists() else ""
+
+
+def _stored(settings: Settings, record: ModelBundle, *, claim: str) -> Path:
+    """Keep a bundle that came, with what it claims."""
+    manifest = checked_manifest(record.sha256, record.files.get(MANIFEST, b""))
+    files = dict(record.files)
+    missing = {name: file for name, file in manifest.files.items() if name not in files}
+    if missing:
+        if not claim:
+            raise BundleError(f"bundle {record.model} came without {min(missing)}, and no claim says where it lies")
+        prefixes = (models_folder(settings).absolute().as_uri(), *settings.models_prefixes)
+        files |= read_claimed(claim, missing, prefixes=prefixes)
+    store = ModelStore(models_folder(settings))
+    path = store.put(record.sha256, files)
+    store.prune({record.sha256}, most=settings.models_kept)
+    return path
+
+
+def _bundle_of(value: bytes, sha256: str) -> ModelBundle:
+    try:
+        found = codec.expect(value, ModelBundle)
+    except PacketError as error:
+        raise BundleError(f"bundle {sha256[:MODEL_DIGITS]} on {topics.MODELS_BUNDLES} cannot be read: {error.reason}") from None
+    if found.sha256 != sha256:
+        raise BundleError(f"bundle {sha256[:MODEL_DIGITS]} on {topics.MODELS_BUNDLES} is another one: {found.model}")
+    return found
+
+
+def _of_bundle(bundle: ModelBundle) -> Entry:
+    return Entry(topics.MODELS_BUNDLES, bundle.key, codec.encode(bundle))
+
+
+def _of_alias(made: ModelAnnounced) -> Entry:
+    return Entry(topics.MODELS_ANNOUNCED, made.key, codec.encode(made))
+
+
+def _of_event(event: str, made: ModelAnnounced) -> Entry:
+    step = LoopEvent(event, made.model, made.revision, made.author, made.note, codec.encode(made), made.announced_ms)
+    return Entry(topics.LOOP_EVENTS, made.model.encode(), codec.encode(step))
