@@ -22,6 +22,7 @@ from console.flags import (
     shared,
     story_flags,
     teach_flags,
+    training_flags,
 )
 from console.flags.train_flags import train
 
@@ -78,6 +79,8 @@ for command in (
     flow_flags.calibrator,
     flow_flags.historian,
     flow_flags.drift,
+    training_flags.trainer,
+    training_flags.retrain,
     api_flags.api,
 ):
     app.command()(command)

@@ -28,6 +28,7 @@ from settings.scoring import ScoringSettings
 from settings.sources import SourceSettings
 from settings.storage import StorageSettings
 from settings.surfaces import SurfaceSettings
+from settings.training import TrainingSettings
 from settings.workers import WorkerSettings
 
 FILE = "protonova.toml"
@@ -49,6 +50,7 @@ class Settings(
     SourceSettings,
     IncrementSettings,
     FrameSettings,
+    TrainingSettings,
     HistorySettings,
     SurfaceSettings,
     HttpApiSettings,

@@ -21,13 +21,14 @@ _HERE = Path(__file__).parent
 _SURVEYS = _HERE.parent / "surveys"
 
 DETECTION_V1, REJECTED_V1, SCORE_SUMMARY, WORKER_SUMMARY_V1 = 1_000_001, 1_000_002, 1_000_003, 1_000_005
-DRIFT_ALARM, RETRAIN_COMMAND, EMBEDDING, DETECTION_V2, REJECTED = 1_000_006, 1_000_007, 1_000_008, 1_000_009, 1_000_010
+DRIFT_ALARM, RETRAIN_COMMAND_V1, EMBEDDING, DETECTION_V2, REJECTED = 1_000_006, 1_000_007, 1_000_008, 1_000_009, 1_000_010
 SOURCE_POSITION, SOURCE_STATE, DETECTION, WORKER_SUMMARY = 1_000_011, 1_000_012, 1_000_013, 1_000_014
 FRAME_CLAIM, MASTER_FRAME, CALIBRATED_FRAME, PHOTOMETRY_POSITION, PHOTOMETRY_MEASURED = range(1_000_016, 1_000_021)
 CLASS_RECORD, LOOP_EVENT = 1_000_031, 1_000_032  # 15 to 30: records of raw frames
 MODEL_BUNDLE, MODEL_ANNOUNCED = 1_000_033, 1_000_034
 ACCESS_TOKEN = 1_000_042
 KNOWN_LABEL, LABEL_WANTED, GATE_REPORT = range(1_000_035, 1_000_038)
+RETRAIN_COMMAND = 1_000_040
 BODY_BYTES = 65_536
 """Largest body of a record of ours: 1 kB is usual, and a detection with 500 taught classes stays below [bytes]."""
 
@@ -72,7 +73,8 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY_V1, version=1, file="worker_summary_v1.avsc"),
     _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY, version=2, file="worker_summary.avsc"),
     _row("drift.alarms-value", DRIFT_ALARM, version=1, file="drift_alarm.avsc"),
-    _row("commands.retrain-value", RETRAIN_COMMAND, version=1, file="retrain_command.avsc"),
+    _row("commands.retrain-value", RETRAIN_COMMAND_V1, version=1, file="retrain_command_v1.avsc"),
+    _row("commands.retrain-value", RETRAIN_COMMAND, version=2, file="retrain_command.avsc"),
     _row("sources.positions-value", SOURCE_POSITION, version=1, file="source_position.avsc"),
     _row("sources.states-value", SOURCE_STATE, version=1, file="source_state.avsc"),
     _row("support.examples-value", CLASS_RECORD, version=1, file="class_record.avsc", max_bytes=CLASS_BYTES),

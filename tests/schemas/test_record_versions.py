@@ -42,6 +42,7 @@ FOR_EVER = {
     1_000_032: ("loop.events-value", 1, "b60acbee24031131"),
     1_000_033: ("models.bundles-value", 1, "804309745f0ba192"),
     1_000_034: ("models.announced-value", 1, "b280db20c0021548"),
+    1_000_040: ("commands.retrain-value", 2, "d24247850a760406"),
     1_000_042: ("access.tokens-value", 1, "dbbb36fa7535093e"),
     1_000_035: ("labels.known-value", 1, "075624746d5844a6"),
     1_000_036: ("labels.wanted-value", 1, "ce1a5f04b3b38f86"),
