@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from console.failures import guarded
-from console.flags import fetch_flags, flow_flags, frame_flags, label_flags, model_flags, packet_flags, science_flags, shared, teach_flags
+from console.flags import (
+    api_flags,
+    fetch_flags,
+    flow_flags,
+    frame_flags,
+    label_flags,
+    model_flags,
+    packet_flags,
+    position_flags,
+    science_flags,
+    shared,
+    story_flags,
+    teach_flags,
+    training_flags,
+)
 from console.flags.train_flags import train
 
 app = typer.Typer(
@@ -54,6 +68,8 @@ for command in (
     flow_flags.sources,
     science_flags.evaluate,
     science_flags.describe,
+    story_flags.explain,
+    story_flags.history,
     science_flags.curves,
     train,
     flow_flags.doctor,
@@ -63,14 +79,19 @@ for command in (
     flow_flags.calibrator,
     flow_flags.historian,
     flow_flags.drift,
+    training_flags.trainer,
+    training_flags.retrain,
+    api_flags.api,
 ):
     app.command()(command)
 app.add_typer(packet_flags.rejects, name="rejects")
 app.add_typer(frame_flags.masters, name="masters")
 app.add_typer(frame_flags.references, name="references")
 app.add_typer(teach_flags.classes, name="classes")
+app.add_typer(api_flags.keys, name="keys")
 app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
+app.add_typer(position_flags.positions, name="positions")
 
 
 def main() -> None:

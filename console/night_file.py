@@ -7,7 +7,7 @@ Kafka and the worker start on the other.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -50,14 +50,37 @@ class Made:
 
 def make(path: Path, packets: int, *, seed: int, what: What = "night") -> None:
     """Write a night or a sector; reports on standard output how many packets are made."""
-    rows: list[dict[str, object]] = []
+    write(path, _rows(packets, seed, what=what), progress=lambda made: print(made, flush=True))
+
+
+def write(path: Path, rows: Iterable[dict[str, object]], *, progress: Callable[[int], None] | None = None) -> None:
+    """Write packets and the truth about each.
+
+    Parameters
+    ----------
+    path : Path
+    rows : iterable of dict
+        By the fields of `Made`.
+    progress : callable, optional
+        Called with how many are written.
+    """
+    held: list[dict[str, object]] = []
+    made = 0
     with pq.ParquetWriter(path, SCHEMA, compression="none") as out:
-        for made, row in enumerate(_rows(packets, seed, what=what), 1):
-            rows.append({**row, "figures": orjson.dumps(row["figures"]).decode()})
-            if len(rows) == GROUP or made == packets:
-                out.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-                rows.clear()
-                print(made, flush=True)
+
+        def put() -> None:
+            out.write_table(pa.Table.from_pylist(held, schema=SCHEMA))
+            held.clear()
+            if progress is not None:
+                progress(made)
+
+        for row in rows:
+            held.append({**row, "figures": orjson.dumps(row["figures"]).decode()})
+            made += 1
+            if len(held) == GROUP:
+                put()
+        if held:
+            put()
 
 
 def _rows(packets: int, seed: int, *, what: What) -> Iterator[dict[str, object]]:

@@ -215,7 +215,7 @@ def recalibrate(bundle: Bundle, workplace: Workplace, *, progress: Progress, com
     session = OrtSession(bundle.encoder)
     real = real_alerts(workplace, session, progress=progress)
     found, reference = fit_head(held_out, curves, space=space, session=session, real=real)
-    manifest = bundle.manifest.model_dump(exclude={"format", "files"})
+    manifest = bundle.manifest.model_dump(exclude={"format", "files", "lock"})
     manifest["figures"] = {**manifest["figures"], **assess(demo, session, space=stars, found=found, real=real, progress=progress)}
     manifest["head_command"] = command
     golden = golden_of(held_out, session, head=found.head)

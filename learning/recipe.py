@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +21,17 @@ import torch
 from data.simulate.classes import CLASSES, KINDS, SLUGS, TRANSITS
 from errors import InternalError
 from gpu.ort import OrtSession
-from learning.dataset import NAMES, Alerts, kept, simulate, simulate_curves, simulate_space
+from gpu.session import Session
+from learning.dataset import NAMES, Alerts, join, kept, simulate, simulate_curves, simulate_space
 from learning.encoder import Encoder
 from learning.export import compare, restore, to_onnx
 from learning.fit import Checkpoint, Initial, fit
+from learning.head_calibration import Calibrated
 from learning.hyperparameters import DIP_LAYERS, EncoderConfig
+from learning.labelled import LabelledAlerts
 from learning.losses import has_bfloat16
 from learning.plan import BY_THE_INPUTS, SHA256, Plan, PlanError
+from learning.real_sky import RealAlerts
 from learning.recalibrate import (
     DEMO,
     HELD_CURVES,
@@ -57,7 +62,7 @@ LEAST_AGREEMENT = 0.999
 """Of the exported network with the trained one: cosine of the embeddings, share of equal labels."""
 
 
-def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None) -> Bundle:
+def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None, labelled: LabelledAlerts | None = None) -> Bundle:
     """Make a bundle.
 
     Parameters
@@ -66,6 +71,9 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
     workplace : Workplace
     progress : Progress, optional
         Where progress is reported; nowhere by default.
+    labelled : LabelledAlerts, optional
+        Of the stream itself, to train and to fit the head on. What is of no class of the simulation shapes the embedding alone: the
+        bundle does not know its class (`learning.challengers` teaches it).
 
     Returns
     -------
@@ -87,10 +95,42 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
     """
     progress = progress or Unattended()
     refuse(workplace.out)  # now, not after twenty minutes
-    initial = _initial(plan)
+    initial = initial_of(plan)
+    if initial is not None and labelled is not None and labelled.new is not None:
+        initial = replace(initial, beyond=_directions(initial.encoder, labelled.new, number=len(labelled.names)))
+    data = Sets.of(plan, workplace, progress=progress)
+    made = train_encoder(plan, workplace, data=data, initial=initial, progress=progress, labelled=labelled)
+    session = OrtSession(made.model)
+    real = real_alerts(workplace, session, progress=progress)
+    real = real if labelled is None else labelled.real(session, real)
+    calibrated, reference = fit_head(data.held_out, data.held_curves, space=data.held_space, session=session, real=real)
+    found = evaluate(plan, workplace, session=session, calibrated=calibrated, real=real, progress=progress)
+    golden = golden_of(data.held_out, session, head=calibrated.head)
+    figures = found | {"export": made.agreement}
+    manifest = manifest_of(plan, made, initial=initial, created_on=workplace.created_on, figures=figures)
+    bundle = save(workplace.out, Parts(manifest, made.model, calibrated.head, reference, golden, calibrated.unseen))
+    progress.stage("done")
+    return bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """An encoder as it is exported."""
+
+    model: bytes
+    """The ONNX file."""
+    config: dict[str, Any]
+    parameters: int
+    agreement: dict[str, float]
+    """Of the exported network with the trained one."""
+
+
+def train_encoder(
+    plan: Plan, workplace: Workplace, *, data: Sets, initial: Initial | None, progress: Progress, labelled: LabelledAlerts | None = None
+) -> Trained:
+    """Train and export the encoder; see `train`."""
     workplace.checkpoint.mkdir(parents=True, exist_ok=True)
-    data = _Sets.of(plan, workplace, progress=progress)
-    encoder = _fit(plan, workplace, data=data, initial=initial, progress=progress)
+    encoder = _fit(plan, workplace, data=data, initial=initial, progress=progress, labelled=labelled)
     if initial is not None and plan.trainable and not set(plan.trainable) - set(DIP_LAYERS):
         encoder = with_directions_of(initial.encoder, encoder, kinds=initial.kinds)
     progress.stage(f"{encoder.count():,} parameters; exporting")
@@ -99,12 +139,16 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
     agreement = compare(encoder, model, tokens=tokens, stamps=stamps, context=context)
     if min(agreement.cosine, agreement.same_label) < LEAST_AGREEMENT:
         raise InternalError(f"the exported network is not the trained one: {agreement}")
-    session = OrtSession(model)
-    real = real_alerts(workplace, session, progress=progress)
-    calibrated, reference = fit_head(data.held_out, data.held_curves, space=data.held_space, session=session, real=real)
+    return Trained(model, json.loads(encoder.config.to_json()), encoder.count(), asdict(agreement))
+
+
+def evaluate(
+    plan: Plan, workplace: Workplace, *, session: Session, calibrated: Calibrated, real: RealAlerts | None, progress: Progress
+) -> dict[str, Any]:
+    """Figures of an encoder and its head on alerts that neither has seen."""
     size = min(DEMO, held_out_size(plan))
     progress.stage(f"evaluating on {size:,} alerts of the demo's population")
-    found = assess(
+    return assess(
         demo_alerts(size, plan.seed, workplace=workplace),
         session,
         space=demo_space(held_space_size(plan) // 2, plan.seed, workplace=workplace),
@@ -112,25 +156,25 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
         real=real,
         progress=progress,
     )
+
+
+def manifest_of(plan: Plan, made: Trained, *, initial: Initial | None, created_on: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a bundle's manifest but its files."""
     kept_plan = plan.resolved(initial.sha256 if initial is not None else None)
-    manifest = {
+    return {
         "classes": SLUGS,
         "kinds": NAMES,
         "taxonomy": TAXONOMY,
-        "encoder": json.loads(encoder.config.to_json()),
-        "parameters": encoder.count(),
+        "encoder": made.config,
+        "parameters": made.parameters,
         "created_by": "protonova train",
-        "created_on": workplace.created_on,
+        "created_on": created_on,
         "command": command_of(kept_plan),
         "seed": plan.seed,
         "stream": {"alerts_a_night": ALERTS_A_NIGHT},
-        "figures": found | {"export": asdict(agreement), "recipe": asdict(plan.numbers())},
+        "figures": dict(figures) | {"recipe": asdict(plan.numbers())},
         "plan": kept_plan.record(),
     }
-    golden = golden_of(data.held_out, session, head=calibrated.head)
-    bundle = save(workplace.out, Parts(manifest, model, calibrated.head, reference, golden, calibrated.unseen))
-    progress.stage("done")
-    return bundle
 
 
 def command_of(plan: Plan) -> str:
@@ -153,7 +197,7 @@ def without(alerts: Alerts, kinds: Sequence[str]) -> Alerts:
     return alerts.take(~np.isin(alerts.label, [NAMES.index(kind) for kind in kinds])) if kinds else alerts
 
 
-def _initial(plan: Plan) -> Initial | None:
+def initial_of(plan: Plan) -> Initial | None:
     """The encoder to go on from."""
     if plan.start_from is None:
         return None
@@ -230,7 +274,7 @@ def widened(encoder: Encoder, kinds: Sequence[str] = NAMES) -> Encoder:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sets:
+class Sets:
     """Simulated alerts and curves; training, calibration and evaluation never share one."""
 
     alerts: Alerts
@@ -241,7 +285,8 @@ class _Sets:
     held_space: Alerts
 
     @classmethod
-    def of(cls, plan: Plan, workplace: Workplace, *, progress: Progress) -> _Sets:
+    def of(cls, plan: Plan, workplace: Workplace, *, progress: Progress) -> Sets:
+        """Make them, or read those that the workplace keeps."""
         size, seed, processes = held_out_size(plan), plan.seed, workplace.processes
         progress.stage(f"simulating {plan.alerts:,} alerts to train on and {size:,} to calibrate with")
         first = TRAINING.of(seed)
@@ -272,7 +317,17 @@ def held_space_size(plan: Plan) -> int:
     return min(HELD_SPACE, max(plan.space // 3, LEAST_HELD_SPACE))
 
 
-def _fit(plan: Plan, workplace: Workplace, *, data: _Sets, initial: Initial | None, progress: Progress) -> Encoder:
+def _directions(encoder: Encoder, alerts: Alerts, *, number: int) -> torch.Tensor:
+    """(number, E) the mean direction of each class beyond the kinds, as an encoder embeds its alerts."""
+    with torch.inference_mode():
+        inputs = (torch.from_numpy(np.ascontiguousarray(array)) for array in alerts.inputs())
+        unit = torch.nn.functional.normalize(encoder.eval()(*inputs)[0], dim=-1).numpy()
+    return torch.from_numpy(np.stack([unit[alerts.label == len(NAMES) + i].mean(axis=0) for i in range(number)]))
+
+
+def _fit(
+    plan: Plan, workplace: Workplace, *, data: Sets, initial: Initial | None, progress: Progress, labelled: LabelledAlerts | None
+) -> Encoder:
     numbers = plan.numbers()
     config = plan.config() if initial is None else initial.encoder.config
     slow = numbers.half and not has_bfloat16("cpu")
@@ -284,8 +339,9 @@ def _fit(plan: Plan, workplace: Workplace, *, data: _Sets, initial: Initial | No
     checkpoint = Checkpoint(workplace.checkpoint)
     if workplace.fresh:
         checkpoint.clear()
+    new = None if labelled is None else labelled.new
     return fit(
-        data.alerts,
+        data.alerts if new is None else join([data.alerts, new]),
         config,
         hyper=numbers,
         checkpoint=checkpoint,
@@ -295,4 +351,6 @@ def _fit(plan: Plan, workplace: Workplace, *, data: _Sets, initial: Initial | No
         space=data.space,
         initial=initial,
         trainable=plan.trainable,
+        labelled=None if labelled is None else labelled.known,
+        beyond=0 if labelled is None else len(labelled.names),
     )

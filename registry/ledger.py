@@ -157,6 +157,7 @@ def _params(bundle: Bundle) -> dict[str, str]:
     manifest = bundle.manifest
     recipe = manifest.figures.get("recipe")
     said = {"command": manifest.command, "head_command": manifest.head_command, "seed": str(manifest.seed), SHA256: bundle.sha256}
+    said |= {"dvc_lock": manifest.lock} if manifest.lock else {}
     return said | {f"recipe.{name}": str(value) for name, value in (recipe or {}).items()}
 
 

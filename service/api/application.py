@@ -87,7 +87,9 @@ def make_api(
 
 def waiting_for(desk: Desk) -> str:
     """What the process waits for before it serves all that it is to serve; empty: nothing."""
-    intake = desk.services.intake
+    intake, keys = desk.services.intake, desk.services.keys
+    if keys is not None and not keys.complete:
+        return "API keys were not read yet"
     return "the broker does not answer" if intake is not None and not intake.is_open else ""
 
 

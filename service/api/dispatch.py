@@ -91,7 +91,7 @@ class Resource:
             status = answer.status or row.status
             await send_answer(send, answer, row=row, status=status, form=form, extra=[*extra, *more])
         except ProblemError as problem:
-            status = problem.status
+            status, who = problem.status, who or problem.caller
             extra = [*extra, *((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in problem.headers.items())]
             await send_problem(send, status, detail=problem.detail, errors=problem.errors, extra=extra)
         except GoneError:
@@ -125,6 +125,8 @@ class Resource:
         body: Any = None
         if row.has_body:
             check_media_type(row, headers)
+            if row.before_body is not None:
+                row.before_body(self._desk.services)
             body = body_of(row, await read_body(receive, headers, most=row.most_body))
         call = Call(query, path, body, who, self._desk.services, headers, form, address, after)
         answer = await row.handler(call)

@@ -46,6 +46,10 @@ class Services:
     keys: KeyRing | None = None
     history: Any = None
     """The store of past detections (`data.history`)."""
+    packets: Any = None
+    """Reads packets from their topics (`streams.kafka.packet_reader`)."""
+    facts: Any = None
+    """What compacted topics say (`service.api.broker_facts`)."""
 
 
 def need(part: Any, what: str) -> Any:
@@ -147,6 +151,8 @@ class Endpoint:
     """Of `takes`: the models of those that are JSON."""
     most_body: int = SMALL_BODY
     """[bytes]"""
+    before_body: Callable[[Services], None] | None = None
+    """Called before the body is read; raises a `ProblemError` where it need not be."""
     answer: type[BaseModel] | None = None
     """Of `data`, or of each row; None: `gives`."""
     many: bool = False

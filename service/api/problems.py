@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel, Field, ValidationError
 
 from errors import ProtonovaError, one_line
+from service.auth.caller import Identity
 
 PROBLEM = "application/problem+json"
 MOST_ERRORS = 50
@@ -67,6 +68,8 @@ class ProblemError(ProtonovaError):
     ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.errors, self.headers = status, detail, list(errors)[:MOST_ERRORS], dict(headers or {})
+        self.caller: Identity | None = None
+        """Who called, where that was known before the problem."""
 
     def body(self) -> bytes:
         """The answer's body."""

@@ -69,6 +69,8 @@ class Guard:
                 if problem.status == 401:
                     self._limits.count_refused(address)
                 raise
+        if who is None and not self._keys.complete and credential.startswith(PREFIX):
+            raise ProblemError(503, "the keys cannot be read yet: the broker does not answer", headers={"Retry-After": "2"})
         if who is None:
             self._limits.count_refused(address)
             raise ProblemError(
@@ -77,7 +79,9 @@ class Guard:
         extra = self._limits.take(who.credential)
         if needs not in who.scopes:
             challenge = f'{REALM}, error="insufficient_scope", scope="{needs}"'
-            raise ProblemError(403, f"the credential does not hold the scope {needs}", headers={"WWW-Authenticate": challenge})
+            refusal = ProblemError(403, f"the credential does not hold the scope {needs}", headers={"WWW-Authenticate": challenge})
+            refusal.caller = who
+            raise refusal
         return who, extra
 
 

@@ -46,6 +46,8 @@ class KeyRing:
         self._local_id = ""
         self.records: dict[str, AccessToken] = {}
         """As the topic has them, revoked ones too."""
+        self.complete = False
+        """Whether the topic was read to its end once: until then a key that is not known may be one."""
         self.used: dict[str, float] = {}
         """Key id → when it was last accepted by this process [s since 1970]."""
 

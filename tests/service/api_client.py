@@ -33,6 +33,7 @@ class Api:
         self.clock = NOW
         self.settings = Settings(state=folder / "state")
         self.ring = KeyRing(lambda: self.clock)
+        self.ring.complete = True
         self.services = Services(self.settings, clock=lambda: self.clock, keys=self.ring, **services)
         self.audit_file = folder / "audit.log"
         guard = Guard(self.ring, limits or RateLimits(1e6, 1e6, refused_rate=1e6), tokens=tokens)

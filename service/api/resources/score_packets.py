@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import orjson
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, ValidationError, model_validator
 
 from data.connectors.fits_headers import FitsError
 from data.connectors.light_curve_files import NotALightCurve
@@ -86,7 +88,21 @@ class PacketText(BaseModel):
     """A packet as text."""
 
     model_config = ConfigDict(extra="forbid")
-    packet: Base64Bytes = Field(min_length=1, description="The packet's bytes in base64")
+    packet: str = Field(min_length=1, description="The packet's bytes in base64", json_schema_extra={"contentEncoding": "base64"})
+    _bytes: bytes = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _decoded(self) -> PacketText:
+        try:
+            self._bytes = base64.b64decode(self.packet, validate=True)
+        except (ValueError, binascii.Error):
+            raise ValueError("packet is not base64") from None
+        return self
+
+    @property
+    def decoded(self) -> bytes:
+        """The packet."""
+        return self._bytes
 
 
 class ScoreBody(RootModel[LightCurve | list[LightCurve | PacketText]]):
@@ -235,7 +251,7 @@ def _made(items: Sequence[LightCurve | PacketText]) -> list[bytes | Rejected]:
     out: list[bytes | Rejected] = []
     for item in items:
         try:
-            out.append(item.packet() if isinstance(item, LightCurve) else item.packet)
+            out.append(item.packet() if isinstance(item, LightCurve) else item.decoded)
         except PacketError as error:
             out.append(Rejected(error.error_class, error.reason, error.survey))
     return out

@@ -1,0 +1,119 @@
+"""Settings → the API on its port, until it is asked to end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.applications import Starlette
+
+from errors import UserError
+from service.api.application import make_api
+from service.api.dispatch import Desk
+from service.api.endpoints import Services
+from service.api.routes import ENDPOINTS
+from service.api.running import running
+from service.auth.audit import AuditLog
+from service.auth.bearer_tokens import verifier_of
+from service.auth.guard import Guard, is_loopback
+from service.auth.key_ring import KeyRing
+from service.auth.local_key import local_key
+from service.auth.rate_limits import RateLimits
+from service.timed_httptools import fast_server
+from streams.worker import published
+
+if TYPE_CHECKING:
+    from settings.model import Settings
+
+log = structlog.get_logger(__name__)
+
+AUDIT = "logs/audit.log"
+"""In the state folder."""
+
+
+def listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket bound there; port 0 takes a free one.
+
+    Parameters
+    ----------
+    host : str
+    port : int
+    shared : bool
+        Whether other processes of ours may listen there too: the kernel gives each its connections.
+
+    Raises
+    ------
+    UserError
+        The port is taken, or the address is not ours.
+    """
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        found.bind((host, port))
+    except OSError as error:
+        found.close()
+        raise UserError(
+            f"the HTTP API cannot have {host}:{port} ({error.strerror or error}): end its holder, or set PROTONOVA_API_PORT (0: any)"
+        ) from error
+    return found
+
+
+def address_of(found: socket.socket, *, tls: bool) -> str:
+    """The address by which the API is called."""
+    host, port = found.getsockname()[:2]
+    return f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def serve_api(settings: Settings, *, version: str, shared: bool = False) -> int:
+    """Serve until interrupted; returns the exit status.
+
+    Parameters
+    ----------
+    settings : Settings
+        Without a broker too: then it scores, and nothing else.
+    version : str
+        Of the program.
+    shared : bool
+        Whether it is one of several processes on the port.
+
+    Raises
+    ------
+    UserError
+        The port is taken, a file of the settings cannot be read.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says a thousand times a minute, a line of ours says once
+    tls = settings.api_tls_certfile is not None
+    loopback = is_loopback(settings.api_host) or settings.api_host == "localhost"
+    bound = listener(settings.api_host, settings.api_port, shared=shared)
+    with bound:
+        ring = KeyRing()
+        if settings.api_local_key and loopback:
+            found = local_key(settings.state)
+            ring.keep_local(found.key_id, found.digest)
+            if found.new is not None:
+                print(f"API key of this machine, shown this once: {found.new}", flush=True)
+        if not loopback and not tls:
+            log.warning("keys travel readable: set PROTONOVA_API_TLS_CERTFILE, or put a proxy with TLS before it", host=settings.api_host)
+        share = settings.api_processes if shared else 1
+        limits = RateLimits(settings.api_rate / share, settings.api_address_rate / share)
+        services = Services(settings, keys=ring)
+        desk = Desk(services, Guard(ring, limits, tokens=verifier_of(settings)), audit=AuditLog(settings.state / AUDIT))
+        pipeline = published(settings)
+
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            async with running(settings, services, ring=ring, pipeline=pipeline):
+                yield
+
+        further = settings.api_allowed_hosts.split(",")
+        app = make_api(ENDPOINTS, desk, version=version, host=settings.api_host, allowed_hosts=further, lifespan=lifespan)
+        files = {} if not tls else {"ssl_certfile": settings.api_tls_certfile, "ssl_keyfile": settings.api_tls_keyfile}
+        print(f"HTTP API: {address_of(bound, tls=tls)}", flush=True)
+        fast_server(app, log_level="error", **files).run(sockets=[bound])
+    return 0
