@@ -24,7 +24,7 @@ from operators.types import F64
 I64 = npt.NDArray[np.int64]
 BLOCK_NIGHTS = 5
 """Consecutive nights that are drawn together."""
-STREAMS = 1000
+STREAMS = 400
 """Drawn in all."""
 LEAST_NIGHTS = 10
 """Of which blocks are drawn."""

@@ -21,10 +21,9 @@ from evaluation.studies import drift_study
 from evaluation.studies.drift_streams import simulated_pool
 from gpu.choose import choose
 from operators.drift_reference import Reference, reference_of
-from operators.drift_thresholds import bootstrap_thresholds
-from registry.bundle import PUBLISHED, load
+from operators.drift_thresholds import STREAMS, bootstrap_thresholds
+from registry.bundle import DRIFT, PUBLISHED, load
 
-FILE = "drift.safetensors"
 ALERTS, NEW = 16_000, 20
 """Simulated, to draw nights from; populations that the stream does not have are made for the study's sake only."""
 NIGHTS = 300_000
@@ -42,15 +41,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         found = made(options.bundle, alerts=options.alerts, keep=options.keep)
-        (options.bundle / FILE).write_bytes(found)
+        (options.bundle / DRIFT).write_bytes(found)
     except (UserError, OSError) as error:
         print(f"protonova: {error}", file=sys.stderr)
         return 1
-    print(f"{len(found):,} bytes in {options.bundle / FILE}")
+    print(f"{len(found):,} bytes in {options.bundle / DRIFT}")
     return 0
 
 
-def made(folder: Path, *, alerts: int, nights: int = NIGHTS, keep: Path | None = None, streams: int = 1000) -> bytes:
+def made(folder: Path, *, alerts: int, nights: int = NIGHTS, keep: Path | None = None, streams: int = STREAMS) -> bytes:
     """The file of a bundle.
 
     Parameters

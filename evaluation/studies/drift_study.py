@@ -35,6 +35,7 @@ EPISODE = 3000
 FALSE_ALARMS, RIGHT = 0.3, 0.95
 """Bars: a 10⁵ stable alerts at most; of diagnoses at least."""
 SCENARIOS: tuple[str, ...] = tuple(EXPECTED)
+PANEL = "panel"
 DEFAULTS = {"adwin": 32, "page_hinkley": 32, "kswin": 32}
 """River's defaults are fed means of so many alerts of a stratum, of novelty and top probability, as the agent once was."""
 WATCHED = ("novelty", "top_probability")
@@ -83,52 +84,63 @@ def stable_windows(sky: Sky, *, alerts: int = CALIBRATION, seed: int = 0) -> lis
     return [placed for _, placed in sky.placed(sky.pool.stable.take(rows), night)]
 
 
+Detectors = Callable[[], Mapping[str, Detector]]
+"""Makes what takes the place of statistics' sums."""
+
+
 def study(
     sky: Sky,
     *,
     thresholds: Mapping[str, float],
     seeds: int,
     scenarios: Sequence[str] = SCENARIOS,
-    detectors: Callable[[], Mapping[str, Detector]] = dict,
+    panels: Mapping[str, Detectors] | None = None,
     reference: int = REFERENCE,
     after: int = AFTER,
     progress: Progress = lambda n: None,
-) -> dict[str, Any]:
-    """The table of one panel.
+) -> dict[str, dict[str, Any]]:
+    """The table of each of several panels, on the same streams.
 
     Parameters
     ----------
     sky : Sky
     thresholds : mapping
-        Statistic → threshold.
+        Statistic → threshold of the sums.
     seeds : int
     scenarios : sequence of str
-    detectors : callable
-        Makes what takes the place of a statistic's sums.
+    panels : mapping, optional
+        Name → its detectors; `PANEL` alone, of sums, if None. KSWIN is run on the first `SLOW_SEEDS` seeds.
     reference, after : int
         Alerts of a reference and of a stable stream; of a changed one.
     progress : callable
         Is given how many seeds more are done.
     """
-    stable: list[Raised] = []
-    changed: dict[str, list[Raised]] = {name: [] for name in scenarios}
+    panels = {PANEL: dict} if panels is None else panels
+    raised: dict[str, dict[str, list[Raised]]] = {panel: {name: [] for name in (STABLE, *scenarios)} for panel in panels}
     for seed in range(seeds):
         known, streams = drawn(sky, seed, scenarios=scenarios, reference=reference, after=after)
-
-        def run(placed: Sequence[tuple[int, Placed]], known: Reference = known) -> Raised:
-            panel = Panel(known, thresholds=thresholds, detectors=detectors())
-            found = ((at, panel.see(p.stratum, p.window, at_ms=at)) for at, p in placed)
-            return [(at, alarms) for at, alarms in found if alarms]
-
-        stable.append(run(streams[STABLE]))
-        for name in scenarios:
-            changed[name].append(run(streams[name]))
+        for panel, detectors in panels.items():
+            if panel == "kswin" and seed >= SLOW_SEEDS:
+                continue
+            for name, placed in streams.items():
+                raised[panel][name].append(_run(Panel(known, thresholds=thresholds, detectors=detectors()), placed))
         progress(1)
+    return {panel: _table(found, scenarios=scenarios, reference=reference) for panel, found in raised.items()}
+
+
+def _run(panel: Panel, placed: Sequence[tuple[int, Placed]]) -> Raised:
+    found = ((at, panel.see(p.stratum, p.window, at_ms=at)) for at, p in placed)
+    return [(at, alarms) for at, alarms in found if alarms]
+
+
+def _table(found: Mapping[str, Sequence[Raised]], *, scenarios: Sequence[str], reference: int) -> dict[str, Any]:
+    stable, changed = found[STABLE], {name: found[name] for name in scenarios}
+    alerts = len(stable) * reference
     return {
-        "seeds": seeds,
-        "stable alerts": seeds * reference,
-        "false": false_alarms(stable, alerts=seeds * reference),
-        "scenarios": {name: power(changed[name], expected=EXPECTED.get(name, "")) for name in scenarios},
+        "seeds": len(stable),
+        "stable alerts": alerts,
+        "false": false_alarms(stable, alerts=alerts),
+        "scenarios": {name: power(raised, expected=EXPECTED.get(name, "")) for name, raised in changed.items()},
         "diagnoses": _right(changed),
     }
 

@@ -20,6 +20,8 @@ from registry.bundle import Bundle
 
 ON_REAL: tuple[str, ...] = ("zero point", "seeing", "schema: real/bogus", "cadence")
 """Changes that are made to real packets too."""
+FEW = 5
+"""Seeds of River's defaults: what they do needs no more."""
 
 Progress = Callable[[int], None]
 
@@ -53,25 +55,25 @@ def table(
     progress : callable
         Is given how many steps more are done.
     """
-    pool = simulated_pool(bundle, session, alerts=alerts, new=max(20, alerts // 16), seed=700 + seed, keep=keep, progress=progress)
+    pool = simulated_pool(bundle, session, alerts=alerts, new=max(20, 3 * alerts // 64), seed=700 + seed, keep=keep, progress=progress)
     first, second = study.simulated(pool)
     thresholds = study.thresholds_of(first)
+    parameters: dict[str, float | None] = {}
+    panels: dict[str, study.Detectors] = {study.PANEL: dict}
+    for kind in study.KINDS:
+        streams = study.SLOW_SEEDS if kind == "kswin" else seeds
+        parameters[kind], panels[kind] = study.calibrated_detectors(first, kind, streams=streams)
+    found = study.study(second, thresholds=thresholds, seeds=seeds, panels=panels, progress=progress)
     out: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}",
         "alerts": alerts,
         "run_length": study.RUN_LENGTH,
         "thresholds": thresholds,
-        "panel": study.study(second, thresholds=thresholds, seeds=seeds, progress=progress),
-        "river_defaults": study.defaults(second, seeds=seeds, progress=progress),
-        "river_calibrated": {},
+        "panel": found[study.PANEL],
+        "river_calibrated": {kind: {"parameter": parameters[kind], **found[kind]} for kind in study.KINDS},
+        "river_defaults": study.defaults(second, seeds=min(seeds, FEW), progress=progress),
     }
-    for kind in study.KINDS:
-        slow = kind == "kswin"
-        parameter, detectors = study.calibrated_detectors(first, kind, streams=study.SLOW_SEEDS if slow else 20)
-        used = min(seeds, study.SLOW_SEEDS) if slow else seeds
-        found = study.study(second, thresholds=thresholds, seeds=used, detectors=detectors, progress=progress)
-        out["river_calibrated"][kind] = {"parameter": parameter, **found}
     sky = None if real is None else real_sky(real, bundle, session=session, scenarios=ON_REAL)
     if sky is not None:
         halves = [sky.half(which) for which in (0, 1)]
@@ -80,6 +82,6 @@ def table(
             "packets": len(sky.sky.pool.stable),
             "fields_of_a_night": sky.groups,
             "thresholds": own,
-            **study.study(halves[1].sky, thresholds=own, seeds=seeds, scenarios=ON_REAL, progress=progress),
+            **study.study(halves[1].sky, thresholds=own, seeds=seeds, scenarios=ON_REAL, progress=progress)[study.PANEL],
         }
     return out

@@ -86,7 +86,7 @@ def pool(n: int = 3000) -> Pool:
 def test_the_table_of_a_panel() -> None:
     sky, other = study.simulated(pool())
     thresholds = study.thresholds_of(sky, alerts=45_000)
-    found = study.study(other, thresholds=thresholds, seeds=2, scenarios=("zero point", "fbot"), reference=45_000, after=20_000)
+    found = study.study(other, thresholds=thresholds, seeds=2, scenarios=("zero point", "fbot"), reference=45_000, after=20_000)["panel"]
     assert found["stable alerts"] == 90_000
     assert found["false"]["count"] <= 2
     low, high = found["false"]["interval"]
