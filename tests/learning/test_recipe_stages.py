@@ -114,13 +114,13 @@ def run(folder: Path, *command: str) -> str:
         "DVC_NO_ANALYTICS": "1", "PROTONOVA_SHARED": str(folder / "nothing"), "OMP_NUM_THREADS": "1",
         "NUMBA_CACHE_DIR": str(ROOT / "operators" / "kernels" / "__pycache__"),
     }  # fmt: skip
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_dvc_makes_a_bundle_once(tmp_path: Path) -> None:
     repository(tmp_path)
     dvc = (sys.executable, "-m", "dvc")
