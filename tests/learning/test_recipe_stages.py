@@ -137,7 +137,7 @@ def test_dvc_makes_a_bundle_once(tmp_path: Path) -> None:
     run(tmp_path, *dvc, "push")  # the local remote holds what the lock names: who deletes the files gets them back
     shutil.rmtree(places.bundle)
     shutil.rmtree(tmp_path / ".dvc" / "cache")
-    run(tmp_path, *dvc, "pull", "export")
+    run(tmp_path, *dvc, "pull")
     assert load(places.bundle).sha256 == bundle.sha256
     # A change of the head's code alone makes the head anew, and no network.
     with (tmp_path / "learning" / "head_calibration.py").open("a") as code:
