@@ -1,4 +1,4 @@
-"""Alarms of drift → their part of the page: what it comes from, since when, how far, the histograms before and after, the alerts that moved.
+"""Alarms of drift → their part of the page: what it comes from, since when, how far, histograms before and after, alerts that moved.
 
 snapshot → HTML; nothing where no alarm carries histograms
 """
@@ -34,8 +34,9 @@ def _panel(alarm: dict[str, Any], now: float) -> str:
         f"with {escape(', '.join(other[1:]).replace('_', ' '))}" if len(other := [str(x) for x in alarm["moved"]]) > 1 else "",
     ]
     named = ", ".join(f"<code>{escape(str(name).rpartition(':')[0] or str(name))}</code>" for name in alarm["examples"][:NAMED])
+    alarm_id = escape(str(alarm["alarm_id"]))
     return (
-        f'<section class="panel wide"><h2>{escape(statistic)} of {escape(stratum)} <small>alarm <code>{escape(str(alarm["alarm_id"]))}</code>'
+        f'<section class="panel wide"><h2>{escape(statistic)} of {escape(stratum)} <small>alarm <code>{alarm_id}</code>'
         '</small><span class="legend"><i class="swatch fill-before"></i>before<i class="swatch fill-after"></i>after</span></h2>'
         f'{chart}<p class="drift">{"; ".join(filter(None, facts))}.{f" Farthest: {named}." if named else ""}</p></section>'
     )
