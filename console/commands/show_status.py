@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from console.report import cell, printable_json
-from service.status.cells import clock, number, rate, span
 from service.status.feed import Feed
 from service.status.figures import OUTCOMES, Figures
+from service.status.page_text import clock, number, rate, span
 
 if TYPE_CHECKING:
     from settings.model import Settings

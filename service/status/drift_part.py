@@ -8,8 +8,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from service.status.cells import clock, number, span
 from service.status.histogram import histogram_chart
+from service.status.page_text import clock, number, span
 
 SHOWN = 4
 """Alarms that are drawn, the latest first."""

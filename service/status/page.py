@@ -9,9 +9,9 @@ from html import escape
 from typing import Any
 
 from schemas.records.model_announced import CHAMPION
-from service.status.cells import clock, number, rate, span, table
 from service.status.chart import line_chart
 from service.status.drift_part import drift_part
+from service.status.page_text import clock, number, rate, span, table
 
 SHOWN_ALARMS = 4
 """Below the header; the rest are counted."""
