@@ -12,6 +12,7 @@ import orjson
 
 from console import class_file
 from console import report as reports
+from console.model_names import with_champion
 from errors import UserError, say, usage
 from operators.namespace import to_host
 from registry.taught_classes import name_problem
@@ -27,7 +28,7 @@ def ls(settings: Settings, *, as_json: bool) -> int:
     from registry.bundle import load as load_bundle
     from streams.agents.teaching import read_records
 
-    bundle = load_bundle(settings.bundle)
+    bundle = load_bundle(with_champion(settings).bundle)
     records = asyncio.run(read_records(settings))
     if as_json:
         for record in records.values():
@@ -95,7 +96,7 @@ def bring(settings: Settings, file: Path, *, author: str, replace: bool) -> int:
     from streams.agents.teaching import Change, change, read_records
 
     record, packets = class_file.read(file)
-    if (problem := name_problem(record.name, load_bundle(settings.bundle).classes)) is not None:
+    if (problem := name_problem(record.name, load_bundle(with_champion(settings).bundle).classes)) is not None:
         raise usage(problem)
     before = asyncio.run(read_records(settings)).get(record.name)
     if before is not None and not replace:

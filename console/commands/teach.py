@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from console import report as reports
+from console.model_names import with_champion
 from console.progress import progress
 from errors import UserError, say, usage
 from operators.head import Views
@@ -81,6 +82,7 @@ def teach(
     configure_logging("error")
     reports.check_writable(report)
     started = time.perf_counter()
+    settings = with_champion(settings)  # a solution is of one head: that of the model which scores
     bundle = load_bundle(settings.bundle)
     if (problem := name_problem(name, bundle.classes)) is not None:
         raise usage(problem)
@@ -129,8 +131,9 @@ def teach(
             change(settings, Change(name, record.author, note, record, gathered.packets, before.revision if before else 0, now_ms))
         )
         whole, _ = head_with(
-            bundle.head, outcome.records, encoder_id=state.encoder.id, reference=lambda: bundle.reference, known=bundle.classes
-        )
+            bundle.head, outcome.records, encoder_id=state.encoder.id, reference=lambda: bundle.reference, known=bundle.classes,
+            own=bundle.manifest.taught or {},
+        )  # fmt: skip
         figures |= {"revision": outcome.revision, "scoring_id": state.with_head(whole).scoring_id}
         reports.output().print(
             f"{name} is taught: revision {outcome.revision}, topic detections.{name}, scoring id {figures['scoring_id']}; "

@@ -134,12 +134,13 @@ class SqliteReader:
         rows = self._ask(f"SELECT {_POINT} FROM detections WHERE object_id = ? AND {_seen(private)}", (object_id,))
         return sorted((PointRow(*row) for row in rows), key=lambda p: (p.mjd, p.candid))
 
-    def records(self, object_id: str, *, private: Rights, limit: int, before: float | None = None) -> list[StoredAlert]:
+    def records(self, object_id: str, *, private: Rights, limit: int, before: tuple[float, int] | None = None) -> list[StoredAlert]:
         """The alerts of an object with their records, the newest first."""
         rows = self._ask(
             f"SELECT {_RECORD} FROM detections d JOIN alerts a ON a.id = d.alert LEFT JOIN topics t ON t.id = a.topic"
-            f" WHERE d.object_id = ? AND {_seen(private, 'd.')} AND (? IS NULL OR d.mjd < ?) ORDER BY d.mjd DESC, d.alert DESC LIMIT ?",
-            (object_id, before, before, limit),
+            f" WHERE d.object_id = ? AND {_seen(private, 'd.')} {'AND (d.mjd, d.alert) < (?, ?)' if before else ''}"
+            " ORDER BY d.mjd DESC, d.alert DESC LIMIT ?",
+            (object_id, *(before or ()), limit),
         )
         return [_stored(row) for row in rows]
 
@@ -209,8 +210,9 @@ class SqliteReader:
 
     def parts(self, night: int, *, private: Rights, rows: int) -> list[Part]:
         """The alerts of a night, cut into parts."""
-        ids = [number for (number,) in self._ask(f"SELECT id FROM alerts WHERE night = ? AND {_seen(private)} ORDER BY id", (night,))]
-        return [Part(chunk[0], chunk[-1], len(chunk)) for chunk in (ids[i : i + rows] for i in range(0, len(ids), rows))]
+        found = self._ask(f"SELECT id, updates FROM alerts WHERE night = ? AND {_seen(private)} ORDER BY id", (night,))
+        chunks = (found[i : i + rows] for i in range(0, len(found), rows))
+        return [Part(chunk[0][0], chunk[-1][0], len(chunk), sum(updates for _, updates in chunk)) for chunk in chunks]
 
     def bodies(self, night: int, *, private: Rights, first: int, last: int) -> list[tuple[int, bytes]]:
         """Schema id and record of the alerts of a part."""

@@ -123,6 +123,8 @@ class Part(NamedTuple):
     last: int
     """Their ids."""
     rows: int
+    updates: int
+    """How often records of it were replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +180,7 @@ class HistoryStore(Protocol):
         """Every detection of an object, the oldest first."""
         ...
 
-    def records(self, object_id: str, *, private: Rights, limit: int, before: float | None = None) -> list[StoredAlert]:
+    def records(self, object_id: str, *, private: Rights, limit: int, before: tuple[float, int] | None = None) -> list[StoredAlert]:
         """The alerts of an object with their records, the newest first."""
         ...
 

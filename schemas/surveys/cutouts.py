@@ -66,7 +66,7 @@ class Cutouts:
         -------
         the pixel scale the header states [arcsec/pixel] or NaN; None where the image cannot be read (the stamp is untouched)
         """
-        plain = _gunzip(data) if data[:2] == b"\x1f\x8b" else data
+        plain = inflated(data)
         if plain is None or len(plain) > MAX_IMAGE:
             return None
         key = bytes(plain[:_BLOCK])
@@ -151,6 +151,11 @@ def _place(size: int, side: int, *, far: bool | None) -> tuple[int, int, int]:
     if far is None:
         return side // 2 - size // 2, 0, size
     return (side - size if far else 0), 0, size
+
+
+def inflated(data: bytes) -> bytes | bytearray | None:
+    """A FITS file that may be gzipped, within `MAX_IMAGE`; None: it cannot be inflated."""
+    return _gunzip(data) if data[:2] == b"\x1f\x8b" else data
 
 
 def _gunzip(data: bytes) -> bytes | bytearray | None:

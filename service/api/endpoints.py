@@ -46,6 +46,10 @@ class Services:
     keys: KeyRing | None = None
     history: Any = None
     """The store of past detections (`data.history`)."""
+    packets: Any = None
+    """Reads packets from their topics (`streams.kafka.packet_reader`)."""
+    facts: Any = None
+    """What compacted topics say (`service.api.broker_facts`)."""
 
 
 def need(part: Any, what: str) -> Any:

@@ -72,7 +72,8 @@ def query_of(endpoint: Endpoint, given: list[tuple[str, str]], *, repeated: froz
             raise ProblemError(422, f"{name} is not a parameter here", errors=[{"loc": ["query", name], "msg": "not a parameter here"}])
         return None
     try:
-        return endpoint.query.model_validate_strings(values)
+        # Only the other way takes lists; it reads numbers and truths from text as well.
+        return endpoint.query.model_validate(values) if repeated else endpoint.query.model_validate_strings(values)
     except ValidationError as error:
         raise not_as_described(error, "query") from None
 

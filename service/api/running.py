@@ -20,6 +20,7 @@ from schemas.avro.schema_store import SchemaStore
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.surveys.decode import Decoder
 from service.api.endpoints import Services
+from service.api.history_services import attach_history
 from service.api.scorers import Scorers
 from service.auth.key_ring import KeyRing
 from service.ingest.intake import Intake
@@ -54,6 +55,7 @@ async def running(settings: Settings, services: Services, *, ring: KeyRing, pipe
     """
     async with AsyncExitStack() as stack:
         tasks: list[asyncio.Task[None]] = []
+        stack.push_async_callback(attach_history(settings, services))
         if pipeline is not None:
             services.scorers = scorers = Scorers(settings, pipeline, holder=StateHolder(pipeline))
             scorers.start()

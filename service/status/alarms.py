@@ -102,6 +102,10 @@ def _of_record(record: Mapping[str, Any], since: float) -> Alarm:
         many = f"{after:.0%} of the last {int(record['window']):,} packets" if before <= 1 else f"{int(after):,} packets in a row"
         what = f"{worker} halted: {many} were rejected ({reason})"
         return Alarm("bad", what, since, "", "protonova rejects ls", "shows why; docs/settings.md: how to go on")
+    if record["detector"] == "models":
+        return Alarm(
+            "bad", f"bundle {stratum} is not used", since, "", "protonova models", "the model before scores on; why: a worker's log"
+        )
     way = "rose" if after > before else "fell"
     direction = f"{way} from {before:.3f} to {after:.3f}"
     if statistic == "rejected_ratio":

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.model_announced import ModelAnnounced
 from schemas.records.score_summary import ScoreSummary
 from schemas.records.source_state import SourceState
 from schemas.records.worker_summary import WorkerSummary
@@ -102,11 +103,13 @@ class Feed:
             for client, close in ((telemetry, telemetry.stop), (newest, newest.stop), (admin, admin.close)):
                 stack.push_async_callback(_close, close)
                 await client.start()
-            places = await self._places(admin, (topics.TELEMETRY, topics.ALARMS, topics.SOURCES))
+            places = await self._places(admin, (topics.TELEMETRY, topics.ALARMS, topics.SOURCES, topics.MODELS_ANNOUNCED))
             telemetry.assign(places)
             for place, end in (await telemetry.end_offsets(places)).items():
                 # An alarm of the last hour is one of now, also for a page that starts later.
                 begin = max(0, end - RECALLED) if place.topic == topics.ALARMS else end
+                if place.topic == topics.MODELS_ANNOUNCED:
+                    begin = 0  # compacted: what holds now may have been written long ago
                 self._next[place] = min(self._next.get(place, begin), end)  # its end is lower where a topic was made anew
                 telemetry.seek(place, self._next[place])
             async with asyncio.TaskGroup() as group:
@@ -140,6 +143,10 @@ class Feed:
                     elif place.topic == topics.SOURCES:
                         if (part := self._bad.read(m, SourceState)) is not None:
                             self.figures.part(part)
+                    elif place.topic == topics.MODELS_ANNOUNCED:
+                        model = None if m.value is None else self._bad.read(m, ModelAnnounced)
+                        if m.value is None or (model is not None and model.key == m.key):
+                            self.figures.announced((m.key or b"").decode("utf-8", "replace"), model)
                     elif (alarm := self._bad.read(m, DriftAlarm)) is not None:
                         self.figures.alarm(m.timestamp / 1000, asdict(alarm))
                     self._next[place] = m.offset + 1

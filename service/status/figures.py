@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.records.model_announced import ModelAnnounced
 from schemas.records.source_state import SourceState
 from schemas.records.worker_summary import WorkerSummary
 from service.status import alarms
@@ -119,6 +120,8 @@ class Figures:
         self.workers: dict[str, Worker] = {}
         self.parts: dict[str, tuple[float, SourceState]] = {}
         """Mirrors of sources, and in brackets stages of the work on frames: when it was heard, and what it said."""
+        self.models: dict[str, ModelAnnounced] = {}
+        """Alias → the model that it names."""
         self.alarms: deque[dict[str, Any]] = deque(maxlen=20)
         self.detections: deque[dict[str, Any]] = deque(maxlen=25)
         self.lag: Sequence[Lag] = ()
@@ -183,6 +186,13 @@ class Figures:
         """An alarm to show; one with an id that is known is the same."""
         if all(known.get("alarm_id") != record.get("alarm_id") for known in self.alarms):
             self.alarms.appendleft({"time": at, **record})
+
+    def announced(self, alias: str, model: ModelAnnounced | None) -> None:
+        """Take which model an alias names; None: none any more."""
+        if model is None:
+            self.models.pop(alias, None)
+        else:
+            self.models[alias] = model
 
     def look(self, partitions: Sequence[Partition]) -> None:
         """Where the broker and the group stand now in the input topics."""
@@ -341,6 +351,10 @@ class Figures:
                     "age_s": round(max(0.0, now - heard), 1),
                 }
                 for name, (heard, said) in sorted(self.parts.items())
+            ],
+            "models": [
+                {"alias": m.alias, "model": m.model, "since": m.announced_ms / 1000, "author": m.author, "note": m.note}
+                for _, m in sorted(self.models.items())
             ],
             "alarms": list(self.alarms),
             "detections": list(self.detections),

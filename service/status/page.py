@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from schemas.records.model_announced import CHAMPION
 from service.status.chart import line_chart
 
 SHOWN_ALARMS = 4
@@ -222,6 +223,24 @@ def _parts(s: Snapshot) -> str:
     return f'<section class="panel"><h2>Mirrors and frames</h2>{body}</section>'
 
 
+def _models(s: Snapshot) -> str:
+    """Which model each alias names; nothing where none was announced."""
+    if not s["models"]:
+        return ""
+    rows = [
+        (
+            f"<b>{escape(m['alias'])}</b>" if m["alias"] == CHAMPION else escape(m["alias"]),
+            f"<code>{escape(m['model'])}</code>",
+            f"{span(s['time'] - m['since'])} ago",
+            escape(m["author"]) or "–",
+            escape(m["note"]) or "–",
+        )
+        for m in s["models"]
+    ]
+    columns = [("alias", "text"), ("model", "text"), ("since", "num"), ("by", "text"), ("note", "text")]
+    return f'<section class="panel"><h2>Models</h2>{table("Models", columns, rows=rows, empty="None.")}</section>'
+
+
 def _alarms(s: Snapshot) -> str:
     rows = [
         (
@@ -307,7 +326,8 @@ def live(s: Snapshot) -> str:
         f'{command}</p><dl class="identity">{identity}</dl></header>'
         f"{_active(s)}{_readouts(s)}{_balance(s)}"
         f'<div class="panels">{_charts(s)}{_balance_by_topic(s)}<div class="column">{_lag(s)}{_rejected(s)}{_bad(s)}</div>'
-        f'<div class="column">{_workers(s)}{_parts(s)}{_alarms(s)}</div><div class="column">{_classes(s)}</div>{_detections(s)}</div>'
+        f'<div class="column">{_workers(s)}{_models(s)}{_parts(s)}{_alarms(s)}</div>'
+        f'<div class="column">{_classes(s)}</div>{_detections(s)}</div>'
     )
 
 

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from console.child import Child
 from console.kafka_node.node import LocalKafka
 from errors import UserError
+from schemas.taxonomy import SLUGS
 from settings.model import Settings
 from streams.kafka import topics
 from tests.flow import stand_in
@@ -193,6 +194,19 @@ class Bench:
                 said = f"committed {committed} of {end}"
             assert time.monotonic() < deadline, f"{said}\n{self.log()}"
             await asyncio.sleep(0.2)
+
+
+@pytest.fixture
+async def two(bench: Bench) -> Bench:
+    """Two workers with the published model, ready."""
+    from tests.flow import real_worker
+
+    await topics.declare(bench.settings, SLUGS)
+    for slot in (0, 1):
+        bench.start(slot, program=real_worker.__file__)
+    for slot in (0, 1):
+        await bench.ready(slot)
+    return bench
 
 
 async def until(true: Callable[[], bool], within: float, said: Callable[[], str] = str) -> None:

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from data.simulate.described import shipped
@@ -59,17 +58,6 @@ async def scored(bench: Bench, packets: list[bytes]) -> list[Detection]:
     await bench.publish(packets)
     found = await bench.read(len(packets), topics.DETECTIONS)
     return sorted((decode_detection(r.value) for r in found[topics.DETECTIONS]), key=lambda d: d.packet_id)
-
-
-@pytest.fixture
-async def two(bench: Bench) -> Bench:
-    """Two real workers, ready."""
-    await topics.declare(bench.settings, SLUGS)
-    for slot in (0, 1):
-        bench.start(slot, program=real_worker.__file__)
-    for slot in (0, 1):
-        await bench.ready(slot)
-    return bench
 
 
 async def test_a_class_is_taught_followed_and_forgotten(two: Bench, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from console.commands.show_status import render
 from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.model_announced import ModelAnnounced
 from schemas.records.source_state import SourceState
 from schemas.records.worker_summary import Outcomes, WorkerSummary
 from service.status.balance import Partition
@@ -308,3 +309,21 @@ def test_mirrors_and_the_work_on_frames_have_a_row(clock: Clock) -> None:
     assert "waiting: <the store>" in console.file.getvalue()  # type: ignore[attr-defined]
     clock.now += 60
     assert {p["state"] for p in figures.snapshot()["parts"]} == {"silent"}
+
+
+def test_models_have_a_row_and_a_bundle_that_is_not_used_an_alarm(clock: Clock) -> None:
+    figures = Figures(clock, "broker:9092")
+    assert "<h2>Models" not in page(figures.snapshot())
+    for alias, digit in (("champion", "a"), ("challenger", "b")):
+        made = ModelAnnounced(alias, digit * 64, digit * 16, 2, "<ada>", "finds more", "", int(1000 * (clock.now - 90)))
+        figures.announced(alias, made)
+    html = page(figures.snapshot())
+    assert "1 min 30 s ago" in html
+    assert "a" * 16 in html
+    assert "&lt;ada&gt;" in html
+    figures.announced("challenger", None)
+    assert [m["alias"] for m in figures.snapshot()["models"]] == ["champion"]
+    alarm = DriftAlarm("1", "models", "bad_bundle", "c" * 16, 0.0, 0.0, 0, "cafe", int(clock.now * 1000))
+    figures.alarm(clock.now, asdict(alarm))
+    [active] = figures.snapshot()["active_alarms"]
+    assert (active["what"], active["severity"]) == (f"bundle {'c' * 16} is not used", "bad")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import math
-import struct
-import zlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -16,6 +14,7 @@ import numpy as np
 
 from evaluation.wrong_alerts import LightCurve, Near
 from operators.types import F32, WAVELENGTH
+from service.api.stamp_picture import greys, png
 
 WIDTH, HEIGHT = 560, 250
 LEFT, RIGHT, TOP, BOTTOM = 66, 10, 10, 44
@@ -118,23 +117,7 @@ def stamp(image: F32) -> str:
     real = np.isfinite(image)
     if not real.any():
         return ""
-    low, high = np.percentile(image[real], [1, 99.5])
-    scaled = np.clip((np.where(real, image, low) - low) / max(float(high - low), 1e-9), 0, 1)
-    grey = np.round(255 * np.sqrt(scaled)).astype(np.uint8)
-    pixels = np.stack([grey, np.where(real, 255, 0).astype(np.uint8)], axis=-1)[::-1]  # the first row of a FITS image is the lowest
-    return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """Grey and opacity (H, W, 2) uint8 → a PNG file."""
-    height, width, _ = pixels.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in np.ascontiguousarray(pixels))
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 4, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    return "data:image/png;base64," + base64.b64encode(png(greys(image))).decode()
 
 
 def bars(rows: Iterable[tuple[str, float, str]], *, right: Sequence[str] = (), most: float = 1.0) -> str:
