@@ -79,8 +79,8 @@ def serve(folder: Path, *, processes: int, kafka: str | None, bundle: Path | Non
     log = folder / "api.log"
     child = Child(command, log, environment=environment)
     try:
-        key = waited(log, r"shown this once: (\S+)", child)
-        port = int(waited(log, r"HTTP API: \S+:(\d+)", child))
+        key = waited(log, r"shown this once: (\S+)", child=child)
+        port = int(waited(log, r"HTTP API: \S+:(\d+)", child=child))
         with httpx.Client(timeout=60) as client:
             while True:
                 try:
@@ -109,7 +109,7 @@ def answering(process: psutil.Process, port: int) -> bool:
     return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections(kind="tcp"))
 
 
-def waited(log: Path, pattern: str, child: Child) -> str:
+def waited(log: Path, pattern: str, *, child: Child) -> str:
     """What a child says, once it does."""
     deadline = time.perf_counter() + 120
     while time.perf_counter() < deadline:
