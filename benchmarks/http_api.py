@@ -169,7 +169,7 @@ def floor(packets: Sequence[bytes], state: Any) -> float:
         for batch in batches:
             score(batch, state)
         times.append((time.process_time() - begun) / (len(batches) * size))
-    return 1e6 * min(times)
+    return 1e6 * float(min(times))
 
 
 def curves(n: int) -> list[bytes]:
