@@ -131,7 +131,7 @@ def steps_table(steps: list[Step]) -> Any:
         table.add_column(title)
     for step in steps:
         table.add_row(
-            clock(step.at_ms), step.kind.replace("_", " "), reports.cell(step.subject, limit=20), reports.cell(step.text, limit=300),
+            clock(step.at_ms), step.kind.replace("_", " "), reports.cell(step.subject, limit=20), reports.cell(step.text, limit=900),
             reports.cell(step.author, limit=16),
         )  # fmt: skip
     return table
