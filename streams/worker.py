@@ -238,7 +238,7 @@ async def _finish(app: faust.App, flow: Flow) -> None:
             await flow.drain()
             consumer: Any = app.consumer
             await consumer.commit_all()
-            await publish_telemetry(flow)  # duplicates are counted nowhere else
+            await publish_telemetry(flow, all_of_it=True)  # duplicates are counted nowhere else
     except Exception as error:
         log.warning("not everything was finished", why=repr(error))
     await flow.stop()
