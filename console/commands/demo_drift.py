@@ -53,9 +53,9 @@ PEOPLE = "demo truth"
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """How long the acts are at most [packets], and how much changes."""
+    """How long the acts are at most [packets], and how much changes. The stable one is as long as drift needs to know the sky."""
 
-    stable: int = 6000
+    stable: int = 12_000
     instrument: int = 9000
     mended: int = 6000
     population: int = 30_000
@@ -70,7 +70,7 @@ class Strength:
 
 FULL = Strength()
 SHORT = Strength(
-    stable=2600, instrument=3000, mended=2000, population=8000, judged=4000, after=600, refused=4000, taken_back=4000, magnitudes=0.5,
+    stable=6000, instrument=4000, mended=2500, population=9000, judged=4000, after=600, refused=4000, taken_back=4000, magnitudes=0.5,
     share=0.3, settings={"drift_settle_alerts": 512, "shadow_share": 1.0, "shadow_core": 1.0, "gates_alerts": 200, "retrain_search": 8000},
 )  # fmt: skip
 """Larger changes, fewer packets: for a test."""
