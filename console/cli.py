@@ -17,10 +17,12 @@ from console.flags import (
     label_flags,
     model_flags,
     packet_flags,
+    position_flags,
     science_flags,
     shared,
     story_flags,
     teach_flags,
+    training_flags,
 )
 from console.flags.train_flags import train
 
@@ -77,6 +79,8 @@ for command in (
     flow_flags.calibrator,
     flow_flags.historian,
     flow_flags.drift,
+    training_flags.trainer,
+    training_flags.retrain,
     api_flags.api,
 ):
     app.command()(command)
@@ -87,6 +91,7 @@ app.add_typer(teach_flags.classes, name="classes")
 app.add_typer(api_flags.keys, name="keys")
 app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
+app.add_typer(position_flags.positions, name="positions")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import os
@@ -41,6 +42,8 @@ class Initial:
     """Of the bundle they are from."""
     kinds: tuple[str, ...] = ()
     """That it knows."""
+    beyond: Tensor | None = None
+    """(c, E) directions with which classes beyond the kinds begin; None: drawn by the seed."""
 
 
 class Checkpoint:
@@ -89,6 +92,8 @@ def fit(
     apart: bool = True,
     initial: Initial | None = None,
     trainable: Sequence[str] = (),
+    labelled: Alerts | None = None,
+    beyond: int = 0,
 ) -> Encoder:
     """Train an encoder.
 
@@ -104,14 +109,19 @@ def fit(
     apart : the shards in processes of their own (never on a GPU); the same weights as without
     initial : weights to go on from; none: drawn by the seed
     trainable : parts of the encoder that are trained (`hyperparameters.PARTS`); none named: all of them
+    labelled : labelled alerts of the stream itself, drawn as they come
+    beyond : classes beyond the kinds; an alert of the first of them has as its label the number of kinds, and so on
     """
     torch.manual_seed(hyper.seed)
     torch.set_num_threads(1)  # the shards are the parallel part
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    make = functools.partial(Trainee, trainable=tuple(trainable))
+    make = functools.partial(Trainee, trainable=tuple(trainable), beyond=beyond)
     trainee = make(config).to(device).train()
     if initial is not None:
         trainee.encoder.load_state_dict(initial.encoder.state_dict())
+        if beyond and initial.beyond is not None:
+            with torch.no_grad():
+                trainee.direction_beyond.copy_(initial.beyond)
     average = {name: p.detach().clone() for name, p in trainee.named_parameters()}
     optimiser = torch.optim.AdamW(trainee.trained(), lr=hyper.learning_rate, weight_decay=hyper.weight_decay)
     identity: dict[str, object] = {
@@ -123,9 +133,10 @@ def fit(
         "augmentation": dataclasses.asdict(strength),
         "initial": initial.sha256 if initial is not None else None,
         "trainable": list(trainable),
+        **({"labelled": digest(labelled), "beyond": beyond} if labelled is not None or beyond else {}),
     }
     start = _resume(checkpoint, identity, trainee=trainee, optimiser=optimiser, average=average) if checkpoint else 0
-    sets = Sets(alerts, curves, hyper=hyper, strength=strength, space=space, unlabelled=unlabelled)
+    sets = Sets(alerts, curves, hyper=hyper, strength=strength, space=space, unlabelled=unlabelled, labelled=labelled)
     with Shards(trainee, config, make=make, sets=sets, hyper=hyper, apart=apart and device.type == "cpu" and start < hyper.steps) as shards:
         for step in range(start, hyper.steps):
             for group in optimiser.param_groups:
@@ -145,6 +156,15 @@ def fit(
                 _keep(checkpoint, identity, step=step + 1, trainee=trainee, optimiser=optimiser, average=average)
     trainee.load_state_dict(average, strict=False)
     return trainee.encoder.eval().cpu()
+
+
+def digest(alerts: Alerts | None) -> str:
+    """What alerts are, for the identity of a run: a sum over their light curves and labels."""
+    if alerts is None:
+        return ""
+    return hashlib.sha256(
+        b"".join(np.ascontiguousarray(column).tobytes() for column in (alerts.label, alerts.time, alerts.flux))
+    ).hexdigest()
 
 
 def schedule(step: int, hyper: Hyperparameters) -> float:

@@ -36,6 +36,8 @@ class Hyperparameters:
     """Share of a batch that is light curves without images, where there are any."""
     space: float = 0.12
     """Share of a batch that is light curves of stars from space, where there are any; the other two share the rest."""
+    labelled: float = 0.2
+    """Share of the rest's alerts with images that is labelled alerts of the stream itself, where there are any."""
     shards: int = 2
     """Parts of a batch, each after the first in a process of its own (on a GPU one after the other); as many as cores."""
     learning_rate: float = 2e-3

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from data.simulate.classes import SLUGS
 from learning.augment import Strength, augment
 from learning.augment_curves import augment_curves, augment_space
 from learning.dataset import I64, SLUG_OF, Alerts
@@ -32,6 +33,12 @@ PARTS = 4
 """A shard is run in so many parts of equal size, short light curves together (`operators.lengths`)."""
 
 
+def class_of(label: I64) -> I64:
+    """The stream's class of each label, -1 without one; a label beyond the kinds is a class of its own."""
+    known = np.minimum(label, len(SLUG_OF) - 1)
+    return np.where(label < len(SLUG_OF), SLUG_OF[known], len(SLUGS) + label - len(SLUG_OF))
+
+
 class Sets:
     """What is drawn from.
 
@@ -42,6 +49,7 @@ class Sets:
     hyper, strength
     space : of stars, as they come; None: none
     unlabelled : for the views; None: no such term
+    labelled : of the stream itself, as they come; None: none
     """
 
     def __init__(
@@ -53,20 +61,25 @@ class Sets:
         strength: Strength,
         space: Alerts | None = None,
         unlabelled: Alerts | None = None,
+        labelled: Alerts | None = None,
     ) -> None:
         self.alerts, self.curves, self.space, self.unlabelled, self.strength = alerts, curves, space, unlabelled, strength
+        self.labelled = labelled
         size = hyper.batch // hyper.shards
         self.n_space = round(size * hyper.space) if space is not None else 0
         self.n_curves = round((size - self.n_space) * hyper.curves) if curves is not None else 0
-        self.n_alerts = size - self.n_curves - self.n_space
-        slug = SLUG_OF[alerts.label]
+        self.n_labelled = round((size - self.n_curves - self.n_space) * hyper.labelled) if labelled is not None else 0
+        self.n_alerts = size - self.n_curves - self.n_space - self.n_labelled
+        slug = class_of(alerts.label)
         self.members = [rows for k in sorted(set(slug.tolist())) if len(rows := np.flatnonzero(slug == k))]
 
     def draw(self, rng: np.random.Generator) -> list[Alerts]:
-        """Alerts, curves, light curves from space, all augmented."""
+        """Alerts, labelled alerts of the stream, curves, light curves from space, all augmented."""
         parts = []
         if self.n_alerts:
             parts.append(augment(self.alerts.take(balanced(self.members, self.n_alerts, rng=rng)), rng, strength=self.strength))
+        if self.labelled is not None and self.n_labelled:
+            parts.append(augment(self.labelled.take(rng.integers(0, len(self.labelled), self.n_labelled)), rng, strength=self.strength))
         if self.curves is not None and self.n_curves:
             parts.append(augment_curves(self.curves.take(rng.integers(0, len(self.curves), self.n_curves)), rng))
         if self.space is not None and self.n_space:
@@ -79,10 +92,11 @@ def loss(
 ) -> tuple[float, float, Tensor]:
     """Cross-entropy and accuracy of a shard as numbers, and the loss to descend."""
     embedding, logits, label, target = forward(trainee.encoder, sets.draw(rng), device=device, half=hyper.half)
+    logits = trainee.widened(embedding, logits)
     entropy = functional.cross_entropy(logits, label, label_smoothing=hyper.label_smoothing)
     total = entropy
     if hyper.coarse:
-        groups = torch.from_numpy(GROUP_OF).to(device)
+        groups = torch.from_numpy(np.append(GROUP_OF, GROUP_OF.max() + 1 + np.arange(trainee.beyond))).to(device)
         total = total + hyper.coarse * coarse(logits, label, groups=groups, smoothing=hyper.label_smoothing)
     if hyper.contrast:
         total = total + hyper.contrast * contrast(embedding, label, temperature=hyper.contrast_temperature)

@@ -37,7 +37,7 @@ FINE_TUNING: Mapping[str, float] = {"learning_rate": 4e-4, "warm_up": 0.1}
 moments are not known yet, do not undo what was learnt."""
 LARGEST_SIZE = 4096
 SHA256 = re.compile(r"[0-9a-f]{64}")
-SHARES = ("curves", "space", "warm_up", "label_smoothing", "average")
+SHARES = ("curves", "space", "labelled", "warm_up", "label_smoothing", "average")
 """Hyperparameters between 0 and 1."""
 ABOVE_ZERO = ("batch", "shards", "learning_rate", "contrast_temperature", "clip")
 SIZES = ("dilation", "wavelength", "scatter", "stamp_noise")

@@ -22,12 +22,13 @@ from data.simulate.classes import CLASSES, KINDS, SLUGS, TRANSITS
 from errors import InternalError
 from gpu.ort import OrtSession
 from gpu.session import Session
-from learning.dataset import NAMES, Alerts, kept, simulate, simulate_curves, simulate_space
+from learning.dataset import NAMES, Alerts, join, kept, simulate, simulate_curves, simulate_space
 from learning.encoder import Encoder
 from learning.export import compare, restore, to_onnx
 from learning.fit import Checkpoint, Initial, fit
 from learning.head_calibration import Calibrated
 from learning.hyperparameters import DIP_LAYERS, EncoderConfig
+from learning.labelled import LabelledAlerts
 from learning.losses import has_bfloat16
 from learning.plan import BY_THE_INPUTS, SHA256, Plan, PlanError
 from learning.real_sky import RealAlerts
@@ -56,12 +57,13 @@ from schemas.taxonomy import TAXONOMY
 
 LEAST_HELD_OUT = 60
 """Alerts a class of the stream to calibrate with; a quarter of the training set if that is more, `recalibrate.HELD_OUT` at most."""
+LEAST_HELD_CURVES = 600
 LEAST_HELD_SPACE = 400
 LEAST_AGREEMENT = 0.999
 """Of the exported network with the trained one: cosine of the embeddings, share of equal labels."""
 
 
-def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None) -> Bundle:
+def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None, labelled: LabelledAlerts | None = None) -> Bundle:
     """Make a bundle.
 
     Parameters
@@ -70,6 +72,9 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
     workplace : Workplace
     progress : Progress, optional
         Where progress is reported; nowhere by default.
+    labelled : LabelledAlerts, optional
+        Of the stream itself, to train and to fit the head on. What is of no class of the simulation shapes the embedding alone: the
+        bundle does not know its class (`learning.challengers` teaches it).
 
     Returns
     -------
@@ -92,10 +97,13 @@ def train(plan: Plan, workplace: Workplace, *, progress: Progress | None = None)
     progress = progress or Unattended()
     refuse(workplace.out)  # now, not after twenty minutes
     initial = initial_of(plan)
+    if initial is not None and labelled is not None and labelled.new is not None:
+        initial = replace(initial, beyond=_directions(initial.encoder, labelled.new, number=len(labelled.names)))
     data = Sets.of(plan, workplace, progress=progress)
-    made = train_encoder(plan, workplace, data=data, initial=initial, progress=progress)
+    made = train_encoder(plan, workplace, data=data, initial=initial, progress=progress, labelled=labelled)
     session = OrtSession(made.model)
     real = real_alerts(workplace, session, progress=progress)
+    real = real if labelled is None else labelled.real(session, real)
     calibrated, reference = fit_head(data.held_out, data.held_curves, space=data.held_space, session=session, real=real)
     found = evaluate(plan, workplace, session=session, calibrated=calibrated, real=real, progress=progress)
     golden = golden_of(data.held_out, session, head=calibrated.head)
@@ -118,10 +126,12 @@ class Trained:
     """Of the exported network with the trained one."""
 
 
-def train_encoder(plan: Plan, workplace: Workplace, *, data: Sets, initial: Initial | None, progress: Progress) -> Trained:
+def train_encoder(
+    plan: Plan, workplace: Workplace, *, data: Sets, initial: Initial | None, progress: Progress, labelled: LabelledAlerts | None = None
+) -> Trained:
     """Train and export the encoder; see `train`."""
     workplace.checkpoint.mkdir(parents=True, exist_ok=True)
-    encoder = _fit(plan, workplace, data=data, initial=initial, progress=progress)
+    encoder = _fit(plan, workplace, data=data, initial=initial, progress=progress, labelled=labelled)
     if initial is not None and plan.trainable and not set(plan.trainable) - set(DIP_LAYERS):
         encoder = with_directions_of(initial.encoder, encoder, kinds=initial.kinds)
     progress.stage(f"{encoder.count():,} parameters; exporting")
@@ -283,7 +293,7 @@ class Sets:
         first = TRAINING.of(seed)
         alerts = kept(workplace.file("alerts", plan.alerts, seed=seed), lambda: simulate(plan.alerts, first, processes=processes))
         held_out = held_out_alerts(size, seed, workplace=workplace)
-        held_curves = held_out_curves(HELD_CURVES, seed, workplace=workplace)
+        held_curves = held_out_curves(held_curves_size(plan), seed, workplace=workplace)
         progress.stage(f"simulating {plan.curves:,} light curves and {plan.space:,} from space")
         held_space = held_out_space(held_space_size(plan), seed, workplace=workplace)
         curves = space = None
@@ -303,12 +313,27 @@ def held_out_size(plan: Plan) -> int:
     return min(HELD_OUT, max(plan.alerts // 4, LEAST_HELD_OUT * len(CLASSES)))
 
 
+def held_curves_size(plan: Plan) -> int:
+    """Light curves without images for the reference."""
+    return min(HELD_CURVES, max(plan.curves // 4, LEAST_HELD_CURVES))
+
+
 def held_space_size(plan: Plan) -> int:
     """Light curves from space that calibrate it."""
     return min(HELD_SPACE, max(plan.space // 3, LEAST_HELD_SPACE))
 
 
-def _fit(plan: Plan, workplace: Workplace, *, data: Sets, initial: Initial | None, progress: Progress) -> Encoder:
+def _directions(encoder: Encoder, alerts: Alerts, *, number: int) -> torch.Tensor:
+    """(number, E) the mean direction of each class beyond the kinds, as an encoder embeds its alerts."""
+    with torch.inference_mode():
+        inputs = (torch.from_numpy(np.ascontiguousarray(array)) for array in alerts.inputs())
+        unit = torch.nn.functional.normalize(encoder.eval()(*inputs)[0], dim=-1).numpy()
+    return torch.from_numpy(np.stack([unit[alerts.label == len(NAMES) + i].mean(axis=0) for i in range(number)]))
+
+
+def _fit(
+    plan: Plan, workplace: Workplace, *, data: Sets, initial: Initial | None, progress: Progress, labelled: LabelledAlerts | None
+) -> Encoder:
     numbers = plan.numbers()
     config = plan.config() if initial is None else initial.encoder.config
     slow = numbers.half and not has_bfloat16("cpu")
@@ -320,8 +345,9 @@ def _fit(plan: Plan, workplace: Workplace, *, data: Sets, initial: Initial | Non
     checkpoint = Checkpoint(workplace.checkpoint)
     if workplace.fresh:
         checkpoint.clear()
+    new = None if labelled is None else labelled.new
     return fit(
-        data.alerts,
+        data.alerts if new is None else join([data.alerts, new]),
         config,
         hyper=numbers,
         checkpoint=checkpoint,
@@ -331,4 +357,6 @@ def _fit(plan: Plan, workplace: Workplace, *, data: Sets, initial: Initial | Non
         space=data.space,
         initial=initial,
         trainable=plan.trainable,
+        labelled=None if labelled is None else labelled.known,
+        beyond=0 if labelled is None else len(labelled.names),
     )

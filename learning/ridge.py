@@ -19,6 +19,8 @@ from operators.types import F64, Array
 
 PULL = 3e-4
 """Strength of the ridge on its weights, against the mean loss of an alert."""
+STEPS = 200
+"""Of the optimiser for a ridge that begins at nothing."""
 LABELLED, UNLABELLED = 30.0, 4.0
 """Weight of a real alert with a label, and of one that is only known to be a star: in simulated alerts."""
 MOST_LABELLED = 10.0
@@ -81,7 +83,7 @@ class Ridge(NamedTuple):
     offset: F64  # (k,)
 
 
-def ridge(rows: Rows, *, start: Ridge | None = None) -> Ridge:
+def ridge(rows: Rows, *, start: Ridge | None = None, pull: float = PULL, steps: int = STEPS) -> Ridge:
     """Multinomial logistic regression with a ridge on its weights, on what the other views leave unexplained; convex.
 
     The view is taken from its mean, so that the ridge pulls at no offset.
@@ -91,6 +93,10 @@ def ridge(rows: Rows, *, start: Ridge | None = None) -> Ridge:
     rows : Rows
     start : Ridge, optional
         Where to begin.
+    pull : float
+        Strength of the ridge on its weights.
+    steps : int
+        Of the optimiser, at most.
     """
     share = rows.weight / rows.weight.sum()
     mean = share @ rows.view
@@ -101,9 +107,9 @@ def ridge(rows: Rows, *, start: Ridge | None = None) -> Ridge:
 
     def loss() -> torch.Tensor:
         logs = torch.log_softmax(base + view @ weights.T + offset, dim=1)
-        return -(weight * (target * logs).sum(dim=1)).sum() + PULL * (weights**2).sum()
+        return -(weight * (target * logs).sum(dim=1)).sum() + pull * (weights**2).sum()
 
-    minimise(loss, [weights, offset], steps=200)
+    minimise(loss, [weights, offset], steps=steps)
     found = weights.detach().numpy()
     return Ridge(found, offset.detach().numpy() - found @ mean)
 

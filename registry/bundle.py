@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,14 @@ import pydantic
 import safetensors
 import safetensors.numpy
 
-from errors import UserError
 from operators.budget import ALERTS_A_NIGHT
 from operators.decision import BOGUS, NEVER, novelty_threshold
 from operators.features import COMPARABLE
 from operators.head import ARRAYS, Head, Views, head_of, judge
 from operators.taught import Reference
+from registry.manifest import OPTIONAL, Manifest, manifest_of
+from registry.manifest import BundleError as BundleError  # what is caught by who loads a bundle
+from registry.manifest import FileRecord as FileRecord
 from schemas.taxonomy import class_name_problem
 
 FORMAT: Literal[4] = 4
@@ -55,50 +57,6 @@ APART = ("ridge", "offset")
 Arrays = dict[str, npt.NDArray[Any]]
 REFERENCE = {"embedding": "float16", "logits": "float16", "named": "float16", "label": "int16", "images": "uint8"}
 """Arrays of `reference.safetensors` and their kinds: a half of a per mille is nothing to a view."""
-
-
-class BundleError(UserError):
-    """The folder is not a bundle, is damaged, or is of another format. One line."""
-
-    hint = "`protonova doctor` shows which model and engine would be used"
-
-
-class FileRecord(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """What a file must be."""
-
-    sha256: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
-    size: pydantic.PositiveInt
-
-
-class Manifest(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """`manifest.json`."""
-
-    format: Literal[3, 4]
-    """3: one prototype a class, and one measure of novelty for all of them."""
-    classes: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
-    """Slugs; the order of every class axis in `arrays.safetensors`, `other` not among them."""
-    kinds: Annotated[tuple[str, ...], pydantic.Field(min_length=1, max_length=1000)]
-    """Simulated kinds; the order of the network's logits and of the first axis of `zero_shot`."""
-    taxonomy: str
-    """Version of the table that maps the slugs to other brokers' names."""
-    encoder: dict[str, int | list[int] | list[str]]
-    """Sizes of the network."""
-    parameters: pydantic.PositiveInt
-    created_by: str
-    created_on: str
-    """A date, year-month-day."""
-    command: str
-    head_command: str = ""
-    """What made the head, where it was made anew without the encoder."""
-    seed: int
-    stream: dict[str, float]
-    """What was assumed of a stream: `alerts_a_night`, and nothing that is not also in the arrays."""
-    figures: dict[str, Any]
-    """What this model reached, as `learning.assessment` found it."""
-    plan: dict[str, Any] | None = None
-    """What it was trained by: `learning.plan.Plan.record`; None: before there were plans."""
-    lock: str = ""  # sha256 of what DVC's lock says of the stages that made it (`learning.recipe_stages.lock_hash`); empty: no lock
-    files: dict[str, FileRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +144,8 @@ def load(path: Path | None = None) -> Bundle:
     try:
         given = of_format_3(arrays) if manifest.format == 3 else arrays
         # A bundle made before anomalies had a topic has no threshold of it: it follows from the known alerts that ship with it.
-        head = head_of({"novelty_threshold": np.asarray(NEVER, dtype=np.float32), **given})
+        names = tuple(sorted(manifest.taught or ()))
+        head = head_of({"novelty_threshold": np.asarray(NEVER, dtype=np.float32), **given}, names)
         bundle = Bundle(
             path=folder,
             sha256=hashlib.sha256(text).hexdigest(),
@@ -201,16 +160,6 @@ def load(path: Path | None = None) -> Bundle:
         raise BundleError(f"{folder} lacks the array {error.args[0]}") from None
     _check(folder, bundle)
     return bundle if "novelty_threshold" in arrays else _with_novelty_threshold(bundle)
-
-
-def manifest_of(text: bytes, *, where: str) -> Manifest:
-    """The manifest that a text is; a `BundleError` that names where it stands, if it is none."""
-    try:
-        return Manifest.model_validate_json(text)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(map(str, first["loc"])) or "its text"
-        raise BundleError(f"{where} is not a bundle's manifest: {at}: {first['msg']}") from None
 
 
 def _with_novelty_threshold(bundle: Bundle) -> Bundle:
@@ -261,7 +210,7 @@ def save(path: Path, parts: Parts) -> Bundle:
         manifest = Manifest(format=FORMAT, files=files, **parts.manifest)
         for name, blob in blobs.items():
             (staging / name).write_bytes(blob)
-        text = manifest.model_dump_json(indent=1, exclude={name for name in ("plan", "lock") if getattr(manifest, name) in (None, "")})
+        text = manifest.model_dump_json(indent=1, exclude={name for name in OPTIONAL if getattr(manifest, name) in (None, "")})
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
         load(staging)
         if path.exists():
@@ -364,9 +313,11 @@ def _check(folder: Path, bundle: Bundle) -> None:
     """The arrays must fit each other and the classes."""
     head, golden = bundle.head, bundle.golden
     k, m, simulated = len(bundle.classes), len(golden.tokens), len(bundle.manifest.kinds)
-    if len(set(bundle.classes)) != k or len(set(bundle.manifest.kinds)) != simulated:
+    names = (*bundle.classes, *head.taught)
+    t = len(head.taught)
+    if len(set(names)) != len(names) or len(set(bundle.manifest.kinds)) != simulated:
         raise BundleError(f"{folder}: a class or a kind is named twice")
-    for name in bundle.classes:
+    for name in names:
         if (problem := class_name_problem(name)) is not None:
             raise BundleError(f"{folder}: {problem}")
     width = head.centre.shape[-1] if head.centre.ndim == 1 else -1
@@ -387,10 +338,10 @@ def _check(folder: Path, bundle: Bundle) -> None:
         "star_prior": (k + 1,),
         "thresholds": (k,),
         **dict.fromkeys(("novelty_location", "novelty_scale", "novelty_share"), (k,)),
-        "taught_prototypes": (0, width),
-        "taught_weights": (0, view),
-        "taught_location": (0,),
-        **dict.fromkeys(("taught_scale", "taught_prior", "taught_thresholds", "taught_conformal"), (0,)),
+        "taught_prototypes": (t, width),
+        "taught_weights": (t, view),
+        "taught_location": (t,),
+        **dict.fromkeys(("taught_scale", "taught_prior", "taught_thresholds", "taught_conformal"), (t,)),
         **dict.fromkeys(numbers, ()),
     }
     expected = {
@@ -402,7 +353,7 @@ def _check(folder: Path, bundle: Bundle) -> None:
         "golden named features": (golden.named, (m, COMPARABLE)),
         "golden embedding": (golden.embedding, (m, width)),
         "golden logits": (golden.logits, (m, simulated)),
-        "golden probability": (golden.probability, (m, k + 1)),
+        "golden probability": (golden.probability, (m, k + t + 1)),
         "golden stamps": (golden.stamps, (m, *golden.stamps.shape[1:])),
         "golden context": (golden.context, (m, *golden.context.shape[1:])),
     }
@@ -416,5 +367,6 @@ def _check(folder: Path, bundle: Bundle) -> None:
         raise BundleError(f"{folder}: each of the {k} classes needs a prototype")
     if np.any((head.novelty_share < 0) | (head.novelty_share > 1)):
         raise BundleError(f"{folder}: a share that novelty may take lies between 0 and 1")
-    if min(float(head.temperature), float(np.min(head.novelty_scale)), float(head.kind_scale)) <= 0:
+    scales = (head.temperature, head.novelty_scale, head.kind_scale, head.taught_scale)
+    if min(float(np.min(scale, initial=1.0)) for scale in scales) <= 0:
         raise BundleError(f"{folder}: temperature, novelty scale and kind scale must be above 0")

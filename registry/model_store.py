@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from errors import RetryableError
-from registry.bundle import LIMITS, MANIFEST, BundleError, Manifest, load, manifest_of
+from registry.bundle import LIMITS, MANIFEST, load
+from registry.manifest import BundleError, Manifest, manifest_of
 from settings.private import private_folder
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -153,8 +154,11 @@ def head_with(
     reference: Callable[[], Reference],
     known: Iterable[str],
     views: Callable[[ClassRecord], Views | None] = lambda record: None,
+    own: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[Head, dict[str, str]]:
     """The bundle's head with the classes of these records.
+
+    A class that the bundle holds itself (`Manifest.taught`) stays as it is until it is taught anew, and goes where its record went.
 
     Parameters
     ----------
@@ -169,6 +173,8 @@ def head_with(
         Classes of the bundle.
     views : callable, optional
         Record of another encoder → views of its examples by this one; None: they cannot be had.
+    own : mapping of str to int
+        Class that the bundle holds itself → revision of the record that it was made of; 0: of labels, without a record.
 
     Returns
     -------
@@ -178,7 +184,12 @@ def head_with(
     base, known = base_id(head), set(known)
     columns: dict[str, Mapping[str, object]] = {}
     left_out: dict[str, str] = {}
+    held = taught.taught_columns(head)
+    stays = {name for name, revision in own.items() if name in held and (not revision or name in records)}
+    columns |= {name: held[name] for name in stays if name not in records or records[name].revision <= own[name]}
     for name, record in sorted(records.items()):
+        if name in columns:
+            continue
         if (problem := name_problem(name, known)) is not None:
             left_out[name] = problem
             continue

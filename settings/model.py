@@ -18,6 +18,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from errors import SettingsError, nearest, one_line
 from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
+from settings.drift_watch import DriftSettings
 from settings.history_store import HistorySettings
 from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
@@ -28,6 +29,7 @@ from settings.scoring import ScoringSettings
 from settings.sources import SourceSettings
 from settings.storage import StorageSettings
 from settings.surfaces import SurfaceSettings
+from settings.training import TrainingSettings
 from settings.workers import WorkerSettings
 
 FILE = "protonova.toml"
@@ -46,9 +48,11 @@ class Settings(
     OutputSettings,
     RejectionSettings,
     WorkerSettings,
+    DriftSettings,
     SourceSettings,
     IncrementSettings,
     FrameSettings,
+    TrainingSettings,
     HistorySettings,
     SurfaceSettings,
     HttpApiSettings,

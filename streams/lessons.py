@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from errors import UserError
-from operators.head import Head, Views
+from operators.head import Head, Views, identity
 from operators.namespace import to_host
 from operators.taught import Reference
 from pipeline.examples import see_packets
 from pipeline.state import ScoringState
 from pipeline.state import load as load_state
-from registry.bundle import BundleError
+from registry.bundle import Bundle, BundleError
 from registry.bundle import load as load_bundle
 from registry.taught_classes import head_with
 from schemas.records import codec
@@ -54,9 +54,13 @@ class TaughtStates:
         self.head: Head = base.head.weights.map(to_host)
 
     @cached_property
+    def _bundle(self) -> Bundle:
+        return load_bundle(self._folder)
+
+    @property
     def reference(self) -> Reference:
         """Known alerts of the bundle; read only where a class has to be solved anew."""
-        return load_bundle(self._folder).reference
+        return self._bundle.reference
 
     def of_other_encoders(self, records: Mapping[str, ClassRecord]) -> list[tuple[str, str]]:
         """Examples of classes that were taught beside another encoder: their packets are needed."""
@@ -79,9 +83,11 @@ class TaughtStates:
             return seen.views if seen.rows else None
 
         head, left_out = head_with(
-            self.head, records, encoder_id=self.base.encoder.id, reference=lambda: self.reference, known=self.base.head.known, views=views
-        )
-        return (self.base.with_head(head) if head.taught else self.base), left_out
+            self.head, records, encoder_id=self.base.encoder.id, reference=lambda: self.reference, known=self.base.head.known, views=views,
+            own=(self._bundle.manifest.taught or {}) if self.head.taught else {},
+        )  # fmt: skip
+        same = head.taught == self.head.taught and identity(head) == identity(self.head)
+        return (self.base if same else self.base.with_head(head)), left_out
 
 
 async def state_of(settings: Settings, base: ScoringState, *, as_of_ms: int | None = None, scoring_id: str | None = None) -> ScoringState:

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from console.broker import ONE_NODE
 from console.child import Child
 from console.claim import claim
+from console.commands.run_trainer import missing
 from console.kafka_node.node import LocalKafka
 from console.room import check_room, low
 from errors import UserError, one_line, say
@@ -180,6 +181,11 @@ class Supervisor:
             self._places.append(Place("increments", [*python, "console.cli", "increments"], logs / "increments.log"))
         if self.settings.frames:
             self._places.append(Place("calibrator", [*python, "console.cli", "calibrator"], logs / "calibrator.log"))
+        if self.settings.trainer:
+            if found := missing():
+                self._report(f"no trainer is started: it needs {', '.join(found)} (pip install 'protonova[train]')")
+            else:
+                self._places.append(Place("trainer", [*python, "console.cli", "trainer"], logs / "trainer.log"))
         if self.settings.history:
             self._places.append(Place("historian", [*python, "console.cli", "historian"], logs / "historian.log"))
         self._places.append(Place("drift", [*python, "streams.agents.drift"], logs / "drift.log"))

@@ -131,8 +131,9 @@ def teach(
             change(settings, Change(name, record.author, note, record, gathered.packets, before.revision if before else 0, now_ms))
         )
         whole, _ = head_with(
-            bundle.head, outcome.records, encoder_id=state.encoder.id, reference=lambda: bundle.reference, known=bundle.classes
-        )
+            bundle.head, outcome.records, encoder_id=state.encoder.id, reference=lambda: bundle.reference, known=bundle.classes,
+            own=bundle.manifest.taught or {},
+        )  # fmt: skip
         figures |= {"revision": outcome.revision, "scoring_id": state.with_head(whole).scoring_id}
         reports.output().print(
             f"{name} is taught: revision {outcome.revision}, topic detections.{name}, scoring id {figures['scoring_id']}; "

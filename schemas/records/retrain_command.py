@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.avro.wire import PacketError
 from schemas.records.parts import check_counts, check_texts
+
+RECIPES = ("head", "last_layers", "fine_tune", "from_scratch")
+"""What can be trained; the first is what drift asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,10 @@ class RetrainCommand:
     reason: str
     alarm_id: str
     since_ms: int
+    recipe: str = "head"
+    from_ms: int = 0
+    until_ms: int = 0
+    author: str = "drift"
 
 
 def from_row(row: Mapping[str, Any]) -> RetrainCommand:
@@ -28,6 +36,8 @@ def from_row(row: Mapping[str, Any]) -> RetrainCommand:
     schemas.avro.wire.PacketError
         A value that no command of ours has.
     """
-    check_texts(row, "command_id", "model", "reason", "alarm_id")
-    check_counts("since_ms", (row["since_ms"],))
+    check_texts(row, "command_id", "model", "reason", "alarm_id", "recipe", "author")
+    check_counts("since_ms, from_ms and until_ms", (row["since_ms"], row["from_ms"], row["until_ms"]))
+    if row["recipe"] not in RECIPES:
+        raise PacketError("bad_value", f"recipe is {row['recipe'][:40]!r}, none of {', '.join(RECIPES)}")
     return RetrainCommand(**row)

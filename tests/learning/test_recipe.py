@@ -22,6 +22,7 @@ from learning.recipe import train  # noqa: E402
 from learning.workplace import Step, Workplace  # noqa: E402
 from registry import bundle as bundles  # noqa: E402
 from registry.bundle import Bundle, BundleError, load  # noqa: E402
+from registry.manifest import Manifest  # noqa: E402
 
 SMALL: dict[str, Any] = {
     "width": 16, "channels": (4, 8, 8, 8), "image": 16, "context": 16, "fold": 16, "hidden": 32, "embedding": 32,
@@ -144,4 +145,4 @@ def test_a_folder_of_other_things_is_refused_before_the_work(tmp_path: Path) -> 
 def test_a_manifest_without_a_plan_is_read() -> None:
     text = load(bundles.PUBLISHED).manifest.model_dump(mode="json")
     text.pop("plan")
-    assert bundles.Manifest.model_validate(text).plan is None
+    assert Manifest.model_validate(text).plan is None
