@@ -86,7 +86,7 @@ class Sky:
         ]  # fmt: skip
 
 
-def fill(folder: Path, sky: Sky, rows: int) -> dict[str, float]:
+def fill(folder: Path, sky: Sky, *, rows: int) -> dict[str, float]:
     """Write rows into an empty history; what it took, the making of the rows left out."""
     took = cpu = 0.0
     with SqliteWriter(folder) as writer:
@@ -135,7 +135,7 @@ def keep_writing(folder: Path, sky: Sky, *, start: int, rate: float, seconds: fl
         out.put(written / (time.perf_counter() - begun))
 
 
-def questions(folder: Path, sky: Sky, seconds: float) -> dict[str, float]:
+def questions(folder: Path, sky: Sky, *, seconds: float) -> dict[str, float]:
     """Cones and light curves, by turns, for so long."""
     reader, rng = SqliteReader(folder), np.random.default_rng(3)
     took: dict[str, list[float]] = {"cone": [], "curve": []}
@@ -165,9 +165,9 @@ def questions(folder: Path, sky: Sky, seconds: float) -> dict[str, float]:
 def measure(rows: int, folder: Path) -> dict[str, Any]:
     """All of it."""
     sky = Sky(rows // AN_OBJECT)
-    found: dict[str, Any] = {"message_us": read_messages(), "filled": fill(folder, sky, rows)}
+    found: dict[str, Any] = {"message_us": read_messages(), "filled": fill(folder, sky, rows=rows)}
     print(json.dumps(found["filled"]), flush=True)
-    found["alone"] = questions(folder, sky, 3.0)
+    found["alone"] = questions(folder, sky, seconds=3.0)
     start = rows
     for name, rate in (("at 2,000/s", 2_000.0), ("as fast as it can", 0.0)):
         out: Any = multiprocessing.get_context("spawn").Queue()
@@ -176,7 +176,7 @@ def measure(rows: int, folder: Path) -> dict[str, Any]:
         )
         writer.start()
         out.get()
-        found[name] = questions(folder, sky, 7.0) | {"written_per_s": out.get()}
+        found[name] = questions(folder, sky, seconds=7.0) | {"written_per_s": out.get()}
         writer.join()
         start += 400_000
     return found
