@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-import threading
 import time
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import uvicorn
 
 from console.child import Child
 from data.history.nights import night_of
@@ -22,13 +17,9 @@ from data.history.portion import HistoryError
 from data.history.sqlite_reader import SqliteReader
 from data.history.sqlite_tables import FILE, open_reader
 from schemas.records.codec import decode_detection
-from service.api.broker_facts import BrokerFacts
-from service.status.history_losses import HistoryLosses
 from streams.kafka import topics
-from streams.kafka.packet_reader import PacketReader
 from tests.flow.conftest import Bench, header
 from tests.flow.stand_in import packet
-from tests.service.api_client import Api
 
 EVERYTHING = frozenset({0, 2, 3})
 NOTHING: frozenset[int] = frozenset()
@@ -162,65 +153,3 @@ async def test_killed_ten_times_under_load(bench: Bench) -> None:
         assert stored(bench) == before
     finally:
         historian.stop()
-
-
-@pytest.fixture
-def service(bench: Bench, tmp_path: Path) -> Iterator[tuple[str, Api]]:
-    """The HTTP API on a port, over the history of the test's broker; its keys are in it."""
-    reader = SqliteReader(bench.settings.history_path())
-    api = Api(tmp_path / "api", history=reader, packets=PacketReader(bench.settings), facts=BrokerFacts(bench.settings))
-    server = uvicorn.Server(uvicorn.Config(api.app, port=0, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", api
-    server.should_exit = True
-    thread.join()
-    reader.close()
-
-
-async def test_clients_read_it_and_what_a_worker_only_claims_to_have_sent_is_a_loss(bench: Bench, service: tuple[str, Api]) -> None:
-    address, api = service
-    historian = start_historian(bench)
-    try:
-        bench.start(PROTONOVA_TEST_SWALLOW="3")
-        await bench.ready()
-        packets = [packet(10**17 + i, size=300) for i in range(200)]
-        await bench.publish(packets)
-        await bench.all_committed()
-        found = await counted(bench, len(packets))
-        assert (found["state"], found["lost"], found["detections"], found["worker"]["detections"]) == ("loss", 3, 197, 200)
-        assert HistoryLosses(bench.settings).lost() == {"alerts.ztf": 3}
-        await asyncio.to_thread(read_as_clients, address, api.key("read"), packets=packets)
-    finally:
-        historian.stop()
-
-
-def read_as_clients(address: str, key: str, *, packets: list[bytes]) -> None:
-    """An object, a cone and a light curve by Lasair's own client, and the two calls of SkyPortal's generic broker."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from lasair import LasairError, lasair_client
-    client = lasair_client(key, endpoint=f"{address}/api")
-    cone = client.cone(10.0, 20.0, radius=2)
-    assert {row["separation"] for row in cone} == {0.0}
-    assert {row["object"] for row in cone} <= {f"ZTF{i}" for i in range(50)}
-    assert client.cone(10.0, 20.0, radius=2, requestType="count") == {"count": len(cone)}
-    name = cone[0]["object"]
-    curve = client.object(name)
-    assert [c["flux_uJy"] for c in curve["candidates"]] == [100.0] * curve["objectData"]["ncand"]
-    rows = client.query("objectId, ncand", "objects", "ncand >= 4", limit=100)
-    assert sum(row["ncand"] for row in rows) >= 190
-    with pytest.raises(LasairError, match="Unauthorized"):
-        lasair_client("pn_wrong", endpoint=f"{address}/api").cone(10.0, 20.0)
-    with httpx.Client(base_url=f"{address}/v1", headers={"Authorization": f"Bearer {key}"}, timeout=30) as http:
-        listed = http.get("/alerts", params={"limit": 5}).json()["data"]
-        whole = http.get(f"/alerts/{listed[0]['id']}").json()["data"]
-        assert whole["record"]["objectId" if "objectId" in whole["record"] else "object_id"] == listed[0]["object_id"]
-        assert http.get(f"/alerts/{listed[0]['id']}/packet").content in packets
-        night = time.strftime("%Y-%m-%d", time.gmtime())
-        counts = http.get("/counts", params={"night": night}).json()["data"]
-        assert (counts["state"], counts["topics"][-1]["topic"]) == ("loss", "alerts.ztf")
-        assert http.get("/classes").status_code == 200
-        assert [m["alias"] for m in http.get("/models").json()["data"]] == ["bundle"]

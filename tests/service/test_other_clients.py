@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,30 @@ def address(tmp_path: Path) -> Iterator[tuple[str, str]]:
     thread.join()
     reader.close()
     writer.close()
+
+
+def read_by_lasair(address: str, key: str, *, ra: float, dec: float) -> None:
+    """A cone, an object with its light curve, a query and a refused key, by the package `lasair`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lasair import LasairError, lasair_client
+    client = lasair_client(key, endpoint=f"{address}/api")
+    cone = client.cone(ra, dec, radius=2)
+    assert cone
+    assert {row["separation"] for row in cone} == {0.0}
+    assert client.cone(ra, dec, radius=2, requestType="count") == {"count": len(cone)}
+    assert client.cone(ra, dec, radius=2, requestType="nearest") == {"nearest": cone[0]}
+    curve = client.object(cone[0]["object"])
+    assert len(curve["candidates"]) == curve["objectData"]["ncand"] > 0
+    assert all(c["flux_uJy"] is None or c["flux_uJy"] > 0 for c in curve["candidates"])
+    rows = client.query("objectId, ncand", "objects", f"objectId = '{cone[0]['object']}' AND ncand >= 1", limit=100)
+    assert rows == [{"objectId": cone[0]["object"], "ncand": curve["objectData"]["ncand"]}]
+    with pytest.raises(LasairError, match="Unauthorized"):
+        lasair_client("pn_wrong", endpoint=f"{address}/api").cone(ra, dec)
+
+
+def test_lasairs_client_reads_a_cone_an_object_and_a_query(address: tuple[str, str]) -> None:
+    read_by_lasair(*address, ra=150.0, dec=20.0)
 
 
 @pytest.mark.slow
