@@ -181,6 +181,8 @@ class Supervisor:
             self._places.append(Place("increments", [*python, "console.cli", "increments"], logs / "increments.log"))
         if self.settings.frames:
             self._places.append(Place("calibrator", [*python, "console.cli", "calibrator"], logs / "calibrator.log"))
+        if self.settings.shadow:
+            self._places.append(Place("shadow", [*python, "console.cli", "shadow"], logs / "shadow.log"))
         if self.settings.trainer:
             if found := missing():
                 self._report(f"no trainer is started: it needs {', '.join(found)} (pip install 'protonova[train]')")
