@@ -191,6 +191,8 @@ class Supervisor:
         if self.settings.history:
             self._places.append(Place("historian", [*python, "console.cli", "historian"], logs / "historian.log"))
         self._places.append(Place("drift", [*python, "streams.agents.drift"], logs / "drift.log"))
+        if self.settings.api:
+            self._places.append(Place("HTTP API", [*python, "console.cli", "api"], logs / "http-api.log"))
         self._places.append(Place("status page", [*python, "console.cli", "status", "--serve"], logs / "status.log"))
         for place in self._places:
             private_folder(logs)
