@@ -3,7 +3,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c '
 PROTONOVA_SHARED ?= ../shared
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# Without --no-compile pip compiles every module of every package, half a minute of which most is never imported; Python compiles what is.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check -q install --no-compile
 ARGS ?=
 
 export PROTONOVA_SHARED
@@ -65,14 +66,14 @@ $(VENV)/bin/python:
 # pip refuses hashes and an editable requirement in one call, hence two.
 $(VENV)/core.stamp: requirements/core.lock pyproject.toml | $(VENV)/bin/python
 	@echo "installing the core (about 80 packages)"
-	@$(PIP) install --require-hashes -r requirements/core.lock
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(INSTALL) --require-hashes -r requirements/core.lock
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Raw frames need astropy, scipy and sep, and loops of their own, which alerts do not.
 $(VENV)/frames-installed.stamp: requirements/frames.lock $(VENV)/core.stamp
 	@echo "installing what raw frames need"
-	@$(PIP) install --require-hashes -r requirements/frames.lock
+	@$(INSTALL) --require-hashes -r requirements/frames.lock
 	@touch $@
 
 $(VENV)/frames.stamp: $(VENV)/frames-installed.stamp $(VENV)/kernels.stamp
@@ -86,6 +87,6 @@ $(VENV)/kernels.stamp: $(VENV)/core.stamp $(shell find operators schemas data -n
 
 $(VENV)/test.stamp: requirements/test.lock pyproject.toml | $(VENV)/bin/python
 	@echo "installing what the tests need, torch too (a few minutes, about 6 GB)"
-	@$(PIP) install --require-hashes -r requirements/test.lock
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(INSTALL) --require-hashes -r requirements/test.lock
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/core.stamp

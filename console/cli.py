@@ -17,6 +17,7 @@ from console.flags import (
     label_flags,
     model_flags,
     packet_flags,
+    position_flags,
     science_flags,
     shared,
     story_flags,
@@ -90,6 +91,7 @@ app.add_typer(teach_flags.classes, name="classes")
 app.add_typer(api_flags.keys, name="keys")
 app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
+app.add_typer(position_flags.positions, name="positions")
 
 
 def main() -> None:

@@ -218,6 +218,9 @@ class AlertBatch:
     digest: tuple[str, ...] = ()
     """Of each alert's packet, 32 hexadecimal digits (`schemas.surveys.identity`); empty: the alerts were not packets."""
 
+    schema: tuple[int, ...] = ()
+    """Of each alert's packet, the schema that it was written by: its id in a registry, or a checksum of its text; empty: not packets."""
+
     # what only the packet itself states, (n,); None: the alerts were not packets
     own_err: Array | None = None  # float32 [µJy] 1 σ error of this alert's own flux, NaN where the packet gives none
     n_detected: Array | None = None  # int64: detected points of the whole packet without duplicates, this alert included, beyond T too

@@ -6,6 +6,7 @@ AlertBatch, Judged, named features, ScoringState → [Detection]
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ def assemble(
     state: ScoringState,
     embedding: Array | None = None,
     selected: Selected | None = None,
+    monitored: Sequence[bytes] | None = None,
 ) -> list[Detection]:
     """Turn arrays into records, one an alert, in order.
 
@@ -65,6 +67,8 @@ def assemble(
         Of the same alerts, in the state's namespace; each goes with its detection as float16.
     selected : Selected, optional
         What was found in the light curves among them that were searched.
+    monitored : sequence of n bytes, optional
+        What telemetry sums up of each; see `pipeline.monitored`.
 
     Every number of a record is finite: what is missing, or more than 32 bits hold, is absent.
 
@@ -104,6 +108,7 @@ def assemble(
     reference_id = state.reference.id if state.reference.catalogues else None
 
     searched = {} if selected is None else selected.found
+    rows = [b""] * len(batch) if monitored is None else monitored
     detections = []
     for i in range(len(batch)):
         packet = packet_id(batch.survey[i], batch.candid[i], record_digest=batch.digest[i])
@@ -149,6 +154,7 @@ def assemble(
                 reference_id=reference_id,
                 taxonomy=state.taxonomy,
                 embedding=coded[i * size : (i + 1) * size],
+                monitored=rows[i],
             )
         )
     return detections

@@ -9,15 +9,17 @@ place, so that the same frame gives the same names.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from operators.images.planes import Candidates
 from operators.images.register import apply
 from operators.types import F64
+from schemas.records.photometry_measured import PhotometryMeasured
 from schemas.records.photometry_position import FOUND, PhotometryPosition
 
 SAME = 1.5
@@ -129,6 +131,37 @@ def associated(yx: F64, snr: F64, *, listed: F64, radius: float) -> tuple[npt.ND
         elif not new or np.hypot(*(yx[new] - yx[k]).T).min() > radius:
             new.append(k)
     return of_listed, np.array(sorted(new), np.int64)
+
+
+def refined(
+    every: Placed, found: Candidates, *, candidate: Mapping[int, int], histories: Mapping[str, Sequence[PhotometryMeasured]]
+) -> F64:
+    """Where each position is measured: what was found stands where its first detection stood, and that may have been a weak one.
+
+    A flux taken half a PSF's σ beside its source lacks a twentieth. Where the source is detected again the place is the mean of both
+    detections, each weighted by the square of its signal-to-noise; what was listed by hand stays where it was listed.
+
+    Parameters
+    ----------
+    every : Placed
+    found : Candidates
+    candidate : row of `every` → row of `found`
+    histories : name of a position → what was measured there before
+
+    Returns
+    -------
+    (k, 2) [pixel]
+    """
+    yx = every.yx.copy()
+    for row, c in candidate.items():
+        position = every.positions[row]
+        before = [m for m in histories.get(position.name, ()) if m.detected and m.flux_err > 0]
+        if position.origin != FOUND or not before:
+            continue
+        first = min(before, key=lambda m: m.mjd)
+        weight, own = (first.flux / first.flux_err) ** 2, float(found.snr[c]) ** 2
+        yx[row] += own / (own + weight) * (np.array([found.y[c], found.x[c]]) - yx[row])
+    return yx
 
 
 def position_name(ra: float, dec: float) -> str:

@@ -24,11 +24,11 @@ from operators.images.frame_quality import share_of, trail
 from operators.images.planes import TRAIL, Calibrated, Candidates, Masters, Quality, RawFrame, Reference
 from operators.images.subtract import Prepared, prepare
 from operators.namespace import to_host
-from operators.types import WAVELENGTH
+from operators.types import F64, WAVELENGTH
 from pipeline.frame_figures import SIGNIFICANCE, Catalogue, microjansky, quality_of
 from pipeline.frame_history import Coverage, history, limits_of
 from pipeline.frame_packets import Packet, Scene, mask_near, packets_of
-from pipeline.frame_positions import SAME, MovedSky, Placed, Sky, associated, new_position, placed
+from pipeline.frame_positions import SAME, MovedSky, Placed, Sky, associated, new_position, placed, refined
 from pipeline.frame_sky import seen_in, sky_of
 from pipeline.frame_subtraction import FEW_STARS, Subtracted, subtracted
 from schemas.records.calibrated_frame import CalibratedFrame
@@ -182,7 +182,10 @@ def _alerts(
     fresh = _new(found, new, sky=sky, frame=frame)
     every = Placed((*listed.positions, *fresh), np.concatenate([listed.yx, np.stack([found.y[new], found.x[new]], axis=1)]))
     candidate = belongs | {len(listed) + k: int(c) for k, c in enumerate(new.tolist())}  # row of `every` → candidate
-    measured = _photometry(frame, made, every=every, found=found, candidate=candidate, quality=quality, unit=unit)  # 7. forced fluxes
+    at = refined(every, found, candidate=candidate, histories=histories)
+    measured = _photometry(
+        frame, made, every=every, at=at, candidate=candidate, found=found, quality=quality, unit=unit
+    )  # 7. forced fluxes
     packets: tuple[Packet, ...] = ()
     if sky is not None:  # 8. history, limits of earlier frames, cut-outs → packets
         scene = Scene(frame, made, found, quality, reference, round(sky.scale, 2))
@@ -243,15 +246,23 @@ def _new(found: Candidates, new: I64, *, sky: Sky | None, frame: RawFrame) -> tu
 
 
 def _photometry(
-    frame: RawFrame, made: Subtracted, *, every: Placed, found: Candidates, candidate: Mapping[int, int], quality: Quality, unit: float
+    frame: RawFrame,
+    made: Subtracted,
+    *,
+    every: Placed,
+    at: F64,
+    candidate: Mapping[int, int],
+    found: Candidates,
+    quality: Quality,
+    unit: float,
 ) -> dict[int, PhotometryMeasured]:
     """Row of a position → its flux, where it can be measured. What differs from frame to frame is part of its error: the flux scale's."""
-    flux, error = forced(made.difference, every.yx)
+    flux, error = forced(made.difference, at)
     for row, c in candidate.items():  # a masked pixel at the listed place, and the source seen beside it
         if not math.isfinite(flux[row]):
             flux[row], error[row] = found.flux[c], found.flux_err[c]
     error = np.hypot(error, flux * made.scale_err / made.scale)
-    bits = np.bitwise_or.reduce(mask_near(np.asarray(to_host(made.difference.mask)), every.yx), axis=(1, 2)).tolist()
+    bits = np.bitwise_or.reduce(mask_near(np.asarray(to_host(made.difference.mask)), at), axis=(1, 2)).tolist()
     return {
         k: PhotometryMeasured(
             position=position.name,

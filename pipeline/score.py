@@ -15,6 +15,7 @@ from operators.head import judge
 from operators.namespace import to_host
 from pipeline.assemble import assemble
 from pipeline.embed import embed
+from pipeline.monitored import monitored
 from pipeline.select import select
 from pipeline.state import ScoringState
 from schemas.records.detection import Detection
@@ -49,9 +50,11 @@ def score(packets: Sequence[bytes], state: ScoringState) -> list[Detection | Rej
         judged = judge(seen.views, state.head.weights, star=selected.star)  # 4. → probabilities, novelty, conformal set
         scores = state.namespace.asarray(decoded.batch.survey_scores)
         decided = decide(judged, scores, rule=state.head.rule, star=selected.star)  # 5. → the class that is published
-        detections = assemble(  # 6. → records
-            decoded.batch, judged, decided=decided, selected=selected, named=to_host(seen.named), state=state, embedding=seen.embedding
-        )
+        rows = monitored(decoded.batch, seen.logits, judged=judged)  # 6. → what telemetry sums up
+        detections = assemble(  # 7. → records
+            decoded.batch, judged, decided=decided, selected=selected, named=to_host(seen.named), state=state, embedding=seen.embedding,
+            monitored=rows,
+        )  # fmt: skip
         for position, detection in zip(decoded.index, detections, strict=True):
             results[position] = detection
     missing = results.count(None)

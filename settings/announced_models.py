@@ -24,6 +24,9 @@ class ModelSettings(BaseModel):
         None, description="Folder of the bundles that were fetched from `models.bundles`; none: models in the state folder"
     )
     models_kept: int = Field(20, ge=3, le=10_000, description="Bundles kept in that folder; the oldest that no alias names go first")
+    challengers_kept: int = Field(
+        100, ge=0, le=100_000, description="Bundles kept on `models.bundles` that were challengers and never champion; the oldest go first"
+    )
     models_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Where bundles of more than 8 MB may lie beside that folder: folders, or https addresses, that a claim's address must "

@@ -18,6 +18,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from errors import SettingsError, nearest, one_line
 from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
+from settings.drift_watch import DriftSettings
 from settings.history_store import HistorySettings
 from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
@@ -47,6 +48,7 @@ class Settings(
     OutputSettings,
     RejectionSettings,
     WorkerSettings,
+    DriftSettings,
     SourceSettings,
     IncrementSettings,
     FrameSettings,

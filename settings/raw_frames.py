@@ -30,6 +30,9 @@ class FrameSettings(BaseModel):
         5.0, ge=3, le=100, description="Significance from which a source in the difference is a detection [sigma]"
     )
     frames_cosmic_rays: bool = Field(True, description="Cosmic rays are looked for")
+    frames_kept_days: float = Field(
+        90.0, ge=0, le=36_500, description="Calibrated frames are removed so many days after they were written; 0: never [d]"
+    )
 
     @field_validator("frames_prefixes", mode="before")
     @classmethod

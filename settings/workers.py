@@ -13,4 +13,3 @@ class WorkerSettings(BaseModel):
     remembered: int = Field(65_536, ge=0, description="Digests of packets remembered to find duplicates; 0: none")
     stall_s: float = Field(60.0, gt=0, description="A worker with lag whose committed offsets have not moved for this long exits [s]")
     max_engine_failures: int = Field(3, ge=1, description="Workers that fail on the engine in a row before `protonova run` gives up")
-    retrain_cooldown_s: float = Field(3600.0, ge=0, description="Least time between two retrain commands for one model [s]")

@@ -13,7 +13,11 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from data.frames.calibrated_retention import remove_older
 from errors import RetryableError
+from settings.raw_frames import calibrated_folder
 from streams.agents.calibrator import Calibrator
 from streams.agents.differencer import Differencer
 from streams.agents.frame_stage import FrameFlow
@@ -24,8 +28,14 @@ from streams.agents.references_watch import ReferencesWatch
 if TYPE_CHECKING:
     from settings.model import Settings
 
+log = structlog.get_logger(__name__)
+
 LOOK_EVERY = 5.0
 """How often it is looked whether a frame has hung [s]."""
+SWEEP_EVERY = 3600.0
+"""How often calibrated frames that are kept no longer are removed [s]."""
+DAY = 86_400.0
+"""[s]"""
 
 
 class HungError(RetryableError):
@@ -60,7 +70,13 @@ class FrameWork:
         RejectLimitError, FrameFaultError, HungError, UserError
             The first that one of the stages ended with.
         """
-        jobs = [*(flow.run() for flow in self.flows), self.masters.run(), publish_states(self._settings, self.flows), self._watch()]
+        jobs = [
+            *(flow.run() for flow in self.flows),
+            self.masters.run(),
+            publish_states(self._settings, self.flows),
+            self._watch(),
+            self._sweep(),
+        ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -77,6 +93,19 @@ class FrameWork:
             for flow in self.flows:
                 if (why := flow.hung(time.monotonic())) is not None:
                     raise HungError(why)
+
+    async def _sweep(self) -> None:
+        """Remove calibrated frames as old as their announcements may get; in the stages' thread, so that none is being written."""
+        kept, folder = self._settings.frames_kept_days * DAY, calibrated_folder(self._settings)
+        while kept:
+            try:
+                removed = await self._compute(lambda: remove_older(folder, time.time() - kept))
+            except OSError as error:
+                log.warning("old calibrated frames cannot be removed", folder=str(folder), why=str(error))
+            else:
+                if removed.files:
+                    log.info("old calibrated frames are removed", files=removed.files, megabytes=round(removed.size / 1e6))
+            await asyncio.sleep(SWEEP_EVERY)
 
     def _compute(self, work: Callable[[], Any]) -> Awaitable[Any]:
         return asyncio.get_running_loop().run_in_executor(self.executor, work)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +20,19 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from errors import UserError, one_line
-from registry.bundle import MANIFEST, PUBLISHED, BundleError
-from registry.claimed_files import read_claimed
-from registry.model_store import ModelStore, checked_manifest, files_of
+from registry.bundle import PUBLISHED
+from registry.model_store import files_of
 from schemas.avro.wire import PacketError
 from schemas.records import codec
-from schemas.records.loop_event import ANNOUNCED, PROMOTED, ROLLED_BACK, LoopEvent
+from schemas.records.loop_event import ANNOUNCED, MODEL_STEPS, PROMOTED, ROLLED_BACK, LoopEvent
 from schemas.records.model_announced import CHALLENGER, CHAMPION, PREVIOUS, ModelAnnounced
 from schemas.records.model_bundle import MODEL_DIGITS, ModelBundle
-from settings.announced_models import models_folder
+from streams.agents.teaching import read_events
+from streams.bundle_transport import claim_of, travelling
+from streams.bundle_transport import fetch as fetch
+from streams.bundle_transport import find_bundle as find_bundle
 from streams.kafka import topics
 from streams.kafka.broadcast import Follower, read_whole
-from streams.kafka.consumer import make_consumer, read_to
 from streams.kafka.fenced import Commit, ConflictError, Entry, fenced
 
 if TYPE_CHECKING:
@@ -41,10 +42,8 @@ log = structlog.get_logger(__name__)
 
 KIND = "models"
 """Of these changes: their transactional id, behind the app id."""
-TRAVELS_BYTES = 8_000_000
-"""Of a bundle that travels whole on its topic; files beyond it are claimed [bytes]."""
-FIRST_LOOK = 4
-"""Bundles at the topic's end that are looked at first; four times as many each time after."""
+AT_ONCE = 5
+"""Bundles that leave their topic at a step."""
 
 Announced = dict[str, ModelAnnounced]
 """Alias → its model."""
@@ -94,7 +93,7 @@ def _golden(folder: Path) -> None:
 
 async def announce(settings: Settings, sha256: str, *, files: Mapping[str, bytes], author: str, note: str = "") -> ModelAnnounced:
     """Put a bundle on its topic and announce it as the challenger; it was checked before."""
-    bundle, claim = await asyncio.to_thread(_travelling, settings, sha256, files=files)
+    bundle, claim = await asyncio.to_thread(travelling, settings, sha256, files=files)
 
     async def attempt(commit: Commit) -> ModelAnnounced:
         known = await announced(settings)
@@ -104,10 +103,34 @@ async def announce(settings: Settings, sha256: str, *, files: Mapping[str, bytes
         if (champion := known.get(CHAMPION)) is not None and champion.sha256 == sha256:
             raise UserError(f"{champion.model} is the champion already")
         made = _announcement(CHALLENGER, sha256, known=known, author=author, note=note, claim=claim, now_ms=bundle.made_ms)
-        await commit((_of_bundle(bundle), _of_alias(made), _of_event(ANNOUNCED, made)))
+        gone = outdated(await read_events(settings), {sha256, *(one.sha256 for one in known.values())}, most=settings.challengers_kept)
+        tombstones = (Entry(topics.MODELS_BUNDLES, name.encode(), None) for name in gone)
+        await commit((_of_bundle(bundle), _of_alias(made), _of_event(ANNOUNCED, made), *tombstones))
         return made
 
     return await fenced(settings, KIND, attempt=attempt, what=f"{bundle.model} could not be announced")
+
+
+def outdated(events: Sequence[LoopEvent], keep: Collection[str], *, most: int) -> list[str]:
+    """Bundles that leave their topic: challengers that never scored for subscribers, beyond the latest so many.
+
+    Parameters
+    ----------
+    events : sequence of LoopEvent
+        Every step, in order.
+    keep : collection of str
+        sha256 of bundles that are in use.
+    most : int
+
+    Returns
+    -------
+    list of str
+        sha256; the last ones that fell out, `AT_ONCE` at most, for those before them left at earlier steps.
+    """
+    records = [codec.expect(event.record, ModelAnnounced) for event in events if event.event in MODEL_STEPS]
+    scored = {record.sha256 for record in records if record.alias != CHALLENGER}
+    only_tried = dict.fromkeys(record.sha256 for record in records if record.sha256 not in scored and record.sha256 not in keep)
+    return list(only_tried)[: max(0, len(only_tried) - most)][-AT_ONCE:]
 
 
 async def promote(settings: Settings, *, sha256: str, based_on: int, author: str, note: str = "") -> ModelAnnounced:
@@ -146,18 +169,18 @@ async def promote(settings: Settings, *, sha256: str, based_on: int, author: str
         named = next((one for one in known.values() if one.sha256 == sha256), None)
         if named is None and not was_announced:
             raise UserError(f"no bundle {sha256[:MODEL_DIGITS]} was ever announced: `protonova models` lists them")
-        claim = named.claim if named is not None else _claim_of(settings, sha256)
+        claim = named.claim if named is not None else claim_of(settings, sha256)
         made = _announcement(CHAMPION, sha256, known=known, author=author, note=note, claim=claim, now_ms=now_ms)
-        entries = [_of_alias(made), _of_event(PROMOTED, made)]
+        entries = [_of_alias(made)]
         if champion is not None:
             entries.append(_of_alias(replace(champion, alias=PREVIOUS, revision=made.revision)))
         elif base is not None and base[0].sha256 != sha256:
             note_of_base = "the bundle that workers were started with"
             was = replace(made, alias=PREVIOUS, sha256=base[0].sha256, model=base[0].model, note=note_of_base, claim=base[1])
-            entries += [_of_bundle(base[0]), _of_alias(was)]
+            entries += [_of_bundle(base[0]), _of_alias(was), _of_event(ANNOUNCED, was)]
         if (challenger := known.get(CHALLENGER)) is not None and challenger.sha256 == sha256:
             entries.append(Entry(topics.MODELS_ANNOUNCED, challenger.key, None))
-        await commit(entries)
+        await commit([*entries, _of_event(PROMOTED, made)])
         return made
 
     return await fenced(settings, KIND, attempt=attempt, what=f"{sha256[:MODEL_DIGITS]} could not be promoted")
@@ -198,62 +221,6 @@ async def rollback(settings: Settings, *, author: str, note: str = "", based_on:
         return made
 
     return await fenced(settings, KIND, attempt=attempt, what="the champion could not be rolled back")
-
-
-async def fetch(settings: Settings, wanted: ModelAnnounced) -> Path:
-    """The folder of an announced bundle, fetched where it is not at hand, proved whole; who loads it runs its golden batch.
-
-    Raises
-    ------
-    registry.bundle.BundleError
-        What lies under its sha256 is not that bundle, is damaged, too large or of another format; or it is not there.
-    RetryableError
-        The disk is full, or the store of a claim does not answer.
-    aiokafka.errors.KafkaError
-    """
-    store = ModelStore(models_folder(settings))
-    if (path := await asyncio.to_thread(store.get, wanted.sha256)) is not None:
-        return path
-    record = await find_bundle(settings, wanted.sha256)
-    if record is None:
-        raise BundleError(f"bundle {wanted.model} is not on {topics.MODELS_BUNDLES}: announce it anew")
-    return await asyncio.to_thread(_stored, settings, record, claim=wanted.claim)
-
-
-async def find_bundle(settings: Settings, sha256: str) -> ModelBundle | None:
-    """A bundle's record; None: the topic has none of that sha256. The latest are looked at first.
-
-    Raises
-    ------
-    registry.bundle.BundleError
-        What lies under that key is not a bundle.
-    """
-    key = sha256.encode()
-    async with topics.admin_client(settings) as admin:
-        places = (await topics.places_of(admin, [topics.MODELS_BUNDLES])).get(topics.MODELS_BUNDLES, [])
-    if not places:
-        return None
-    consumer = make_consumer(settings, auto_offset_reset="earliest", fetch_max_wait_ms=50, max_partition_fetch_bytes=topics.PACKET_BYTES)
-    await consumer.start()
-    try:
-        consumer.assign(places)
-        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        for place in places:
-            upto, step = ends[place], FIRST_LOOK
-            while upto > begins[place]:
-                first = max(begins[place], upto - step)
-                consumer.resume(place)
-                consumer.seek(place, first)
-                value, found = None, False
-                async for message in read_to(consumer, {place: upto}, at_once=FIRST_LOOK):
-                    if message.key == key:
-                        value, found = message.value, True
-                if found:
-                    return None if value is None else _bundle_of(value, sha256)
-                upto, step = first, 4 * step
-        return None
-    finally:
-        await consumer.stop()
 
 
 class ModelFollower:
@@ -331,58 +298,7 @@ def _announcement(
 def _base_bundle(settings: Settings) -> tuple[ModelBundle, str]:
     """The bundle of the settings, which workers score with until one is promoted, and its claim."""
     sha256, files = files_of(settings.bundle or PUBLISHED)
-    return _travelling(settings, sha256, files=files)
-
-
-def _travelling(settings: Settings, sha256: str, *, files: Mapping[str, bytes]) -> tuple[ModelBundle, str]:
-    """A bundle's record, and the address of the folder of what does not fit into it; empty: everything fits."""
-    ModelStore(models_folder(settings)).put(sha256, files)  # this machine's workers need not fetch it
-    inside: dict[str, bytes] = {}
-    for name in sorted(files, key=lambda name: (name != MANIFEST, len(files[name]))):
-        if sum(map(len, inside.values())) + len(files[name]) > TRAVELS_BYTES:
-            break
-        inside[name] = files[name]
-    if len(inside) < len(files):
-        _claimed(settings).put(sha256, files)
-    claim = _claim_of(settings, sha256) if len(inside) < len(files) else ""
-    return ModelBundle(sha256, sha256[:MODEL_DIGITS], inside, int(time.time() * 1000)), claim
-
-
-def _claimed(settings: Settings) -> ModelStore:
-    """Bundles that lie here for others to fetch; nothing of them is ever pruned."""
-    return ModelStore(models_folder(settings) / "claimed")
-
-
-def _claim_of(settings: Settings, sha256: str) -> str:
-    """The address of a bundle that lies here for others; empty: it travels whole."""
-    path = _claimed(settings).path(sha256)
-    return path.absolute().as_uri() if path.exists() else ""
-
-
-def _stored(settings: Settings, record: ModelBundle, *, claim: str) -> Path:
-    """Keep a bundle that came, with what it claims."""
-    manifest = checked_manifest(record.sha256, record.files.get(MANIFEST, b""))
-    files = dict(record.files)
-    missing = {name: file for name, file in manifest.files.items() if name not in files}
-    if missing:
-        if not claim:
-            raise BundleError(f"bundle {record.model} came without {min(missing)}, and no claim says where it lies")
-        prefixes = (models_folder(settings).absolute().as_uri(), *settings.models_prefixes)
-        files |= read_claimed(claim, missing, prefixes=prefixes)
-    store = ModelStore(models_folder(settings))
-    path = store.put(record.sha256, files)
-    store.prune({record.sha256}, most=settings.models_kept)
-    return path
-
-
-def _bundle_of(value: bytes, sha256: str) -> ModelBundle:
-    try:
-        found = codec.expect(value, ModelBundle)
-    except PacketError as error:
-        raise BundleError(f"bundle {sha256[:MODEL_DIGITS]} on {topics.MODELS_BUNDLES} cannot be read: {error.reason}") from None
-    if found.sha256 != sha256:
-        raise BundleError(f"bundle {sha256[:MODEL_DIGITS]} on {topics.MODELS_BUNDLES} is another one: {found.model}")
-    return found
+    return travelling(settings, sha256, files=files)
 
 
 def _of_bundle(bundle: ModelBundle) -> Entry:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from errors import RetryableError, one_line
 from gpu.session import EngineError
@@ -38,6 +39,9 @@ log = structlog.get_logger(__name__)
 
 BAD_BUNDLE = "bad_bundle"
 """Statistic of the alarm about a bundle that is not used."""
+
+PASSING = (KafkaError, RetryableError, OSError, TimeoutError)
+"""What may pass by itself: it is tried again after a pause."""
 
 Swap = Callable[[Scorer], Awaitable[Scorer]]
 Report = Callable[[DriftAlarm], None]
@@ -66,6 +70,8 @@ class StateKeeper:
         self._making = asyncio.Lock()
         self._alarms: list[DriftAlarm] = []
         self._scoring_id = base.scoring_id
+        self._made_of: tuple[TaughtStates, dict[str, int]] = self._states, {}
+        """Model and revisions of the classes that are in force."""
         self._due = False
 
     async def catch_up(self) -> Pipeline:
@@ -90,7 +96,7 @@ class StateKeeper:
         pipeline = await self._prepared(states, records)
         new = [name for name in pipeline.classes if name not in self._states.base.head.known]
         await topics.declare_classes(self._settings, new)
-        self._states, self._scoring_id = states, pipeline.scoring_id
+        self._in_force(states, records, scoring_id=pipeline.scoring_id)
         return pipeline
 
     async def follow(self, swap: Swap, report: Report) -> None:
@@ -114,19 +120,29 @@ class StateKeeper:
                 group.create_task(self._announced.follow(changed, due=self._due or bool(self._alarms)))
 
     async def _change(self, swap: Swap, report: Report) -> None:
+        records = dict(self._taught.records)
         try:
             states = await self._model()
-            pipeline = await self._prepared(states, self._taught.records)
-        except EngineError as error:
-            log.error("what was announced or taught cannot be scored with; the state before goes on", why=one_line(error))
-        else:
+            if self._made_of == (states, _revisions(records)):
+                return  # a challenger was announced, or a class named as it is
+            pipeline = await self._prepared(states, records)
             if pipeline.scoring_id != self._scoring_id or states is not self._states:
                 await swap(pipeline)
-                self._states, self._scoring_id, self._due = states, pipeline.scoring_id, False
+            self._in_force(states, records, scoring_id=pipeline.scoring_id)
+        except EngineError as error:
+            log.error("what was announced or taught cannot be scored with; the state before goes on", why=one_line(error))
+        except PASSING:
+            raise
+        except Exception as error:  # whatever a record makes of the code that reads it, scoring goes on
+            log.error("what was announced or taught cannot be scored with; the state before goes on", why=one_line(repr(error)))
         finally:
             for alarm in self._alarms:
                 report(alarm)
             self._alarms.clear()
+
+    def _in_force(self, states: TaughtStates, records: Mapping[str, ClassRecord], *, scoring_id: str) -> None:
+        self._states, self._scoring_id, self._due = states, scoring_id, False
+        self._made_of = states, _revisions(records)
 
     async def _model(self, *, starting: bool = False) -> TaughtStates:
         """The states of the champion; where its bundle is refused: those in force, and at a start those of the model before."""
@@ -151,6 +167,11 @@ class StateKeeper:
             loaded = await asyncio.to_thread(load_beside, self._settings, folder, like=self._states.base)
         except (BundleError, EngineError) as error:
             self._refuse(wanted, one_line(error))
+            return None
+        except PASSING:
+            raise
+        except Exception as error:  # whatever a bundle makes of the code that reads it, scoring goes on
+            self._refuse(wanted, one_line(repr(error)))
             return None
         log.info("model loaded", model=loaded.model, alias=wanted.alias, revision=wanted.revision, author=one_line(wanted.author, 80))
         states = TaughtStates(folder, loaded)
@@ -184,3 +205,7 @@ class StateKeeper:
         metrics.TAUGHT.set(len(pipeline.state.head.weights.taught))
         log.info("classes are taught", classes=", ".join(pipeline.state.head.weights.taught) or "none", scoring_id=pipeline.scoring_id)
         return pipeline
+
+
+def _revisions(records: Mapping[str, ClassRecord]) -> dict[str, int]:
+    return {name: record.revision for name, record in records.items()}

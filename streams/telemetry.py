@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
-from schemas.records.score_summary import BINS, ScoreSummary
+from schemas.records.score_summary import ScoreSummary
 from schemas.records.worker_summary import LAST_BIN, Outcomes, WorkerSummary
 from schemas.surveys.times import galactic_latitude
+from streams.score_sums import ScoreSums
 
 if TYPE_CHECKING:
     from streams.scorer import Scorer, StateHolder
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 GROWTH = 1.05
 FIRST_MS = 0.5
 """Latency bins grow by 5 %, from 0.5 ms; the last one ends at 40 hours."""
-PLANE = 15.0
-"""Galactic latitude below which a detection counts to the plane [deg]."""
 QUIET_S = 5.0
 """A worker that has nothing to do reports this often [s]."""
 
@@ -48,6 +45,7 @@ class TelemetryCounts:
         galactic_latitude(0.0, 0.0)  # it is compiled at its first call, which must not be in the middle of the stream
         self._worker, self._states, self._since = worker, states, now
         self._open: dict[str, Window] = {}
+        self._sums: dict[str, ScoreSums] = {}
 
     def of(self, scorer: Scorer) -> Window:
         """Open or find the counts of what a state has scored."""
@@ -56,18 +54,35 @@ class TelemetryCounts:
             window = self._open[scorer.scoring_id] = Window(self._worker, scorer, since=self._since)
         return window
 
-    def take(self, now: float) -> tuple[list[WorkerSummary], list[ScoreSummary]]:
-        """What happened since the last time, by state; nothing where nothing did, but for a sign of life every few seconds."""
+    def take(self, now: float, *, all_of_it: bool = False) -> tuple[list[WorkerSummary], list[ScoreSummary]]:
+        """What happened since the last time, by state; nothing where nothing did, but for a sign of life every few seconds.
+
+        Parameters
+        ----------
+        now : float
+            Seconds since 1970.
+        all_of_it : bool
+            Scores too of strata that have few: the worker ends.
+        """
+        current = self._states.current.scoring_id  # comes last, for readers that show the latest
+        scores: list[ScoreSummary] = []
+        for scoring_id, window in self._open.items():
+            if scoring_id not in self._sums:
+                self._sums[scoring_id] = ScoreSums(self._worker, scoring_id=scoring_id, model=window.summary.model)
+            self._sums[scoring_id].add(window.detections, now)
+        for scoring_id, sums in list(self._sums.items()):
+            scores += sums.take(now, all_of_it=all_of_it or scoring_id != current)
+            if not len(sums):
+                del self._sums[scoring_id]
         if not self._open:
             if now - self._since < QUIET_S:
-                return [], []
+                return [], scores
             self.of(self._states.current)
-        current = self._states.current.scoring_id  # comes last, for readers that show the latest
         windows = [window for _, window in sorted(self._open.items(), key=lambda item: item[0] == current)]
         self._open, self._since = {}, now
         for window in windows:
             window.summary.end_ms = int(now * 1000)
-        return [w.summary for w in windows], [s for w in windows for s in score_summaries(self._worker, w.detections)]
+        return [w.summary for w in windows], scores
 
 
 class Window:
@@ -99,46 +114,3 @@ class Window:
             if result.decision is not None and result.decision.published:
                 self.summary.published[shown] = self.summary.published.get(shown, 0) + 1
             self.detections.append(result)
-
-
-def score_summaries(worker: str, detections: Iterable[Detection]) -> list[ScoreSummary]:
-    """The scores of detections by survey, band and region of the sky."""
-    strata: dict[tuple[str, str, str], list[Detection]] = {}
-    for d in detections:
-        region = "plane" if abs(galactic_latitude(d.ra, d.dec)) < PLANE else "sky"
-        strata.setdefault((d.survey, d.band, region), []).append(d)
-    return [_score_summary(worker, stratum, detections=members) for stratum, members in strata.items()]
-
-
-def _score_summary(worker: str, stratum: tuple[str, str, str], *, detections: list[Detection]) -> ScoreSummary:
-    """Sums and histograms as `score_summary.avsc` documents them."""
-    survey, band, region = stratum
-    novelty = [d.novelty for d in detections]
-    top = [d.top_probability for d in detections]
-    return ScoreSummary(
-        worker=worker,
-        scoring_id=detections[0].scoring_id,
-        survey=survey,
-        band=band,
-        region=region,
-        mjd_first=min(d.mjd for d in detections),
-        mjd_last=max(d.mjd for d in detections),
-        n=len(detections),
-        classes=dict(Counter(d.shown_class[0] for d in detections)),
-        empty_sets=sum(not d.conformal_set for d in detections),
-        novelty_sum=sum(novelty),
-        novelty_squares=sum(x * x for x in novelty),
-        novelty=_histogram(x / 0.05 for x in novelty),
-        top_probability_sum=sum(top),
-        top_probability=_histogram(x / 0.05 for x in top),
-        distance_sum=sum(d.prototype_distance for d in detections),
-        flux=_histogram((math.log10(abs(d.flux)) + 1) / 0.3 for d in detections if d.flux),
-    )
-
-
-def _histogram(positions: Iterable[float], bins: int = BINS) -> list[int]:
-    """Counts by whole position; the first and the last bin are open, what is not a number counts as the first."""
-    counts = [0] * bins
-    for x in positions:
-        counts[min(bins - 1, max(0, int(x))) if x == x else 0] += 1
-    return counts

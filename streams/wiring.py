@@ -231,7 +231,7 @@ class Flow:
         alarm = DriftAlarm(alarm_id, "limit", "reject_limit", place, error.limit, error.observed, error.packets, scoring_id, now_ms)
         try:
             async with asyncio.timeout(ALARM_WITHIN):
-                await publish_telemetry(self)
+                await publish_telemetry(self, all_of_it=True)
                 if self.producer is not None:
                     await self.producer.send_and_wait(topics.ALARMS, codec.encode(alarm), key=f"reject_limit:{place}".encode())
         except Exception as failure:
@@ -307,10 +307,10 @@ def make_app(settings: Settings, scorer: Scorer, *, slot: int = 0, on_fatal: Cal
     return app, flow
 
 
-async def publish_telemetry(flow: Flow) -> None:
-    """Send the counts of the last second, if there is something to say."""
+async def publish_telemetry(flow: Flow, *, all_of_it: bool = False) -> None:
+    """Send the counts of the last second, if there is something to say; all there is where the worker ends."""
     if flow.producer is not None:
-        summaries, scores = flow.counts.take(time.time())
+        summaries, scores = flow.counts.take(time.time(), all_of_it=all_of_it)
         for summary in summaries:
             await flow.producer.send(topics.TELEMETRY, key=summary.worker.encode(), value=codec.encode(summary))
         for stratum in scores:

@@ -164,7 +164,7 @@ async def _live(settings: Settings, scorer: Scorer, *, slot: int, metrics_port: 
         asyncio.create_task(_say_ready(settings, app, slot=slot, metrics_port=metrics_port, late=late)),
     ]
     if keeper is not None:
-        tasks.append(asyncio.create_task(keeper.follow(flow.swap, lambda alarm: flow.alarms.append(alarm))))
+        tasks.append(asyncio.create_task(_follow(keeper, flow, end=end)))
     status = await ended
     late.cancel()
     for task in tasks:
@@ -183,6 +183,16 @@ def _keeper(settings: Settings, scorer: Scorer) -> StateKeeper | None:
     from streams.state_keeper import StateKeeper
 
     return StateKeeper(settings, scorer) if isinstance(scorer, Pipeline) else None
+
+
+async def _follow(keeper: StateKeeper, flow: Flow, *, end: Callable[[int, str], None]) -> None:
+    """Follow what is announced and taught; a worker that does not any more would score with the past."""
+    from streams.wiring import FLOW_FAILED
+
+    try:
+        await keeper.follow(flow.swap, lambda alarm: flow.alarms.append(alarm))
+    except Exception as error:
+        end(FLOW_FAILED, repr(error))
 
 
 async def _start(app: faust.App, end: Callable[[int, str], None]) -> None:
@@ -228,7 +238,7 @@ async def _finish(app: faust.App, flow: Flow) -> None:
             await flow.drain()
             consumer: Any = app.consumer
             await consumer.commit_all()
-            await publish_telemetry(flow)  # duplicates are counted nowhere else
+            await publish_telemetry(flow, all_of_it=True)  # duplicates are counted nowhere else
     except Exception as error:
         log.warning("not everything was finished", why=repr(error))
     await flow.stop()

@@ -32,6 +32,9 @@ _UNKNOWN = (0.02, 0.1, 0.1, 0.1, 0.05, 0.05, 0.02)
 _LEAST = (0.002, 0.005, 0.005, 0.005, 0.003, 0.003)
 _FAR, _FAR_SIGMA = 0.9, 1.6449
 """So much of a normal distribution is within so many σ."""
+_VARIABLE, _CLIPS = 4.0, 5
+"""A star whose flux is so many σ off is taken for variable; how often that is asked."""
+_HALVINGS = 40
 _LEAST_AROUND = 0.002
 _LATTICE = 4
 """Every how many pixels in both directions the significance's width is read off."""
@@ -133,15 +136,38 @@ def misfits(
     middle = np.median(solved, axis=0)
     mean = np.where(np.abs(middle) > 2 * np.median(error, axis=0) / np.sqrt(len(f)), middle, 0)
     apart = np.abs(solved - mean)
-    # Where the PSF is known worst stars lie further apart than a normal distribution's.
-    width = np.maximum(SIGMA_OF_MAD * np.median(apart, axis=0), np.quantile(apart, _FAR, axis=0) / _FAR_SIGMA)
-    scatter = np.sqrt(np.maximum(width**2 - np.median(error, axis=0) ** 2, np.array(_LEAST) ** 2))
+    scatter = np.array([_beyond(apart[:, k], error[:, k], varies=k == 0) for k in range(6)])
+    scatter = np.maximum(scatter, np.array(_LEAST))
     if shift is not None:
         scatter[1:3] = np.maximum(scatter[1:3], shift)
     rest = f - (terms @ solved[..., None])[..., 0]
     excess = ((rest**2).sum(1) - 1 / weight.mean(1) * rest.shape[1] * max(0.0, 1 - 6 * shared / rest.shape[1])) / (around**2).sum(1)
     share = max(float(np.median(excess)), _LEAST_AROUND**2)
     return mean.astype(np.float32), np.append(scatter**2, share).astype(np.float32)
+
+
+def _beyond(apart: F64, error: F64, *, varies: bool) -> float:
+    """σ that stars lie apart by beyond their own errors, each star's own.
+
+    Where the PSF is known worst stars lie further apart than a normal distribution's, so its far end counts too. Of fluxes (`varies`) it
+    must not: a star that is far off there varies, is what is looked for, and must not be the noise that hides it.
+    """
+
+    def width(scatter: float) -> float:
+        z = apart / np.hypot(error, scatter)
+        return max(SIGMA_OF_MAD * float(np.median(z)), float(np.quantile(z, _FAR)) / _FAR_SIGMA)
+
+    for _ in range(_CLIPS if varies else 0):
+        z = apart / np.hypot(error, _LEAST[0])
+        steady = z <= _VARIABLE * max(1.0, SIGMA_OF_MAD * float(np.median(z)))
+        if steady.all():
+            break
+        apart, error = apart[steady], error[steady]
+    low, high = 0.0, float(apart.max()) + 1e-12
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if width(middle) > 1 else (low, middle)
+    return high
 
 
 def _terms_of(g: F64) -> list[F64]:

@@ -31,6 +31,7 @@ from schemas.records import (
     class_record,
     detection,
     drift_alarm,
+    drift_state,
     embedding,
     frame_claim,
     gate_report,
@@ -54,6 +55,7 @@ from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.class_record import ClassRecord
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.drift_state import DriftState
 from schemas.records.embedding import Embedding
 from schemas.records.frame_claim import FrameClaim
 from schemas.records.gate_report import GateReport
@@ -79,6 +81,7 @@ from schemas.records.table import (
     CLASS_RECORD,
     DETECTION,
     DRIFT_ALARM,
+    DRIFT_STATE,
     FRAME_CLAIM,
     GATE_REPORT,
     KNOWN_LABEL,
@@ -107,6 +110,7 @@ Written: TypeAlias = (
     | ScoreSummary
     | WorkerSummary
     | DriftAlarm
+    | DriftState
     | RetrainCommand
     | SourcePosition
     | SourceState
@@ -139,6 +143,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "ScoreSummary": score_summary.from_row,
     "WorkerSummary": worker_summary.from_row,
     "DriftAlarm": drift_alarm.from_row,
+    "DriftState": drift_state.from_row,
     "RetrainCommand": retrain_command.from_row,
     "SourcePosition": source_position.from_row,
     "SourceState": source_state.from_row,
@@ -158,9 +163,9 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
 }
 _READ_BY_NAME = {row.id: _READERS[row.name] for row in TABLE if row.name in _READERS}
 _SMALL: dict[type[Any], int] = {
-    ScoreSummary: SCORE_SUMMARY,
     WorkerSummary: WORKER_SUMMARY,
     DriftAlarm: DRIFT_ALARM,
+    DriftState: DRIFT_STATE,
     RetrainCommand: RETRAIN_COMMAND,
     SourcePosition: SOURCE_POSITION,
     SourceState: SOURCE_STATE,
@@ -178,6 +183,7 @@ _SMALL: dict[type[Any], int] = {
     PhotometryMeasured: PHOTOMETRY_MEASURED,
     AccessToken: ACCESS_TOKEN,
 }
+_SUMMARY = framing(SCORE_SUMMARY)
 _BUNDLE = framing(MODEL_BUNDLE)
 _LARGEST = len(_BUNDLE) + BUNDLE_BYTES
 _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, AttributeError)
@@ -197,6 +203,8 @@ def encode(record: Written) -> bytes:
     """A record in Confluent framing; the same record gives the same bytes. An `Embedding` is written beside its detection."""
     if isinstance(record, Detection):
         return detection.PREFIX + detection.body(record, detection.coded(record))
+    if isinstance(record, ScoreSummary):
+        return _SUMMARY + score_summary.body(record)
     schema_id = _SMALL[type(record)]
     if isinstance(record, WorkerSummary):
         row = worker_summary.to_row(record)

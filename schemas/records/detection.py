@@ -175,6 +175,8 @@ class Detection:
     taxonomy: str
     embedding: bytes = field(default=b"", compare=False, repr=False)
     """float16, little-endian. Not in `detection.avsc`: it travels in an `Embedding` of its own."""
+    monitored: bytes = field(default=b"", compare=False, repr=False)
+    """What the worker's telemetry sums up (`pipeline.monitored`). In no record."""
 
     @property
     def shown_class(self) -> tuple[str, float]:
@@ -184,7 +186,7 @@ class Detection:
         return self.top_class, self.top_probability
 
 
-NAMES = tuple(f.name for f in fields(Detection) if f.name != "embedding")
+NAMES = tuple(f.name for f in fields(Detection) if f.name not in ("embedding", "monitored"))
 """Fields of the record, in the schema's order."""
 PREFIX = framing(DETECTION)
 _SEQUENCES: dict[str, Any] = {"classes": ClassProbability, "features": Feature, "taught": TaughtClass}

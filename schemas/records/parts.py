@@ -122,6 +122,18 @@ def check_counts(name: str, counts: Mapping[str, int] | Sequence[int], *, length
         raise PacketError("bad_value", f"{name} has a name that is too long")
 
 
+def check_items(name: str, texts: Sequence[str], *, most: int) -> None:
+    """Refuse a list of more texts than ours has, or of a longer one."""
+    if len(texts) > most or any(len(text) > LONGEST_TEXT for text in texts):
+        raise PacketError("bad_value", f"{name} holds {len(texts):,} texts; there are {most} at most, of {LONGEST_TEXT:,} characters each")
+
+
+def check_numbers(name: str, numbers: Sequence[float], *, most: int) -> None:
+    """Refuse a list of more numbers than ours has, or with one that is not finite."""
+    if len(numbers) > most or not all(map(math.isfinite, numbers)):
+        raise PacketError("bad_value", f"{name} holds {len(numbers):,} numbers, or one that is not finite; there are {most} at most")
+
+
 def check_digests(name: str, digests: Sequence[str]) -> None:
     """Refuse what is not a SHA-256 in hexadecimal digits."""
     if len(digests) > MOST_DIGESTS or any(_SHA256.fullmatch(digest) is None for digest in digests):

@@ -20,15 +20,15 @@ from schemas.avro.schema_store import FRAMES_ID, TESS_ID
 _HERE = Path(__file__).parent
 _SURVEYS = _HERE.parent / "surveys"
 
-DETECTION_V1, REJECTED_V1, SCORE_SUMMARY, WORKER_SUMMARY_V1 = 1_000_001, 1_000_002, 1_000_003, 1_000_005
-DRIFT_ALARM, RETRAIN_COMMAND_V1, EMBEDDING, DETECTION_V2, REJECTED = 1_000_006, 1_000_007, 1_000_008, 1_000_009, 1_000_010
+DETECTION_V1, REJECTED_V1, SCORE_SUMMARY_V1, WORKER_SUMMARY_V1 = 1_000_001, 1_000_002, 1_000_003, 1_000_005
+DRIFT_ALARM_V1, RETRAIN_COMMAND_V1, EMBEDDING, DETECTION_V2, REJECTED = 1_000_006, 1_000_007, 1_000_008, 1_000_009, 1_000_010
 SOURCE_POSITION, SOURCE_STATE, DETECTION, WORKER_SUMMARY = 1_000_011, 1_000_012, 1_000_013, 1_000_014
 FRAME_CLAIM, MASTER_FRAME, CALIBRATED_FRAME, PHOTOMETRY_POSITION, PHOTOMETRY_MEASURED = range(1_000_016, 1_000_021)
 CLASS_RECORD, LOOP_EVENT = 1_000_031, 1_000_032  # 15 to 30: records of raw frames
+SCORE_SUMMARY, DRIFT_ALARM, RETRAIN_COMMAND, DRIFT_STATE = range(1_000_038, 1_000_042)
 MODEL_BUNDLE, MODEL_ANNOUNCED = 1_000_033, 1_000_034
 ACCESS_TOKEN = 1_000_042
 KNOWN_LABEL, LABEL_WANTED, GATE_REPORT = range(1_000_035, 1_000_038)
-RETRAIN_COMMAND = 1_000_040
 BODY_BYTES = 65_536
 """Largest body of a record of ours: 1 kB is usual, and a detection with 500 taught classes stays below [bytes]."""
 
@@ -36,6 +36,9 @@ CLASS_BYTES = 990_000
 """Largest body of a taught class, and of the event that holds it: the views of 500 examples [bytes]."""
 BUNDLE_BYTES = 8_200_000
 """Largest body of a bundle: 8 MB of files and their names [bytes]."""
+
+STATE_BYTES = 990_000
+"""Largest body of a state of the drift process [bytes]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,13 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("alerts.rejected-headers", REJECTED_V1, version=1, file="rejected_v1.avsc"),
     _row("alerts.rejected-headers", REJECTED, version=2, file="rejected.avsc"),
     # Two kinds of record share telemetry.scores: the second is named by topic and record (Confluent's TopicRecordNameStrategy).
-    _row("telemetry.scores-value", SCORE_SUMMARY, version=1, file="score_summary.avsc"),
+    _row("telemetry.scores-value", SCORE_SUMMARY_V1, version=1, file="score_summary_v1.avsc"),
+    _row("telemetry.scores-value", SCORE_SUMMARY, version=2, file="score_summary.avsc"),
     _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY_V1, version=1, file="worker_summary_v1.avsc"),
     _row("telemetry.scores-protonova.WorkerSummary", WORKER_SUMMARY, version=2, file="worker_summary.avsc"),
-    _row("drift.alarms-value", DRIFT_ALARM, version=1, file="drift_alarm.avsc"),
+    _row("drift.alarms-value", DRIFT_ALARM_V1, version=1, file="drift_alarm_v1.avsc"),
+    _row("drift.alarms-value", DRIFT_ALARM, version=2, file="drift_alarm.avsc"),
+    _row("drift.states-value", DRIFT_STATE, version=1, file="drift_state.avsc", max_bytes=STATE_BYTES),
     _row("commands.retrain-value", RETRAIN_COMMAND_V1, version=1, file="retrain_command_v1.avsc"),
     _row("commands.retrain-value", RETRAIN_COMMAND, version=2, file="retrain_command.avsc"),
     _row("sources.positions-value", SOURCE_POSITION, version=1, file="source_position.avsc"),

@@ -68,6 +68,8 @@ class Columns:
         """Row → whole light curve, where there is one."""
         self.digest: list[str] = []
         """Of each counted row's record; the decoder's."""
+        self.schema: list[int] = []
+        """Of each counted row, the number of its schema; the decoder's."""
         self.ra = np.empty(n)
         self.dec = np.empty(n)
         self.mjd = np.empty(n)
@@ -142,6 +144,7 @@ class Columns:
             **arrays,
             curves=Curves.of([self.curves.get(i, NO_CURVE) for i in range(n)]) if self.curves else None,
             digest=tuple(self.digest),
+            schema=tuple(self.schema),
         )
 
 

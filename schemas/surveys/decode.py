@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,11 +31,20 @@ from schemas.surveys.identity import digest
 READERS: tuple[Reader, ...] = (ztf, lsst, tess, frame_alerts)
 MAX_HEADERS = 16
 MAX_PROGRAMS = 256
+OF_TEXT = 1 << 31
+"""Set in the number of a schema that is a checksum of its text: no registry has so many."""
 FRAMED = "framed"
 """In the place of a container's codec: the rest of the packet is the record."""
 _NAMES = "ZTF, Rubin, TESS or our own of frames"
 
-Compiled: TypeAlias = tuple[Reader, Program]
+
+class Compiled(NamedTuple):
+    """What is known of a writer schema."""
+
+    reader: Reader
+    program: Program
+    number: int
+    """Its id in a registry; of a container's, a checksum of its text with the highest of 32 bits set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +108,20 @@ class Decoder:
             self._fill(packet, at, codec=codec, compiled=compiled, columns=columns, i=i)
         except PacketError as error:
             if error.error_class != "unknown_survey":
-                error.survey = compiled[0].SURVEY
+                error.survey = compiled.reader.SURVEY
             raise
 
     def _fill(self, packet: bytes, at: int, *, codec: str, compiled: Compiled, columns: Columns, i: int) -> None:
         """Read the body of a packet, which begins at `at`, into row i."""
         data, start, end = (packet, at, len(packet)) if codec == FRAMED else read_body(packet, at, codec=codec)
-        reader, program = compiled
+        reader, program, number = compiled
         scratch = self._workspace.scratch.get(id(reader))
         if scratch is None:
             scratch = Scratch(program.n_scalars, program.n_columns, n_arrays=len(program.columns))
             self._workspace.scratch[id(reader)] = scratch
         run(program, np.frombuffer(data, np.uint8), start=start, end=end, scratch=scratch)
         reader.fill(Record(data, scratch), columns, i=i, cutouts=self._workspace.cutouts)
+        columns.schema.append(number)
         columns.digest.append(digest(memoryview(data)[start:end]))  # last: what was just read lies in the cache
 
     def _open(self, packet: bytes) -> tuple[int, str, Compiled]:
@@ -130,7 +141,7 @@ class Decoder:
             schema_id = int.from_bytes(packet[1:5], "big")
             known = self._ids.get(schema_id)
             if known is None:
-                known = _compile(self._store.get(schema_id))
+                known = _compile(self._store.get(schema_id), schema_id)
                 if len(self._ids) < MAX_PROGRAMS:
                     self._ids[schema_id] = known
             return 5, FRAMED, known
@@ -141,7 +152,7 @@ class Decoder:
         known = self._texts.get(key)
         if known is None:
             try:
-                known = _compile(load_schema(text))
+                known = _compile(load_schema(text), zlib.crc32(text) | OF_TEXT)
             except PacketError as error:
                 known = error
             if len(self._texts) >= MAX_PROGRAMS:
@@ -172,11 +183,11 @@ def warm() -> None:
     )
 
 
-def _compile(schema: Any) -> Compiled:
+def _compile(schema: Any, number: int) -> Compiled:
     for reader in READERS:
         if reader.claims(schema):
             try:
-                return reader, compile_schema(schema, reader.WANT)
+                return Compiled(reader, compile_schema(schema, reader.WANT), number)
             except PacketError as error:
                 error.survey = reader.SURVEY
                 raise

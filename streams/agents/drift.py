@@ -1,202 +1,200 @@
-"""Summaries of scores → alarms, and at most one retrain command in a while. Run beside the workers.
+"""Summaries of scores → alarms, and retrain commands where the population has changed. Run beside the workers.
 
-    telemetry.scores ──► ADWIN over mean novelty, top probability, rejected ratio ──► drift.alarms ──► commands.retrain
+    telemetry.scores ──► Monitor (windows, panel, episodes) ──► drift.alarms ──► commands.retrain, loop.events
+                                     └──► drift.states
 
     python -m streams.agents.drift
 
-ADWIN (Bifet and Gavaldà 2007, doi:10.1137/1.9781611972771.42) keeps a window of variable length and drops its older part when two parts of
-it differ by more than chance allows.
+What was read, what was made of it and the state behind it are one transaction, by one fenced process: killed at any moment it goes on
+where the last transaction ended, forgets no window and raises nothing twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import json
 import sys
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from errors import SettingsError
+from operators.alert_statistics import STATISTICS
+from operators.drift_reference import Reference
 from schemas.records.codec import encode
 from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.drift_state import CHARTS, DriftState
 from schemas.records.retrain_command import RetrainCommand
 from schemas.records.score_summary import ScoreSummary
 from schemas.records.worker_summary import WorkerSummary
 from settings.model import Settings
+from streams.agents.drift_monitor import Limits, Monitor, Output, detectors_of
 from streams.bad_records import BadRecords
 from streams.kafka import topics
-from streams.kafka.consumer import make_consumer
+from streams.kafka.batches import Unreadable
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+    from streams.kafka.exactly_once import FencedReader
+    from streams.kafka.producer import Record
 
 log = structlog.get_logger(__name__)
 
-CONFIDENCE = 0.002
-"""ADWIN's delta: false alarms it may raise; its usual value, as each stratum is watched for a year."""
-LEAST = 20
-"""Packets that make an observation: a mean of fewer says little [1]."""
-MOST_STRATA = 200
-"""Strata that are watched apart; surveys, bands and regions make some twenty. What comes beyond is watched together, as `OTHER`."""
-MOST_STATES = 8
-"""Scoring states that are remembered; those not met for longest are forgotten first."""
-OTHER = "other"
-AGAIN_S = 2.0
-"""Pause before a broker that went away is tried again [s]."""
+SOURCE = "(drift)"
+"""Of the positions on `sources.positions`; no name of a source has brackets."""
+NAME = "drift"
+"""Of the transactions, behind the app id."""
+PACKETS = "packets"
+"""In the place of a model: the state of what is usual of packets."""
+AT_ONCE = 500
+"""Records that are read in one go."""
+WAIT_MS = 500
+COMMIT_EVERY_S = 5.0
+"""How often state and position are written where nothing is raised [s]."""
+REFERENCE_FILE = "drift.safetensors"
+"""Of a bundle: the reference that ships with it."""
+LARGEST_REFERENCE = 1_000_000
+"""[bytes]"""
 
 
-class Watch:
-    """One detector a statistic and stratum, and the cool-down of retrain commands; bounded, whatever strata and states records name.
+def monitor_of(settings: Settings) -> Monitor:
+    """A monitor as the settings say.
 
-    Parameters
-    ----------
-    cooldown_s : float
-        Least time between two retrain commands for one model [s].
+    Raises
+    ------
+    SettingsError
+        A statistic that they name is not one.
     """
+    from errors import nearest
 
-    def __init__(self, cooldown_s: float) -> None:
-        self._cooldown_ms = 1000 * cooldown_s
-        self._detectors: dict[tuple[str, str, str], Any] = {}
-        self._pending: dict[tuple[str, str, str], tuple[float, int]] = {}
-        self._commanded: dict[str, int] = {}
-        self._strata: set[str] = set()
-        self._states: dict[str, None] = {}
-        """Scoring ids, the latest last."""
-
-    def scores(self, summary: ScoreSummary, now_ms: int) -> Iterator[DriftAlarm]:
-        """Take the scores of a stratum."""
-        stratum = f"{summary.survey}/{summary.band}/{summary.region}"
-        yield from self._observe("novelty", stratum, scoring_id=summary.scoring_id, total=summary.novelty_sum, n=summary.n, now_ms=now_ms)
-        yield from self._observe(
-            "top_probability", stratum, scoring_id=summary.scoring_id, total=summary.top_probability_sum, n=summary.n, now_ms=now_ms
-        )
-
-    def work(self, summary: WorkerSummary, now_ms: int) -> Iterator[DriftAlarm]:
-        """Take a worker's counts: the rejected ratio says more about schemas than about the sky."""
-        for survey, outcomes in summary.surveys.items():
-            rejected = sum(outcomes.rejected.values())
-            yield from self._observe(
-                "rejected_ratio", survey, scoring_id=summary.scoring_id, total=rejected, n=rejected + outcomes.detections, now_ms=now_ms
-            )
-
-    def _observe(self, statistic: str, stratum: str, *, scoring_id: str, total: float, n: int, now_ms: int) -> Iterator[DriftAlarm]:
-        # Another scoring state has other scores: its detectors start anew.
-        self._meet(scoring_id)
-        stratum = self._bounded(stratum)
-        key = (statistic, stratum, scoring_id)
-        held, count = self._pending.pop(key, (0.0, 0))
-        held, count = held + total, count + n
-        if count < LEAST:
-            if count:
-                self._pending[key] = (held, count)
-            return
-        detector = self._detectors.get(key)
-        if detector is None:
-            from river.drift import ADWIN  # 1.5 s to import
-
-            detector = self._detectors[key] = ADWIN(delta=CONFIDENCE)  # type: ignore[no-untyped-call]
-        before = detector.estimation
-        detector.update(held / count)
-        if detector.drift_detected:
-            name = hashlib.sha256(f"{statistic}|{stratum}|{scoring_id}|{now_ms}".encode()).hexdigest()[:16]
-            yield DriftAlarm(name, "adwin", statistic, stratum, before, detector.estimation, int(detector.width), scoring_id, now_ms)
-
-    def _bounded(self, stratum: str) -> str:
-        if stratum not in self._strata:
-            if len(self._strata) >= MOST_STRATA:
-                return OTHER
-            self._strata.add(stratum)
-        return stratum
-
-    def _meet(self, scoring_id: str) -> None:
-        """Remember a scoring state as the latest, and forget one if there are too many."""
-        self._states.pop(scoring_id, None)
-        self._states[scoring_id] = None
-        if len(self._states) > MOST_STATES:
-            gone = next(iter(self._states))
-            del self._states[gone]
-            self._detectors = {key: value for key, value in self._detectors.items() if key[2] != gone}
-            self._pending = {key: value for key, value in self._pending.items() if key[2] != gone}
-            self._commanded.pop(gone, None)
-
-    def command(self, alarm: DriftAlarm) -> RetrainCommand | None:
-        """The retrain command an alarm calls for; none while the last one is fresh, none for rejected packets."""
-        if alarm.statistic == "rejected_ratio":  # a new schema is mended by a person, not by training
-            return None
-        last = self._commanded.get(alarm.scoring_id)
-        if last is not None and alarm.raised_ms - last < self._cooldown_ms:
-            return None
-        self._commanded[alarm.scoring_id] = alarm.raised_ms
-        reason = f"{alarm.statistic} of {alarm.stratum} moved from {alarm.before:.3f} to {alarm.after:.3f}"
-        return RetrainCommand(f"{alarm.scoring_id}:{alarm.alarm_id}", alarm.scoring_id, reason, alarm.alarm_id, alarm.raised_ms)
-
-    def resume(self, command: RetrainCommand) -> None:
-        """Remember a command given before this process started."""
-        self._meet(command.model)
-        self._commanded[command.model] = command.since_ms
+    for name in settings.drift_detectors:
+        if name not in STATISTICS:
+            raise SettingsError(f"drift_detectors: {name[:60]!r} is not a statistic; did you mean {nearest(name, STATISTICS)}?")
+    limits = Limits(
+        settings.drift_settle_alerts,
+        settings.drift_learn_windows,
+        1000 * settings.retrain_cooldown_s,
+        settings.retrain_a_night,
+        settings.retrain_recipe,
+    )
+    return Monitor(limits, find=lambda model: shipped_reference(settings, model), detectors=detectors_of(settings.drift_detector_of))
 
 
-def observe(watch: Watch, record: ScoreSummary | WorkerSummary, *, now_ms: int) -> list[DriftAlarm]:
-    """The alarms a record of `telemetry.scores` raises."""
-    return list(watch.work(record, now_ms) if isinstance(record, WorkerSummary) else watch.scores(record, now_ms))
+def shipped_reference(settings: Settings, model: str) -> Reference | None:
+    """The reference that ships with a bundle: of the configured one, or of one that was fetched; None: it brings none."""
+    import safetensors.numpy
+    from safetensors import SafetensorError
+
+    from registry.bundle import MANIFEST, PUBLISHED
+
+    for folder in (settings.bundle or PUBLISHED, *sorted((settings.state / "models").glob("*"))):
+        path = Path(folder) / REFERENCE_FILE
+        try:
+            if not path.is_file() or path.stat().st_size > LARGEST_REFERENCE or not _is_of(Path(folder) / MANIFEST, model):
+                continue
+            return Reference.of_arrays(safetensors.numpy.load(path.read_bytes()))
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            log.warning("a bundle's reference of drift cannot be read", file=str(path), why=str(error))
+    return None
+
+
+def _is_of(manifest: Path, model: str) -> bool:
+    import hashlib
+
+    return bool(model) and hashlib.sha256(manifest.read_bytes()).hexdigest().startswith(model)
 
 
 async def run(settings: Settings) -> None:
     """Watch until cancelled; a broker that goes away is tried again."""
-    from aiokafka.errors import KafkaError
+    from streams.kafka.exactly_once import repeat
 
-    watch, bad = Watch(settings.retrain_cooldown_s), BadRecords()
-    while True:
-        try:
-            await _session(settings, watch, bad=bad)
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("the broker went away, trying again", why=repr(error))
-        await asyncio.sleep(AGAIN_S)
+    bad, done = BadRecords(), [0]
 
+    async def session() -> None:
+        await _session(settings, bad=bad, done=done)
 
-async def _session(settings: Settings, watch: Watch, *, bad: BadRecords) -> None:
-    from aiokafka import AIOKafkaProducer
-
-    options = settings.client_options()
-    consumer = make_consumer(settings, auto_offset_reset="latest")
-    producer = AIOKafkaProducer(**options, acks="all", enable_idempotence=True)
-    try:
-        await consumer.start()
-        await producer.start()
-        await _follow(consumer, producer, watch=watch, bad=bad)
-    finally:
-        await consumer.stop()
-        await producer.stop()
+    await repeat(session, lambda: done[0], what="drift is not monitored", final=(SettingsError,))
 
 
-async def _follow(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, *, watch: Watch, bad: BadRecords) -> None:
-    from aiokafka import TopicPartition
+async def _session(settings: Settings, *, bad: BadRecords, done: list[int]) -> None:
+    """Take the topic over, read the states, and follow it."""
+    from streams.kafka.exactly_once import decided_records, fenced_reader
 
-    commands, telemetry = TopicPartition(topics.RETRAIN, 0), TopicPartition(topics.TELEMETRY, 0)
-    consumer.assign([commands])
-    start, end = (await consumer.beginning_offsets([commands]))[commands], (await consumer.end_offsets([commands]))[commands]
-    # Outright: `seek_to_beginning` is overtaken by the reset to the end that an assignment begins with, and nothing would be recalled.
-    consumer.seek(commands, start)
-    while await consumer.position(commands) < end:
-        for message in (await consumer.getmany(commands, timeout_ms=500)).get(commands, []):
+    monitor = monitor_of(settings)
+    async with fenced_reader(settings, topics.TELEMETRY, source=SOURCE, name=NAME) as reader:
+        states: dict[str, dict[str, DriftState]] = {}
+        async for message in decided_records(settings, topics.DRIFT_STATES):
+            if (state := bad.read(message, DriftState)) is not None:
+                states.setdefault(state.model, {})[state.part] = state
+        packets = states.pop(PACKETS, {}).get(CHARTS)
+        monitor.restore(states)
+        if packets is not None:
+            try:
+                monitor.counts.restore(json.loads(zlib.decompress(packets.body)))
+            except (ValueError, zlib.error) as error:
+                log.warning("what is usual of packets cannot be read; it begins anew", why=str(error))
+        async for message in decided_records(settings, topics.RETRAIN):
             if (command := bad.read(message, RetrainCommand)) is not None:
-                watch.resume(command)
-    consumer.assign([telemetry])
-    await consumer.seek_to_end(telemetry)
-    log.info("watching", topic=topics.TELEMETRY)
-    while True:
-        for message in (await consumer.getmany(telemetry, timeout_ms=1000)).get(telemetry, []):
-            record: Any = bad.read(message, ScoreSummary, WorkerSummary)
-            for alarm in observe(watch, record, now_ms=int(time.time() * 1000)) if record is not None else ():
-                log.warning("drift", statistic=alarm.statistic, stratum=alarm.stratum, before=alarm.before, after=alarm.after)
-                await producer.send_and_wait(topics.ALARMS, encode(alarm), key=f"{alarm.statistic}:{alarm.stratum}".encode())
-                order = watch.command(alarm)
-                if order is not None:
-                    await producer.send_and_wait(topics.RETRAIN, encode(order), key=order.model.encode())
-        bad.report()
+                monitor.resume(command)
+        reader.seek(reader.committed)
+        log.info("watching", topic=topics.TELEMETRY, models=list(monitor.models), begins=reader.committed)
+        await _follow(reader, monitor, bad=bad, done=done)
+
+
+async def _follow(reader: FencedReader, monitor: Monitor, *, bad: BadRecords, done: list[int]) -> None:
+    last, pending = time.monotonic(), dict[int, int]()
+    try:
+        while await reader.same_topic():
+            out: list[Output] = []
+            for message in await reader.next(AT_ONCE, wait_ms=WAIT_MS):
+                value = message.value
+                if isinstance(value, Unreadable):
+                    log.warning("records that cannot be read are passed over", first=value.first, records=value.records, why=value.reason)
+                    pending[message.partition] = value.first + value.records
+                    continue
+                pending[message.partition] = message.offset + 1
+                record: Any = bad.read(message, ScoreSummary, WorkerSummary)
+                if record is not None:
+                    out += monitor.take(record, at_ms=message.timestamp, now_ms=int(time.time() * 1000))
+            bad.report()
+            if out or (pending and time.monotonic() - last >= COMMIT_EVERY_S):
+                await _commit(reader, monitor, out=out, upto=pending)
+                done[0] += len(pending)
+                last, pending = time.monotonic(), {}
+    except asyncio.CancelledError:
+        if pending:
+            await _commit(reader, monitor, out=[], upto=pending)
+        raise
+
+
+async def _commit(reader: FencedReader, monitor: Monitor, *, out: Iterable[Output], upto: dict[int, int]) -> None:
+    """Write what was raised, the states and the position, all or nothing."""
+    now_ms = int(time.time() * 1000)
+    records: list[Record] = []
+    for one in out:
+        if isinstance(one, DriftAlarm):
+            log.warning(
+                "drift", alarm=one.alarm_id, diagnosis=one.diagnosis, statistic=one.statistic, stratum=one.stratum, before=one.before,
+                after=one.after, severity=one.severity,
+            )  # fmt: skip
+            records.append(_record(topics.ALARMS, one, key=f"{one.statistic}:{one.stratum}".encode()))
+        elif isinstance(one, RetrainCommand):
+            log.warning("a training is commanded", command=one.command_id, why=one.reason, recipe=one.recipe)
+            records.append(_record(topics.RETRAIN, one, key=one.model.encode()))
+        else:
+            records.append(_record(topics.LOOP_EVENTS, one, key=one.subject.encode()))
+    body = zlib.compress(json.dumps(monitor.counts.plain()).encode(), 6)
+    states = [*monitor.states(now_ms), DriftState(PACKETS, CHARTS, now_ms, NAME, now_ms, body)]
+    await reader.commit([*records, *(_record(topics.DRIFT_STATES, state, key=state.key) for state in states)], upto)
+
+
+def _record(topic: str, record: Any, *, key: bytes) -> Record:
+    from streams.kafka.producer import Record
+
+    return Record(topic, encode(record), key, [], key)
 
 
 def main() -> int:
@@ -208,6 +206,7 @@ def main() -> int:
     try:
         settings = Settings()
         settings.client_options()
+        monitor_of(settings)
     except SettingsError as error:
         print(f"protonova: {error}", file=sys.stderr)
         return 2

@@ -77,6 +77,7 @@ EMBEDDINGS = "embeddings"
 EMBEDDINGS_PRIVATE = "embeddings.private"
 TELEMETRY = "telemetry.scores"
 ALARMS = "drift.alarms"
+DRIFT_STATES = "drift.states"
 RETRAIN = "commands.retrain"
 SUPPORT = "support.examples"
 LOOP_EVENTS = "loop.events"
@@ -136,7 +137,14 @@ TOPICS = (
     Topic(EMBEDDINGS, "object id", "Embedding: what the network made of a detection's alert, in no order", 7 * DAY, RECORD_BYTES, None),
     Topic(EMBEDDINGS_PRIVATE, "object id", "Embedding of a packet that is not public: restrict who may read it", 7 * DAY),
     Topic(TELEMETRY, "worker", "WorkerSummary: a second's counts and latencies; ScoreSummary: its scores by stratum; both add up", DAY),
-    Topic(ALARMS, "detector", "DriftAlarm: which statistic moved, from what to what", 90 * DAY),
+    Topic(ALARMS, "detector", "DriftAlarm: which statistic moved, from what to what, and the diagnosis", 90 * DAY),
+    Topic(
+        DRIFT_STATES,
+        "model/part",
+        "DriftState: what the drift process knows of a model's alerts, so that it forgets and repeats nothing",
+        7 * DAY,
+        cleanup="compact",
+    ),
     Topic(RETRAIN, "model", "RetrainCommand: why, since when; idempotent by its id", 90 * DAY),
     Topic(
         SUPPORT,

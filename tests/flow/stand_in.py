@@ -17,6 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from operators.alert_statistics import STATISTICS
+from pipeline.monitored import ROW
 from schemas.records.detection import Decision, Detection
 from schemas.records.parts import ClassProbability
 from schemas.records.rejected import Rejected
@@ -29,6 +33,14 @@ def packet(candid: int, klass: str = "sn-ia", probability: float = 0.9, size: in
     """A packet of at least so many bytes."""
     text = f"ztf:{candid}:ZTF{candid % objects}:{klass}:{probability}:{programid}:".encode()
     return text + b"." * (size - len(text))
+
+
+def row(probability: float) -> bytes:
+    """What a scorer leaves for telemetry: one number, the others are missing."""
+    out = np.zeros((), ROW)
+    out["values"], out["context"], out["mjd"], out["schema"] = np.nan, np.nan, 60000.0, 400
+    out["values"][STATISTICS.index("top_probability")] = probability
+    return out.tobytes()
 
 
 class StandIn:
@@ -89,6 +101,7 @@ class StandIn:
             scoring_id=SCORING_ID,
             taxonomy="test",
             embedding=b"\x00\x3c" * 8,
+            monitored=row(p),
         )
 
 

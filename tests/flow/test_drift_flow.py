@@ -1,19 +1,26 @@
-"""The drift process against Apache Kafka: telemetry that changes raises an alarm and one command, and a restart does not repeat it."""
+"""The drift process against Apache Kafka, killed before and after its alarm: one alarm, one command, and none for the instrument."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import sys
+import time
 from pathlib import Path
 
 from console.child import Child
 from schemas.records import codec
 from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.loop_event import RETRAIN_COMMANDED, LoopEvent
+from schemas.records.retrain_command import RetrainCommand
+from streams.agents.drift import SOURCE
 from streams.kafka import topics
-from streams.scorer import StateHolder
-from streams.telemetry import TelemetryCounts
-from tests.flow import stand_in
+from streams.kafka.exactly_once import read_positions
 from tests.flow.conftest import Bench, until
-from tests.streams.test_watching import seconds
+from tests.streams.drift_stream import MANIFEST, ship, summaries
+
+MODEL = hashlib.sha256(MANIFEST).hexdigest()[:16]
+POPULATION = {"entropy": 0.25, "energy": -0.25}
 
 
 async def watch(bench: Bench) -> Child:
@@ -22,28 +29,52 @@ async def watch(bench: Bench) -> Child:
     log.write_bytes(b"")
     where = {"PYTHONPATH": str(Path(__file__).parents[2]), **bench.settings.environment()}
     process = Child([sys.executable, "-m", "streams.agents.drift"], log, environment=where)
-    await until(lambda: "watching" in log.read_text(), 60, log.read_text)
+    await until(lambda: "watching" in log.read_text(), 120, log.read_text)
     return process
 
 
-async def test_a_change_raises_an_alarm_and_one_command(bench: Bench) -> None:
-    log = bench.settings.state / "logs" / "drift.log"
+async def read_over(bench: Bench, within: float = 120.0) -> None:
+    """Wait until the process has committed all of the telemetry there is."""
+    deadline = time.monotonic() + within
+    async with bench.reader(topics.TELEMETRY) as consumer:
+        (end,) = (await consumer.end_offsets(list(consumer.assignment()))).values()
+    while True:
+        found = await read_positions(bench.settings, SOURCE)
+        if max(found.values(), default=0) == end:
+            return
+        assert time.monotonic() < deadline, f"{found} of {end}\n{(bench.settings.state / 'logs' / 'drift.log').read_text()}"
+        await asyncio.sleep(0.3)
+
+
+def stream(alerts: int, *, seed: int, night: int, moved: dict[str, float] | None = None) -> list[bytes]:
+    return [codec.encode(summary) for summary in summaries(alerts, seed=seed, model=MODEL, moved=moved, night=night)]
+
+
+async def test_an_alarm_is_raised_once_whenever_the_process_is_killed(bench: Bench) -> None:
+    ship(bench.settings.state, MODEL)
     process = await watch(bench)
     try:
-        outcome_counts = TelemetryCounts("w", StateHolder(stand_in.StandIn()), now=0.0)
-        await bench.publish(seconds(outcome_counts, 300, 0.9, 0), topics.TELEMETRY)
-        await bench.publish(seconds(outcome_counts, 300, 0.4, 300), topics.TELEMETRY)
-        out = await bench.read(2, topics.ALARMS, topics.RETRAIN)
+        await bench.publish([*stream(6_000, seed=1, night=40), *stream(3_000, seed=2, night=42, moved=POPULATION)], topics.TELEMETRY)
+        await read_over(bench)
+        assert not (await bench.everything(topics.ALARMS))[topics.ALARMS], "too early"
+        process.kill()
+        process = await watch(bench)
+        await bench.publish(stream(24_000, seed=3, night=43, moved=POPULATION), topics.TELEMETRY)
+        await bench.read(1, topics.LOOP_EVENTS)
+        process.kill()
+        process = await watch(bench)
+        await bench.publish(stream(12_000, seed=4, night=50, moved=POPULATION), topics.TELEMETRY)
+        await read_over(bench)
+        await bench.publish(stream(24_000, seed=5, night=55, moved={**POPULATION, "zp": 0.3}), topics.TELEMETRY)
+        await bench.read(2, topics.ALARMS)
+        await read_over(bench)
+        out = await bench.everything(topics.ALARMS, topics.RETRAIN, topics.LOOP_EVENTS)
         alarms = [codec.expect(r.value, DriftAlarm) for r in out[topics.ALARMS]]
-        assert alarms[0].statistic == "top_probability"
-        assert alarms[0].before > alarms[0].after
-        process.stop()
-        process = await watch(bench)  # it reads its own command back
-        known = len((await bench.everything(topics.ALARMS))[topics.ALARMS])
-        outcome_counts = TelemetryCounts("w", StateHolder(stand_in.StandIn()), now=0.0)
-        await bench.publish([*seconds(outcome_counts, 300, 0.9, 600), *seconds(outcome_counts, 300, 0.4, 900)], topics.TELEMETRY)
-        await bench.read(known + 1, topics.ALARMS)
-        commands = [r.value for r in (await bench.everything(topics.RETRAIN))[topics.RETRAIN]]
-        assert len(commands) == 1, f"the cool-down outlives the process: {commands} {log.read_text()}"
+        assert [alarm.diagnosis for alarm in alarms] == ["population", "instrument: zero point"]
+        (command,) = [codec.expect(r.value, RetrainCommand) for r in out[topics.RETRAIN]]
+        assert (command.alarm_id, command.recipe) == (alarms[0].alarm_id, "head")
+        (event,) = [codec.expect(r.value, LoopEvent) for r in out[topics.LOOP_EVENTS]]
+        assert (event.event, event.subject, codec.decode(event.record)) == (RETRAIN_COMMANDED, MODEL, command)
+        assert process.poll() is None
     finally:
         process.stop()

@@ -17,9 +17,11 @@ import pytest
 from aiokafka.errors import ProducerFenced
 
 from console.child import Child
+from console.commands import positions
 from console.commands.run import Supervisor
 from console.frame_record import claim_of
 from data.simulate.frames.observing_run import SimulatedFrame
+from errors import UserError
 from schemas.records import codec
 from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.codec import decode_detection
@@ -32,6 +34,7 @@ from streams.agents import frame_stage, masters_watch
 from streams.agents.redrive import redrive
 from streams.frame_wiring import FrameWork
 from streams.kafka import exactly_once, topics
+from streams.photometry_positions import read_positions
 from tests.flow import killed_calibrator
 from tests.flow.conftest import Bench, header, until
 from tests.flow.frame_night import Night, make_night
@@ -332,16 +335,24 @@ async def test_a_listed_position_is_measured_on_every_frame_from_then_on(bench: 
     frames = [f for f in night.frames if f.detector == "ccd1" and f.exposure.mishap in ("", "trail")]
     later = {row.object_id: row for row in frames[1].truth if row.measurable}
     row = next(row for row in frames[0].truth if row.measurable and row.object_id in later)
-    listed = PhotometryPosition("listed-1", row.ra, row.dec)
+    listed = positions.one("listed-1", {"ra": row.ra, "dec": row.dec})
+    elsewhere = positions.one("listed-1", {"ra": row.ra, "dec": row.dec + 0.1})
     async with working(settings):
         await bench.publish([frames[0].file], topics.FRAMES_RAW)
         await ended(settings, 1)
-        async with bench.producer() as producer:
-            await producer.send_and_wait(topics.PHOTOMETRY_POSITIONS, codec.encode(listed), key=listed.key)
+        for _ in range(2):  # again: it is measured already
+            assert await asyncio.to_thread(positions.add, settings, [listed]) == 0
+        with pytest.raises(UserError, match="at another place"):
+            await asyncio.to_thread(positions.add, settings, [elsewhere])
         await bench.publish([frames[1].file], topics.FRAMES_RAW)
         found = await ended(settings, 2)
     measured = [codec.expect(m.value, PhotometryMeasured) for m in found[topics.PHOTOMETRY_MEASURED]]
     assert [m.frame_id for m in measured if m.position == "listed-1"] == [frames[1].exposure.frame_id]
+    assert (await read_positions(settings))["listed-1"] == listed
+    assert await asyncio.to_thread(positions.remove, settings, ["listed-1"]) == 0
+    assert "listed-1" not in await read_positions(settings)
+    with pytest.raises(UserError, match="not measured"):
+        await asyncio.to_thread(positions.remove, settings, ["listed-1"])
 
 
 @pytest.mark.slow

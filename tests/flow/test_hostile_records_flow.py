@@ -20,15 +20,14 @@ from service.status.feed import Feed
 from service.status.figures import Figures
 from service.status.page import page
 from streams.kafka import topics
-from streams.scorer import StateHolder
-from streams.telemetry import TelemetryCounts
 from tests.flow.conftest import Bench
 from tests.flow.stand_in import StandIn, packet
+from tests.flow.test_drift_flow import MODEL, stream
 from tests.flow.test_drift_flow import watch as drift_process
 from tests.flow.test_status_flow import command
 from tests.schemas.test_bad_records import HOSTILE
 from tests.schemas.test_records import ALARM, COMMAND, SUMMARY, WORKER
-from tests.streams.test_watching import seconds
+from tests.streams.drift_stream import ship
 
 SENT = [value for value in HOSTILE.values() if len(value) < 999_000]
 """The broker itself refuses a larger one on these topics."""
@@ -97,13 +96,13 @@ async def test_the_page_goes_on_and_shows_how_many_there_were(bench: Bench) -> N
 async def test_drift_goes_on_raises_its_alarm_and_says_how_many(bench: Bench) -> None:
     await send(bench, topics.RETRAIN, *SENT, codec.encode(COMMAND))
     log = bench.settings.state / "logs" / "drift.log"
+    ship(bench.settings.state, MODEL)
     process = await drift_process(bench)
     try:
-        counts = TelemetryCounts("w", StateHolder(StandIn()), now=0.0)
-        await send(bench, topics.TELEMETRY, *seconds(counts, 100, 0.9, 0), *SENT, *seconds(counts, 100, 0.9, 100))
-        await send(bench, topics.TELEMETRY, *seconds(counts, 200, 0.4, 200))
+        await send(bench, topics.TELEMETRY, *stream(3_000, seed=1, night=40), *SENT, *stream(3_000, seed=2, night=41))
+        await send(bench, topics.TELEMETRY, *stream(24_000, seed=3, night=42, moved={"zp": 0.3}))
         out = await bench.read(1, topics.ALARMS)
-        assert codec.decode(out[topics.ALARMS][0].value).statistic == "top_probability"  # type: ignore[union-attr]
+        assert codec.decode(out[topics.ALARMS][0].value).statistic == "zp"  # type: ignore[union-attr]
         assert process.poll() is None, log.read_text()
         said = [line for line in log.read_text().splitlines() if "of ours passed over" in line]
         assert 1 <= len(said) <= 2, "once a minute"

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from console.commands import list_models
+from console.commands.compare_models import compare
 from errors import UserError
 from pipeline.state import load as load_state
 from registry.bundle import MANIFEST, PUBLISHED, Parts, load, save
@@ -21,12 +24,14 @@ from schemas.records import codec
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.model_announced import CHALLENGER, CHAMPION, PREVIOUS, ModelAnnounced
 from schemas.records.model_bundle import ModelBundle
+from schemas.taxonomy import SLUGS
 from streams.agents.teaching import read_events
+from streams.bundle_transport import TRAVELS_BYTES
 from streams.kafka import topics
 from streams.kafka.fenced import ConflictError
-from streams.models import TRAVELS_BYTES, announce, announced, fetch, find_bundle, promote, rollback, submit
+from streams.models import announce, announced, fetch, find_bundle, promote, rollback, submit
 from tests.flow import real_worker
-from tests.flow.conftest import Bench
+from tests.flow.conftest import Bench, until
 from tests.flow.test_publish_replay_flow import protonova
 from tests.flow.test_teach_flow import follow, scored, scoring_id, simulated
 
@@ -46,7 +51,14 @@ def id_of(folder: Path) -> str:
     return load_state(folder).scoring_id
 
 
-async def test_two_promoters_and_what_is_refused(bench: Bench, tmp_path: Path) -> None:
+def printed(capsys: pytest.CaptureFixture[str], command: Callable[[], int]) -> str:
+    """What a command prints; the table of the status 0 or 1."""
+    capsys.readouterr()
+    assert command() in (0, 1)
+    return capsys.readouterr().out
+
+
+async def test_two_promoters_and_what_is_refused(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a worker: what the topics hold after each step."""
     one, two = (other_model(tmp_path / f"{seed}", seed=seed) for seed in (1, 2))
     base = load()
@@ -87,10 +99,33 @@ async def test_two_promoters_and_what_is_refused(bench: Bench, tmp_path: Path) -
     assert {a: m.sha256 for a, m in (await announced(bench.settings)).items()} == {CHAMPION: won.sha256, PREVIOUS: loser.sha256}
     steps = [(e.event, e.subject) for e in await read_events(bench.settings)]
     assert steps == [
-        ("announced", first.model), ("announced", second.model), ("promoted", won.model), ("promoted", loser.model),
-        ("rolled_back", won.model),
+        ("announced", first.model), ("announced", second.model), ("announced", base.sha256[:16]), ("promoted", won.model),
+        ("promoted", loser.model), ("rolled_back", won.model),
     ]  # fmt: skip
     assert back.revision > then.revision > won.revision
+
+    # What a person sees of it.
+    rows = await asyncio.to_thread(printed, capsys, lambda: list_models.ls(bench.settings, as_json=True))
+    assert {row["alias"]: row["model"] for row in map(json.loads, rows.splitlines())} == {CHAMPION: won.model, PREVIOUS: loser.model}
+    listed = await asyncio.to_thread(printed, capsys, lambda: list_models.ls(bench.settings, as_json=False))
+    assert base.sha256[:16] in listed, "a model without an alias"
+    shown = await asyncio.to_thread(printed, capsys, lambda: list_models.show(bench.settings, won.model[:8]))
+    assert won.sha256 in shown
+    with pytest.raises(UserError, match="no model abcd1234 was announced"):
+        await asyncio.to_thread(list_models.show, bench.settings, "abcd1234")
+    with pytest.raises(UserError, match="is not a model"):
+        await asyncio.to_thread(list_models.show, bench.settings, "best")
+    packets = tmp_path / "night"
+    packets.mkdir()
+    for i, packet in enumerate(simulated("sn-ia", 8)):
+        (packets / f"{i}.avro").write_bytes(packet)
+    report = tmp_path / "compared.json"
+    await asyncio.to_thread(
+        lambda: compare(bench.settings, a=CHAMPION, b=PREVIOUS, night=[str(packets)], most=6, labels_file=None, report=report)
+    )
+    compared = json.loads(report.read_text())
+    assert (compared["packets"], compared["both"], compared["same"]) == (6, 6, 6), "thresholds alone differ"
+    assert (compared["a"]["model"], compared["b"]["model"]) == (won.model, loser.model)
 
     # What travels is what was submitted, also to a machine that has none of it; a large one by claim.
     far = bench.settings.model_copy(update={"models_folder": tmp_path / "far"})
@@ -115,6 +150,11 @@ async def test_a_bundle_larger_than_a_record_is_claimed(bench: Bench, tmp_path: 
         await fetch(far, made)
     allowed = far.model_copy(update={"models_prefixes": (made.claim.rsplit("/", 1)[0] + "/",)})
     assert files_of(await fetch(allowed, made)) == (sha256, files)
+
+
+def stamp() -> str:
+    """Now, as ``--as-of`` takes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
 
 
 def resize(folder: Path, name: str, blob: bytes) -> None:
@@ -181,7 +221,7 @@ async def alarmed(bench: Bench, model: str) -> None:
 
 
 async def test_workers_follow_and_refuse(two: Bench, tmp_path: Path) -> None:
-    base = scoring_id(two, 0)
+    base, at_first = scoring_id(two, 0), stamp()
     await scored(two, simulated("sn-ia", 40))
     good = other_model(tmp_path / "good")
     began = time.monotonic()
@@ -225,10 +265,30 @@ async def test_workers_follow_and_refuse(two: Bench, tmp_path: Path) -> None:
     # What scored then scores again: by the id of the state, across bundles.
     night_file = tmp_path / "night.avro"
     night_file.write_bytes(simulated("tde", 1, seed=9)[0])
-    for wanted in (base, id_of(good), id_of(other)):
+    for wanted, which in (
+        (base, ("--state-id", base)), (id_of(good), ("--state-id", id_of(good))), (id_of(other), ("--state-id", id_of(other))),
+        (base, ("--as-of", at_first)), (id_of(other), ("--as-of", stamp())),
+    ):  # fmt: skip
         report = tmp_path / "report.json"
         await asyncio.to_thread(
-            protonova, two.settings, "replay", str(night_file), "--state-id", wanted, "--out", str(tmp_path / "then.parquet"),
+            protonova, two.settings, "replay", str(night_file), *which, "--out", str(tmp_path / "then.parquet"),
             "--report", str(report),
         )  # fmt: skip
         assert json.loads(report.read_text())["scoring_id"] == wanted
+
+
+@pytest.mark.slow
+async def test_a_folder_that_cannot_be_written_passes(bench: Bench, tmp_path: Path) -> None:
+    """As where a disk is full: the worker starts with the bundle of its settings, and follows once there is room."""
+    await topics.declare(bench.settings, SLUGS)
+    good = other_model(tmp_path / "good")
+    made = await submit(bench.settings, good, author="ada")
+    await promote(bench.settings, sha256=made.sha256, based_on=0, author="ada")
+    folder = tmp_path / "elsewhere"
+    folder.write_text("a file where the folder should be")
+    bench.start(0, program=real_worker.__file__, PROTONOVA_MODELS_FOLDER=str(folder))
+    await bench.ready(0)
+    assert scoring_id(bench, 0) == id_of(load().path)
+    assert "cannot be fetched" in bench.log(0)
+    folder.unlink()
+    await until(lambda: scoring_id(bench, 0) == id_of(good), 60, lambda: bench.log(0))

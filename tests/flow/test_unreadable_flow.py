@@ -27,13 +27,11 @@ from schemas.records.worker_summary import WorkerSummary
 from streams.kafka import topics
 from streams.kafka.batches import COVERED_AT, CRC_AT, HEAD, MOST_BYTES
 from streams.kafka.consumer import make_consumer
-from streams.scorer import StateHolder
-from streams.telemetry import TelemetryCounts
 from tests.flow.conftest import Bench, header, ids
 from tests.flow.damaging_proxy import damaging_proxy
-from tests.flow.stand_in import StandIn, packet
-from tests.flow.test_drift_flow import watch
-from tests.streams.test_watching import seconds
+from tests.flow.stand_in import packet
+from tests.flow.test_drift_flow import MODEL, stream, watch
+from tests.streams.drift_stream import ship
 
 OUT = (topics.DETECTIONS, topics.REJECTED)
 MARK = b"damage me"
@@ -254,16 +252,16 @@ async def test_large_packets_are_held_in_bounded_memory(bench: Bench) -> None:
 
 @pytest.mark.slow
 async def test_drift_reads_on(bench: Bench) -> None:
+    ship(bench.settings.state, MODEL)
     process = await watch(bench)
     try:
-        outcome_counts = TelemetryCounts("w", StateHolder(StandIn()), now=0.0)
-        await bench.publish(seconds(outcome_counts, 300, 0.9, 0), topics.TELEMETRY)
+        await bench.publish(stream(6_000, seed=1, night=40), topics.TELEMETRY)
         await send_batch(bench, [b"x", b"y"], odd_name(0), topic=topics.TELEMETRY)
         await send_batch(bench, [b"z"], bomb(20 * MOST_BYTES), topic=topics.TELEMETRY)
-        await bench.publish(seconds(outcome_counts, 300, 0.4, 300), topics.TELEMETRY)
+        await bench.publish(stream(24_000, seed=2, night=42, moved={"zp": 0.3}), topics.TELEMETRY)
         alarm = decode((await bench.read(1, topics.ALARMS))[topics.ALARMS][0].value)
         assert isinstance(alarm, DriftAlarm)
-        assert alarm.statistic == "top_probability"
+        assert alarm.statistic == "zp"
         assert process.poll() is None
         assert "records that cannot be read are passed over" in process.log.read_text()
     finally:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.frame_positions import MovedSky, associated, placed, position_name
-from schemas.records.photometry_position import POSITION_NAME, PhotometryPosition
+from operators.images.planes import Candidates
+from pipeline.frame_positions import MovedSky, Placed, associated, placed, position_name, refined
+from schemas.records.photometry_measured import PhotometryMeasured
+from schemas.records.photometry_position import FOUND, POSITION_NAME, PhotometryPosition
 
 
 class Plane:
@@ -93,3 +95,26 @@ def test_every_place_has_a_name_that_may_be_a_key(ra: float, dec: float) -> None
     assert 0 <= (ra - degrees + 1e-8) % 360 < 0.01 / 240 + 1e-6
     sign = -1 if name[12] == "-" else 1
     assert abs(sign * (int(name[13:15]) + int(name[15:17]) / 60 + float(name[17:]) / 3600) - dec) < 0.1 / 3600 + 1e-8
+
+
+def test_a_source_is_measured_at_the_mean_of_its_detections_and_a_listed_place_stays() -> None:
+    places = (
+        PhotometryPosition("weak", 0.1, 0.1, origin=FOUND),
+        PhotometryPosition("equal", 0.1, 0.2, origin=FOUND),
+        PhotometryPosition("listed", 0.1, 0.3),
+        PhotometryPosition("new", 0.1, 0.4, origin=FOUND),
+        PhotometryPosition("not seen now", 0.1, 0.5, origin=FOUND),
+    )
+    yx = np.array([[10.0, 10.0], [20.0, 10.0], [30.0, 10.0], [40.0, 10.0], [50.0, 10.0]])
+    at = yx[:4] + np.array([0.6, -0.4])
+    found = Candidates(at[:, 0], at[:, 1], np.array([-50.0, 5.0, 50.0, 50.0]), np.ones(4), np.ones(4))
+
+    def before(name: str, snr: float, mjd: float = 1.0) -> PhotometryMeasured:
+        return PhotometryMeasured(name, "f", "d", mjd, "r", -snr, 1.0, detected=True)
+
+    histories = {name: [before(name, 5.0), before(name, 80.0, mjd=2.0)] for name in ("weak", "equal", "listed", "not seen now")}
+    histories["equal"].insert(0, PhotometryMeasured("equal", "f", "d", 0.5, "r", 400.0, 1.0))  # not a detection: no place comes from it
+    where = refined(Placed(places, yx), found, candidate={0: 0, 1: 1, 2: 2, 3: 3}, histories=histories)
+    np.testing.assert_allclose(where[0], at[0], atol=0.01)
+    np.testing.assert_allclose(where[1], (yx[1] + at[1]) / 2)
+    np.testing.assert_allclose(where[2:], yx[2:])

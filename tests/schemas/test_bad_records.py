@@ -17,9 +17,10 @@ from schemas.avro.writer import varint
 from schemas.records import codec, table
 from schemas.records.codec import BadRecord, decode
 from schemas.records.detection import to_row
+from schemas.records.score_summary import ScoreSummary, StatisticSums
 from streams.bad_records import BadRecords
 from tests.schemas.made import container
-from tests.schemas.test_records import DETECTION, FULL, RECORDS, SUMMARY, WORKER
+from tests.schemas.test_records import COMMAND, DETECTION, DIAGNOSED, FULL, RECORDS, STATE, SUMMARY, SUMS, WORKER
 
 HUGE = varint(2**62) + b"\0"
 IDS = [row.id for row in table.TABLE]
@@ -27,6 +28,11 @@ IDS = [row.id for row in table.TABLE]
 
 def record(name: str, kind: Any) -> dict[str, Any]:
     return {"type": "record", "name": name, "namespace": "protonova", "fields": [{"name": "a", "type": kind}]}
+
+
+def replace_sums(summary: ScoreSummary, **changes: Any) -> StatisticSums:
+    """Its first statistic, changed."""
+    return summary.statistics["zp"]._replace(**changes)
 
 
 def framed(schema_id: int, body: bytes) -> bytes:
@@ -81,6 +87,18 @@ HOSTILE = {
     ),
     "a histogram of another length": codec.encode(replace(SUMMARY, flux=[0] * 21)),
     "a sum that is not a number": codec.encode(replace(SUMMARY, novelty_sum=float("nan"))),
+    "a statistic of more alerts than there are": codec.encode(replace(SUMS, n=4)),
+    "a histogram that does not add up": codec.encode(replace(SUMS, statistics={"zp": replace_sums(SUMS, histogram=[9])})),
+    "a sum of squares below 0": codec.encode(replace(SUMS, statistics={"zp": replace_sums(SUMS, squares=-1.0)})),
+    "a histogram of many bins": codec.encode(replace(SUMS, statistics={"zp": replace_sums(SUMS, histogram=[2] + [0] * 64)})),
+    "statistics without end": codec.encode(replace(SUMS, statistics={f"s{i}": SUMS.statistics["zp"] for i in range(129)})),
+    "extremes without end": codec.encode(replace(SUMS, extremes=SUMS.extremes * 129)),
+    "an alarm whose histogram has other bins": codec.encode(replace(DIAGNOSED, edges=(0.0, 1.0))),
+    "an alarm with a negative share": codec.encode(replace(DIAGNOSED, before_bins=(1.25, -0.25))),
+    "an alarm of many examples": codec.encode(replace(DIAGNOSED, examples=("ztf:1:ab",) * 9)),
+    "an alarm whose severity is not a number": codec.encode(replace(DIAGNOSED, severity=float("nan"))),
+    "a recipe that is none": codec.encode(replace(COMMAND, recipe="magic")),
+    "a part of a state that is none": codec.encode(replace(STATE, part="other")),
     "a negative count": codec.encode(replace(SUMMARY, n=-1)),
     "a bin of the latency beyond the last": codec.encode(replace(WORKER, latency={10**9: 1})),
     "a window that ends before it begins": codec.encode(replace(WORKER, end_ms=1)),

@@ -15,7 +15,7 @@ from schemas.records import codec, table
 from schemas.records.codec import decode_detection
 from schemas.records.detection import Detection, to_row
 from schemas.records.table import TABLE, RegisteredSchema, subjects
-from tests.schemas.test_records import DETECTION, FULL
+from tests.schemas.test_records import ALARM, COMMAND, DETECTION, FULL, SUMMARY
 
 FOR_EVER = {
     1_000_001: ("detections-value", 1, "147df1066e05ece4"),
@@ -40,9 +40,12 @@ FOR_EVER = {
     1_000_020: ("photometry.measured-value", 1, "0e170e25fef14608"),
     1_000_031: ("support.examples-value", 1, "9d10801b625f693d"),
     1_000_032: ("loop.events-value", 1, "b60acbee24031131"),
+    1_000_038: ("telemetry.scores-value", 2, "8d84272455fe221d"),
+    1_000_039: ("drift.alarms-value", 2, "7d6e0e270bc67317"),
+    1_000_040: ("commands.retrain-value", 2, "d24247850a760406"),
+    1_000_041: ("drift.states-value", 1, "79019da2d541d47f"),
     1_000_033: ("models.bundles-value", 1, "804309745f0ba192"),
     1_000_034: ("models.announced-value", 1, "b280db20c0021548"),
-    1_000_040: ("commands.retrain-value", 2, "d24247850a760406"),
     1_000_042: ("access.tokens-value", 1, "dbbb36fa7535093e"),
     1_000_035: ("labels.known-value", 1, "075624746d5844a6"),
     1_000_036: ("labels.wanted-value", 1, "ce1a5f04b3b38f86"),
@@ -108,6 +111,24 @@ def test_a_reader_of_version_1_reads_version_2(found: Detection) -> None:
     row: Any = fastavro.schemaless_reader(io.BytesIO(codec.encode(found)[5:]), table.parsed(table.DETECTION), old)
     assert row == {name: value for name, value in to_row(found).items() if name in row}
     assert len(row) == 27
+
+
+@pytest.mark.parametrize(
+    ("old", "record"),
+    [(table.SCORE_SUMMARY_V1, SUMMARY), (table.DRIFT_ALARM_V1, ALARM), (table.RETRAIN_COMMAND_V1, COMMAND)],
+)
+def test_what_was_written_before_drift_was_diagnosed_is_read_both_ways(old: int, record: Any) -> None:
+    """Version 1 on a topic is the record without the new fields, and a reader of version 1 reads the new one."""
+    named = [field["name"] for field in json.loads(table.BY_ID[old].schema_text)["fields"]]
+    row = {name: getattr(record, name) for name in named}
+    out = io.BytesIO(b"\0" + old.to_bytes(4, "big"))
+    out.seek(5)
+    fastavro.schemaless_writer(out, table.parsed(old), row)
+    assert codec.decode(out.getvalue()) == type(record)(**row)
+    new = codec.encode(record)
+    schema = fastavro.parse_schema(json.loads(table.BY_ID[old].schema_text))
+    read: Any = fastavro.schemaless_reader(io.BytesIO(new[5:]), table.parsed(int.from_bytes(new[1:5], "big")), schema)
+    assert read == row
 
 
 @pytest.mark.parametrize("container", [False, True])

@@ -22,6 +22,7 @@ from schemas.records.calibrated_frame import CalibratedFrame
 from schemas.records.class_record import MOST_EXAMPLES, ClassRecord
 from schemas.records.detection import Crossmatch, Decision, Detection, Flare, Frame, Host, Magnitude, TaughtClass, Transit, to_row
 from schemas.records.drift_alarm import DriftAlarm
+from schemas.records.drift_state import DriftState
 from schemas.records.embedding import Embedding
 from schemas.records.frame_claim import FrameClaim
 from schemas.records.gate_report import PASSED, Gate, GateReport
@@ -36,7 +37,7 @@ from schemas.records.photometry_measured import PhotometryMeasured
 from schemas.records.photometry_position import FOUND, PhotometryPosition
 from schemas.records.rejected import Rejected
 from schemas.records.retrain_command import RetrainCommand
-from schemas.records.score_summary import ScoreSummary
+from schemas.records.score_summary import Extreme, ScoreSummary, StatisticSums
 from schemas.records.worker_summary import Outcomes, WorkerSummary
 from schemas.taxonomy import CLASSES, LONGEST_SLUG, RESERVED, SLUGS, class_name_problem, slug_of
 from streams.kafka.topics import TOPICS
@@ -65,11 +66,21 @@ SUMMARY = ScoreSummary(
     novelty_sum=0.5, novelty_squares=0.25, novelty=[3] + [0] * 19, top_probability_sum=1.0, top_probability=[0] * 19 + [3],
     distance_sum=0.5, flux=[0] * 20,
 )  # fmt: skip
+SUMS = replace(
+    SUMMARY, model="m", end_ms=2000, statistics={"zp": StatisticSums(2, 0.5, 0.25, 1, [0, 2] + [0] * 30), "limit": StatisticSums(3, 60.0,
+    1200.5, 0, [3])}, nulls={"redshift": 3}, schemas={"400": 2, "8a2b3c4d": 1}, extremes=(Extreme("zp", -0.25, "ztf:1:ab"),),
+)  # fmt: skip
 WORKER = WorkerSummary(
     "w", 1000, 2000, "s", "m", "e", {"ztf": Outcomes(2, 1, {"bad_avro": 1})}, {"agn": 2}, 1, 4, 2.5, {0: 3, 400: 1}, {"agn": 1}
 )
 ALARM = DriftAlarm("a", "adwin", "novelty", "ztf/g/sky", 0.1, 0.5, 30, "s", 1000)
+DIAGNOSED = replace(
+    ALARM, detector="panel", statistic="zp", model="m", diagnosis="instrument: zero point", severity=2.5, since_ms=500,
+    moved=("zp", "limit"), edges=(-1.0, 0.0, 1.0), before_bins=(0.75, 0.25), after_bins=(0.5, 0.5), examples=("ztf:1:ab", "ztf:2:cd"),
+)  # fmt: skip
 COMMAND = RetrainCommand("s:a", "s", "novelty moved", "a", 1000)
+TAUGHT_BY_HAND = replace(COMMAND, recipe="fine_tune", from_ms=1, until_ms=2, author="a person")
+STATE = DriftState("m", "charts", 7, "drift", 1000, b"x")
 CLAIM = FrameClaim("file:///night/a.fits", 16_777_216, "ab" * 32)
 MASTER = MasterFrame("flat", "ccd0", "r", (1, 2), 1.5, -90.0, None, 60000.0, None, "file:///m/flat.fits", 2880, "cd" * 32, 11, 1000, True)
 CALIBRATED = CalibratedFrame(
@@ -90,7 +101,8 @@ JUDGED = GateReport(
     500, 200, 20, 1000,
 )  # fmt: skip
 RECORDS = (
-    DETECTION, FULL, SUMMARY, WORKER, ALARM, COMMAND, CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED,
+    DETECTION, FULL, SUMMARY, SUMS, WORKER, ALARM, DIAGNOSED, COMMAND, TAUGHT_BY_HAND, STATE,
+    CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED,
     BUNDLE, CHOSEN,
 )  # fmt: skip
 
@@ -117,6 +129,16 @@ def test_a_record_comes_back(record: Any) -> None:
     if isinstance(record, Detection):
         assert codec.decode(codec.encode_container(record)) == record
         assert codec.decode_detection(codec.encode(record)) == record
+
+
+@pytest.mark.parametrize("found", [SUMMARY, SUMS])
+def test_a_summary_is_what_fastavro_writes(found: ScoreSummary) -> None:
+    row = {f.name: getattr(found, f.name) for f in fields(found)}
+    row["statistics"] = {name: sums._asdict() for name, sums in found.statistics.items()}
+    row["extremes"] = [one._asdict() for one in found.extremes]
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, schema(table.SCORE_SUMMARY), row)
+    assert codec.encode(found)[5:] == out.getvalue()
 
 
 def test_a_detection_and_its_embedding_are_written_together() -> None:
@@ -147,9 +169,10 @@ def test_records_and_schemas_have_the_same_fields_in_the_same_order() -> None:
     def declared(schema_id: int) -> list[str]:
         return [f["name"] for f in json.loads(table.BY_ID[schema_id].schema_text)["fields"]]
 
-    assert names(Detection, "embedding") == list(detection.NAMES) == declared(table.DETECTION)
+    assert names(Detection, "embedding", "monitored") == list(detection.NAMES) == declared(table.DETECTION)
     assert names(ScoreSummary) == declared(table.SCORE_SUMMARY)
     assert names(WorkerSummary) == declared(table.WORKER_SUMMARY)
+    assert names(DriftState) == declared(table.DRIFT_STATE)
     assert names(DriftAlarm) == declared(table.DRIFT_ALARM)
     assert names(RetrainCommand) == declared(table.RETRAIN_COMMAND)
     assert names(ClassRecord) == declared(table.CLASS_RECORD)

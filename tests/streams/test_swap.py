@@ -149,7 +149,7 @@ async def test_a_thousand_swaps_under_load(states: list[ScoringState]) -> None:
         assert decision.published == ((d.novelty if decision.class_name == "other" else decision.prior_probability) >= least)
     above = Counter((topics.class_topic(decision.class_name), d.detection_id) for d, decision in decided if decision.published)
     assert above == Counter((topic, d.detection_id) for topic, d in producer.sent if topic != topics.DETECTIONS)
-    summaries, strata = outcome_counts.take(10.0)
+    summaries, strata = outcome_counts.take(10.0, all_of_it=True)
     published: Counter[str] = Counter()
     for summary in summaries:
         published.update({topics.class_topic(name): count for name, count in summary.published.items()})
@@ -209,7 +209,7 @@ def test_a_window_over_a_swap_gives_a_summary_of_each_state() -> None:
         window.batch(len(candids), 0.5)
         for result in scorer([packet(c) for c in candids]):
             window.packet("ztf", result, latency_ms=5.0)
-    summaries, strata = outcome_counts.take(1.0)
+    summaries, strata = outcome_counts.take(1.0, all_of_it=True)
     assert [(s.scoring_id, s.total, s.packets, s.compute_ms, s.start_ms, s.end_ms) for s in summaries] == [
         ("new", 3, 3, 500.0, 0, 1000),
         ("old", 1, 1, 500.0, 0, 1000),  # the one in force comes last

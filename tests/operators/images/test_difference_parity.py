@@ -61,14 +61,15 @@ def expected() -> Difference:
     return difference(np.asarray)
 
 
-def close(got: Any, want: Any, tolerance: float) -> None:
-    np.testing.assert_allclose(np.asarray(to_host(got), np.float64), np.asarray(to_host(want), np.float64), rtol=0, atol=tolerance)
+def close(got: Any, want: Any, tolerance: float, *, relative: float = 0) -> None:
+    np.testing.assert_allclose(np.asarray(to_host(got), np.float64), np.asarray(to_host(want), np.float64), rtol=relative, atol=tolerance)
 
 
 def test_subtraction_is_the_same_in_every_namespace(move: Move) -> None:
     want, got = expected(), difference(move, fused=False)
-    for name, tolerance in (("difference", 0.02), ("noise", 0.1), ("significance", 5e-3), ("psf", 1e-6), ("mask", 0)):
+    for name, tolerance in (("difference", 0.02), ("significance", 5e-3), ("psf", 1e-6), ("mask", 0)):
         close(getattr(got, name), getattr(want, name), tolerance)
+    close(got.noise, want.noise, 0.1, relative=3e-4)  # the misfits' scatter: what fluxes in float32 differ by beyond their errors
 
 
 def test_detection_is_the_same_in_every_namespace(move: Move) -> None:
