@@ -20,9 +20,9 @@ from console import night_file
 from console.night_file import Made
 from errors import UserError, one_line
 
-GROUP = 200
+GROUP = 100
 """Packets of a file."""
-AHEAD = 12
+AHEAD = 24
 """Files that a process makes before one is read."""
 PAUSE = 0.05
 """Between two looks for a file [s]."""

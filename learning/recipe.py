@@ -57,6 +57,7 @@ from schemas.taxonomy import TAXONOMY
 
 LEAST_HELD_OUT = 60
 """Alerts a class of the stream to calibrate with; a quarter of the training set if that is more, `recalibrate.HELD_OUT` at most."""
+LEAST_HELD_CURVES = 600
 LEAST_HELD_SPACE = 400
 LEAST_AGREEMENT = 0.999
 """Of the exported network with the trained one: cosine of the embeddings, share of equal labels."""
@@ -292,7 +293,7 @@ class Sets:
         first = TRAINING.of(seed)
         alerts = kept(workplace.file("alerts", plan.alerts, seed=seed), lambda: simulate(plan.alerts, first, processes=processes))
         held_out = held_out_alerts(size, seed, workplace=workplace)
-        held_curves = held_out_curves(HELD_CURVES, seed, workplace=workplace)
+        held_curves = held_out_curves(held_curves_size(plan), seed, workplace=workplace)
         progress.stage(f"simulating {plan.curves:,} light curves and {plan.space:,} from space")
         held_space = held_out_space(held_space_size(plan), seed, workplace=workplace)
         curves = space = None
@@ -310,6 +311,11 @@ class Sets:
 def held_out_size(plan: Plan) -> int:
     """Alerts that calibrate the head."""
     return min(HELD_OUT, max(plan.alerts // 4, LEAST_HELD_OUT * len(CLASSES)))
+
+
+def held_curves_size(plan: Plan) -> int:
+    """Light curves without images for the reference."""
+    return min(HELD_CURVES, max(plan.curves // 4, LEAST_HELD_CURVES))
 
 
 def held_space_size(plan: Plan) -> int:

@@ -9,7 +9,7 @@ Nothing else is asked: what these commands print can be had as long as the topic
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from schemas.avro.wire import PacketError
@@ -17,7 +17,7 @@ from schemas.avro.writer import varint
 from schemas.records import codec
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
-from schemas.records.loop_event import LoopEvent
+from schemas.records.loop_event import ANNOUNCED, CHALLENGER_MADE, GATES_JUDGED, LABELS_WANTED, PROMOTED, ROLLED_BACK, LoopEvent
 from schemas.records.retrain_command import RetrainCommand
 from schemas.surveys.identity import packet_digest
 from streams.kafka import topics
@@ -131,7 +131,23 @@ def steps_of(records: Iterable[LoopRecord]) -> list[Step]:
             steps.append(_event(record))
     steps += commands.values()
     steps.sort(key=lambda step: (step.at_ms, step.kind))
-    return steps
+    return _linked(steps)
+
+
+def _linked(steps: list[Step]) -> list[Step]:
+    """The same, a promotion behind the gates that were passed, a rollback behind the promotion that it takes back."""
+    passed: dict[str, str] = {}
+    promoted, linked = "", []
+    for step in steps:
+        if step.kind == GATES_JUDGED and getattr(step.record, "verdict", "") == "passed":
+            passed[step.subject] = step.id
+        elif step.kind == PROMOTED:
+            step = replace(step, id=f"{PROMOTED}/{step.subject}/{step.at_ms}", because=passed.get(step.subject, step.subject))
+            promoted = step.id
+        elif step.kind == ROLLED_BACK:
+            step = replace(step, because=promoted)
+        linked.append(step)
+    return linked
 
 
 def led_to(steps: Sequence[Step], last: Step) -> list[Step]:
@@ -177,13 +193,33 @@ def _command(command: RetrainCommand) -> Step:
 
 def _event(event: LoopEvent) -> Step:
     held = codec.decode(event.record) if event.record else None
-    text = event.note or event.event
-    because = ""
+    text, because, name = event.note or event.event.replace("_", " "), "", ""
     if isinstance(held, RetrainCommand):
         because = held.command_id
+    if event.event == CHALLENGER_MADE:
+        name = event.subject
+    elif event.event == ANNOUNCED:
+        name = because = event.subject
+    elif event.event in (GATES_JUDGED, LABELS_WANTED):
+        because = event.subject
+        if (gates := getattr(held, "gates", None)) is not None:
+            name = f"{event.event}/{event.subject}/{event.revision}"
+            text = f"{getattr(held, 'verdict', '')}: {event.note}; {figures_of(gates)}"
     return Step(
-        event.made_ms, event.event, event.subject, text, author=event.author, because=because, record=held if held is not None else event,
+        event.made_ms, event.event, event.subject, text, author=event.author, id=name, because=because,
+        record=event if held is None or isinstance(held, codec.BadRecord) else held,
     )  # fmt: skip
+
+
+def figures_of(gates: Iterable[Any]) -> str:
+    """Gates of a report in one line: each figure, its interval, and the threshold that it is held against."""
+    parts = []
+    for gate in gates:
+        figure = "–" if gate.figure is None else f"{gate.figure:.3g}"
+        interval = "" if gate.low is None or gate.high is None else f" [{gate.low:.3g}, {gate.high:.3g}]"
+        mark = "" if gate.passed else " FAILED" if getattr(gate, "failed", True) else " open"
+        parts.append(f"{gate.name} {figure}{interval} ({gate.threshold:.3g}){mark}")
+    return ", ".join(parts)
 
 
 def plain(record: Any) -> dict[str, Any]:

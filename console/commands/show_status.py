@@ -19,7 +19,7 @@ from rich.table import Table
 from console.report import cell, printable_json
 from service.status.feed import Feed
 from service.status.figures import OUTCOMES, Figures
-from service.status.page import clock, number, rate, span
+from service.status.page_text import clock, number, rate, span
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -106,7 +106,12 @@ def render(console: Console, s: dict[str, Any]) -> None:
             "Latest alarms",
             ("UTC", "alarm", "of", "moved"),
             [
-                (clock(a["time"]), a.get("statistic", ""), a.get("stratum", ""), f"{_moved(a.get('before'))} → {_moved(a.get('after'))}")
+                (
+                    clock(a["time"]),
+                    a.get("diagnosis") or a.get("statistic", ""),
+                    a.get("stratum", ""),
+                    f"{_moved(a.get('before'))} → {_moved(a.get('after'))}",
+                )
                 for a in s["alarms"][:10]
             ],
         ),

@@ -36,19 +36,26 @@ def demo(
     *,
     tess: Annotated[bool, typer.Option("--tess", help="A sector of TESS instead of ZTF's night.")] = False,
     frames: Annotated[bool, typer.Option("--frames", help="Nights of raw CCD frames instead of packets.")] = False,
+    drift: Annotated[bool, typer.Option("--drift", help="A sky that changes: drift, training, gates, promotion, rollback.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="With --drift: larger changes, fewer packets.")] = False,
     nights: Annotated[int, typer.Option("--nights", min=1, max=60, help="With --frames: how many.")] = 7,
-    picture: Annotated[Path | None, typer.Option("--picture", help="With --frames: PNG to write.")] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="With --frames or --drift: PNG to write.")] = None,
     report: Report = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the state folder (state/demo).")] = False,
     bundle: Bundle = None,
     engine: Engine = None,
 ) -> None:
-    """A simulated night (--tess: sector; --frames: nights of raw frames) through Kafka to scored detections, with tables at the end."""
+    """A simulated night (--tess: sector; --frames: raw frames; --drift: a changing sky) through Kafka to scored detections."""
     if frames:
         from console.commands.demo_frames import demo_frames
 
         found = settings_of(bundle=bundle, engine=engine)
         raise typer.Exit(demo_frames(found, nights=nights, seed=seed, report=report, picture=picture, keep=keep))
+    if drift:
+        from console.commands.demo_drift import demo_drift
+
+        found = settings_of(bundle=bundle, engine=engine)
+        raise typer.Exit(demo_drift(found, seed=seed, short=short, report=report, picture=picture, keep=keep))
     from console.commands.demo import NIGHT, SECTOR
     from console.commands.demo import demo as show
 

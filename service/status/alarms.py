@@ -106,9 +106,25 @@ def _of_record(record: Mapping[str, Any], since: float) -> Alarm:
         return Alarm(
             "bad", f"bundle {stratum} is not used", since, "", "protonova models", "the model before scores on; why: a worker's log"
         )
+    if record.get("diagnosis") and record["detector"] == "panel":
+        return _of_panel(record, since)
     way = "rose" if after > before else "fell"
     direction = f"{way} from {before:.3f} to {after:.3f}"
     if statistic == "rejected_ratio":
         return Alarm("warn", f"rejected ratio of {stratum}", since, direction, "protonova rejects ls", "shows why packets are rejected")
+    if statistic.startswith("schema:"):
+        what = f"{stratum} sends packets in another schema ({statistic.partition(':')[2]})"
+        return Alarm("warn", what, since, "", "protonova watch", "shows what comes; nulls and numbers may move with it")
     name = statistic.replace("_", " ")
     return Alarm("warn", f"{name} of {stratum}", since, direction, "protonova watch", "shows what comes; commands.retrain has the request")
+
+
+def _of_panel(record: Mapping[str, Any], since: float) -> Alarm:
+    """An alarm of drift: what it comes from, and whether training helps."""
+    statistic, diagnosis = str(record["statistic"]).replace("_", " ").replace(":", " of "), str(record["diagnosis"])
+    before, after = float(record["before"]), float(record["after"])
+    direction = f"{'rose' if after > before else 'fell'} from {before:.3f} to {after:.3f}"
+    begins = float(record.get("since_ms") or 0) / 1000 or since
+    trains = diagnosis == "population"
+    advice = "shows the training that was commanded and what became of it" if trains else "no training helps: ask the survey; docs/drift.md"
+    return Alarm("warn", f"{diagnosis}: {statistic} of {record['stratum']}", min(since, begins), direction, "protonova history", advice)

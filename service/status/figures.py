@@ -183,9 +183,12 @@ class Figures:
         self.detections.appendleft({"time": at, **record})
 
     def alarm(self, at: float, record: Mapping[str, Any]) -> None:
-        """An alarm to show; one with an id that is known is the same."""
-        if all(known.get("alarm_id") != record.get("alarm_id") for known in self.alarms):
-            self.alarms.appendleft({"time": at, **record})
+        """An alarm to show; one with an id that is known is the same, as it is known now."""
+        for i, known in enumerate(self.alarms):
+            if known.get("alarm_id") == record.get("alarm_id"):
+                self.alarms[i] = {**record, "time": known["time"]}
+                return
+        self.alarms.appendleft({"time": at, **record})
 
     def announced(self, alias: str, model: ModelAnnounced | None) -> None:
         """Take which model an alias names; None: none any more."""

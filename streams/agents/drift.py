@@ -194,7 +194,7 @@ async def _commit(reader: FencedReader, monitor: Monitor, *, out: Iterable[Outpu
 def _record(topic: str, record: Any, *, key: bytes) -> Record:
     from streams.kafka.producer import Record
 
-    return Record(topic, encode(record), key, [], key)
+    return Record(topic, key, encode(record), [], key)
 
 
 def main() -> int:

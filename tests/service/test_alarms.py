@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from service.status.alarms import SHOWN_S, active
+from service.status.drift_part import drift_part
 from service.status.page import SHOWN_ALARMS, _active
 
 NOW = 1_700_000_000.0
@@ -97,3 +98,31 @@ def test_losses_of_a_topic_are_one_alarm() -> None:
     assert [a.what.partition(" (")[0] for a in found] == [f"6 packets of alerts.{t} passed without an outcome" for t in ("ztf", "lsst")]
     assert found[0].what.endswith("partition 3: offsets 15 to 15; 2 more)")
     assert found[0].since == NOW - 5
+
+
+DRIFT = {
+    **record("panel", "zp", "ztf/r/sky", -0.02, 0.08, ago=30.0), "diagnosis": "instrument: zero point", "severity": 2.5,
+    "since_ms": int((NOW - 900) * 1000), "moved": ["zp", "limit"], "edges": [-1.0, 0.0, 1.0, 2.0], "before_bins": [0.75, 0.25, 0.0],
+    "after_bins": [0.25, 0.75, 0.0], "examples": ["ztf:5:ab", "ztf:6:<b>"], "time": NOW - 30,
+}  # fmt: skip
+
+
+def test_drift_says_what_it_comes_from_since_when_and_whether_training_helps() -> None:
+    (found,) = alarms(DRIFT)
+    assert (found.what, found.direction) == ("instrument: zero point: zp of ztf/r/sky", "rose from -0.020 to 0.080")
+    assert found.since == pytest.approx(NOW - 900), "since it moved, not since it was raised"
+    assert "no training" in found.advice
+    (found,) = alarms({**DRIFT, "diagnosis": "population"})
+    assert "training that was commanded" in found.advice
+
+
+def test_histograms_before_and_after_are_drawn() -> None:
+    html = drift_part({"alarms": [DRIFT, record("limit", "reject_limit", "w/x", 1, 2)], "time": NOW})
+    assert html.count("<svg") == 1
+    for text in ("instrument: zero point", "2.5 spreads", "15 min 00 s ago", "with limit", "ztf:5", "ztf:6"):
+        assert text in html
+    assert "<b>" not in html.replace("<b>instrument: zero point</b>", ""), "what a record says of itself is text"
+    area, line = (html.split(f'class="{name}" d="')[1].split('"')[0] for name in ("area", "line line-after"))
+    heights = [[float(y) for y in {part.split(" ")[1].rstrip("Z") for part in path.split("L")[1:]}] for path in (area, line)]
+    assert min(heights[0]) == min(heights[1]), "the highest share of both is the same"
+    assert drift_part({"alarms": [{**DRIFT, "edges": []}], "time": NOW}) == ""

@@ -20,7 +20,8 @@ from service.status.chart import line_chart, nice_ceiling
 from service.status.exposition import exposition
 from service.status.figures import DELAY, LOOKED_WITHIN, POINTS, STEP, WINDOW, Figures, Lag, percentile
 from service.status.heartbeat import FRESH
-from service.status.page import live, page, rate, span
+from service.status.page import live, page
+from service.status.page_text import rate, span
 from streams.kafka.offset_ledger import Ledger
 from streams.telemetry import latency_bin
 
