@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import onnx
 
@@ -36,7 +37,7 @@ from settings.model import Settings
 from streams.kafka.topics import DETECTIONS, PRIVATE
 from streams.models import announced, promote, rollback, submit
 
-QUIET_S, APART_S, AFTER_S = 20.0, 12.0, 0.5
+QUIET_S, APART_S, AFTER_S = 20.0, 8.0, 0.5
 """Before the first swap, between two, and behind the first detection of the new model [s]."""
 ALLOWED = 1.5
 """p99 over a swap, in quiet ones."""
@@ -73,8 +74,10 @@ class SwapBench(Bench):
                 champion = (await announced(settings)).get(CHAMPION)
                 based_on = champion.revision if champion is not None else 0
                 steps.append((name, await promote(settings, sha256=sha256, based_on=based_on, author="bench")))
+                await self._followed(service, steps[-1][1].model)
                 await asyncio.sleep(APART_S)
             steps.append(("a rollback", await rollback(settings, author="bench")))
+            await self._followed(service, steps[-1][1].model)
             await asyncio.sleep(APART_S)
             sending.cancel()
             await asyncio.wait([sending])
@@ -94,6 +97,15 @@ class SwapBench(Bench):
             if time.monotonic() > until:
                 raise BenchError(f"the worker was not ready within 180 s: {service.said()}")
             await asyncio.sleep(0.2)
+
+    async def _followed(self, service: Service, model: str) -> None:
+        """Wait until the worker scores with a model, as its metrics say."""
+        until = time.monotonic() + 60
+        async with httpx.AsyncClient() as client:
+            while f'model="{model}"' not in (await client.get(service.metrics or "", timeout=20)).text:
+                if time.monotonic() > until:
+                    raise BenchError(f"the worker did not score with {model} within 60 s: {service.said()}")
+                await asyncio.sleep(0.2)
 
     async def _send(self, topic: str, appended: dict[int, int]) -> None:
         """Send packets at the rate until cancelled; candid → append time [ms]."""

@@ -40,7 +40,7 @@ AT_ONCE = 100
 """Packets that are published before the loop is looked at."""
 LOOK_EVERY = 2.0
 """How often the loop's topics are read [s]."""
-LATE = 30
+LATE = 75
 """Looks after an act's last packet, before what was to come is taken not to."""
 SETTLES = 6.0
 """After this the last packets of an act are in telemetry and seen by drift [s]."""
@@ -370,8 +370,10 @@ def _report(play: Play, *, report: Path | None, picture: Path, seconds: float, s
     table = reports.table()
     for title in ("act", "what was to come", "what came", "packets"):
         table.add_column(title)
-    for act in play.acts:
-        table.add_row(act.title, act.wanted, Text(act.came or "it did not come", "green" if act.good else "red"), f"{act.published:,}")
+    for k, act in enumerate(play.acts, 1):
+        table.add_row(
+            f"{k}. {act.title}", act.wanted, Text(act.came or "it did not come", "green" if act.good else "red"), f"{act.published:,}"
+        )
     reports.show(console, "The acts", table)
     timeline = reports.table()
     for title in ("when (UTC)", "step", "of", "what", "by"):

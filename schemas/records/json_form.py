@@ -63,15 +63,18 @@ def to_json(record: Detection) -> bytes:
     values = [number for _, balanced, prior in classes for number in (balanced, prior)]
     values += [value for _, value in features]
     digits = orjson.dumps(np.array(values, dtype=np.float32), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-    named, places = _NAMED, iter(digits)
-    coded = {
-        "classes": [b"".join((named[name], _BALANCED, next(places), _PRIOR, next(places), b"}")) for name, _, _ in classes],
-        "features": [b"".join((named[name], _VALUE, next(places), b"}")) for name, _ in features],
-    }
+    n, m = len(classes), len(features)
+    places = [b""] * (6 * n)
+    places[0::6], places[1::6], places[2::6] = [_NAMED[name] for name, _, _ in classes], [_BALANCED] * n, digits[0 : 2 * n : 2]
+    places[3::6], places[4::6], places[5::6] = [_PRIOR] * n, digits[1 : 2 * n : 2], [_END] * n
+    of_features = [b""] * (4 * m)
+    of_features[0::4], of_features[1::4] = [_NAMED[name] for name, _ in features], [_VALUE] * m
+    of_features[2::4], of_features[3::4] = digits[2 * n : 2 * n + m], [_END] * m
+    coded = {"classes": b"".join(places)[:-1], "features": b"".join(of_features)[:-1]}
     row: dict[str, Any] = {"$schema": URI, OBJECT_ID: record.object_id}
     for name, value, convert in zip(detection.NAMES, _FIELDS(record), _field_writers(), strict=True):
         if name in coded:
-            row[name] = orjson.Fragment(b"".join((b"[", b",".join(coded[name]), b"]")))
+            row[name] = orjson.Fragment(b"[" + coded[name] + b"]")
         elif convert is None or value is None:
             row[name] = plain(value) if isinstance(value, tuple) else value
         else:
@@ -154,7 +157,7 @@ class _Named(dict[str, bytes]):
 
 
 _NAMED = _Named()
-_BALANCED, _PRIOR, _VALUE = b',"probability":', b',"prior_probability":', b',"value":'
+_BALANCED, _PRIOR, _VALUE, _END = b',"probability":', b',"prior_probability":', b',"value":', b"},"
 _FIELDS = attrgetter(*detection.NAMES)
 
 
