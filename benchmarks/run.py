@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.machine import describe, stolen, stolen_share
 from benchmarks.packets import Packets, take
-from benchmarks.stages import MANY
+from benchmarks.stages import MANY, ROWS, SUMS
 from console.failures import guarded
 from console.report import check_writable, write
 from errors import UserError
@@ -30,6 +30,8 @@ STAGE_PACKETS, QUICK_PACKETS = 570, 64
 """Taken apart stage by stage; 570 different real ones are in the shared data."""
 RATIO, COST_US, P99_MS, FIRST_MS, HEAD_US = 9.3, 1200.0, 100.0, 250.0, 3.0
 """Targets: the naive stack's CPU over ours, ours [µs], latency at 200/s [ms], first alert after a quiet minute [ms], the head [µs]."""
+TELEMETRY_US = 6.0
+"""Target: what drift monitors, made, summed up and written [µs an alert]."""
 WALL, OF_OLDER = 0.95, 0.88
 """Targets: share of what the CPU allows that is reached on the wall clock; CPU a packet over that of commit ba20483 [1]."""
 
@@ -37,6 +39,7 @@ WALL, OF_OLDER = 0.95, 0.88
 def main(arguments: Sequence[str]) -> int:
     """Parse and run; a failure is one line."""
     parser = argparse.ArgumentParser("python -m benchmarks", description="The naive stack beside ours, on the same packets in one run.")
+    parser.add_argument("part", nargs="?", choices=("http",), help="http: the HTTP API under load; else the naive stack beside ours")
     parser.add_argument("--quick", action="store_true", help="short: everything runs, nothing is long enough to quote")
     parser.add_argument("--only", choices=("stages", "histories", "broker"), help="one part")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write every figure as JSON here too")
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         "--against", type=Path, metavar="FOLDER", help="an older checkout: its costs of histories and its worker are measured in this run"
     )
     options = parser.parse_args(arguments)
-    return guarded(lambda: bench(options), lambda: Path("state"))
+    return guarded(lambda: bench_http(options) if options.part == "http" else bench(options), lambda: Path("state"))
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -63,6 +66,54 @@ def bench(options: argparse.Namespace) -> int:
     write(options.report, report)
     screen.print(f"\nwritten to {path}")
     return 0
+
+
+def bench_http(options: argparse.Namespace) -> int:
+    """Measure the HTTP API."""
+    from benchmarks.http_api import measure as measure_http
+    from benchmarks.http_api import targets
+
+    check_writable(options.report)
+    screen, machine, before = Console(), describe(), stolen()
+    packets = take(STAGE_PACKETS)
+    found = measure_http(packets, quick=options.quick, bundle=options.bundle)
+    machine["stolen_share"] = stolen_share(before)
+    report = {
+        "command": "bench http",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "quick": options.quick,
+        "machine": machine,
+        "source": packets.source,
+        "http": found,
+        "targets": judged(targets(found)),
+    }
+    screen.print(http_table(found))
+    screen.print(target_table(report["targets"]))
+    name = "-".join(filter(None, ("quick" if options.quick else "", "http", options.name)))
+    path = RESULTS / f"{report['date'][:10]}-{name}.json"
+    write(path, report)
+    write(options.report, report)
+    screen.print(f"\nwritten to {path}")
+    return 0
+
+
+def http_table(found: Mapping[str, Any]) -> Table:
+    """Loads of the HTTP API."""
+    table = Table(title=f"the HTTP API by {found['processes']} processes", title_justify="left", pad_edge=False)
+    for name in ("", "requests/s", "p50", "p99", "server µs", "floor µs", "generator µs", "cores"):
+        table.add_column(name, justify="left" if not name else "right")
+    rows = [
+        (f"score {what}", load, found[what]["floor_us"], found[what][load])
+        for what in ("packets", "curves")
+        for load in ("saturated", "paced")
+    ]
+    rows += [("push", load, None, found["push"][load]) for load in ("saturated", "paced") if found["push"] is not None]
+    for what, load, floor, row in rows:
+        pace = load if row["rate"] is None else f"{row['rate']:g}/s"
+        cells = (row["per_s"], row["p50_ms"], row["p99_ms"], row["server_us"], floor, row["generator_us"], row["cores_server"])
+        table.add_row(f"{what}, {pace}", *map(number, cells))
+    return table
 
 
 def measure(quick: bool, only: str | None, *, bundle_folder: Path | None, screen: Console, against: Path | None = None) -> dict[str, Any]:
@@ -153,8 +204,16 @@ def judge(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     for stage in report.get("stages", ()):
         if stage["stage"] == MANY:
             rows.append((f"{MANY}, CPU an alert", stage["ours_us"], "<=", HEAD_US, "µs"))
+    telemetry = [stage["ours_us"] for stage in report.get("stages", ()) if stage["stage"] in (ROWS, SUMS)]
+    if telemetry:
+        rows.append(("telemetry, CPU an alert", sum(telemetry), "<=", TELEMETRY_US, "µs"))
     if "broker" in report:
         rows += _of_broker(report["broker"])
+    return judged(rows)
+
+
+def judged(rows: Sequence[tuple[str, float | None, str, float, str]]) -> list[dict[str, Any]]:
+    """Targets with whether each is kept."""
     return [
         {"target": name, "reached": value, "limit": limit, "unit": unit, "sense": sense, "passed": passes(value, sense, limit=limit)}
         for name, value, sense, limit, unit in rows

@@ -28,6 +28,7 @@ from operators.tokens import tokens
 from operators.types import F32, RAW_STAMP
 from pipeline.assemble import assemble
 from pipeline.embed import embed
+from pipeline.monitored import monitored
 from pipeline.score import score
 from pipeline.state import ScoringState
 from registry.bundle import Bundle
@@ -36,10 +37,14 @@ from schemas.records.detection import Detection
 from schemas.surveys.cutouts import Cutouts
 from schemas.surveys.decode import Decoder
 from schemas.surveys.identity import packet_digest
+from streams.score_sums import ScoreSums
 
 BATCH = 64
 WHOLE = "bytes to scored bytes"
 CLASSES, SHOTS = 20, 20
+ROWS, SUMS = "telemetry: a row of each alert", "telemetry: sums and their records"
+SECOND = 1000
+"""Alerts that a worker reports at once: those of a second."""
 MANY = f"head, {CLASSES} classes of {SHOTS} examples"
 
 
@@ -122,6 +127,8 @@ def measure(packets: Packets, bundle: Bundle, *, state: ScoringState, repeats: i
         ("head", "prototypes, novelty, conformal set"),
         (MANY, "the same alerts, judged by a head solved from them"),
         ("record out", "naive: fastavro"),
+        (ROWS, "what drift monitors; within the whole"),
+        (SUMS, f"at {SECOND:,} alerts a second; beside the whole, in the worker"),
         (WHOLE, "the whole, in one piece, without the broker"),
     ]
     rows = [Row(name, theirs.median(name), ours.median(name), note) for name, note in both]
@@ -200,7 +207,20 @@ def _our_pass(state: ScoringState, blind: Decoder, *, many: Head, packets: Seque
         lambda batch, j, d, f: [codec.encode(record) for record in assemble(batch, j, decided=d, named=f, state=state)],
         decoded, judged, decided, named,
     )  # fmt: skip
+    each(ROWS, lambda batch, e, j: monitored(batch, e.logits, judged=j), decoded, embedded, judged)
+    found = [d for batch in batches for d in score(batch, state) if isinstance(d, Detection)]
+    seconds = [(found * (-(-SECOND // len(found))))[:SECOND]] * 4
+    timer.run(SUMS, lambda: _report(seconds, state), alerts=len(seconds) * SECOND)
     each(WHOLE, lambda batch: [codec.encode(d) for d in score(batch, state) if isinstance(d, Detection)], batches)
+
+
+def _report(seconds: Sequence[Sequence[Detection]], state: ScoringState) -> list[bytes]:
+    """What a worker does for telemetry when packets are acknowledged."""
+    sums, out = ScoreSums("bench", scoring_id=state.scoring_id, model=state.model), []
+    for at, detections in enumerate(seconds):
+        sums.add(detections, float(at))
+        out += [codec.encode(summary) for summary in sums.take(float(at), all_of_it=at == len(seconds) - 1)]
+    return out
 
 
 def _joined(gzipped: Sequence[Sequence[bytes]]) -> tuple[list[bytes], list[Any]]:

@@ -21,10 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import onnx
 
-from benchmarks.bench_service import Plan, Service
+from benchmarks.bench_service import PARTITIONS, BenchError, Plan, Service
 from benchmarks.broker import Bench
 from benchmarks.packets import take
 from console.kafka_node.node import LocalKafka
@@ -36,7 +37,7 @@ from settings.model import Settings
 from streams.kafka.topics import DETECTIONS, PRIVATE
 from streams.models import announced, promote, rollback, submit
 
-QUIET_S, APART_S, AFTER_S = 20.0, 12.0, 0.5
+QUIET_S, APART_S, AFTER_S = 20.0, 8.0, 0.5
 """Before the first swap, between two, and behind the first detection of the new model [s]."""
 ALLOWED = 1.5
 """p99 over a swap, in quiet ones."""
@@ -60,19 +61,26 @@ class SwapBench(Bench):
     async def swaps(self, settings: Settings, folders: Sequence[Path]) -> dict[str, Any]:
         """Run it."""
         await self._declare(self._environment("swap"))
+        made = [(await submit(settings, folder, author="bench")).sha256 for folder in folders]
         service = self._worker("swap")
+        appended: dict[int, int] = {}
+        steps: list[tuple[str, ModelAnnounced]] = []
         try:
-            n = round(self.plan.rate * (self.plan.warm_s + QUIET_S + 4 * APART_S))
-            packets = self._take(n)
+            await self._ready(service)
             begin = await self._ends(service.sinks)
-            sending = asyncio.create_task(self._publish(service.source, packets, rate=self.plan.rate))
+            sending = asyncio.create_task(self._send(service.source, appended))
             await asyncio.sleep(self.plan.warm_s + QUIET_S)
-            steps: list[tuple[str, ModelAnnounced]] = []
-            for name, folder in zip(("another model file", "another head"), folders, strict=True):
-                steps.append((name, await self._promote(settings, folder)))
+            for name, sha256 in zip(("another model file", "another head"), made, strict=True):
+                champion = (await announced(settings)).get(CHAMPION)
+                based_on = champion.revision if champion is not None else 0
+                steps.append((name, await promote(settings, sha256=sha256, based_on=based_on, author="bench")))
+                await self._followed(service, steps[-1][1].model)
                 await asyncio.sleep(APART_S)
             steps.append(("a rollback", await rollback(settings, author="bench")))
-            appended = await sending
+            await self._followed(service, steps[-1][1].model)
+            await asyncio.sleep(APART_S)
+            sending.cancel()
+            await asyncio.wait([sending])
             seen = await self._seen(service, begin, wanted=len(appended))
             memory = service.memory()
         finally:
@@ -81,15 +89,38 @@ class SwapBench(Bench):
             "rate": self.plan.rate, "packets": len(seen), "memory_mib": memory[0], "memory_peak_mib": memory[1],
         }  # fmt: skip
 
-    async def _promote(self, settings: Settings, folder: Path) -> ModelAnnounced:
-        """In a process of its own, as an operator's command is."""
-        code = "import asyncio, sys; from pathlib import Path; from benchmarks.swap import command; asyncio.run(command(Path(sys.argv[1])))"
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, str(folder), env={**self._environment("swap"), "PYTHONPATH": str(Path(__file__).parents[1])}
-        )
-        if await child.wait():
-            raise RuntimeError("a model could not be promoted")
-        return (await announced(settings))[CHAMPION]
+    async def _ready(self, service: Service) -> None:
+        """Wait for the worker's place in its group."""
+        path, until = self.state / "swap" / "run" / "worker-0.json", time.monotonic() + 180
+        while not path.exists():
+            service.cpu()
+            if time.monotonic() > until:
+                raise BenchError(f"the worker was not ready within 180 s: {service.said()}")
+            await asyncio.sleep(0.2)
+
+    async def _followed(self, service: Service, model: str) -> None:
+        """Wait until the worker scores with a model, as its metrics say."""
+        until = time.monotonic() + 60
+        async with httpx.AsyncClient() as client:
+            while f'model="{model}"' not in (await client.get(service.metrics or "", timeout=20)).text:
+                if time.monotonic() > until:
+                    raise BenchError(f"the worker did not score with {model} within 60 s: {service.said()}")
+                await asyncio.sleep(0.2)
+
+    async def _send(self, topic: str, appended: dict[int, int]) -> None:
+        """Send packets at the rate until cancelled; candid → append time [ms]."""
+        began, sent = time.monotonic(), 0
+
+        def note(candid: int, future: asyncio.Future[Any]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                appended[candid] = future.result().timestamp
+
+        while True:
+            for candid, packet in self._take(500):
+                await asyncio.sleep(max(0.0, began + sent / self.plan.rate - time.monotonic()))
+                future = await self.producer.send(topic, packet, key=str(candid).encode(), partition=sent % PARTITIONS)
+                future.add_done_callback(lambda done, candid=candid: note(candid, done))
+                sent += 1
 
     async def _seen(self, service: Service, begin: Any, *, wanted: int) -> dict[int, tuple[int, str]]:
         """candid → append time of the detection [ms], and the model it names."""
@@ -115,6 +146,8 @@ class SwapBench(Bench):
         for name, step in steps:
             began = step.announced_ms
             new = [at + ms for at, ms, model in late.values() if model == step.model and at + ms > began]
+            if not new:
+                raise BenchError(f"{name}: no detection names {step.model}")
             ended = min(new) + 1000 * AFTER_S
             windows.append((began - 3000, ended + 1000))
             rows.append((name, began, ended, sorted(ms for at, ms, _ in late.values() if began <= at <= ended)))
@@ -135,14 +168,6 @@ class SwapBench(Bench):
                 for name, began, ended, ms in rows
             ],
         }  # fmt: skip
-
-
-async def command(folder: Path) -> None:
-    """Submit a bundle and promote it."""
-    settings = Settings()
-    champion = (await announced(settings)).get(CHAMPION)
-    made = await submit(settings, folder, author="bench")
-    await promote(settings, sha256=made.sha256, based_on=champion.revision if champion is not None else 0, author="bench")
 
 
 async def measure(folder: Path, *, rate: float, warm_s: float) -> dict[str, Any]:

@@ -77,6 +77,7 @@ for command in (
     flow_flags.mirror,
     flow_flags.increments,
     flow_flags.calibrator,
+    label_flags.shadow,
     flow_flags.historian,
     flow_flags.drift,
     training_flags.trainer,

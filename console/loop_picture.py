@@ -47,15 +47,16 @@ def draw(rows: Sequence[Called], truth: Mapping[int, Made], *, acts: Sequence[Ac
     below.plot(at, 100 * share, color="tab:red", label="called so falsely", lw=1.2)
     below.set_ylabel(f"share of {WINDOW} alerts [%]")
     below.set_xlabel("alerts")
-    below.legend(loc="upper left", frameon=False)
+    below.legend(loc="upper right", frameon=False)
     times = np.array([row.appended_ms for row in known])
     for axis in (above, below):
         for k, act in enumerate(acts):
             if k % 2:
                 axis.axvspan(act.begun, act.begun + act.published, color="0.94", lw=0)
     top = above.get_ylim()[1]
-    for act in acts:
-        above.text(act.begun + 0.01 * len(known), top, act.title[:44], rotation=12, fontsize=7, va="bottom")
+    for k, act in enumerate(acts, 1):
+        if act.published:
+            above.text(act.begun + act.published / 2, top, f"act {k}", fontsize=9, ha="center", va="bottom")
     named: set[str] = set()
     for step in steps:
         if step.kind in MARKED:

@@ -19,6 +19,8 @@ GRID: dict[str, tuple[float, ...]] = {
     "page_hinkley": (5, 7, 8, 10, 12, 14, 16, 20, 25, 30, 40, 50, 70, 100, 150, 200),
     "kswin": (0.05, 0.02, 1e-2, 5e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12),
 }
+CALIBRATED = {"adwin": 1e-3, "page_hinkley": 25.0, "kswin": 1e-6}
+"""Parameter of each kind that alarms rarely enough (docs/drift.md)"""
 KEPT = 400
 """Windows that a detector remembers, hence what its state holds: a restored one has seen the same."""
 SLACK = 0.5
@@ -29,7 +31,7 @@ LEAST = 8
 
 
 def make(kind: str, parameter: float | None = None) -> RiverDetector:
-    """Make a detector of a kind; its library's own parameter if None.
+    """Make a detector of a kind; the parameter of `CALIBRATED` if None.
 
     Raises
     ------
@@ -38,7 +40,12 @@ def make(kind: str, parameter: float | None = None) -> RiverDetector:
     """
     if kind not in GRID:
         raise ValueError(f"{kind} is not a detector: {', '.join(GRID)}")
-    return RiverDetector(kind, parameter)
+    return RiverDetector(kind, CALIBRATED[kind] if parameter is None else parameter)
+
+
+def plain(kind: str) -> RiverDetector:
+    """Make a detector with its library's own parameters, to compare with."""
+    return RiverDetector(kind, None)
 
 
 class RiverDetector:

@@ -13,6 +13,7 @@ fields, so the spread of windows is several times what single alerts' would make
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,10 @@ MEANS: dict[str, str] = {
 """What a statistic's change means by itself."""
 EVIDENCE: dict[str, float] = {"points": 2.0, "gap": 2.0, "visits": 2.0, "fwhm": 1.5, "zp": 2.0, "zero_point": 2.0, "limit": 2.0}
 """Mean |z| since an alarm began from which another statistic takes part in its diagnosis."""
+FAINTER = -1.5
+"""Mean z of the signal-to-noise since then, at most, where broader sources are the seeing's: their width differs from night to night."""
+SUPPORTING: tuple[str, ...] = ("distance", "top_probability")
+"""Statistics that raise no alarm of their own: they follow entropy, energy and novelty, later, and would only add false alarms."""
 
 
 class Detector(Protocol):
@@ -163,6 +168,7 @@ class Panel:
     ) -> None:
         self.reference = reference
         self.thresholds = {**THRESHOLDS, **reference.thresholds, **(thresholds or {})}
+        self.thresholds |= dict.fromkeys(SUPPORTING, math.inf)
         detectors = detectors or {}
         self._charts = {name: _Chart(detectors.get(name)) for name in STATISTICS}
         self._recent: deque[tuple[int, list[float | None]]] = deque(maxlen=REMEMBERED)
@@ -241,20 +247,23 @@ class Panel:
     def _meaning(self, name: str, since_ms: int) -> str:
         """What the statistic's change means beside what else has moved since it began."""
         meant = {MEANS[name]} | {MEANS[other] for other in self._moved_with(since_ms)}
-        if SEEING in meant and meant & {DEPTH, ZERO_POINT}:
+        fainter = self._mean_z("log_snr", since_ms)
+        if name != "fwhm" and (fainter is None or fainter > FAINTER):
+            meant.discard(SEEING)
+        if SEEING in meant:
             meant -= {DEPTH, ZERO_POINT}  # broader images are shallower
-        return next(meaning for meaning in ORDER if meaning in meant)
+        return next((meaning for meaning in ORDER if meaning in meant), MEANS[name])
 
     def _moved_with(self, since_ms: int) -> set[str]:
         """Statistics whose mean z since then is large."""
-        rows = [row for at, row in self._recent if at >= since_ms]
-        out = set()
-        for name, least in EVIDENCE.items():
-            there = [row[STATISTICS.index(name)] for row in rows]
-            values = [z for z in there if z is not None]
-            if len(values) >= 3 and abs(sum(values) / len(values)) >= least:
-                out.add(name)
-        return out
+        means = {name: self._mean_z(name, since_ms) for name in EVIDENCE}
+        return {name for name, least in EVIDENCE.items() if (z := means[name]) is not None and abs(z) >= least}
+
+    def _mean_z(self, name: str, since_ms: int) -> float | None:
+        """Of the windows since then; None: fewer than three have it."""
+        i = STATISTICS.index(name)
+        values = [z for at, row in self._recent if at >= since_ms and (z := row[i]) is not None]
+        return sum(values) / len(values) if len(values) >= 3 else None
 
     def _nulls(self, stratum: str, known: StratumReference, *, window: Window, at_ms: int) -> list[Alarm]:
         share = window.null_share

@@ -10,21 +10,21 @@ Source: moving-block bootstrap, Künsch 1989 (doi:10.1214/aos/1176347265), circu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from operators.alert_statistics import STATISTICS, Window
-from operators.drift_panel import CLIP, SLACK, Detector
+from operators.drift_panel import CLIP, SLACK, SUPPORTING, Detector
 from operators.drift_reference import LEAST_SPREAD, WIDTH
 from operators.types import F64
 
 I64 = npt.NDArray[np.int64]
 BLOCK_NIGHTS = 5
 """Consecutive nights that are drawn together."""
-STREAMS = 1000
+STREAMS = 400
 """Drawn in all."""
 LEAST_NIGHTS = 10
 """Of which blocks are drawn."""
@@ -65,8 +65,8 @@ def bootstrap_thresholds(
     Returns
     -------
     dict
-        Statistic → threshold; those that no window has are left out. None is below the median one: a few dozen nights know the quantile
-        of a single statistic poorly, and one that nights have in common, as seeing, stands out above it all the same.
+        Statistic → threshold; those that no window has, or that only support, are left out. None is below the median one: a few dozen
+        nights know the quantile of a single statistic poorly, and one that nights have in common, as seeing, stands out all the same.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def bootstrap_thresholds(
     """
     table = _table(windows)
     found = np.array([_largest(z) for z in drawn(table, streams=streams, block=block, seed=seed)])
-    used = np.flatnonzero(np.isfinite(table.means).any(axis=0))
+    used = np.flatnonzero(np.isfinite(table.means).any(axis=0) & ~np.isin(STATISTICS, SUPPORTING))
     share = float(np.exp(-table.alerts / max(1, len(used)) / run_length))
     reached = np.maximum(np.quantile(found[:, used], share, axis=0), _gumbel(found[:, used], share))
     least = float(np.median(reached))
@@ -144,30 +144,36 @@ def _table(windows: Sequence[Placed]) -> _Table:
 
 
 def calibrated(
-    windows: Sequence[Placed], statistic: str, *, kind: str, run_length: float, streams: int = 60, seed: int = 0
-) -> Detector | None:
-    """The most sensitive of `operators.drift_detectors.GRID` that alarms no more often by chance than stated; None: none of them.
+    windows: Sequence[Placed], statistics: Sequence[str], *, kind: str, run_length: float, streams: int = 20, seed: int = 0
+) -> float | None:
+    """The most sensitive parameter of `operators.drift_detectors.GRID` that alarms no more often by chance than stated; None: none.
 
     Parameters
     ----------
     windows : sequence of Placed
-    statistic : str
-        Whose z it is to take.
+        Stable ones.
+    statistics : sequence of str
+        Whose z the detectors are to take, one each.
     kind : str
         Of a detector.
     run_length : float
-        Alerts to a false alarm of this statistic.
+        Alerts to a false alarm of each.
     streams, seed : int
     """
     from operators.drift_detectors import GRID, make
 
     table = _table(windows)
-    i = STATISTICS.index(statistic)
-    series = [z[np.isfinite(z[:, i]), i].tolist() for z in drawn(table, streams=streams, block=BLOCK_NIGHTS, seed=seed)]
-    allowed = streams * table.alerts / run_length
+    columns = [STATISTICS.index(name) for name in statistics]
+    series = [z[np.isfinite(z[:, i]), i].tolist() for z in drawn(table, streams=streams, block=BLOCK_NIGHTS, seed=seed) for i in columns]
+    allowed = len(series) * table.alerts / run_length
     for parameter in GRID[kind]:  # the most sensitive first
-        if sum(alarms(make(kind, parameter), values) for values in series) <= allowed:
-            return make(kind, parameter)
+        count = 0
+        for values in series:
+            count += alarms(make(kind, parameter), values)
+            if count > allowed:
+                break
+        else:
+            return parameter
     return None
 
 
@@ -180,8 +186,3 @@ def alarms(detector: Detector, values: Sequence[float]) -> int:
             count += 1
             detector.restore(start)
     return count
-
-
-def merged(thresholds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The largest of several thresholds of each statistic."""
-    return {name: max(part[name] for part in thresholds if name in part) for name in STATISTICS if any(name in part for part in thresholds)}

@@ -50,6 +50,8 @@ LIMITS = {
     "golden.safetensors": 4_000_000,
 }
 """Largest size of each file [bytes]. What ships is below 4 MB altogether (a test)."""
+DRIFT = "drift.safetensors"
+"""What is usual in a stream that this bundle scores (`tools.remake_drift_reference`); beside a bundle, and no part of what it is."""
 
 APART = ("ridge", "offset")
 """What a head without a fold of the real objects has of its own."""
@@ -234,7 +236,7 @@ def refuse(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise BundleError(f"{path} is a file: a bundle is a folder")
-    others = sorted({entry.name for entry in path.iterdir()} - set(LIMITS)) if path.is_dir() else []
+    others = sorted({entry.name for entry in path.iterdir()} - {*LIMITS, DRIFT}) if path.is_dir() else []
     if others:
         raise BundleError(f"{path} holds {others[0]}, which is not a part of a bundle: name a folder of its own")
 

@@ -19,6 +19,7 @@ from errors import SettingsError, nearest, one_line
 from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
 from settings.drift_watch import DriftSettings
+from settings.gating import GateSettings
 from settings.history_store import HistorySettings
 from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
@@ -52,6 +53,7 @@ class Settings(
     SourceSettings,
     IncrementSettings,
     FrameSettings,
+    GateSettings,
     TrainingSettings,
     HistorySettings,
     SurfaceSettings,

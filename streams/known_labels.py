@@ -48,6 +48,8 @@ class Labels:
         self._by_object: dict[tuple[str, str], dict[Key, KnownLabel]] = {}
         self.changed = 0
         """Labels that became other ones."""
+        self.taken = 0
+        """Records taken."""
 
     def __len__(self) -> int:
         return len(self._by_alert)
@@ -61,6 +63,7 @@ class Labels:
         if found is None:
             return None
         key, label = found
+        self.taken += 1
         before = self._by_alert.pop(key, None)
         if before is not None:
             self._by_object[before.survey, before.object_id].pop(key, None)

@@ -82,9 +82,7 @@ class StateKeeper:
         aiokafka.errors.KafkaError, OSError
             The broker is not there.
         """
-        if self._settings.follow_champion:
-            await self._announced.catch_up()
-        await self._taught.catch_up()
+        await asyncio.gather(self._taught.catch_up(), *([self._announced.catch_up()] if self._settings.follow_champion else ()))
         try:
             states = await self._model(starting=True)
         except RetryableError as error:  # a disk that is full, a store that does not answer: tried again once it scores

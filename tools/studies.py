@@ -21,7 +21,7 @@ from pipeline.state import load as load_state
 from registry.bundle import Bundle, load
 from settings.model import Settings
 
-NAMES = ("ablation", "leave_out", "novelty", "rare", "coverage", "heads", "injection")
+NAMES = ("ablation", "leave_out", "novelty", "rare", "coverage", "heads", "injection", "gates", "drift")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,10 +50,12 @@ def _open(path: Path | None, engine: str) -> tuple[Bundle, Session]:
 def _run(o: argparse.Namespace) -> dict[str, Any]:
     if o.study == "injection":
         return _injection(o)
+    if o.study == "drift":
+        return _drift(o)
     bundle, session = _open(o.bundle, o.engine)
     shots = tuple(int(k) for k in o.shots.split(","))
     settings = Options(shots=shots, episodes=o.episodes, baselines="none", seed=o.seed, each=o.each, processes=o.processes)
-    parts = STREAM if o.study == "heads" else TABLES
+    parts = STREAM if o.study in ("heads", "gates") else TABLES
     head = {"bundle": bundle.sha256, "trained_by": bundle.manifest.command, "made_with": made_with(bundle, parts)}
     if o.study == "ablation":
         from evaluation.studies.ablation import ablation
@@ -115,6 +117,10 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
         curves = read(o.table, sorted(slugs))
         before = earlier(o.before, bundle.head) if o.before else None
         return head | heads(bundle, before, session=session, packets=o.packets, curves=curves, labels=slugs)
+    if o.study == "gates":
+        from evaluation.studies.gate_study import gate_study
+
+        return head | gate_study(bundle, session, seeds=o.seeds, kept=o.keep, progress=lambda text: print(text, file=sys.stderr))
     if o.study == "rare":
         from evaluation.studies.rare import rare
 
@@ -151,7 +157,29 @@ def _injection(o: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def _drift(o: argparse.Namespace) -> dict[str, Any]:
+    """False alarms, power, delay and diagnosis of the drift panel, on simulated nights and on real packets resampled."""
+    from console.progress import progress
+    from evaluation.studies.drift_table import table
+
+    bundle, session = _open(o.bundle, o.engine)
+    with progress("drift", unit="steps") as bar:
+        found = table(
+            bundle,
+            session,
+            alerts=o.alerts,
+            seeds=o.seeds,
+            seed=o.seed,
+            real=o.packets or Settings().shared / "data" / "real" / "ztf_alerts",
+            keep=o.keep,
+            progress=bar.advance,
+        )
+    return {"bundle": bundle.sha256, "made_with": made_with(bundle, STREAM)} | found
+
+
 def _command(o: argparse.Namespace) -> str:
+    if o.study == "drift":
+        return f"python -m tools.studies drift --alerts {o.alerts} --seeds {o.seeds} --seed {o.seed}"
     if o.study == "injection":
         return f"python -m tools.studies injection --trials {o.trials} --nulls {o.nulls} --seed {o.seed}{' --classes' if o.classes else ''}"
     plain = {k: v for k, v in vars(o).items() if isinstance(v, int | str) and k not in ("study", "engine")}
@@ -184,6 +212,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--nulls", type=int, default=3000, help="injection: light curves without a planet a star")
     parser.add_argument("--classes", action="store_true", help="injection: what the bundle calls the packets, too")
     parser.add_argument("--figure", type=Path, metavar="FILE.png", help="injection: recall by depth and period as a picture")
+    parser.add_argument("--seeds", type=int, default=20, help="gates: challengers of each kind; drift: streams of each scenario")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="gates, drift: where what was scored is kept for the next time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--engine", default="auto")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from console import report as reports
-from errors import UserError, say
+from errors import RetryableError, UserError, say
 
 if TYPE_CHECKING:
     from evaluation.explanation import Effect, Explanation
@@ -79,14 +79,20 @@ async def _explained(settings: Settings, packet: bytes, *, detection: Detection,
 
     base = load_state(settings.bundle, settings.engine)
     try:
-        state = await state_of(settings, base, scoring_id=detection.scoring_id)
-    except UserError as error:
+        folder = await _folder_of(settings, detection.model)
+        if folder is None:
+            state = await state_of(settings, base, scoring_id=detection.scoring_id)
+        else:
+            alone = load_state(folder, settings.engine)  # a challenger was never the champion: nothing was taught beside it
+            same = alone.scoring_id == detection.scoring_id
+            state = alone if same else await state_of(settings, base, scoring_id=detection.scoring_id)
+    except (UserError, RetryableError) as error:
         say(str(error))
         return None
     again = scored([packet], state)[0]
     if not isinstance(again, Scored) or abs(again.top_probability - detection.top_probability) > SAME:
         say("the packet scores otherwise now than it did: its operators changed since")
-    bundle = load_bundle(settings.bundle)
+    bundle = load_bundle(settings.bundle if folder is None else folder)
     records = await read_records(settings)
     examples = {}
     for name in state.head.weights.taught:
@@ -97,6 +103,17 @@ async def _explained(settings: Settings, packet: bytes, *, detection: Detection,
             examples[name] = (views, public)
     shown = class_name or detection.shown_class[0]
     return explained(packet, state, reference=bundle.reference, examples=examples, class_name=shown)
+
+
+async def _folder_of(settings: Settings, model: str) -> Path | None:
+    """The folder of a model that was announced; None: it is the bundle of the settings, or none of that name was."""
+    from schemas.records.model_announced import ModelAnnounced
+    from streams.loop_history import read_loop
+    from streams.models import fetch
+
+    named = [step.record for step in await read_loop(settings) if isinstance(step.record, ModelAnnounced)]
+    found = [one for one in named if one.sha256.startswith(model)]
+    return await fetch(settings, found[-1]) if found else None
 
 
 def _chosen(scores: list[Score], scoring_id: str | None) -> Score:
@@ -131,7 +148,7 @@ def steps_table(steps: list[Step]) -> Any:
         table.add_column(title)
     for step in steps:
         table.add_row(
-            clock(step.at_ms), step.kind.replace("_", " "), reports.cell(step.subject, limit=20), reports.cell(step.text, limit=300),
+            clock(step.at_ms), step.kind.replace("_", " "), reports.cell(step.subject, limit=20), reports.cell(step.text, limit=900),
             reports.cell(step.author, limit=16),
         )  # fmt: skip
     return table

@@ -181,6 +181,8 @@ class Supervisor:
             self._places.append(Place("increments", [*python, "console.cli", "increments"], logs / "increments.log"))
         if self.settings.frames:
             self._places.append(Place("calibrator", [*python, "console.cli", "calibrator"], logs / "calibrator.log"))
+        if self.settings.shadow:
+            self._places.append(Place("shadow", [*python, "console.cli", "shadow"], logs / "shadow.log"))
         if self.settings.trainer:
             if found := missing():
                 self._report(f"no trainer is started: it needs {', '.join(found)} (pip install 'protonova[train]')")
@@ -189,6 +191,8 @@ class Supervisor:
         if self.settings.history:
             self._places.append(Place("historian", [*python, "console.cli", "historian"], logs / "historian.log"))
         self._places.append(Place("drift", [*python, "streams.agents.drift"], logs / "drift.log"))
+        if self.settings.api:
+            self._places.append(Place("HTTP API", [*python, "console.cli", "api"], logs / "http-api.log"))
         self._places.append(Place("status page", [*python, "console.cli", "status", "--serve"], logs / "status.log"))
         for place in self._places:
             private_folder(logs)

@@ -24,7 +24,7 @@ from service.status.page_text import clock, number, rate, span
 if TYPE_CHECKING:
     from settings.model import Settings
 
-LEFT = ("class", "object", "alarm", "of", "reason", "topic", "on topic")
+LEFT = ("class", "object", "alarm", "of", "reason", "topic", "on topic", "alias", "model", "by", "note")
 """Columns of words."""
 
 
@@ -94,6 +94,11 @@ def render(console: Console, s: dict[str, Any]) -> None:
     console.print(f"latency p50 {number(latency['p50'])} ms, p90 {number(latency['p90'])} ms, p99 {number(latency['p99'])} ms")
     console.print(f"lag {number(s['lag_total'])} packets, {s['workers_alive']} workers alive")
     for title, columns, rows in (
+        (
+            "Models",
+            ("alias", "model", "since", "by", "note"),
+            [(m["alias"], m["model"], f"{span(s['time'] - m['since'])} ago", m["author"], m["note"]) for m in s.get("models", ())],
+        ),
         (
             "Mirrors and frames",
             ("", "state", "done", "rejected", "lost", "lag", "why"),

@@ -37,7 +37,7 @@ def demo(
     tess: Annotated[bool, typer.Option("--tess", help="A sector of TESS instead of ZTF's night.")] = False,
     frames: Annotated[bool, typer.Option("--frames", help="Nights of raw CCD frames instead of packets.")] = False,
     drift: Annotated[bool, typer.Option("--drift", help="A sky that changes: drift, training, gates, promotion, rollback.")] = False,
-    short: Annotated[bool, typer.Option("--short", help="With --drift: larger changes, fewer packets.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="With --drift: a larger change, fewer packets.")] = False,
     nights: Annotated[int, typer.Option("--nights", min=1, max=60, help="With --frames: how many.")] = 7,
     picture: Annotated[Path | None, typer.Option("--picture", help="With --frames or --drift: PNG to write.")] = None,
     report: Report = None,

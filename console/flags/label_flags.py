@@ -78,3 +78,10 @@ def labels_wanted(
     from console.commands.label import wanted
 
     raise typer.Exit(wanted(with_broker(settings_of(kafka=kafka, state=state)), as_json=json))
+
+
+def shadow(kafka: Kafka = None, state: State = None) -> None:
+    """Have challengers score a share of the stream beside the champion, and judge them by the gates."""
+    from console.commands.run_shadow import run
+
+    raise typer.Exit(run(with_broker(settings_of(kafka=kafka, state=state))))

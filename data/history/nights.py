@@ -6,6 +6,7 @@ A night's date is the day in UTC; of Rubin, as its `dayObs`, the day that began 
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 
 BEGINS_H = {"lsst": 12}
 """Survey → hour of the day in UTC at which a night begins; 0 for every other one."""
@@ -16,7 +17,13 @@ _EPOCH = dt.date(1970, 1, 1).toordinal()
 
 def night_of(at_ms: int, survey: str) -> int:
     """The night of a time [ms since 1970] as the number YYYYMMDD."""
-    day = dt.date.fromordinal(_EPOCH + (at_ms - BEGINS_H.get(survey, 0) * HOUR_MS) // DAY_MS)
+    return _date((at_ms - BEGINS_H.get(survey, 0) * HOUR_MS) // DAY_MS)
+
+
+@lru_cache(maxsize=1024)
+def _date(days: int) -> int:
+    """A day since 1970 as the number YYYYMMDD."""
+    day = dt.date.fromordinal(_EPOCH + days)
     return day.year * 10_000 + day.month * 100 + day.day
 
 

@@ -34,12 +34,13 @@ CHECKPOINT_BYTES = 64 << 20
 WAL_BYTES = 1 << 30
 """Beyond this the writer waits for readers, so that the log can begin anew [bytes]."""
 
-_PUT_ALERT = """
-INSERT INTO alerts (survey, candid, digest, object_id, programid, mjd, class, probability, published, novelty, night, arrived_ms, topic,
-    partition, "offset", schema_id, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (survey, candid, digest) DO UPDATE SET class = excluded.class, probability = excluded.probability,
-    published = excluded.published, novelty = excluded.novelty, schema_id = excluded.schema_id, body = excluded.body, updates = updates + 1
-RETURNING id, updates
+_ALERT = """alerts (id, survey, candid, digest, object_id, programid, mjd, class, probability, published, novelty, night, arrived_ms, topic,
+    partition, "offset", schema_id, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_PUT_ALERT = f"INSERT INTO {_ALERT}"
+_PUT_NEW = f"INSERT OR IGNORE INTO {_ALERT}"
+_FIND_ALERT = "SELECT id FROM alerts WHERE survey = ? AND candid = ? AND digest = ?"
+_REPLACE_ALERT = """
+UPDATE alerts SET class = ?, probability = ?, published = ?, novelty = ?, schema_id = ?, body = ?, updates = updates + 1 WHERE id = ?
 """
 _PUT_DETECTION = "INSERT OR REPLACE INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_OBJECT = """
@@ -239,30 +240,24 @@ class SqliteWriter:
     def _put_alerts(self, rows: Sequence[AlertRow], counts: Counter[str]) -> None:
         if not rows:
             return
-        db, latest = self._db, {(r.survey, r.candid, r.digest): i for i, r in enumerate(rows)}
-        cells = cells_of(np.array([r.ra for r in rows]), np.array([r.dec for r in rows])).tolist()
+        db = self._db
+        latest = [rows[i] for i in {(r.survey, r.candid, r.digest): i for i, r in enumerate(rows)}.values()]  # by first arrival
+        numbers, new = self._put_records(latest)
+        counts["new"] += new.count(True)
+        counts["again"] += len(rows) - new.count(True)
+        cells = cells_of(np.array([r.ra for r in latest]), np.array([r.dec for r in latest])).tolist()
         detections: list[tuple[Any, ...]] = []
         objects: dict[tuple[str, str, int], _Seen] = {}
-        for i in latest.values():  # in the order of their first arrival
-            r = rows[i]
-            night = night_of(r.arrived_ms, r.survey)
-            place = (self._topic(r.origin.topic), r.origin.partition, r.origin.offset) if r.origin else (None, None, None)
-            [(number, updates)] = db.execute(
-                _PUT_ALERT,
-                (r.survey, r.candid, r.digest, r.object_id, r.programid, r.mjd, r.class_name, r.probability, r.published, r.novelty, night,
-                 r.arrived_ms, *place, r.schema_id, r.body),
-            )  # fmt: skip
-            counts["again" if updates else "new"] += 1
+        for r, number, is_new, cell in zip(latest, numbers, new, cells, strict=True):
             detections.append(
                 (r.object_id, number, r.survey, r.candid, r.programid, r.ra, r.dec, r.mjd, r.band, r.flux, r.flux_err, r.class_name,
                  r.probability, r.novelty)
             )  # fmt: skip
             key = (r.object_id, r.survey, r.programid)
-            seen = _Seen(cells[i], r.ra, r.dec, not updates, r.mjd, r.mjd, number, r.class_name, r.probability, r.novelty)
+            seen = _Seen(cell, r.ra, r.dec, is_new, r.mjd, r.mjd, number, r.class_name, r.probability, r.novelty)
             objects[key] = seen if key not in objects else _joined(objects[key], seen)
         db.executemany(_PUT_DETECTION, sorted(detections, key=itemgetter(0, 1)))
         db.executemany(_PUT_OBJECT, [(*key, *seen) for key, seen in sorted(objects.items())])
-        counts["again"] += len(rows) - len(latest)
         db.executemany(
             "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, 1)",
             [(self._topic(r.origin.topic), r.origin.partition, r.origin.offset, DETECTED + r.programid) for r in rows if r.origin],
@@ -272,6 +267,37 @@ class SqliteWriter:
             "INSERT INTO unplaced VALUES (?, ?, ?) ON CONFLICT (night, survey) DO UPDATE SET n = n + excluded.n",
             [(*key, n) for key, n in unplaced.items()],
         )
+
+    def _put_records(self, rows: Sequence[AlertRow]) -> tuple[list[int], list[bool]]:
+        """Each alert's number, and whether it is new; a row a packet."""
+        db = self._db
+        [(last,)] = db.execute("SELECT coalesce(max(id), 0) FROM alerts")
+        numbers = list(range(last + 1, last + 1 + len(rows)))
+        values = [self._values(number, r) for number, r in zip(numbers, rows, strict=True)]
+        db.execute("SAVEPOINT records")
+        if db.executemany(_PUT_NEW, values).rowcount == len(rows):  # as ever, but after a redelivery
+            db.execute("RELEASE records")
+            return numbers, [True] * len(rows)
+        db.execute("ROLLBACK TO records")
+        db.execute("RELEASE records")
+        new = []
+        for k, r in enumerate(rows):
+            known = db.execute(_FIND_ALERT, (r.survey, r.candid, r.digest)).fetchone()
+            new.append(known is None)
+            if known is None:
+                db.execute(_PUT_ALERT, values[k])
+            else:
+                numbers[k] = known[0]
+                db.execute(_REPLACE_ALERT, (r.class_name, r.probability, r.published, r.novelty, r.schema_id, r.body, known[0]))
+        return numbers, new
+
+    def _values(self, number: int, r: AlertRow) -> tuple[Any, ...]:
+        """A row of `alerts`."""
+        place = (self._topic(r.origin.topic), r.origin.partition, r.origin.offset) if r.origin else (None, None, None)
+        return (
+            number, r.survey, r.candid, r.digest, r.object_id, r.programid, r.mjd, r.class_name, r.probability, r.published, r.novelty,
+            night_of(r.arrived_ms, r.survey), r.arrived_ms, *place, r.schema_id, r.body,
+        )  # fmt: skip
 
     def _put_rejects(self, rows: Sequence[RejectRow]) -> None:
         placed = [(self._topic(r.origin.topic), r) for r in rows]

@@ -24,6 +24,8 @@ from operators.kernels.difference import fill_masked, products
 from operators.namespace import array_namespace, to_host
 from operators.types import F64, Array
 
+LEAST_SHARE_ERR = 0.015
+"""A source's own flux is known no better, as a share of it: its place lies between pixels, its PSF between stars."""
 TILE = 256
 """Side of a tile that is aimed at [pixel]."""
 MARGIN = 22
@@ -154,7 +156,7 @@ def subtract(
         noise=sigma,
         mask=both,
         psf=mean_psf if xp is np else xp.asarray(mean_psf),
-        share_err=float(spread[0]) ** 0.5,
+        share_err=max(float(spread[0]) ** 0.5, LEAST_SHARE_ERR),
     )
 
 

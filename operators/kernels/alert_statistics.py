@@ -33,14 +33,14 @@ def _noise(image, begin, size, rows, outlier):  # type: ignore[no-untyped-def]
 
 @compiled
 def fill_statistics(  # type: ignore[no-untyped-def]
-    probability, logits, novelty, distance, time, valid, mjd, context, stamps, pixel_scale, own_limit, zero_point, places, numbers, low,
+    probability, logits, novelty, distance, time, valid, mjd, context, stamps, own_limit, zero_point, places, numbers, low,
     high, out,
 ):  # fmt: skip
     """Row by row; the columns in the order of `operators.alert_statistics.STATISTICS`."""
     n, classes = probability.shape
     kinds = logits.shape[1]
     begin, size, rows, snr, visits, fwhm, real_bogus = places
-    outlier, to_sigma, limit_noise, zero_magnitude = numbers
+    outlier, to_sigma, zero_magnitude, noise_slope, width_slope, expected = numbers
     images = stamps.shape[2] >= begin + size
     row = np.empty(out.shape[1])
     for i in range(n):
@@ -62,8 +62,7 @@ def fill_statistics(  # type: ignore[no-untyped-def]
                 first = min(first, time[i, j])
         noise = to_sigma * _noise(stamps[i, 2], begin, size, rows, outlier) if images else np.nan
         width, limit, stated = np.float64(context[i, fwhm]), np.float64(own_limit[i]), np.float64(zero_point[i])
-        pixels = _log10(width) - _log10(np.float64(pixel_scale[i]))
-        implied = zero_magnitude + 2.5 * (limit_noise + _log10(noise) + pixels - _log10(limit))
+        deep = zero_magnitude - 2.5 * _log10(limit)
         row[0] = entropy
         row[1] = top + np.log(whole)
         row[2] = novelty[i]
@@ -72,11 +71,11 @@ def fill_statistics(  # type: ignore[no-untyped-def]
         row[5] = _log10((mjd[i] - first) / points) if points > 1 else np.nan
         row[6] = _log10(np.float64(context[i, visits]))
         row[7] = _log10(width)
-        row[8] = implied - stated
+        row[8] = deep - stated + noise_slope * _log10(noise) + width_slope * _log10(width) + expected
         row[9] = stated
         row[10] = context[i, real_bogus]
         row[11] = distance[i]
-        row[12] = zero_magnitude - 2.5 * _log10(limit)
+        row[12] = deep
         row[13] = best
         for k in range(len(row)):
             x = row[k]

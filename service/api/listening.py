@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -115,5 +116,7 @@ def serve_api(settings: Settings, *, version: str, shared: bool = False) -> int:
         app = make_api(ENDPOINTS, desk, version=version, host=settings.api_host, allowed_hosts=further, lifespan=lifespan)
         files = {} if not tls else {"ssl_certfile": settings.api_tls_certfile, "ssl_keyfile": settings.api_tls_keyfile}
         print(f"HTTP API: {address_of(bound, tls=tls)}", flush=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)  # uvicorn raises what ended it once more when all is done: that is then nothing
         fast_server(app, log_level="error", **files).run(sockets=[bound])
     return 0

@@ -1,6 +1,9 @@
-"""Packets of many requests → micro-batches of the scorer in force, in a thread of their own.
+"""Packets of many requests → micro-batches of the scorer in force.
 
-While the scorer works the queue fills by itself; when it is idle the first packet waits `window_s` for others. Packets are taken from the
+When the scorer is idle the first packet waits `window_s` for others; what comes while it works is the next batch. It works on the event
+loop itself: one process a core has nothing else to do meanwhile, and a thread beside the loop would fight with it for the interpreter's
+lock (a tenth of the CPU, twice the latency). Where scoring may wait (a schema registry, a GPU) it has a thread of its own.
+Packets are taken from the
 requests in turn, so that a request of a thousand does not hold up one of a single packet. A full queue refuses at once: what waits is
 bounded, and the client learns it when it can still go elsewhere.
 """
@@ -41,7 +44,7 @@ class _Job:
 
     packets: Sequence[bytes]
     write: Callable[[Outcome], Any]
-    """Makes of each outcome what the answer holds, off the event loop."""
+    """Makes of each outcome what the answer holds."""
     done: asyncio.Future[list[Any]]
     results: list[Any] = field(default_factory=list)
     taken: int = 0
@@ -58,15 +61,19 @@ class MicroBatcher:
         How long the first packet waits for others while nothing is scored [s].
     most_waiting : int
         Packets that may wait.
+    threaded : bool
+        Score in a thread of its own.
     """
 
-    def __init__(self, scorer_of: Callable[[], Scorer], *, window_s: float = 0.003, most_waiting: int = 4096) -> None:
+    def __init__(
+        self, scorer_of: Callable[[], Scorer], *, window_s: float = 0.003, most_waiting: int = 4096, threaded: bool = False
+    ) -> None:
         self._scorer_of, self._window, self._most = scorer_of, min(window_s, LONGEST_WINDOW), most_waiting
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
         self._size = batch_size_of(scorer_of())
         self._some, self._full = asyncio.Event(), asyncio.Event()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="score")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="score") if threaded else None
         self._task: asyncio.Task[None] | None = None
         self.batches = self.packets = self.engine_failures = 0
 
@@ -82,7 +89,8 @@ class MicroBatcher:
                 await self._task
         for job in self._jobs:
             job.done.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def waiting(self) -> int:
@@ -96,7 +104,7 @@ class MicroBatcher:
         ----------
         packets : sequence of bytes
         write : callable
-            What is made of each outcome, off the event loop.
+            What is made of each outcome.
 
         Returns
         -------
@@ -153,7 +161,11 @@ class MicroBatcher:
             self.packets += len(taken)
             scorer = self._scorer_of()
             try:
-                found = await loop.run_in_executor(self._pool, _scored, scorer, taken)
+                if self._pool is None:
+                    found = _scored(scorer, taken)
+                    await asyncio.sleep(0)  # what came meanwhile is read, before the next batch is taken
+                else:
+                    found = await loop.run_in_executor(self._pool, _scored, scorer, taken)
             except EngineError as error:
                 self.engine_failures += 1
                 log.error("the engine failed", why=str(error), packets=len(taken))
@@ -195,7 +207,7 @@ class MicroBatcher:
 
 
 def _scored(scorer: Scorer, taken: Sequence[tuple[_Job, bytes]]) -> list[Any]:
-    """In the thread: each packet's outcome as its request wants it, or the error that is its own."""
+    """Each packet's outcome as its request wants it, or the error that is its own."""
     packets = [packet for _, packet in taken]
     try:
         outcomes: Sequence[Outcome | Exception] = scorer(packets)

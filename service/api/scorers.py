@@ -15,6 +15,8 @@ from streams.scorer import Pipeline, StateHolder, prepare
 if TYPE_CHECKING:
     from settings.model import Settings
 
+ON_PROCESSOR = ("cpu f32",)
+"""End of the names of engines that compute where they are called; any other may wait for a device."""
 MOST_KEPT = 2
 """States beside the one in force."""
 
@@ -91,5 +93,8 @@ class Scorers:
 
     def _batcher(self, holder: StateHolder) -> MicroBatcher:
         return MicroBatcher(
-            lambda: holder.current, window_s=self._settings.api_window_ms / 1e3, most_waiting=self._settings.api_waiting_packets
+            lambda: holder.current,
+            window_s=self._settings.api_window_ms / 1e3,
+            most_waiting=self._settings.api_waiting_packets,
+            threaded=self._settings.schema_registry is not None or not self._base.engine.endswith(ON_PROCESSOR),
         )

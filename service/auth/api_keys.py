@@ -37,7 +37,7 @@ def make_key() -> NewKey:
 
 def digest_of(key: str) -> bytes:
     """SHA-256 of a key."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(key.encode()).digest()
 
 
 def is_key_id(text: str) -> bool:

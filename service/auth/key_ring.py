@@ -79,7 +79,7 @@ class KeyRing:
         if held is None:
             held = self._local if on_loopback and key_id == self._local_id else _NONE
         # Compared even where nothing is known, so that the time taken does not say which ids exist.
-        right = hmac.compare_digest(held.digest, sha256(key.encode("utf-8", "surrogateescape")).digest())
+        right = hmac.compare_digest(held.digest, sha256(key.encode()).digest())
         now = self._clock()
         if not right or held.until <= now:
             return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from errors import ProtonovaError
 from schemas.avro.compression import inflated
 from schemas.avro.splitter import count, split
-from schemas.avro.wire import PacketError, sniff
+from schemas.avro.wire import SYNC, PacketError, read_header, read_long, sniff
 
 CODINGS = {"gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd", "identity": ""}
 """Content codings that are read, by their names in HTTP."""
@@ -101,7 +101,28 @@ def _each(body: bytes, media_type: str) -> Iterator[bytes | PacketError]:
                 raise PacketError("truncated", f"the body ends inside a packet of {size:,} bytes")
             yield body[at : at + size]
             at += size
-    elif sniff(body) == "container" and count(body) > 1:
+    elif sniff(body) == "container" and not _is_single(body) and count(body) > 1:
         yield from split(io.BytesIO(body))
     else:
         yield body
+
+
+_headers: list[bytes] = []
+"""Headers of containers with their sync markers, the latest first: comparing one costs less than reading it."""
+MOST_HEADERS = 8
+
+
+def _is_single(body: bytes) -> bool:
+    """Whether a container is of one block of one record, as surveys send them; False where its header was not seen before or is damaged."""
+    global _headers
+    known = next((header for header in _headers if body.startswith(header)), None)
+    try:
+        if known is None:
+            _, _, at = read_header(body)
+            known = body[: at + SYNC]
+            _headers = [known, *_headers][:MOST_HEADERS]
+        records, at = read_long(body, len(known))
+        size, at = read_long(body, at)
+    except PacketError:
+        return False
+    return records == 1 and at + size + SYNC == len(body)

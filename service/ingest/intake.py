@@ -35,6 +35,10 @@ TOPICS: Mapping[str, str] = {name.removeprefix("alerts."): name for name in topi
 """Survey → the topic of its packets."""
 ACKNOWLEDGED_WITHIN = 5.0
 """How long the broker may take [s]."""
+AGAIN = 1.0
+"""Before the broker is tried again while there is no connection [s]."""
+MOST_FAILURES = 8
+"""Sends that fail in a row until the producer is made anew."""
 LONGEST_NAME = 256
 """Of an Idempotency-Key [characters]."""
 DECODED_AT_ONCE = 16
@@ -109,6 +113,7 @@ class Intake:
         self._remembered = Remembered()
         self._producer: Any = None
         self._starting: asyncio.Task[None] | None = None
+        self._failures = 0
         self.waiting_bytes = 0
         self.taken = self.repeated = self.refused = 0
 
@@ -142,11 +147,27 @@ class Intake:
             except (KafkaError, OSError) as error:
                 log.warning("the broker does not answer; pushes are refused", why=one_line(error, 200))
                 await producer.stop()
-                await asyncio.sleep(self.breaker.wait() or 1.0)
-                self.breaker.gave_up()
+                await asyncio.sleep(AGAIN)
                 continue
-            self._producer = producer
+            self._producer, self._failures = producer, 0
             return
+
+    async def _renew(self) -> None:
+        """Another producer: one whose sends fail again and again may have lost its place in the broker's sequence for good."""
+        former, self._producer = self._producer, None
+        try:
+            async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
+                await former.stop()
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("the former producer did not end in order", why=one_line(error, 200))
+        await self._connect()
+
+    def _failed(self) -> None:
+        """A send failed: the breaker opens, and after some in a row the producer is made anew."""
+        self.breaker.failed()
+        self._failures += 1
+        if self._failures >= MOST_FAILURES and self._producer is not None and (self._starting is None or self._starting.done()):
+            self._starting = asyncio.get_running_loop().create_task(self._renew())
 
     def check_room(self) -> None:
         """Refuse before the body is read.
@@ -252,7 +273,7 @@ class Intake:
                 acks = [await self._handed(topic, one) for one in checked]
                 places = await asyncio.gather(*(asyncio.shield(ack) for ack in acks))
         except (KafkaError, OSError, TimeoutError) as error:
-            self.breaker.failed()
+            self._failed()
             log.warning("the broker does not acknowledge", topic=topic, why=one_line(f"{type(error).__name__}: {error}", 200))
             raise AwayError(
                 "the broker did not acknowledge the packets in time; whether it has them is not known: push them again"
@@ -261,6 +282,7 @@ class Intake:
             self.breaker.gave_up()
             raise
         self.breaker.succeeded()
+        self._failures = 0
         return [
             Placed(one.packet_id, str(one.candid), one.object_id, topic, place.partition, str(place.offset))
             for one, place in zip(checked, places, strict=True)
@@ -268,6 +290,8 @@ class Intake:
 
     async def _handed(self, topic: str, one: Checked) -> asyncio.Future[Any]:
         """Give a packet to the client library; its bytes count until the library is done with it."""
+        if self._producer is None:
+            raise TimeoutError("the broker is asked anew")
         size = len(one.packet)
         self.waiting_bytes += size
         try:

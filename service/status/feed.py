@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from schemas.records.worker_summary import WorkerSummary
 from service.status.balance import Partition
 from service.status.figures import Figures
 from service.status.heartbeat import Heartbeat
+from service.status.history_losses import HistoryLosses
 from streams.bad_records import BadRecords
 from streams.kafka import topics
 from streams.kafka.broker_requests import TopicFacts, describe_topics, mark_in
@@ -52,6 +54,8 @@ CLOSE_WITHIN = 2.0
 """How long a client may take to close [s]."""
 END_WITHIN = 10.0
 """How long all of it may take to end [s]."""
+HISTORY_EVERY = 5
+"""Looks between two questions to the history [1]."""
 RECALLED = 50
 """Alarms of earlier that are read when the page starts."""
 SHOWN = ("survey", "object_id", "novelty", "band", "flux", "n_detections")
@@ -71,6 +75,7 @@ class Feed:
         self._settings = settings
         self.figures = figures
         self._bad = BadRecords()
+        self._losses = HistoryLosses(settings)
         self._next: dict[TopicPartition, int] = {}
         """Where reading goes on when the broker comes back."""
         figures.bad_records = self._bad.counts
@@ -159,7 +164,9 @@ class Feed:
         consumer.assign(shown)
         for place, end in (await consumer.end_offsets(shown)).items():
             self._next[place] = min(self._next.get(place, end), end)
-        while True:
+        for look in itertools.count():
+            if look % HISTORY_EVERY == 0:
+                self.figures.history_lost = await asyncio.to_thread(self._losses.lost)
             async with asyncio.timeout(LOOK_WITHIN):
                 self.figures.look(await self._partitions(consumer, admin, inputs=inputs))
             await self._newest(consumer, shown)

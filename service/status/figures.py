@@ -130,6 +130,8 @@ class Figures:
         self.model = self.engine = self.scoring_id = ""
         self.pulse = Pulse(clock)
         self.balance = Balance()
+        self.history_lost: Mapping[str, int] = {}
+        """Topic of alerts → packets that the history has as lost."""
         self.looked: float | None = None
         """When the broker last said where the topics stand [s since 1970]."""
         self.missing: Sequence[str] = ()
@@ -303,8 +305,12 @@ class Figures:
         balance = self.balance.snapshot()
         if fault:
             balance |= _not_known(balance, fault, looked=self.looked is not None)
+        balance["history_lost"] = sum(self.history_lost.values())
+        if balance["history_lost"]:
+            balance["state"] = "loss"
         if balance["state"] == "loss" and not fault:
-            state, text = "loss", f"loss: {balance['unaccounted'] or 'some'} packets unaccounted for; {text}"
+            lost = max(balance["unaccounted"], balance["history_lost"])
+            state, text = "loss", f"loss: {lost or 'some'} packets unaccounted for; {text}"
         active = alarms.active(self.alarms, balance["losses"], now=now, heard_since=self._heard_since)
         return {
             "time": now,

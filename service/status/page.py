@@ -55,6 +55,8 @@ def _balance(s: Snapshot) -> str:
     ]
     if b["unaccounted"]:
         parts.append(f"<strong>{number(b['unaccounted'])} unaccounted for</strong>")
+    if b["history_lost"]:
+        parts.append(f"<strong>{number(b['history_lost'])} lost by the history's records</strong>")
     why = f" <small>{escape(b['why'])}</small>" if b["why"] and b["state"] != "loss" else ""
     sums = f"{number(b['in'])} in = {' + '.join(parts)}" if b["topics"] else "in = detections + rejected + duplicates + in hand"
     return f'<p class="balance {TONES[b["state"]]}">{sums} <span>{b["state"]}</span>{why}</p>'

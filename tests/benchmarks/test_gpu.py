@@ -63,6 +63,7 @@ def test_a_run_without_time_left_says_so_and_ends(tmp_path: Path) -> None:
         assert "were left of 0" in report["stages"][stage.__name__]["error"]
 
 
+@pytest.mark.slow
 def test_the_tests_stage_counts_what_pytest_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real run of pytest, on a folder of its own."""
     (tmp_path / "tests" / "pipeline").mkdir(parents=True)

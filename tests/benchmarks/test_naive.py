@@ -43,6 +43,7 @@ def test_the_network_reads_the_same(decoded, theirs):
         np.testing.assert_allclose(np.stack([row[column] for row in theirs]), ours, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_embeddings_agree(decoded, theirs, stack, state):
     ours = state.session.run(tokens(decoded), stamps(decoded), context(decoded))
     for i, (_, _, *inputs) in enumerate(theirs):
@@ -51,6 +52,7 @@ def test_embeddings_agree(decoded, theirs, stack, state):
         np.testing.assert_allclose(logits, ours.logits[i], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_records_agree(packets, stack, state):
     ours = score(packets.values, state)
     for packet, expected in zip(packets.values, ours, strict=True):
@@ -75,6 +77,7 @@ def test_records_agree(packets, stack, state):
                 assert getattr(found, name) == value, name
 
 
+@pytest.mark.slow
 def test_features_agree(packets, stack, state):
     compared = 0
     for packet, expected in zip(packets.values, score(packets.values, state), strict=True):

@@ -72,6 +72,7 @@ def test_histories_are_made_longer_and_judged(capfd):
     assert "0.50 ×" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_report_is_written_where_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(run, "QUICK_PACKETS", 4)

@@ -18,6 +18,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CASES = sorted(path.parent for path in HERE.glob("[0-9][0-9]-*/make.py"))
 CANNOT = 3
+COMPILES = ("18-stale-machine-code",)
+"""They compile loops anew."""
 LIMIT_S = 600.0
 _BROKER = re.compile(r"^from case import [^\n]*\bbroker\b", re.MULTILINE)
 _EXCUSED = re.compile(r"^\*\*Skipped where\*\* (.+)$", re.MULTILINE)
@@ -29,6 +31,8 @@ def parameter(folder: Path) -> object:
     marks = [pytest.mark.timeout(LIMIT_S + 30)]
     if _BROKER.search((folder / "make.py").read_text()):
         marks += [pytest.mark.flow, pytest.mark.slow]  # each starts a Kafka of its own: together too long for `make test`
+    elif folder.name in COMPILES:
+        marks.append(pytest.mark.slow)
     return pytest.param(folder, id=folder.name, marks=marks)
 
 

@@ -13,6 +13,7 @@ import pytest
 from console.arguments import class_named, existing
 from errors import UserError
 from schemas.taxonomy import SLUGS
+from tests.console import forked_cli
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
@@ -23,15 +24,7 @@ COMMANDS = (
 
 def protonova(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PROTONOVA_")}
-    return subprocess.run(
-        [sys.executable, "-m", "console.cli", *arguments],
-        cwd=folder,
-        env={**clean, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return forked_cli.protonova(arguments, folder=folder, environment={**clean, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environment})
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:

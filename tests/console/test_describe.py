@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +14,15 @@ import pytest
 
 from evaluation import zeroshot
 from registry.bundle import load
+from tests.console import forked_cli
 
 ROOT = Path(__file__).parents[2]
 
 
 def describe(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PROTONOVA_")}
-    return subprocess.run(
-        [sys.executable, "-m", "console.cli", "describe", *map(str, arguments)],
-        cwd=folder,
-        env={**clean, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "PROTONOVA_ENGINE": "onnxruntime"},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
+    environment = {**clean, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "PROTONOVA_ENGINE": "onnxruntime"}
+    return forked_cli.protonova(["describe", *map(str, arguments)], folder=folder, environment=environment)
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
@@ -48,6 +41,7 @@ def test_a_name_gives_tables_and_a_prototype(suffix: str, tmp_path: Path) -> Non
     assert float(np.linalg.norm(prior.prototype)) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_and_a_table_to_look_through(tmp_path: Path) -> None:
     text = (ROOT / "data/simulate/descriptions/fbot.yaml").read_text().replace("name: fbot", "name: my-event")
     (tmp_path / "mine.yaml").write_text(text)

@@ -63,6 +63,7 @@ def fetch(folder: Path, *arguments: str, **environment: str) -> subprocess.Compl
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_command_that_is_killed_in_the_middle_goes_on(server: ArchiveServer, tar: bytes, tmp_path: Path, how: signal.Signals) -> None:
     server.script[NIGHT].append(Step(pause=1.0))
@@ -111,6 +112,7 @@ def test_a_server_that_asks_to_wait_is_waited_for_and_said(server: ArchiveServer
     assert (tmp_path / "alerts" / NIGHT[1:]).read_bytes() == tar
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_the_bytes_come(server: ArchiveServer, tmp_path: Path) -> None:
     server.always[NIGHT] = Step(pause=0.05)
     ours, theirs = pty.openpty()

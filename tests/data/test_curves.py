@@ -25,6 +25,7 @@ def test_a_curve_depends_on_seed_and_number_alone(drawn: dict[str, np.ndarray], 
     assert (other["label"] != drawn["label"]).mean() > 0.5
 
 
+@pytest.mark.slow
 def test_processes_change_nothing() -> None:
     a, b = make(1040, seed=6, processes=2), make(1040, seed=6, processes=1)
     for name, column in a.items():

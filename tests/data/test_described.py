@@ -406,6 +406,7 @@ def test_the_page_names_every_field_and_its_example_is_what_ships() -> None:
             assert f"`{name}`" in table, name
 
 
+@pytest.mark.slow
 def test_no_text_does_anything_but_give_a_description_or_one_line() -> None:
     rng = np.random.default_rng(0)
     texts = [(Path(__file__).parents[2] / f"data/simulate/descriptions/{name}.yaml").read_text(encoding="utf-8") for name in NAMES]
@@ -426,6 +427,7 @@ def test_no_text_does_anything_but_give_a_description_or_one_line() -> None:
     assert [line for line in said if "\n" in line or len(line) > 400] == []
 
 
+@pytest.mark.slow
 def test_whatever_is_accepted_has_finite_light() -> None:
     """The ends of every range together."""
     rng = np.random.default_rng(1)

@@ -51,6 +51,7 @@ def increment(drawn: Any) -> dict[str, Any]:
     return record(light_curve=curve, cadence=cadence, revision=revision, tmag=tmag)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(one, min_size=1, max_size=5), st.randoms(use_true_random=False))
 def test_any_order_and_redelivery_give_the_same_packet(drawn: list[Any], rng: random.Random) -> None:

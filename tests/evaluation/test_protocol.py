@@ -301,6 +301,7 @@ def test_the_ridge_reads_the_named_features(small: tuple[Path, Path]) -> None:
     assert np.abs(named).max() > 0
 
 
+@pytest.mark.slow
 def test_typical_features_are_those_of_simulated_curves() -> None:
     pytest.importorskip("torch")
     from learning.dataset import simulate
@@ -329,6 +330,7 @@ def test_the_compiled_forest_is_scikit_learns() -> None:
     assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > (again.argmax(axis=1) == theirs.argmax(axis=1)).mean() - 0.02
 
 
+@pytest.mark.slow
 def test_the_binned_forest_is_scikit_learns() -> None:
     ensemble = pytest.importorskip("sklearn.ensemble")
     rng = np.random.default_rng(4)
@@ -352,6 +354,7 @@ def test_the_binned_forest_is_scikit_learns() -> None:
         assert np.abs(got - theirs).mean() < 1.3 * np.abs(again - theirs).mean()
 
 
+@pytest.mark.slow
 def test_the_control_learns_from_simulations(small: tuple[Path, Path]) -> None:
     pytest.importorskip("light_curve")
     from evaluation import baselines

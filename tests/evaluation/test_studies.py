@@ -78,6 +78,7 @@ def test_what_is_blanked_is_gone_and_the_rest_stays() -> None:
     np.testing.assert_array_equal(around[:, width:], whole.context[:, width:])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_class_left_out_is_known_to_no_part(task: Path, tmp_path: Path) -> None:
     from registry.bundle import PUBLISHED

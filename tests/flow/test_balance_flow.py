@@ -109,6 +109,7 @@ async def test_every_packet_is_accounted_for_through_kills_and_transactions(benc
         assert await bench.committed() == (479, 479), "marks and aborted records are committed too: no tool shows them as lag"
 
 
+@pytest.mark.slow
 async def test_a_group_that_is_moved_past_packets_is_a_loss(bench: Bench) -> None:
     place = TopicPartition("alerts.ztf", 1)
     worker = bench.start()
@@ -153,6 +154,7 @@ async def test_a_worker_that_forgets_packets_is_seen_also_by_a_page_that_comes_l
         assert (s["state"], s["unaccounted"], s["detections"], s["in"]) == ("loss", 7, 93, 100)
 
 
+@pytest.mark.slow
 async def test_a_frozen_and_a_killed_broker_are_shown_and_so_is_their_return(bench: Bench, kafka: LocalKafka) -> None:
     bench.start()
     await bench.ready()

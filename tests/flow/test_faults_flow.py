@@ -147,6 +147,7 @@ async def test_a_worker_with_work_ends_when_the_broker_answers_no_more(bench: Be
     assert sorted(set(found)) == expected(1500)
 
 
+@pytest.mark.slow
 async def test_a_worker_joins_in_mid_stream_and_takes_over(bench: Bench) -> None:
     bench.start(0, 0.005)
     await bench.ready(0)

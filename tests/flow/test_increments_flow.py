@@ -49,6 +49,7 @@ async def committed_records(settings: Settings, topic: str) -> list[Any]:
         await consumer.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_increments_through_kills_give_what_whole_packets_do(bench: Bench, tmp_path: Path) -> None:
     settings = bench.settings.model_copy(update={"status_port": 0, "increments": True})

@@ -106,6 +106,7 @@ async def arrived(bench: Bench, count: int, within: float = 60.0) -> list[Any]:
         await consumer.stop()
 
 
+@pytest.mark.slow
 async def test_nightly_topics_arrive_once_each_through_kills(observatory: LocalKafka, bench: Bench) -> None:
     await night(observatory, "ztf_20261128_programid1")
     await night(observatory, "ztf_20261128_programid2")  # not public: no pattern names it

@@ -12,9 +12,11 @@ from operators.alert_statistics import (
     ABSENT,
     BINS,
     HIGH,
-    LIMIT_NOISE,
+    IMPLIED,
     LOW,
+    NOISE_SLOPE,
     STATISTICS,
+    WIDTH_SLOPE,
     Window,
     alert_statistics,
     alert_statistics_array,
@@ -66,14 +68,14 @@ def test_values_by_hand() -> None:
     context = batch.context.copy()
     context[:, CONTEXT.index("fwhm")], context[:, CONTEXT.index("signal_to_noise")] = 2.02, 100.0
     context[:, CONTEXT.index("n_visits")] = 1000.0
-    limit_magnitude = 26.2 - 2.5 * np.log10(LIMIT_NOISE * 12 * 2.0) + np.array([0.0, 0.1, 0.0, 0.0])
+    limit_magnitude = 26.2 - IMPLIED - NOISE_SLOPE * np.log10(12) - WIDTH_SLOPE * np.log10(2.02) + np.array([0.0, 0.1, 0.0, 0.0])
     batch = dataclasses.replace(
         batch, stamps=stamps, context=context, pixel_scale=np.full(4, 1.01, np.float32), zero_point=np.full(4, 26.2, np.float32),
         own_limit=(10 ** (0.4 * (23.9 - limit_magnitude))).astype(np.float32),
     )  # fmt: skip
     values = alert_statistics(batch, logits, judged=judged)
     noise = values[:, S["zp"]] - np.array([0.0, 0.1, 0.0, 0.0])
-    assert np.abs(noise).max() < 0.2
+    assert np.abs(noise).max() < 0.3  # 248 differences: 0.1 mag of scatter each
     np.testing.assert_allclose(values[:, S["log_snr"]], 2.0, atol=1e-5)
     np.testing.assert_allclose(values[:, S["visits"]], 3.0, atol=1e-5)
     np.testing.assert_allclose(values[:, S["fwhm"]], np.log10(2.02), atol=1e-5)

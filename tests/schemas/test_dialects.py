@@ -13,6 +13,7 @@ from typing import Any
 import fastavro
 import jsonschema
 import numpy as np
+import orjson
 import pytest
 
 from console.outcome_counts import OutcomeCounts
@@ -100,6 +101,15 @@ def test_json_is_what_its_schema_says(found: Detection) -> None:
     assert row["candid"] == str(found.candid)
     assert [t["revision"] for t in row["taught"]] == [str(t.revision) for t in found.taught]
     assert row.keys() - {"$schema", "objectId"} == to_row(found).keys()
+
+
+@pytest.mark.parametrize("found", [DETECTION, FULL, ODD, NAN, replace(ODD, classes=())], ids=["plain", "full", "odd", "NaN", "no class"])
+def test_json_is_byte_for_byte_what_the_general_writer_makes(found: Detection) -> None:
+    declared = json.loads(table.BY_ID[table.DETECTION].schema_text)
+    general = json_form._compile(declared, json_form._WRITE, names={})
+    assert general is not None
+    row = {"$schema": json_form.URI, "objectId": found.object_id, **general(to_row(found))}
+    assert json_form.to_json(found) == orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,7 @@ class Slow:
 
 async def test_a_request_of_many_does_not_hold_up_one_of_a_single_packet() -> None:
     scorer = Slow()
-    batcher = MicroBatcher(lambda: scorer, window_s=0.0)
+    batcher = MicroBatcher(lambda: scorer, window_s=0.0, threaded=True)
     batcher.start()
     scorer.gate.clear()
     large = asyncio.ensure_future(batcher.score([b"%d" % i for i in range(640)], lambda found: found.reason))
@@ -351,7 +351,7 @@ async def test_a_request_of_many_does_not_hold_up_one_of_a_single_packet() -> No
 
 async def test_a_full_queue_refuses_at_once_and_who_goes_away_frees_his_place() -> None:
     scorer = Slow()
-    batcher = MicroBatcher(lambda: scorer, window_s=0.0, most_waiting=150)
+    batcher = MicroBatcher(lambda: scorer, window_s=0.0, most_waiting=150, threaded=True)
     batcher.start()
     scorer.gate.clear()
     waiting = [asyncio.ensure_future(batcher.score([b"x"] * 64, lambda found: found)) for _ in range(2)]
@@ -369,9 +369,10 @@ async def test_a_full_queue_refuses_at_once_and_who_goes_away_frees_his_place() 
     await batcher.stop()
 
 
-async def test_a_batch_that_the_engine_fails_on_is_tried_in_halves_and_then_given_up() -> None:
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_a_batch_that_the_engine_fails_on_is_tried_in_halves_and_then_given_up(threaded: bool) -> None:
     scorer = Slow()
-    batcher = MicroBatcher(lambda: scorer, window_s=0.0)
+    batcher = MicroBatcher(lambda: scorer, window_s=0.0, threaded=threaded)
     batcher.start()
     scorer.fails = 1
     assert len(await batcher.score([b"x"] * 8, lambda found: found)) == 8

@@ -322,6 +322,9 @@ def test_models_have_a_row_and_a_bundle_that_is_not_used_an_alarm(clock: Clock) 
     assert "1 min 30 s ago" in html
     assert "a" * 16 in html
     assert "&lt;ada&gt;" in html
+    shown = io.StringIO()
+    render(Console(file=shown, width=140), figures.snapshot())
+    assert "<ada>" in shown.getvalue()
     figures.announced("challenger", None)
     assert [m["alias"] for m in figures.snapshot()["models"]] == ["champion"]
     alarm = DriftAlarm("1", "models", "bad_bundle", "c" * 16, 0.0, 0.0, 0, "cafe", int(clock.now * 1000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,9 @@ from service.auth.issuing import issue, revoked
 from service.auth.key_ring import KeyRing
 from streams.access_tokens import write_tokens
 from streams.kafka.topics import ensure_access
+
+POLL_MS, SEEN_WITHIN_MS = 10, 3_000
+"""How often, and how long, it is looked whether a change came back from the topic."""
 
 
 class KeyPath(BaseModel):
@@ -72,7 +76,7 @@ async def add_key(call: Call) -> Answer:
     except UserError as error:
         raise ProblemError(422, str(error), errors=[{"loc": ["body", "scopes"], "msg": str(error)}]) from None
     await _write(services, record)
-    ring.replace({**ring.records, record.token_id: record})
+    await _seen(ring, record)
     return Answer({**_row(record), "key": made.key})
 
 
@@ -83,7 +87,7 @@ async def revoke_key(call: Call) -> Answer:
     if record is None:
         raise ProblemError(404)
     await _write(services, revoked(record))
-    ring.replace({**ring.records, record.token_id: revoked(record)})
+    await _seen(ring, revoked(record))
     return Answer(status=204)
 
 
@@ -101,6 +105,15 @@ async def _write(services: Services, record: AccessToken) -> None:
         raise ProblemError(
             503, "the broker does not answer; whether the change was written is not known", headers={"Retry-After": "5"}
         ) from None
+
+
+async def _seen(ring: KeyRing, record: AccessToken) -> None:
+    """Wait until this process has read a change back from the topic: what is answered then holds here already."""
+    for _ in range(SEEN_WITHIN_MS // POLL_MS):
+        found = ring.records.get(record.token_id)
+        if found is not None and found.revoked == record.revoked:
+            return
+        await asyncio.sleep(POLL_MS / 1000)
 
 
 def _row(record: AccessToken) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""Clients of other brokers, as their packages are, against a running API: set to our address, they read our history."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from data.history.sqlite_reader import SqliteReader
+from tests.service.api_client import Api
+from tests.service.past_night import alert, write
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Of an API with two objects of ten alerts each, and a key."""
+    writer = write(tmp_path / "history", [alert(i, f"ZTF25{'ab'[i % 2]}", ra=150.0 + i % 2 / 100) for i in range(20)])
+    reader = SqliteReader(tmp_path / "history")
+    api = Api(tmp_path, history=reader)
+    server = uvicorn.Server(uvicorn.Config(api.app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", api.key("read")
+    server.should_exit = True
+    thread.join()
+    reader.close()
+    writer.close()
+
+
+def read_by_lasair(address: str, key: str, *, ra: float, dec: float) -> None:
+    """A cone, an object with its light curve, a query and a refused key, by the package `lasair`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lasair import LasairError, lasair_client
+    client = lasair_client(key, endpoint=f"{address}/api")
+    cone = client.cone(ra, dec, radius=2)
+    assert cone
+    assert {row["separation"] for row in cone} == {0.0}
+    assert client.cone(ra, dec, radius=2, requestType="count") == {"count": len(cone)}
+    assert client.cone(ra, dec, radius=2, requestType="nearest") == {"nearest": cone[0]}
+    curve = client.object(cone[0]["object"])
+    assert len(curve["candidates"]) == curve["objectData"]["ncand"] > 0
+    assert all(c["flux_uJy"] is None or c["flux_uJy"] > 0 for c in curve["candidates"])
+    rows = client.query("objectId, ncand", "objects", f"objectId = '{cone[0]['object']}' AND ncand >= 1", limit=100)
+    assert rows == [{"objectId": cone[0]["object"], "ncand": curve["objectData"]["ncand"]}]
+    with pytest.raises(LasairError, match="Unauthorized"):
+        lasair_client("pn_wrong", endpoint=f"{address}/api").cone(ra, dec)
+
+
+def test_lasairs_client_reads_a_cone_an_object_and_a_query(address: tuple[str, str]) -> None:
+    read_by_lasair(*address, ra=150.0, dec=20.0)
+
+
+@pytest.mark.slow
+def test_alerces_client_reads_objects_a_cone_and_a_light_curve(
+    address: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerce = pytest.importorskip("alerce", reason="alerce is not installed (pip install alerce)")
+    configuration = json.loads((Path(alerce.__file__).parent / "default_config.json").read_text())
+    configuration["ztf"]["ZTF_API_URL"], key = address
+    (tmp_path / "alerce.json").write_text(json.dumps(configuration))
+    monkeypatch.setenv("ALERCE_CONFIG_PATH", str(tmp_path / "alerce.json"))
+    from alerce.core import Alerce
+
+    client = Alerce()
+    client.legacy_ztf_client.session.headers["Authorization"] = f"Bearer {key}"
+    found = client.query_objects(survey="ztf", format="pandas", class_name="SNIa", ndet=[2, 50])
+    assert list(found["oid"]) == ["ZTF25b"]
+    every = client.query_objects(survey="ztf", format="pandas", page_size=50)
+    assert list(every["oid"]) == ["ZTF25a", "ZTF25b"]
+    near = client.query_objects(survey="ztf", format="json", ra=150.0, dec=20.0, radius=5)
+    assert [o["oid"] for o in near["items"]] == ["ZTF25a"]
+    curve = client.query_lightcurve("ZTF25a", survey="ztf", format="json")
+    assert len(curve["detections"]) == client.query_object("ZTF25a", survey="ztf", format="json")["ndet"] == 10
+    shares = client.query_probabilities("ZTF25b", survey="ztf", format="pandas")
+    assert shares["probability"].sum() == pytest.approx(1.0, abs=1e-5)
