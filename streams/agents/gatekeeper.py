@@ -115,7 +115,7 @@ class Gatekeeper:
             await consumer.start()
             match = ChampionMatch(settings, sender=sender, stack=stack)
             await self._catch_up(consumer, match)
-            shadow = Shadow(settings, sender)
+            shadow = Shadow(settings, sender, lambda role, found, at: self._hear(match, role, found=found, ingested_ms=at))
             casting = ShadowModels(settings, shadow)
             tasks = [asyncio.ensure_future(shadow.run()), asyncio.ensure_future(follower.follow(self._announce, due=True))]
             stack.push_async_callback(_ended, tasks)
@@ -215,16 +215,25 @@ class Gatekeeper:
             if count.isdigit():
                 self.evidence.fault(role, model, count=int(count[:6]))
             return
+        name, model = (headers.get(key, b"").decode("utf-8", "replace") for key in ("packet_id", "model"))
+        self.evidence.time(role, model, text=headers.get("slowdown"))
+        if self.evidence.has(role, name, model=model):  # of this process, which heard it when it was sent: decoding costs half a scoring
+            return
         found = codec.decode(message.value)
         if not isinstance(found, Detection) or (role == CHAMPION and found.model != self._champion()):
             return
-        self.evidence.put(role, found.packet_id, found=opinion(found))
-        self.evidence.time(role, found.model, text=headers.get("slowdown"))
         if role == CHAMPION:
+            self.evidence.put(role, found.packet_id, found=opinion(found))
             match.have(found.packet_id)
-        elif not self.evidence.has(CHAMPION, found.packet_id, model=self._champion()):
+        else:
             ingested = headers.get("ingested_at", b"")
-            match.want(found, since_ms=int(ingested) if ingested.isdigit() else message.timestamp, now_ms=self._now())
+            self._hear(match, role, found=found, ingested_ms=int(ingested) if ingested.isdigit() else message.timestamp)
+
+    def _hear(self, match: ChampionMatch, role: str, *, found: Detection, ingested_ms: int) -> None:
+        """Take what a model that is not in use says of an alert, and wait for what the champion says."""
+        self.evidence.put(role, found.packet_id, found=opinion(found))
+        if not self.evidence.has(CHAMPION, found.packet_id, model=self._champion()):
+            match.want(found, since_ms=ingested_ms, now_ms=self._now())
 
     async def _decide(self) -> None:
         challenger, previous = self.announced.get(CHALLENGER), self.announced.get(PREVIOUS)

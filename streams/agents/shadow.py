@@ -101,6 +101,8 @@ class Shadow:
 
     settings: Settings
     producer: AIOKafkaProducer
+    hear: Callable[[str, Detection, int], None] = lambda role, detection, ingested_ms: None
+    """Called with what was sent, so that the process it is in need not read it again: role, detection, when its packet came [ms]."""
     clock: Callable[[], float] = time.monotonic
     cpu: Callable[[], float] = time.process_time
     roles: dict[str, Role] = field(default_factory=dict)
@@ -258,9 +260,11 @@ class Shadow:
         headers = headers_of(name, scored.detection, ingested_ms=scored.ingested_ms)
         if role.slowdown is not None:
             headers.append(("slowdown", f"{role.slowdown:.3f}".encode()))
-        return await self.producer.send(
+        sent = await self.producer.send(
             topics.SHADOW, codec.encode(scored.detection), key=scored.detection.object_id.encode(), headers=headers
         )
+        self.hear(name, scored.detection, scored.ingested_ms)
+        return sent
 
     async def _fault(self, name: str, role: Role, *, count: int) -> Any:
         """Say of how many alerts nothing can be said."""
@@ -279,6 +283,8 @@ def headers_of(role: str, detection: Detection, *, ingested_ms: int) -> list[tup
     """Headers of a record on `detections.shadow`."""
     return [
         ("role", role.encode()),
+        ("packet_id", detection.packet_id.encode()),
+        ("model", detection.model.encode()),
         ("ingested_at", b"%d" % ingested_ms),
         ("survey", detection.survey.encode()),
         ("candid", b"%d" % detection.candid),

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 AUTHOR = "trainer"
-ATTEMPTS = 3
+ATTEMPTS = 10
 """Starts of one attempt: one that ends the trainer itself each time is given up."""
 POLL_MS = 500
 STARTS = "starts"

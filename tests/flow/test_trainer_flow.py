@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import random
 import sys
 import time
 from pathlib import Path
@@ -137,5 +139,27 @@ async def test_an_attempt_that_fails_costs_itself_alone(bench: Bench, new: list[
         await bench.publish([command("hungry")], topics.RETRAIN)  # the same one: nothing is done again
         await asyncio.sleep(2)
         assert len(await steps(bench)) == 2
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_trainer_killed_again_and_again_does_nothing_twice(bench: Bench, new: list[bytes], seed: int) -> None:
+    await labelled(bench, new)
+    process, rng = Process(bench), random.Random(seed)
+    await bench.publish([command("one"), command("two", since_ms=2)], topics.RETRAIN)
+    try:
+        for _ in range(6):  # from before it has read anything to behind the announcement
+            process.start()
+            with contextlib.suppress(AssertionError):
+                await process.says("waiting for retrain commands", within=20)
+            await asyncio.sleep(rng.uniform(0, 6))
+            process.kill()
+        process.start()
+        await ended(bench)
+        await asyncio.sleep(3)
+        found = await steps(bench)
+        assert sorted(found) == sorted(["retrain_commanded", "retrain_merged", "challenger_made", "announced"]), found
     finally:
         process.kill()

@@ -17,9 +17,10 @@ from data.simulate.night import night
 from data.simulate.observe import choose
 from data.simulate.sample import sample
 from data.simulate.survey_packets import packet as packet_of
+from evaluation.challenger_picture import draw
 from gpu.ort import OrtSession
 from learning import challengers
-from learning.challengers import HEAD, Workshop, digest_of, make
+from learning.challengers import HEAD, LAST, RecipeError, Workshop, digest_of, make
 from learning.labelled import Labelled, Window, see_labelled
 from operators.head import Views, judge
 from pipeline.examples import see_packets
@@ -85,6 +86,10 @@ def test_a_head_is_made_anew_with_a_new_class_and_the_same_bytes_twice(sky: Sky,
     record = first.manifest.retrain
     assert record is not None
     assert (record["recipe"], record["champion"], record["data"]) == (HEAD, champion.sha256, digest_of(labelled, window))
+    pytest.importorskip("matplotlib")
+    picture = draw(first, champion, path=tmp_path / "picture.png")
+    assert picture is not None
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_labels_of_known_classes_move_the_head_and_a_taught_class_stays(sky: Sky, tmp_path: Path) -> None:
@@ -125,3 +130,36 @@ def test_the_digest_does_not_depend_on_the_order(sky: Sky) -> None:
     window = Window(sky.known[10:14])
     assert digest_of(one, window) == digest_of(other, Window(window.packets[::-1]))
     assert digest_of(one, window) != digest_of(replace(one, labels=["agn", *one.labels[1:]]), window)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # simulates, trains and exports
+def test_the_last_layers_are_trained_from_the_champions_with_the_new_class_apart(
+    sky: Sky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from learning import recipe
+    from learning.export import restore
+    from learning.hyperparameters import LAST_LAYERS
+
+    monkeypatch.setattr(recipe, "LEAST_HELD_OUT", 20)
+    monkeypatch.setattr(recipe, "HELD_CURVES", 200)
+    monkeypatch.setattr(recipe, "LEAST_HELD_SPACE", 120)
+    monkeypatch.setattr(challengers, "STEPS", {LAST: 20})
+    monkeypatch.setattr(challengers, "TUNING", {**challengers.TUNING, "batch": 64})
+    workshop = replace(WORKSHOP, sets=tmp_path / "sets", replay=400, processes=1)
+    labelled = sky.labelled(8, 20)
+    made = make(LAST, PUBLISHED, labelled=labelled, window=Window(sky.known[20:]), seed=3, to=tmp_path / "a", workshop=workshop)
+    champion = load(PUBLISHED)
+    assert made.head.taught == (NEW,)
+    assert made.manifest.kinds == champion.manifest.kinds  # the class's own direction stays behind
+    before, after = (restore(bundle.encoder).state_dict() for bundle in (champion, made))
+    changed = {name.partition(".")[0] for name, value in after.items() if not np.array_equal(value.numpy(), before[name].numpy())}
+    assert changed == set(LAST_LAYERS)
+    assert made.manifest.plan is not None
+    assert made.manifest.plan["start_from"] == champion.sha256
+    assert made.manifest.retrain is not None
+    assert made.manifest.retrain["recipe"] == LAST
+    verify(made, OrtSession(made.encoder))
+    # Trained on further, the class comes along with its examples; without them it is refused, not lost.
+    with pytest.raises(RecipeError, match=f"{NEW}: no example is at hand"):
+        make(LAST, tmp_path / "a", labelled=sky.labelled(0, 5), window=Window([]), seed=3, to=tmp_path / "b", workshop=workshop)

@@ -168,3 +168,20 @@ def test_the_preview_counts_what_the_class_takes_and_bounds_its_purity(bundle: B
     assert found.purity[0] <= right / len(found.caught) <= found.purity[1] + 0.1
     assert sum(found.now.values()) == 5
     assert list(found.caught) == sorted(found.caught, key=lambda one: -one.probability)
+
+
+def test_a_class_that_the_bundle_holds_stays_until_it_is_taught_anew_or_forgotten(bundle: Bundle, views: Views) -> None:
+    record = taught(bundle, some(views, slice(8)))
+    known = {"encoder_id": ENCODER, "reference": never, "known": bundle.classes}
+    held, _ = head_with(bundle.head, {"fast-blue": record}, **known)  # type: ignore[arg-type]
+    moved = replace(held, taught_location=held.taught_location + np.float32(1))  # as a challenger was made
+    for records, own, expected in (
+        ({"fast-blue": record}, {"fast-blue": record.revision}, moved.taught_location),  # the record that it was made of
+        ({"fast-blue": replace(record, revision=record.revision + 1)}, {"fast-blue": record.revision}, held.taught_location),
+        ({}, {"fast-blue": 0}, moved.taught_location),  # of labels alone
+    ):
+        head, left_out = head_with(moved, records, own=own, **known)  # type: ignore[arg-type]
+        assert not left_out
+        np.testing.assert_array_equal(head.taught_location, expected)
+    gone, _ = head_with(moved, {}, own={"fast-blue": record.revision}, **known)  # type: ignore[arg-type]
+    assert gone.taught == ()
