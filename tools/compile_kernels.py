@@ -74,7 +74,7 @@ def operators() -> None:
     decide(judged, scores, rule=rule_of(known.head, known.classes))
     one = Judged(*(column[:1] for column in judged))
     values = alert_statistics(batch, known.golden.logits[:1], judged=one)
-    windows_of(values, batch.context, strata=["ztf/r/sky"], classes=["agn"])
+    windows_of(np.asarray(values), np.asarray(batch.context), strata=["ztf/r/sky"], classes=["agn"])
 
 
 def stars() -> None:

@@ -274,7 +274,7 @@ def _follow(mean: F64, spread: F64, *, value: F64, step: float) -> tuple[F64, F6
 
 
 def _shares(window: Window) -> F64:
-    return window.histogram / np.maximum(window.histogram.sum(axis=1, keepdims=True), 1)
+    return np.asarray(window.histogram / np.maximum(window.histogram.sum(axis=1, keepdims=True), 1), np.float64)
 
 
 def _mean(rows: F64) -> F64:
