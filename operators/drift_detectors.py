@@ -20,7 +20,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "kswin": (0.05, 0.02, 1e-2, 5e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12),
 }
 CALIBRATED = {"adwin": 1e-3, "page_hinkley": 25.0, "kswin": 1e-6}
-"""Parameter of each kind where none is given: a start, not measured. `drift_thresholds.calibrated` finds one that alarms rarely enough on a sky."""
+"""Parameter of each kind where none is given: a start, not measured; `drift_thresholds.calibrated` finds what alarms rarely enough."""
 KEPT = 400
 """Windows that a detector remembers, hence what its state holds: a restored one has seen the same."""
 SLACK = 0.5
