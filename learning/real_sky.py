@@ -67,6 +67,8 @@ class RealAlerts:
     def stars(self, judged: Judged, classes: Sequence[str], *, least: int = 2) -> dict[str, float]:
         """What unlabelled catalogue stars with so many detections are called: shares."""
         called = np.array([*classes, "other"])[np.argmax(judged.probability[self.star & (self.number >= least)], axis=1)]
+        if not len(called):
+            return {"n": 0}
         shares = {"star": np.isin(called, STARS), "agn": called == "agn", "bogus": called == "bogus", "other": called == "other"}
         return {"n": len(called)} | {name: round(float(np.mean(rows)), 4) for name, rows in shares.items()}
 
