@@ -4,8 +4,7 @@ survey:candid:object:class:probability[:...]     scored
 bad…                                             rejected
 boom…                                            the engine fails as long as the file named by PROTONOVA_TEST_BOOM exists
 
-A worker with PROTONOVA_TEST_FORGET=N counts no outcome of its first N packets, as a fault of ours might; one with PROTONOVA_TEST_SWALLOW=N
-acknowledges and counts N detections that it never sends.
+A worker with PROTONOVA_TEST_FORGET=N counts no outcome of its first N packets, as a fault of ours might.
 """
 
 from __future__ import annotations
@@ -122,24 +121,6 @@ if __name__ == "__main__":  # a worker process of its own: python tests/flow/sta
 
         Ledgers.acknowledge = acknowledge  # type: ignore[method-assign]
 
-    def swallow(packets: int) -> None:
-        """Send nothing of the first packets that are scored."""
-        from streams.kafka.producer import Deliverer
-
-        records, left = Deliverer._records, [packets]
-
-        def fewer(self: Any, incoming: Sequence[Any], scored: Any) -> Any:
-            kept = []
-            for pair in zip(incoming, scored.outcomes, strict=True):
-                if left[0] and isinstance(pair[1].result, Detection):
-                    left[0] -= 1
-                else:
-                    kept.append(pair)
-            return records(self, [packet for packet, _ in kept], scored._replace(outcomes=[outcome for _, outcome in kept]))
-
-        Deliverer._records = fewer  # type: ignore[method-assign]
-
     forget(int(os.environ.get("PROTONOVA_TEST_FORGET", "0")))
-    swallow(int(os.environ.get("PROTONOVA_TEST_SWALLOW", "0")))
     cost = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
     os._exit(run_worker(Settings(), int(sys.argv[1]), make_scorer=lambda settings: StandIn(cost)))
