@@ -65,7 +65,7 @@ def test_a_plan_begins_from_a_bundle_of_the_history(tmp_path: Path) -> None:
     places = Places(tmp_path / "repro")
     sha256 = hashlib.sha256((PUBLISHED / MANIFEST).read_bytes()).hexdigest()
     if not (ROOT / ".git").exists():
-        pytest.skip("cuda: no repository here")
+        pytest.skip("no git repository is here")
     committed = subprocess.run(["git", "show", "HEAD:registry/published/manifest.json"], cwd=ROOT, capture_output=True, check=True).stdout
     if hashlib.sha256(committed).hexdigest() == sha256:
         start(Plan(start_from=sha256), places)

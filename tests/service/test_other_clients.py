@@ -63,7 +63,7 @@ def test_lasairs_client_reads_a_cone_an_object_and_a_query(address: tuple[str, s
 def test_alerces_client_reads_objects_a_cone_and_a_light_curve(
     address: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alerce = pytest.importorskip("alerce", reason="alerce is not installed (pip install alerce)")
+    alerce = pytest.importorskip("alerce")
     configuration = json.loads((Path(alerce.__file__).parent / "default_config.json").read_text())
     configuration["ztf"]["ZTF_API_URL"], key = address
     (tmp_path / "alerce.json").write_text(json.dumps(configuration))
