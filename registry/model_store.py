@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +20,9 @@ from errors import RetryableError
 from registry.bundle import LIMITS, MANIFEST, load
 from registry.manifest import BundleError, Manifest, manifest_of
 from settings.private import private_folder
+
+ABANDONED_S = 3600.0
+"""Age of a half written bundle at which its writer is taken for dead [s]."""
 
 
 class StoreError(RetryableError):
@@ -77,9 +82,9 @@ class ModelStore:
             raise BundleError(f"bundle {sha256[:16]} came without {missing[0]}")
         try:
             private_folder(self.folder)
-            staging = self.folder / f".{sha256}-{os.getpid()}"
-            shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
-            staging.mkdir()
+            self._clear(sha256)
+            # A name of its own: two threads of a process may keep the same bundle at once.
+            staging = Path(tempfile.mkdtemp(prefix=f".{sha256}-", dir=self.folder))
             try:
                 for name, blob in files.items():
                     (staging / name).write_bytes(blob)
@@ -90,6 +95,13 @@ class ModelStore:
         except OSError as error:
             raise StoreError(f"bundle {sha256[:16]} cannot be kept in {self.folder}: {error.strerror or error}") from None
         return self.path(sha256)
+
+    def _clear(self, sha256: str) -> None:
+        """Remove what processes that were killed left half written."""
+        for left in self.folder.glob(f".{sha256}-*"):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > ABANDONED_S:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def _into_place(self, staging: Path, sha256: str) -> None:
         """Rename; where another process was quicker, or what lies there is damaged, one whole bundle is there afterwards."""

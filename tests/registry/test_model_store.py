@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,23 @@ def test_files_that_lie_elsewhere_are_those_of_the_manifest(published: tuple[str
     other = {"arrays.safetensors": FileRecord(sha256="ab" * 32, size=wanted["arrays.safetensors"].size)}
     with pytest.raises(BundleError, match="another sha256"):
         read_claimed(claim, other, prefixes=prefixes)
+
+
+def test_two_threads_may_keep_the_same_bundle_at_once(published: tuple[str, Files], store: ModelStore) -> None:
+    sha256, files = published
+    with ThreadPoolExecutor(4) as pool:
+        kept = [future.result() for future in [pool.submit(store.put, sha256, files) for _ in range(12)]]
+    assert set(kept) == {store.get(sha256)}
+    assert [path.name for path in store.folder.iterdir()] == [sha256]
+
+
+def test_what_a_killed_process_left_is_removed(published: tuple[str, Files], store: ModelStore) -> None:
+    sha256, files = published
+    store.put(sha256, files)
+    left, fresh = store.folder / f".{sha256}-old", store.folder / f".{sha256}-new"
+    for path in (left, fresh):
+        path.mkdir()
+        (path / "encoder.onnx").write_bytes(b"half")
+    os.utime(left, (1.0, 1.0))
+    store.put(sha256, files)
+    assert (left.exists(), fresh.exists()) == (False, True)
