@@ -95,7 +95,7 @@ def test_a_wrong_bundle_is_one_line(tmp_path, capsys):
 
 
 @pytest.mark.flow
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_through_kafka(packets, monkeypatch):
     from benchmarks.broker import Plan

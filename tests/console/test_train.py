@@ -128,7 +128,7 @@ def test_figures_become_a_table() -> None:
     assert "90 % sets hold 90.0% with 2.0 classes" in text
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")

@@ -18,7 +18,7 @@ OFTEN = 10
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("times", [2, pytest.param(OFTEN, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [2, pytest.param(OFTEN, marks=pytest.mark.nightly)])
 async def test_again_and_again_under_load(bench: Bench, times: int) -> None:
     """Two workers; one is asked to end and started again, in turn. The exit's time is printed, the outputs are counted."""
     stop = asyncio.Event()

@@ -144,7 +144,7 @@ async def test_an_attempt_that_fails_costs_itself_alone(bench: Bench, new: list[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.nightly)])
 async def test_a_trainer_killed_again_and_again_does_nothing_twice(bench: Bench, new: list[bytes], seed: int) -> None:
     await labelled(bench, new)
     process, rng = Process(bench), random.Random(seed)

@@ -132,7 +132,7 @@ def test_the_digest_does_not_depend_on_the_order(sky: Sky) -> None:
     assert digest_of(one, window) != digest_of(replace(one, labels=["agn", *one.labels[1:]]), window)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(900)  # simulates, trains and exports
 def test_the_last_layers_are_trained_from_the_champions_with_the_new_class_apart(
     sky: Sky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
