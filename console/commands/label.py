@@ -6,16 +6,16 @@ a number and a class, or a table of them → `labels.known`
 from __future__ import annotations
 
 import asyncio
-import csv
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from console import report as reports
 from console.commands.teach import author_of
+from console.csv_tables import SHOWN, rows_of
 from data.identifiers import InexactIdError, whole
 from errors import UserError, one_line, say, usage
 from schemas.records.known_label import KnownLabel
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from settings.model import Settings
 
 MOST_ROWS = 1_000_000
-SHOWN = 5
-"""Bad lines of a file that are shown."""
 COLUMNS = {
     "candid": ("candid", "diasourceid"),
     "label": ("label", "klass", "class", "type"),
@@ -108,31 +106,15 @@ def of_file(path: Path, *, survey: str | None, confidence: float) -> list[Given]
     UserError
         It cannot be read, lacks a column, or a line of it is none: then nothing of it is taken.
     """
-    rows: list[Given] = []
-    bad: list[str] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            table = csv.DictReader(handle)
-            names = {n.lower().replace("_", ""): n for n in table.fieldnames or ()}
-            columns = {what: next((names[n] for n in known if n in names), None) for what, known in COLUMNS.items()}
-            if columns["candid"] is None or columns["label"] is None:
-                raise UserError(f"{path} has no columns candid and label; it has {one_line(', '.join(table.fieldnames or ()), 200)}")
-            for line in table:
-                cells = {what: (line.get(name) or "").strip() if name else "" for what, name in columns.items()}
-                try:
-                    rows.append(_row(cells, survey=survey, confidence=confidence))
-                except (ValueError, UserError) as error:
-                    bad.append(f"line {table.line_num}: {one_line(error, 120)}")
-                if len(rows) > MOST_ROWS:
-                    raise UserError(f"{path} has more than {MOST_ROWS:,} labels: split it")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a table of labels: {one_line(error, 200)}") from error
-    if bad:
-        more = f", and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
-        raise UserError(f"nothing of {path} is taken: {'; '.join(bad[:SHOWN])}{more}")
-    if not rows:
-        raise UserError(f"{path} holds no label")
-    return rows
+
+    def columns_of(header: Sequence[str]) -> dict[str, str]:
+        names = {name.lower().replace("_", ""): name for name in header}
+        return {what: next(names[n] for n in known if n in names) for what, known in COLUMNS.items() if any(n in names for n in known)}
+
+    def row_of(cells: Mapping[str, str]) -> Given:
+        return _row(dict.fromkeys(COLUMNS, "") | dict(cells), survey=survey, confidence=confidence)
+
+    return rows_of(path, what="label", columns_of=columns_of, needed=("candid", "label"), row_of=row_of, most=MOST_ROWS)
 
 
 def _row(cells: dict[str, str], *, survey: str | None, confidence: float) -> Given:

@@ -6,7 +6,6 @@ a name and a place, or a table of them → `photometry.positions`
 from __future__ import annotations
 
 import asyncio
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from console import report as reports
+from console.csv_tables import SHOWN, rows_of
 from errors import UserError, one_line
 from schemas.avro.wire import PacketError
 from schemas.records.photometry_position import FOUND, LISTED, PhotometryPosition, from_row
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from settings.model import Settings
 
 MOST_ROWS = 100_000
-SHOWN = 5
-"""Bad lines of a table that are shown."""
 NUMBERS = ("ra", "dec", "y", "x")
 WORDS = ("name", "detector", "field")
 
@@ -60,33 +58,19 @@ def of_file(path: Path, *, public: bool = True) -> list[PhotometryPosition]:
     UserError
         It cannot be read, or a line of it is not a position: then nothing of it is taken.
     """
-    found: dict[str, PhotometryPosition] = {}
-    bad: list[str] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            table = csv.DictReader(handle)
-            columns = {name.strip().lower(): name for name in table.fieldnames or ()}
-            if "name" not in columns:
-                raise UserError(f"{path} has no column name; it has {one_line(', '.join(table.fieldnames or ()), 200)}")
-            for line in table:
-                cells = {key: (line.get(column) or "").strip() for key, column in columns.items() if key in (*NUMBERS, *WORDS)}
-                try:
-                    position = _of_cells(cells, public=public)
-                    if position.name in found:
-                        raise UserError(f"{position.name} stands twice")
-                    found[position.name] = position
-                except (ValueError, UserError) as error:
-                    bad.append(f"line {table.line_num}: {one_line(error, 120)}")
-                if len(found) > MOST_ROWS:
-                    raise UserError(f"{path} has more than {MOST_ROWS:,} positions: split it")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a table of positions: {one_line(error, 200)}") from error
-    if bad:
-        more = f", and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
-        raise UserError(f"nothing of {path} is taken: {'; '.join(bad[:SHOWN])}{more}")
-    if not found:
-        raise UserError(f"{path} holds no position")
-    return list(found.values())
+    known: set[str] = set()
+
+    def columns_of(header: Sequence[str]) -> dict[str, str]:
+        return {key: name for name in header if (key := name.strip().lower()) in (*NUMBERS, *WORDS)}
+
+    def row_of(cells: Mapping[str, str]) -> PhotometryPosition:
+        position = _of_cells(cells, public=public)
+        if position.name in known:
+            raise UserError(f"{position.name} stands twice")
+        known.add(position.name)
+        return position
+
+    return rows_of(path, what="position", columns_of=columns_of, needed=("name",), row_of=row_of, most=MOST_ROWS)
 
 
 def _of_cells(cells: Mapping[str, str], *, public: bool) -> PhotometryPosition:
