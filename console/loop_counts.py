@@ -5,8 +5,6 @@ detections → `LoopCounts`: rows of numbers, and tables of recall and false cal
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from console.outcome_counts import TopicListener
 from errors import RetryableError
 from schemas.avro.wire import PacketError
 from schemas.records import codec
 from streams.kafka import topics
-from streams.kafka.consumer import make_consumer
 
 if TYPE_CHECKING:
     from console.night_file import Made
@@ -111,43 +109,15 @@ def beside_truth(rows: Sequence[Called], truth: Mapping[int, Made]) -> list[tupl
     return [(truth[row.candid].label, row.name) for row in rows if row.candid in truth]
 
 
-class Follower:
-    """Reads detections and rejections from their beginning into a `LoopCounts`.
+class Follower(TopicListener[LoopCounts]):
+    """Reads detections and rejections into a `LoopCounts`."""
 
-    Parameters
-    ----------
-    settings : Settings
-        With a broker whose topics are declared.
-    """
+    TOPICS = (topics.DETECTIONS, topics.PRIVATE, topics.REJECTED)
 
     def __init__(self, settings: Settings) -> None:
-        self.counts = LoopCounts()
-        self._settings = settings
-        self._consumer = make_consumer(settings, auto_offset_reset="earliest")
-        self._task: asyncio.Task[None] | None = None
+        super().__init__(settings, LoopCounts())
 
-    async def __aenter__(self) -> Follower:
-        async with topics.admin_client(self._settings) as admin:
-            found = await topics.places_of(admin, (topics.DETECTIONS, topics.PRIVATE, topics.REJECTED))
-        await self._consumer.start()
-        self._consumer.assign([place for of in found.values() for place in of])
-        self._task = asyncio.create_task(self._read())
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        await self._consumer.stop()
-
-    async def _read(self) -> None:
-        while True:
-            for messages in (await self._consumer.getmany(timeout_ms=200)).values():
-                for message in messages:
-                    self.counts.add(message)
-
-    async def until(self, total: int) -> None:
+    async def until_all(self, total: int) -> None:
         """Wait until so many outcomes are in.
 
         Raises
@@ -155,13 +125,5 @@ class Follower:
         RetryableError
             None came for `PATIENCE`.
         """
-        loop = asyncio.get_running_loop()
-        seen, since = -1, loop.time()
-        while self.counts.total < total:
-            if self._task is not None and self._task.done():
-                self._task.result()
-            if self.counts.total != seen:
-                seen, since = self.counts.total, loop.time()
-            elif loop.time() - since > PATIENCE:
-                raise RetryableError(f"{total - self.counts.total:,} of {total:,} packets did not come out within {PATIENCE:.0f} s")
-            await asyncio.sleep(0.05)
+        if not await self.until(total, PATIENCE):
+            raise RetryableError(f"{total - self.counts.total:,} of {total:,} packets did not come out within {PATIENCE:.0f} s")

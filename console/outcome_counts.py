@@ -11,7 +11,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from console import report as reports
 from schemas.records.codec import BadRecord
@@ -93,25 +93,40 @@ class Outcome:
     made: Sequence[Made]
 
 
-class Listener:
-    """Reads all outcome topics from their beginning into a `OutcomeCounts`, without a group.
+class Counts(Protocol):
+    """What a `TopicListener` counts in."""
+
+    @property
+    def total(self) -> int:
+        """Outcomes."""
+
+    def add(self, message: Any) -> None:
+        """Count a message of one of the topics."""
+
+
+_Counts = TypeVar("_Counts", bound=Counts)
+
+
+class TopicListener(Generic[_Counts]):
+    """Reads topics from their beginning into counts, without a group.
 
     Parameters
     ----------
     settings : Settings
         With a broker whose topics are declared.
+    counts : Counts
     """
 
-    TOPICS: tuple[str, ...] = (topics.DETECTIONS, topics.PRIVATE, topics.REJECTED, topics.TELEMETRY)
+    TOPICS: tuple[str, ...]
 
-    def __init__(self, settings: Settings) -> None:
-        self.counts = OutcomeCounts()
+    def __init__(self, settings: Settings, counts: _Counts) -> None:
+        self.counts = counts
         self._settings = settings
         # From the beginning by the setting: `seek_to_beginning` may be overtaken by the reset that an assignment begins with.
         self._consumer = make_consumer(settings, auto_offset_reset="earliest", max_partition_fetch_bytes=2_097_152)
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Listener:
+    async def __aenter__(self) -> Self:
         async with admin_client(self._settings) as admin:
             places = [place for found in (await places_of(admin, self.TOPICS)).values() for place in found]
         await self._consumer.start()
@@ -132,7 +147,7 @@ class Listener:
                 for message in messages:
                     self.counts.add(message)
 
-    async def until(self, total: int, patience: float, *, count: Callable[[OutcomeCounts], int] = lambda counts: counts.total) -> bool:
+    async def until(self, total: int, patience: float, *, count: Callable[[_Counts], int] = lambda counts: counts.total) -> bool:
         """Wait until so many outcomes are in; False: nothing more came for `patience` [s]."""
         loop = asyncio.get_running_loop()
         seen, since = -1, loop.time()
@@ -145,6 +160,15 @@ class Listener:
                 return False
             await asyncio.sleep(0.05)
         return True
+
+
+class Listener(TopicListener[OutcomeCounts]):
+    """Reads all outcome topics into an `OutcomeCounts`."""
+
+    TOPICS: tuple[str, ...] = (topics.DETECTIONS, topics.PRIVATE, topics.REJECTED, topics.TELEMETRY)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, OutcomeCounts())
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class Play:
                 if time.monotonic() - self._looked > LOOK_EVERY and not whole:
                     await self.look()
                     act.came = await until(act)
-        await self.follower.until(self.published)
+        await self.follower.until_all(self.published)
         for _ in range(1 if whole else LATE):  # what is still on its way through the loop
             if act.came:
                 break
@@ -185,7 +185,7 @@ class Play:
                 self.kept.append(item.packet)
             await self.publisher.send(f"drift#{self.published}", item.packet, topic="alerts.ztf", key=item.object_id.encode())
             self.published += 1
-        await self.follower.until(self.published)
+        await self.follower.until_all(self.published)
         if label:
             every = max(round(1 / label), 1)
             await self._label([item for item in made if item.candid % every == 0])
