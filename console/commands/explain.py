@@ -69,6 +69,7 @@ def explain(
 async def _explained(settings: Settings, packet: bytes, *, detection: Detection, class_name: str | None) -> Explanation | None:
     """The explanation of a score; None: the state that gave it cannot be had, and why is said."""
     from evaluation.explanation import explain as explained
+    from pipeline.reference import reference_of
     from pipeline.score import score as scored
     from pipeline.state import load as load_state
     from registry.bundle import load as load_bundle
@@ -77,13 +78,15 @@ async def _explained(settings: Settings, packet: bytes, *, detection: Detection,
     from streams.agents.teaching import read_records
     from streams.lessons import state_of
 
-    base = load_state(settings.bundle, settings.engine)
+    reference = reference_of(settings.catalogue_path(), settings.catalogues, verify=False)
+    base = load_state(settings.bundle, settings.engine, reference=reference)
     try:
         folder = await _folder_of(settings, detection.model)
         if folder is None:
             state = await state_of(settings, base, scoring_id=detection.scoring_id)
         else:
-            alone = load_state(folder, settings.engine)  # a challenger was never the champion: nothing was taught beside it
+            # A challenger was never the champion: nothing was taught beside it.
+            alone = load_state(folder, settings.engine, reference=reference)
             same = alone.scoring_id == detection.scoring_id
             state = alone if same else await state_of(settings, base, scoring_id=detection.scoring_id)
     except (UserError, RetryableError) as error:
