@@ -68,7 +68,7 @@ class Leases:
     Parameters
     ----------
     run : callable
-        Runs `SCRIPT`: (key, rate, burst, wanted) → (granted, left behind).
+        Runs `SCRIPT`: (key, rate=, burst=, wanted=) → (granted, left behind).
     kind : str
         Of what names are: keys of several kinds do not meet.
     rate, burst : float
@@ -114,11 +114,11 @@ class Leases:
 
     async def _more(self, name: str, lease: Lease, *, cost: float) -> None:
         """Ask for a lump."""
-        key = f"{PREFIX}{self._kind}:{hashlib.sha256(name.encode()).hexdigest()[:32]}"  # an address is no name for a server of others
+        key = f"{PREFIX}{self._kind}:{hashlib.sha256(name.encode()).hexdigest()[:32]}"  # names of callers stay here
         try:
             async with asyncio.timeout(ANSWERED_WITHIN):
-                given, behind = await self._run(key, self.rate, self.burst, max(self._lump, int(cost + 1 - 1e-9)))
-        except Exception as error:  # the library's, the socket's, an answer that is none: the limits of this process go on
+                given, behind = await self._run(key, rate=self.rate, burst=self.burst, wanted=max(self._lump, int(cost + 1 - 1e-9)))
+        except Exception as error:  # the library's, the socket's, an answer that cannot be read: the limits of this process go on
             self._away_until = self._clock() + AGAIN
             self._on_change(False)
             log.debug("no lease", why=one_line(f"{type(error).__name__}: {error}", 200))
@@ -150,7 +150,7 @@ class SharedServer:
         self.answers: bool | None = None
         """Whether it did when it was last asked; None: it was not asked."""
 
-    async def run(self, key: str, rate: float, burst: float, wanted: int) -> tuple[float, float]:
+    async def run(self, key: str, *, rate: float, burst: float, wanted: int) -> tuple[float, float]:
         """Run the script of a bucket: what is granted, what is left behind."""
         given, behind = await self._script(keys=[key], args=[rate, burst, wanted])
         return float(given), float(behind)

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,9 +105,9 @@ async def test_a_lump_serves_many_requests_and_is_given_up_in_time(server: Serve
     asked = [0]
     own = SharedServer(server.url)
 
-    async def run(*arguments: object) -> tuple[float, float]:
+    async def run(key: str, **amounts: Any) -> tuple[float, float]:
         asked[0] += 1
-        return await own.run(*arguments)  # type: ignore[arg-type]
+        return await own.run(key, **amounts)
 
     now = [0.0]
     leases = Leases(
@@ -158,7 +159,7 @@ async def test_while_the_server_is_away_each_process_has_its_own_share_and_says_
 
 
 async def test_an_answer_that_is_none_is_as_no_server() -> None:
-    async def run(*arguments: object) -> tuple[float, float]:
+    async def run(key: str, **amounts: Any) -> tuple[float, float]:
         raise ValueError("not a number")
 
     said: list[bool] = []

@@ -1,4 +1,4 @@
-"""The HTTP API's sockets: who is slow in whatever way holds no connection, and a full house is said as 503 until it empties by itself."""
+"""The HTTP API's sockets: who is slow in whatever way holds no connection, and too many connections are 503 until some end by themselves."""
 
 from __future__ import annotations
 
