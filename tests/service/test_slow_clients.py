@@ -1,4 +1,4 @@
-"""The HTTP API's sockets: who is slow in whatever way holds no connection, and too many connections are 503 until some end by themselves."""
+"""Sockets of the HTTP API: who is slow keeps no connection, and too many connections are 503 until some end by themselves."""
 
 from __future__ import annotations
 
