@@ -64,7 +64,7 @@ class NightlyScans:
 
 
 def _say(task: asyncio.Task[None]) -> None:
-    """What went wrong is no reason to keep no history; it is tried again at the next look."""
+    """The history is kept whatever went wrong here; it is tried again at the next look."""
     if not task.cancelled() and (error := task.exception()) is not None:
         if not isinstance(error, HistoryError | OSError):
             log.error("a night is not written for scans", why=repr(error))

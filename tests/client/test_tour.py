@@ -22,7 +22,7 @@ WITHIN_S = 150
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """Address and key of `protonova api` without a broker, with a history that somebody made."""
+    """Address and key of `protonova api` without a broker, with a history made here."""
     settings = Settings(state=tmp_path / "state")
     write(settings.history_path(), [*(alert(i) for i in range(30)), alert(40, "313888627133333333", survey="lsst", ra=150.0001)]).close()
     log = tmp_path / "api.log"
