@@ -161,7 +161,8 @@ def make(
         "taught": revisions or None,
         "retrain": record,
     }
-    manifest["figures"] = {**manifest["figures"], "taught": facts}
+    held = before.manifest.figures.get("taught") or {}
+    manifest["figures"] = {**manifest["figures"], "taught": {**{name: held[name] for name in kept if name in held}, **facts}}
     progress.stage("writing the bundle")
     shown = Views(base.golden.embedding, base.golden.logits, base.golden.named)
     golden = Golden(**{**_arrays(base.golden), "probability": np.asarray(judge(shown, head).probability)})
