@@ -64,9 +64,11 @@ _TO_SIGMA = float(np.sqrt(np.pi) / 2)
 _C = {name: CONTEXT.index(name) for name in ("signal_to_noise", "n_visits", "fwhm", "real_bogus")}
 ZERO_MAGNITUDE = 23.9
 """AB magnitude of 1 µJy."""
+_PLACES: I64 = np.array([_BEGIN, STAMP, EDGE_ROWS, *_C.values()], np.int64)
+_NUMBERS: F64 = np.array([OUTLIER, _TO_SIGMA, ZERO_MAGNITUDE, NOISE_SLOPE, WIDTH_SLOPE, IMPLIED])
 
 
-def alert_statistics(batch: AlertBatch, logits: Array, *, judged: Judged) -> Array:
+def alert_statistics(batch: AlertBatch, logits: Array, *, judged: Judged, out: F32 | None = None) -> Array:
     """Compute every statistic of `STATISTICS`.
 
     Parameters
@@ -77,16 +79,18 @@ def alert_statistics(batch: AlertBatch, logits: Array, *, judged: Judged) -> Arr
         Log-odds over the kinds.
     judged : Judged
         Of the same alerts.
+    out : (n, S or more) float32, optional
+        On the host: whose first columns they become.
 
     Returns
     -------
-    (n, S) float32 array of the inputs' namespace; NaN where the packet lacks what is needed.
+    (n, S) float32 array of the inputs' namespace, or `out`; NaN where the packet lacks what is needed.
     """
     if array_namespace(logits, judged.probability, batch.context) is not np:
         return alert_statistics_array(batch, logits, judged=judged)
     n = len(batch)
-    out = np.empty((n, len(STATISTICS)), np.float32)
-    numbers = np.array([_BEGIN, STAMP, EDGE_ROWS, *_C.values()], np.int64)
+    if out is None:
+        out = np.empty((n, len(STATISTICS)), np.float32)
     fill_statistics(
         np.ascontiguousarray(judged.probability),
         np.ascontiguousarray(logits),
@@ -99,8 +103,8 @@ def alert_statistics(batch: AlertBatch, logits: Array, *, judged: Judged) -> Arr
         batch.stamps,
         _column(batch.own_limit, n),
         _column(batch.zero_point, n),
-        numbers,
-        np.array([OUTLIER, _TO_SIGMA, ZERO_MAGNITUDE, NOISE_SLOPE, WIDTH_SLOPE, IMPLIED]),
+        _PLACES,
+        _NUMBERS,
         LOW,
         HIGH,
         out,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from operators.alert_statistics import STATISTICS, alert_statistics
 from operators.head import Judged
+from operators.kernels.alert_statistics import fill_rest
 from operators.namespace import to_host
 from operators.types import CONTEXT, F32, AlertBatch, Array
 from schemas.surveys.decode import OF_TEXT
@@ -29,6 +30,7 @@ ROW = np.dtype(
     ]
 )
 """One alert."""
+_BYTES = np.dtype(f"V{ROW.itemsize}")
 
 
 class Rows(NamedTuple):
@@ -59,12 +61,15 @@ def monitored(batch: AlertBatch, logits: Array, *, judged: Judged) -> list[bytes
     """
     if not isinstance(logits, np.ndarray):
         logits, judged = to_host(logits), Judged(*(to_host(column) for column in judged))
-    rows = np.empty(len(batch), ROW)
-    rows["values"] = alert_statistics(batch, logits, judged=judged)
-    rows["context"], rows["mjd"], rows["schema"] = batch.context, batch.mjd, batch.schema or 0
-    rows["empty"] = ~np.asarray(judged.conformal).any(axis=1)
-    coded, size = rows.tobytes(), ROW.itemsize
-    return [coded[i : i + size] for i in range(0, len(coded), size)]
+    n = len(batch)
+    words = np.empty((n, ROW.itemsize // 4), np.uint32)
+    alert_statistics(batch, logits, judged=judged, out=words.view(np.float32))
+    schema = np.array(batch.schema, np.uint32) if batch.schema else np.zeros(n, np.uint32)
+    context = np.ascontiguousarray(batch.context, np.float32).view(np.uint32)
+    mjd = np.ascontiguousarray(batch.mjd, np.float64).view(np.uint32).reshape(n, 2)
+    fill_rest(context, mjd, schema, np.ascontiguousarray(judged.conformal), len(STATISTICS), words)
+    coded: list[bytes] = words.view(_BYTES).ravel().tolist()
+    return coded
 
 
 def rows_of(coded: Sequence[bytes]) -> Rows:

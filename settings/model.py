@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -159,6 +159,7 @@ def _explain(error: ValidationError, flags: dict[str, Any]) -> str:
         field = ".".join(str(part) for part in fault["loc"][1:])
         reason = "is not a key of a source" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
         return f"{where}{f'.{field}' if field else ''}: {reason}"
-    shown = "" if "password" in name else f" is {one_line(repr(fault['input']), 120)}:"
+    kept_secret = "password" in name or SecretStr in get_args(Settings.model_fields[name].annotation)
+    shown = "" if kept_secret else f" is {one_line(repr(fault['input']), 120)}:"
     reason = fault["msg"].removeprefix("Value error, ")
     return f"{where}{shown} {reason[0].lower()}{reason[1:]}"

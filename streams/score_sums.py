@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.alert_statistics import ABSENT, BINS, HIGH, LOW, STATISTICS, Window
-from operators.kernels.alert_statistics import fill_sums
+from operators.kernels.alert_statistics import fill_sums, find_extremes, whole_positions
 from operators.types import CONTEXT, F32
 from pipeline.monitored import Rows, rows_of, schema_name
 from schemas.records.detection import Detection
@@ -63,15 +63,20 @@ class ScoreSums:
 
     def add(self, detections: Iterable[Detection], now: float) -> None:
         """Take detections that were acknowledged; those with which the scorer left nothing are not summed up."""
+        together: dict[tuple[str, str], list[Detection]] = {}
         for d in detections:
-            if not d.monitored:
-                continue
-            held = self._open.get((d.survey, d.band))
+            if d.monitored:
+                try:
+                    together[d.survey, d.band].append(d)
+                except KeyError:
+                    together[d.survey, d.band] = [d]
+        for key, some in together.items():
+            held = self._open.get(key)
             if held is None:
-                held = self._open[d.survey, d.band] = _Open(now)
-            held.rows.append(d.monitored)
-            held.classes.append(d.top_class if d.decision is None else d.decision.class_name)
-            held.packet_ids.append(d.packet_id)
+                held = self._open[key] = _Open(now)
+            held.rows += [d.monitored for d in some]
+            held.classes += [d.top_class if d.decision is None else d.decision.class_name for d in some]
+            held.packet_ids += [d.packet_id for d in some]
 
     def take(self, now: float, *, all_of_it: bool = False) -> list[ScoreSummary]:
         """What there is to report; each summary is of `FULL` alerts or a little more, in the order of observation."""
@@ -161,19 +166,17 @@ def _schemas(numbers: npt.NDArray[np.uint32]) -> dict[str, int]:
 
 def _extremes(values: F32, packet_ids: Sequence[str]) -> tuple[Extreme, ...]:
     """Of each statistic the alert with the lowest and that with the highest value."""
-    absent = np.isnan(values)
-    low, high = np.where(absent, np.inf, values).argmin(axis=0).tolist(), np.where(absent, -np.inf, values).argmax(axis=0).tolist()
-    out = []
-    for i, (name, a, b) in enumerate(zip(STATISTICS, low, high, strict=True)):
-        for row in (a,) if a == b else (a, b):
-            value = float(values[row, i])
-            if value == value:
-                out.append(Extreme(name, value, packet_ids[row]))
-    return tuple(out)
+    low, high = find_extremes(values)
+    columns = zip(STATISTICS, low.tolist(), high.tolist(), strict=True)
+    return tuple(
+        Extreme(name, float(values[row, i]), packet_ids[row])
+        for i, (name, a, b) in enumerate(columns)
+        if a >= 0
+        for row in ((a,) if a == b else (a, b))
+    )
 
 
 def _histogram(positions: npt.NDArray[np.float64]) -> list[int]:
     """Counts by whole position; the first and the last bin are open, what is not a number counts as the first."""
-    there = np.where(positions == positions, positions, 0.0)
-    found: list[int] = np.bincount(np.clip(there, 0, OLD_BINS - 1).astype(np.int64), minlength=OLD_BINS).tolist()
+    found: list[int] = whole_positions(positions, OLD_BINS).tolist()
     return found

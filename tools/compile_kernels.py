@@ -77,6 +77,19 @@ def operators() -> None:
     windows_of(np.asarray(values), np.asarray(batch.context), strata=["ztf/r/sky"], classes=["agn"])
 
 
+def filters() -> None:
+    """What reads detections' columns and asks filters of them."""
+    import numpy as np
+
+    from operators.filters import matches
+    from schemas.filters.filter_columns import columns_of
+    from schemas.filters.filter_expression import bind, read_expression
+
+    programs, columns = bind([read_expression("p_sn_ia > 0.5")])
+    columns_of([b""], columns)
+    matches(programs, np.zeros((len(columns), 1)))
+
+
 def stars() -> None:
     """What detrends and searches whole light curves; the folded view of them is compiled with the operators."""
     import numpy as np
@@ -100,7 +113,7 @@ def sky() -> None:
 
 
 JOBS: dict[str, tuple[Callable[[], None], ...]] = {
-    "": (decoding, operators, stars, sky),
+    "": (decoding, operators, filters, stars, sky),
     "frames": (frame_loops.calibration, frame_loops.subtraction, frame_loops.files_and_sky),
 }
 """What is asked for → its jobs."""

@@ -18,6 +18,7 @@ MOST_BINS = 64
 """Of a statistic's histogram."""
 MOST_EXTREMES = 128
 """Two of each statistic."""
+_SMALL = dict(enumerate(COUNT)).__getitem__
 
 
 class StatisticSums(NamedTuple):
@@ -100,7 +101,10 @@ def _counts(counts: Mapping[str, int]) -> bytes:
 
 
 def _bins(bins: Sequence[int]) -> bytes:
-    return _map([_count(n) for n in bins])
+    try:  # five hundred a summary: no function of ours is called for each
+        return b"".join((_count(len(bins)), *map(_SMALL, bins), NULL)) if bins else NULL
+    except KeyError:
+        return _map([_count(n) for n in bins])
 
 
 def _statistic(sums: StatisticSums) -> bytes:

@@ -93,7 +93,7 @@ class Resource:
         except ProblemError as problem:
             status, who = problem.status, who or problem.caller
             extra = [*extra, *((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in problem.headers.items())]
-            await send_problem(send, status, detail=problem.detail, errors=problem.errors, extra=extra)
+            await send_problem(send, status, body=problem.body(), extra=extra)
         except GoneError:
             status = 499
         except Exception as error:
@@ -171,10 +171,10 @@ async def _stream(send: Send, pieces: AsyncIterator[bytes], *, status: int, head
 
 
 async def send_problem(
-    send: Send, status: int, *, detail: str = "", errors: Sequence[Mapping[str, Any]] = (), extra: Iterable[tuple[bytes, bytes]] = ()
+    send: Send, status: int, *, detail: str = "", body: bytes | None = None, extra: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Write a problem."""
-    body = problem_body(status, detail, errors=errors)
+    """Write a problem; its body where it has one already."""
+    body = problem_body(status, detail) if body is None else body
     headers: Headers = [(b"content-type", PROBLEM.encode()), (b"content-length", b"%d" % len(body)), *extra, *SECURITY]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 
 from service.api.formats import Format
+from service.api.heavy_work import HeavyWork
 from service.api.pages import Key, PageQuery
 from service.api.problems import ProblemError
 from service.auth.caller import SCOPES, Identity
 
 if TYPE_CHECKING:
+    from service.api.later_results import Results
     from service.api.scorers import Scorers
+    from service.api.watching import Watching
     from service.auth.key_ring import KeyRing
     from service.ingest.intake import Intake
     from settings.model import Settings
@@ -49,7 +52,13 @@ class Services:
     packets: Any = None
     """Reads packets from their topics (`streams.kafka.packet_reader`)."""
     facts: Any = None
-    """What compacted topics say (`service.api.broker_facts`)."""
+    """What topics say, and changes of them (`service.api.broker_facts`)."""
+    heavy: HeavyWork = field(default_factory=HeavyWork)
+    """Whose turn it is to work for seconds."""
+    watching: Watching | None = None
+    """The figures of the stream."""
+    results: Results | None = None
+    """Scores that are fetched later."""
 
 
 def need(part: Any, what: str) -> Any:
@@ -164,6 +173,8 @@ class Endpoint:
     gives: tuple[str, ...] = ()
     """Media types of `raw`."""
     status: int = 200
+    accepted: type[BaseModel] | None = None
+    """Of `data` where it is answered 202: later."""
     errors: Mapping[int, str] = field(default_factory=dict)
     """Further statuses and when they come; those of credentials, rates, sizes and checks are described by themselves."""
     tag: str = ""

@@ -25,6 +25,7 @@ _HEADERS = {
     "RateLimit-Policy": {"description": "The credential's limit.", "schema": {"type": "string"}},
 }
 _LINK = {"description": "Leads to the next page (`rel=next`), where there is one.", "schema": {"type": "string"}}
+_LOCATION = {"description": "Where the answer will be.", "schema": {"type": "string"}}
 _RETRY = {"description": "When to try again [s].", "schema": {"type": "integer"}}
 
 
@@ -69,6 +70,8 @@ class _Schemas:
         for row in rows:
             if row.answer is not None:
                 pairs.append((row.answer, "serialization"))
+            if row.accepted is not None:
+                pairs.append((row.accepted, "serialization"))
             if row.body is not None:
                 pairs.append((row.body, "validation"))
             pairs += [(model, "validation") for model in row.described.values()]
@@ -151,6 +154,10 @@ def _parameter(name: str, where: str, *, schema: dict[str, Any], required: bool)
 def _responses(row: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     problem = {PROBLEM: {"schema": schemas.ref(Problem, "serialization")}}
     found: dict[str, Any] = {str(row.status): _success(row, schemas)}
+    if row.accepted is not None:
+        data = {"type": "object", "properties": {"data": schemas.ref(row.accepted, "serialization")}, "required": ["data"]}
+        headers = {**_HEADERS, "Location": _LOCATION, "Retry-After": _RETRY}
+        found["202"] = {"description": "Accepted: fetch it later.", "content": {"application/json": {"schema": data}}, "headers": headers}
     for status in sorted(statuses_of(row) | row.errors.keys()):
         said = row.errors.get(status) or f"{TITLES[status]}."
         found[str(status)] = {"description": said, "content": problem}

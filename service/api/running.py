@@ -21,7 +21,9 @@ from schemas.records.drift_alarm import DriftAlarm
 from schemas.surveys.decode import Decoder
 from service.api.endpoints import Services
 from service.api.history_services import attach_history
+from service.api.later_results import Results
 from service.api.scorers import Scorers
+from service.api.watching import Watching
 from service.auth.key_ring import KeyRing
 from service.ingest.intake import Intake
 from streams.access_tokens import TokenFollower, write_tokens
@@ -35,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Before what needs the broker is tried again [s]."""
+RESULTS = "run/results"
+"""Folder of scores that are fetched later, in the state folder."""
 USED_EVERY = 60.0
 """How often the last uses of keys are written down [s]."""
 
@@ -56,6 +60,8 @@ async def running(settings: Settings, services: Services, *, ring: KeyRing, pipe
     async with AsyncExitStack() as stack:
         tasks: list[asyncio.Task[None]] = []
         stack.push_async_callback(attach_history(settings, services))
+        services.results = results = Results(settings.state / RESULTS)
+        stack.push_async_callback(results.stop)
         if pipeline is not None:
             services.scorers = scorers = Scorers(settings, pipeline, holder=StateHolder(pipeline))
             scorers.start()
@@ -67,6 +73,8 @@ async def running(settings: Settings, services: Services, *, ring: KeyRing, pipe
             services.intake = intake = Intake(settings, Decoder(store))
             intake.start()
             stack.push_async_callback(intake.stop)
+            services.watching = watching = Watching(settings)
+            stack.push_async_callback(watching.stop)
             tasks += [_task(follow_keys(settings, ring)), _task(note_uses(settings, ring))]
             if pipeline is not None:
                 tasks.append(_task(follow_state(settings, pipeline, holder=scorers.holder)))

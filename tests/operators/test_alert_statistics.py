@@ -23,7 +23,9 @@ from operators.alert_statistics import (
     windows_of,
 )
 from operators.head import Judged
+from operators.kernels.alert_statistics import find_extremes, whole_positions
 from operators.types import CONTEXT, RAW_STAMP, AlertBatch
+from pipeline.monitored import ROW, monitored, rows_of
 from tests.namespaces import Namespace, to_numpy
 from tests.operators.batches import random_batch
 
@@ -41,7 +43,9 @@ def alerts(n: int = 40) -> tuple[AlertBatch, np.ndarray, Judged]:
     batch = dataclasses.replace(batch, own_limit=own_limit, zero_point=zero_point, stamps=stamps)
     probability = rng.dirichlet(np.full(6, 0.3), n).astype(np.float32)
     novelty, distance = rng.uniform(0, 1, (2, n)).astype(np.float32)
-    judged = Judged(probability, probability, novelty, probability.argmax(axis=1), distance, probability > 0.1)
+    conformal = probability > 0.1
+    conformal[::9] = False
+    judged = Judged(probability, probability, novelty, probability.argmax(axis=1), distance, conformal)
     return batch, rng.normal(0, 3, (n, 9)).astype(np.float32), judged
 
 
@@ -139,3 +143,41 @@ def test_a_statistic_that_few_alerts_have_has_no_mean() -> None:
     window.count[S["limit"]], window.sum[S["limit"]] = 25, 500.0
     assert np.isnan(window.mean[S["zp"]])
     assert window.mean[S["limit"]] == pytest.approx(20.0)
+
+
+def test_rows_of_a_batch_are_what_numpy_would_lay_out() -> None:
+    """`pipeline.monitored` writes the bytes of a batch in loops; a structured array, field by field, is their oracle."""
+    batch, logits, judged = alerts(37)
+    context = batch.context.copy()
+    context[3, 4] = np.inf
+    mjd = batch.mjd.copy()
+    mjd[5] = np.nan
+    for schema in ((), tuple(range(4_294_967_259, 4_294_967_296))):
+        whole = dataclasses.replace(batch, context=context, mjd=mjd, schema=schema)
+        expected = np.empty(37, ROW)
+        expected["values"] = alert_statistics(whole, logits, judged=judged)
+        expected["context"], expected["mjd"], expected["schema"] = context, mjd, schema or 0
+        expected["empty"] = ~judged.conformal.any(axis=1)
+        found = monitored(whole, logits, judged=judged)
+        assert found == [row.tobytes() for row in expected]
+        back = rows_of(found)
+        np.testing.assert_array_equal(back.context, context)
+        np.testing.assert_array_equal(back.mjd, mjd)
+        assert 0 < back.empty.sum() < 37
+    oracle = alert_statistics_array(batch, logits, judged=judged)
+    np.testing.assert_allclose(rows_of(monitored(batch, logits, judged=judged)).values, oracle, rtol=2e-5, atol=2e-5)
+
+
+def test_extremes_and_positions_are_numpys() -> None:
+    rng = np.random.default_rng(8)
+    values = rng.integers(0, 5, (50, 6)).astype(np.float32)
+    values[rng.random(values.shape) < 0.3] = np.nan
+    values[:, 2], values[1:, 3] = np.nan, np.nan
+    low, high = find_extremes(values)
+    there = np.isfinite(values).any(axis=0)
+    np.testing.assert_array_equal(low >= 0, there)
+    np.testing.assert_array_equal(low[there], np.nanargmin(values[:, there], axis=0))
+    np.testing.assert_array_equal(high[there], np.nanargmax(values[:, there], axis=0))
+    positions = np.concatenate([rng.normal(5, 8, 200), [np.nan, np.inf, -np.inf, 20.0, 19.99, -0.5]])
+    cut = np.clip(np.where(np.isnan(positions), 0.0, positions), 0, 19).astype(np.int64)
+    np.testing.assert_array_equal(whole_positions(positions, 20), np.bincount(cut, minlength=20))

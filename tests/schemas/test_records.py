@@ -131,7 +131,7 @@ def test_a_record_comes_back(record: Any) -> None:
         assert codec.decode_detection(codec.encode(record)) == record
 
 
-@pytest.mark.parametrize("found", [SUMMARY, SUMS])
+@pytest.mark.parametrize("found", [SUMMARY, SUMS, replace(SUMMARY, n=5000, classes={"agn": 5000}, novelty=[4999, 1] + [0] * 18)])
 def test_a_summary_is_what_fastavro_writes(found: ScoreSummary) -> None:
     row = {f.name: getattr(found, f.name) for f in fields(found)}
     row["statistics"] = {name: sums._asdict() for name, sums in found.statistics.items()}

@@ -238,7 +238,8 @@ def _range_of(header: str | None, size: int, *, etag: str, condition: str | None
     return int(begin) if int(begin) < size else None
 
 
-def _rejected(r: RejectedRow) -> dict[str, Any]:
+def _rejected(row: RejectedRow) -> dict[str, Any]:
+    r = row.packet
     return {
         "id": f"{r.partition}/{r.offset}", "error_class": r.error_class, "reason": r.reason, "survey": r.survey, "topic": r.origin.topic,
         "partition": r.origin.partition, "offset": str(r.origin.offset), "packets": r.records, "attempt": r.attempt, "size": r.size,
