@@ -255,7 +255,8 @@ def with_labelled(reference: Reference, seen: Seen) -> Reference:
         )
     )
     label = np.concatenate([reference.label, *[seen.known[seen.known >= 0]] * times])
-    return Reference(joined, label, np.concatenate([reference.images, np.ones(n * times, dtype=bool)]))
+    copies = np.concatenate([np.zeros(len(reference.label), dtype=np.int64), np.full(n * times, times)])
+    return Reference(joined, label, np.concatenate([reference.images, np.ones(n * times, dtype=bool)]), copies)
 
 
 def _kept(before: Bundle, seen: Seen) -> dict[str, Mapping[str, Any]]:

@@ -116,7 +116,7 @@ def test_four_labels_of_which_three_are_false_by_chance_refuse_nothing() -> None
     assert gate.figure is not None
     assert gate.figure > gate.threshold
     assert not gate.failed
-    assert report.verdict == WAITING
+    assert "false calls" not in surely_worse(report)
 
 
 def test_no_alert_at_all_is_waited_for() -> None:
