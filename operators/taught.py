@@ -66,8 +66,8 @@ class Reference(NamedTuple):
     label: npt.NDArray[np.int64]  # (n,) class
     images: npt.NDArray[np.bool_]  # (n,) whether the alert had cut-outs; each value is a stratum
     copies: npt.NDArray[np.int64] | None = None
-    """(n,) Of a labelled alert of the stream itself, how often it stands here, else 0; None: none is. They are a stratum, too: the mix of the
-    stream is not the simulation's."""
+    """(n,) Of a labelled alert of the stream itself, how often it stands here, else 0; None: there are none. They are a stratum, too: the
+    stream's mix is not the simulation's."""
 
     def keep(self, rows: npt.NDArray[np.bool_]) -> Reference:
         """Some of them."""
