@@ -81,15 +81,17 @@ class SharedPushes:
 
     def settle(self, name: bytes, answer: bytes) -> None:
         """Keep the answer of a push."""
-        self._tried(
-            lambda file: file.execute("UPDATE pushes SET answer = ? WHERE name = ? AND owner = ?", (answer, name, self._own)) and None
-        )
+        self._change("UPDATE pushes SET answer = ? WHERE name = ? AND owner = ?", answer, name, self._own)
 
     def release(self, name: bytes) -> None:
         """Give up a push that failed: a repeat tries anew."""
-        self._tried(
-            lambda file: file.execute("DELETE FROM pushes WHERE name = ? AND owner = ? AND answer IS NULL", (name, self._own)) and None
-        )
+        self._change("DELETE FROM pushes WHERE name = ? AND owner = ? AND answer IS NULL", name, self._own)
+
+    def _change(self, statement: str, *values: object) -> None:
+        def work(file: sqlite3.Connection) -> None:
+            file.execute(statement, values)
+
+        self._tried(work)
 
     def close(self) -> None:
         """Close the file."""
