@@ -81,6 +81,7 @@ for command in (
     flow_flags.calibrator,
     label_flags.shadow,
     flow_flags.historian,
+    flow_flags.scans,
     flow_flags.drift,
     training_flags.trainer,
     training_flags.retrain,

@@ -27,6 +27,7 @@ from service.api.scorers import Scorers
 from service.api.watching import Watching
 from service.auth.key_ring import KeyRing
 from service.ingest.intake import Intake
+from service.ingest.shared_pushes import FILE, SharedPushes
 from streams.access_tokens import TokenFollower, write_tokens
 from streams.filter_definitions import DefinitionFollower
 from streams.scorer import Pipeline, Scorer, StateHolder
@@ -72,7 +73,7 @@ async def running(settings: Settings, services: Services, *, ring: KeyRing, pipe
             ring.complete = True
         else:
             store = SchemaStore([settings.rubin_schemas] if settings.rubin_schemas else [], settings.schema_registry)
-            services.intake = intake = Intake(settings, Decoder(store))
+            services.intake = intake = Intake(settings, Decoder(store), shared=SharedPushes(settings.state / FILE))
             intake.start()
             stack.push_async_callback(intake.stop)
             services.definitions = DefinitionFollower(settings)
