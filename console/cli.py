@@ -11,6 +11,7 @@ import typer
 from console.failures import guarded
 from console.flags import (
     api_flags,
+    catalogue_flags,
     fetch_flags,
     flow_flags,
     frame_flags,
@@ -93,6 +94,7 @@ app.add_typer(api_flags.keys, name="keys")
 app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
 app.add_typer(position_flags.positions, name="positions")
+app.add_typer(catalogue_flags.catalogue, name="catalogue")
 
 
 def main() -> None:

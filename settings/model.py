@@ -27,6 +27,7 @@ from settings.outputs import OutputSettings
 from settings.raw_frames import FrameSettings
 from settings.rejection import RejectionSettings
 from settings.scoring import ScoringSettings
+from settings.sky_catalogues import CatalogueSettings
 from settings.sources import SourceSettings
 from settings.storage import StorageSettings
 from settings.surfaces import SurfaceSettings
@@ -45,6 +46,7 @@ class Settings(
     BrokerSettings,
     StorageSettings,
     ScoringSettings,
+    CatalogueSettings,
     ModelSettings,
     OutputSettings,
     RejectionSettings,

@@ -121,9 +121,10 @@ async def state_of(settings: Settings, base: ScoringState, *, as_of_ms: int | No
             return found
     if scoring_id is not None:
         gone = f" ({'; '.join(walk.gone)})" if walk.gone else ""
+        catalogues = ", ".join(f"{name}-{digest[:16]}" for name, digest in base.reference.catalogues) or "none"
         raise UserError(
             f"no state with the id {scoring_id} follows from bundle {base.model} and the {len(events)} steps on {topics.LOOP_EVENTS}"
-            f"{gone}: name the bundle that scored with --bundle"
+            f"{gone}: name the bundle that scored with --bundle, and its catalogues with PROTONOVA_CATALOGUES (now {catalogues})"
         )
     if walk.gone and walk.missing:
         raise UserError(f"the champion of then cannot be had any more: {walk.gone[-1]}")

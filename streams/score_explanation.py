@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from errors import UserError
 from evaluation.explanation import Explanation, explain
+from pipeline.reference import reference_of
 from pipeline.score import score
 from pipeline.state import ScoringState
 from pipeline.state import load as load_state
@@ -96,9 +97,10 @@ async def explained(
 
 
 async def _state_of(settings: Settings, folder: Path | None, *, scoring_id: str) -> ScoringState:
-    base = await asyncio.to_thread(load_state, settings.bundle, settings.engine)
+    reference = await asyncio.to_thread(reference_of, settings.catalogue_path(), settings.catalogues, verify=False)
+    base = await asyncio.to_thread(load_state, settings.bundle, settings.engine, reference=reference)
     if folder is not None:
-        alone = await asyncio.to_thread(load_state, folder, settings.engine)
+        alone = await asyncio.to_thread(load_state, folder, settings.engine, reference=reference)
         if alone.scoring_id == scoring_id:  # a challenger was never the champion: nothing was taught beside it
             return alone
     try:

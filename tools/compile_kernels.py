@@ -91,9 +91,10 @@ def filters() -> None:
 
 
 def stars() -> None:
-    """What detrends and searches whole light curves; the folded view of them is compiled with the operators."""
+    """What detrends and searches whole light curves, and what matches places; the folded view is compiled with the operators."""
     import numpy as np
 
+    from operators.crossmatch import Layer, near
     from operators.detrend import detrend
     from operators.dips import DETRENDING, SEARCHING
     from operators.transits import figures
@@ -102,6 +103,11 @@ def stars() -> None:
     n = np.arange(300.0)
     curves = Curves.of([Curve(0.02 * n, 100.0 + np.sin(n * n), np.ones(300), np.zeros(300, np.int64))])
     figures(curves, detrend(curves, how=DETRENDING), how=SEARCHING)
+    starts, places, numbers = np.zeros(13, np.int64), np.zeros(0), np.zeros(0, np.float32)
+    for column in (starts, places, numbers):
+        column.setflags(write=False)  # as those of a mapped file
+    layer = Layer(0, starts, 0, places, places, numbers, numbers, numbers, 1.0, 0.0)
+    near(np.zeros(1), np.zeros(1), mjd=np.zeros(1), layers=[layer], epoch=0.0, radius=1.0)
 
 
 def sky() -> None:

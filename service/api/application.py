@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import orjson
@@ -13,12 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
+from service.api import http_metrics
 from service.api.dispatch import SECURITY, Desk, Resource
 from service.api.endpoints import Endpoint
 from service.api.openapi import describe
 from service.api.problems import PROBLEM, problem_body
+from service.api.shortcut import Shortcut, exact_paths
 from service.hosts import AllowedHosts
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
@@ -85,46 +85,9 @@ def make_api(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    fixed = {exact: resource for path, resource in resources.items() for exact in _exact(path, by_path[path][0])}
-    return AllowedHosts(Shortcut(app, fixed), host, further=tuple(allowed_hosts))
-
-
-class Shortcut:
-    """Paths that are known to the letter → their resources, without the five layers of a router: a tenth of what a score costs over the floor.
-
-    Parameters
-    ----------
-    app : Starlette
-        Everything else.
-    fixed : mapping
-        Path → the resource, and what its parameters are then.
-    """
-
-    def __init__(self, app: Starlette, fixed: Mapping[tuple[str, tuple[tuple[str, str], ...]], Resource]) -> None:
-        self.app = app
-        self._fixed = {path: (resource, dict(parameters)) for (path, parameters), resource in fixed.items()}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        found = self._fixed.get(scope["path"]) if scope["type"] == "http" else None
-        if found is None:
-            await self.app(scope, receive, send)
-            return
-        resource, parameters = found
-        scope["path_params"] = parameters
-        await resource(scope, receive, send)
-
-
-def _exact(path: str, row: Endpoint) -> Iterable[tuple[str, tuple[tuple[str, str], ...]]]:
-    """The paths of a row that has no parameter, or a single one of few words."""
-    if "{" not in path:
-        yield path, ()
-        return
-    names = re.findall(r"{(\w+)}", path)
-    info = row.parameters.model_fields.get(names[0]) if row.parameters is not None and len(names) == 1 else None
-    if info is not None and typing.get_origin(info.annotation) is typing.Literal:
-        for word in typing.get_args(info.annotation):
-            yield path.replace(f"{{{names[0]}}}", word), ((names[0], word),)
+    further = tuple(allowed_hosts)
+    fixed = {exact: resource for path, resource in resources.items() for exact in exact_paths(path, by_path[path][0])}
+    return AllowedHosts(Shortcut(app, fixed), host, further=further, setting="PROTONOVA_API_ALLOWED_HOSTS", refused=_refused)
 
 
 def waiting_for(desk: Desk) -> str:
@@ -139,8 +102,14 @@ def _security() -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in SECURITY}
 
 
+def _refused(status: int, reason: str) -> Response:
+    http_metrics.count(http_metrics.NO_ENDPOINT, "other", status=status, seconds=0.0)
+    return Response(problem_body(status, reason), status, headers=_security(), media_type=PROBLEM)
+
+
 async def _problem(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an unknown path."""
     status = error.status_code if isinstance(error, HTTPException) else 500
+    http_metrics.count(http_metrics.NO_ENDPOINT, "other", status=status, seconds=0.0)
     headers = {**_security(), **(dict(getattr(error, "headers", None) or {}))}
     return Response(problem_body(status), status, headers=headers, media_type=PROBLEM)

@@ -6,6 +6,7 @@ Who calls, what was asked, the handler, the answer's bytes: in this order, so th
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from errors import one_line
+from service.api import http_metrics
 from service.api.endpoints import Answer, Call, Endpoint, Services
 from service.api.formats import CONTENT_TYPES, Format, chosen, json_of, written
 from service.api.pages import cursor_of, keys_of, link_next, query_mark
@@ -67,12 +69,15 @@ class Resource:
             self._rows["HEAD"] = self._rows["GET"]  # type: ignore[index]
         if len({row.path for row in rows}) > 1 or len({row.method for row in rows}) < len(rows):
             raise ValueError(f"the rows of {rows[0].path} are not of one path with a method each")
+        self._name = rows[0].name
         self._allow = ", ".join(sorted(self._rows)).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        begun = time.perf_counter()
         found = self._rows.get(scope["method"])
         if found is None:
+            http_metrics.count(self._name, "other", status=405, seconds=0.0)
             await send_problem(send, 405, extra=[(b"allow", self._allow)])
             return
         row, repeated = found
@@ -107,6 +112,7 @@ class Resource:
             )
             await send_problem(send, 500, detail=f"a fault of ours; it is in the log as incident {number}", extra=extra)
         finally:
+            http_metrics.count(row.name, row.method, status=status, seconds=time.perf_counter() - begun)
             if row.is_audited:
                 self._desk.audit.write(row, who, path=scope["path"], address=scope["client"][0] if scope["client"] else "", status=status)
 

@@ -20,7 +20,7 @@ from service.api.formats import Format
 from service.api.heavy_work import HeavyWork
 from service.api.pages import Key, PageQuery
 from service.api.problems import ProblemError
-from service.auth.caller import SCOPES, Identity
+from service.auth.caller import ANY, SCOPES, Identity
 
 if TYPE_CHECKING:
     from service.api.later_results import Results
@@ -145,7 +145,7 @@ class Endpoint:
     path: str
     """With parameters in braces, each a model's field in `parameters` or text."""
     scope: str | None
-    """What a caller's credential must hold; None: anyone may."""
+    """What a caller's credential must hold; `ANY`: any credential; None: anyone may."""
     summary: str
     handler: Handler
     description: str = ""
@@ -182,7 +182,7 @@ class Endpoint:
     """Whether each call is written to the audit log; None: where it changes something and the scope is of `AUDITED`."""
 
     def __post_init__(self) -> None:
-        if self.scope is not None and self.scope not in SCOPES:
+        if self.scope not in (None, ANY) and self.scope not in SCOPES:
             raise ValueError(f"{self.path}: {self.scope} is not a scope")
         if self.body is not None and self.takes:
             raise ValueError(f"{self.path}: a body is checked by a model or read by the handler")

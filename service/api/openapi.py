@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from service.api.endpoints import Endpoint
 from service.api.formats import MEDIA_TYPES
 from service.api.problems import PROBLEM, TITLES, Problem
-from service.auth.caller import SCOPES
+from service.auth.caller import ANY, SCOPES
 
 ABOUT = (
     "Score alerts, push them into the stream, look up what was detected. Right ascension and declination are ICRS [deg], radii [arcsec], "
@@ -104,7 +104,7 @@ def _operation(row: Endpoint, schemas: _Schemas) -> dict[str, Any]:
         found["description"] = row.description
     if row.tag:
         found["tags"] = [row.tag]
-    found["security"] = [] if row.scope is None else [{"bearer": [row.scope]}]
+    found["security"] = [] if row.scope is None else [{"bearer": [] if row.scope == ANY else [row.scope]}]
     if row.scope is not None:
         found["x-scope"] = row.scope
     if parameters := [*_path_parameters(row, schemas), *_query_parameters(row, schemas)]:
@@ -168,13 +168,13 @@ def _responses(row: Endpoint, schemas: _Schemas) -> dict[str, Any]:
 
 def statuses_of(row: Endpoint) -> set[int]:
     """Statuses other than success that any row of the kind may have."""
-    found = {405, 406, 422}
+    found = {400, 405, 406, 414, 422, 431}
     if row.scope is not None:
         found |= {401, 403, 429, 503}
     if "{" in row.path:
         found.add(404)
     if row.has_body:
-        found |= {400, 413, 415}
+        found |= {413, 415}
     return found
 
 

@@ -25,9 +25,11 @@ TITLES = {
     408: "The request took too long",
     409: "It was changed meanwhile",
     413: "The request is too large",
+    414: "The address is too long",
     415: "Not a media type of this resource",
     422: "The request is not as described",
     429: "Too many requests",
+    431: "The request's head is too large",
     503: "Not at present",
 }
 

@@ -14,6 +14,8 @@ SCOPES: dict[str, str] = {
     "admin": "Give and revoke API keys.",
 }
 """What a credential may hold, and what each allows; none includes another."""
+ANY = "any"
+"""In a scope's place: any credential that is accepted will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,4 +35,4 @@ class Identity:
 
     def may(self, scope: str) -> bool:
         """Whether the credential holds a scope."""
-        return scope in self.scopes
+        return scope == ANY or scope in self.scopes

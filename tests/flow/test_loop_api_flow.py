@@ -1,4 +1,4 @@
-"""Classes, models and rejected packets changed over HTTP on a real broker: who comes second learns it, and every step is on the loop's topic."""
+"""Classes, models and rejected packets changed over HTTP on a real broker: who comes second learns it; every step is on its topic."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ def _range_of(header: str | None, size: int, *, etag: str, condition: str | None
         return None
     unit, _, text = header.partition("=")
     begin, _, end = text.partition("-")
-    if unit.strip() != "bytes" or not begin.isdigit() or end or len(begin) > 12:
+    if unit.strip() != "bytes" or not (begin.isascii() and begin.isdigit()) or end or len(begin) > 12:
         return None
     return int(begin) if int(begin) < size else None
 
