@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from data.simulate.night import night
 from registry.bundle import load
@@ -28,6 +29,7 @@ async def said(client: httpx.AsyncClient, method: str, path: str, status: int = 
     return found["data"] if status < 400 else found
 
 
+@pytest.mark.slow
 async def test_a_class_a_model_and_a_rejected_packet_over_http(bench: Bench, tmp_path: Path) -> None:
     known, new = simulated("sn-ia", 60), simulated("lrn", 6)
     candid = next(truth.candid for _, truth in night(5, 60, mix={"sn-ia": 1.0}, duplicates=0, broken=0))
