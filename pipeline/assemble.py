@@ -140,6 +140,7 @@ def assemble(
                 novelty=novelty[i],
                 nearest_prototype=state.classes[nearest[i]],
                 prototype_distance=distance[i],
+                taught=state.head.lessons,
                 real_bogus=real_bogus,
                 rb=rb,
                 drb=drb,
