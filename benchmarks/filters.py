@@ -196,11 +196,11 @@ SERVER = """
 import asyncio, sys
 from pathlib import Path
 from benchmarks.filters import serve_fed
-asyncio.run(serve_fed(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])))
+asyncio.run(serve_fed(int(sys.argv[1]), float(sys.argv[2]), folder=Path(sys.argv[3])))
 """
 
 
-async def serve_fed(rate: int, seconds: float, folder: Path) -> None:
+async def serve_fed(rate: int, seconds: float, *, folder: Path) -> None:
     """The API with its live stream, fed in this process at a rate; writes its port, then its CPU and what it sent."""
     from operators.filters import matches
     from schemas.filters.filter_columns import columns_of
@@ -260,7 +260,7 @@ async def _listen(port: int, key: str, *, where: str, counts: list[int]) -> None
         writer.close()
 
 
-async def of_stream(clients: int = 500, rate: int = 2_000, seconds: float = 15.0) -> dict[str, float]:
+async def of_stream(*, clients: int = 500, rate: int = 2_000, seconds: float = 15.0) -> dict[str, float]:
     """Clients in this process, the server in another one; each client gets about one alert of a hundred."""
     texts = [f"novelty > 0.99 AND ra >= {360 * (i % 7) / 700:.3f}" for i in range(clients)]
     with tempfile.TemporaryDirectory() as folder:
