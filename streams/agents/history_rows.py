@@ -129,7 +129,7 @@ def _origin(header: bytes | None) -> Origin | None:
 
 
 def _arrived(headers: Mapping[str, bytes], message: Any) -> int:
-    """When the broker took the packet [ms since 1970]; 0 where what is stated is no time, or in no year of four digits."""
+    """When the broker took the packet [ms since 1970]; 0 where it is unknown or beyond the years of four digits."""
     stated = _number(headers.get("ingested_at")) or int(message.timestamp)
     return stated if 0 <= stated < LATEST_MS else 0
 
