@@ -15,6 +15,7 @@ from console.flags import (
     fetch_flags,
     flow_flags,
     frame_flags,
+    handoff_flags,
     label_flags,
     model_flags,
     packet_flags,
@@ -95,6 +96,7 @@ app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
 app.add_typer(position_flags.positions, name="positions")
 app.add_typer(catalogue_flags.catalogue, name="catalogue")
+app.add_typer(handoff_flags.tns, name="tns")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
 from settings.drift_watch import DriftSettings
 from settings.gating import GateSettings
+from settings.hand_off import HandOffSettings
 from settings.history_store import HistorySettings
 from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
@@ -58,6 +59,7 @@ class Settings(
     GateSettings,
     TrainingSettings,
     HistorySettings,
+    HandOffSettings,
     SurfaceSettings,
     HttpApiSettings,
     BaseSettings,

@@ -28,6 +28,7 @@ from schemas.avro.writer import varint
 from schemas.records import (
     access_token,
     calibrated_frame,
+    candidate,
     class_record,
     detection,
     drift_alarm,
@@ -52,6 +53,7 @@ from schemas.records import (
 )
 from schemas.records.access_token import AccessToken
 from schemas.records.calibrated_frame import CalibratedFrame
+from schemas.records.candidate import Candidate
 from schemas.records.class_record import ClassRecord
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
@@ -78,6 +80,7 @@ from schemas.records.table import (
     BUNDLE_BYTES,
     BY_ID,
     CALIBRATED_FRAME,
+    CANDIDATE,
     CLASS_RECORD,
     DETECTION,
     DRIFT_ALARM,
@@ -127,6 +130,7 @@ Written: TypeAlias = (
     | PhotometryPosition
     | PhotometryMeasured
     | AccessToken
+    | Candidate
 )
 """What `encode` writes."""
 Record: TypeAlias = Written | Embedding
@@ -160,6 +164,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "PhotometryPosition": photometry_position.from_row,
     "PhotometryMeasured": photometry_measured.from_row,
     "AccessToken": access_token.from_row,
+    "Candidate": candidate.from_row,
 }
 _READ_BY_NAME = {row.id: _READERS[row.name] for row in TABLE if row.name in _READERS}
 _SMALL: dict[type[Any], int] = {
@@ -182,6 +187,7 @@ _SMALL: dict[type[Any], int] = {
     PhotometryPosition: PHOTOMETRY_POSITION,
     PhotometryMeasured: PHOTOMETRY_MEASURED,
     AccessToken: ACCESS_TOKEN,
+    Candidate: CANDIDATE,
 }
 _SUMMARY = framing(SCORE_SUMMARY)
 _BUNDLE = framing(MODEL_BUNDLE)
