@@ -34,6 +34,7 @@ from pipeline.verify import verify
 from registry.bundle import Bundle, BundleError
 from registry.bundle import load as load_bundle
 from schemas.avro.schema_store import SchemaStore
+from schemas.records.parts import TaughtClass
 from schemas.surveys.decode import Decoder
 from schemas.taxonomy import OTHER, TAXONOMY
 
@@ -67,6 +68,8 @@ class HeadPart:
     """Support set and prototypes, temperatures, prior and thresholds, solved; in the engine's namespace."""
     known: tuple[str, ...]
     """Slugs of the model's own classes, in the order of the prototypes."""
+    lessons: tuple[TaughtClass, ...] = ()
+    """What each taught class was taught from, in the weights' order: a detection's `taught`, and no part of an id."""
     classes: tuple[str, ...] = field(init=False)
     """Slugs of known and taught classes; `other` is not among them."""
     thresholds: Mapping[str, float] = field(init=False)
@@ -82,6 +85,8 @@ class HeadPart:
         if len(set(classes)) < len(classes):
             raise ValueError(f"a class stands twice in {', '.join(classes)}")
         least = [*to_host(whole_thresholds(weights)).tolist(), float(to_host(weights.novelty_threshold))]
+        if self.lessons and tuple(one.name for one in self.lessons) != weights.taught:
+            raise ValueError(f"lessons of {', '.join(one.name for one in self.lessons)} beside a head with {', '.join(weights.taught)}")
         derived = {
             "weights": weights,
             "classes": classes,
@@ -146,15 +151,21 @@ class ScoringState:
         """Threshold of each class on its prior probability."""
         return self.head.thresholds
 
-    def with_head(self, weights: Head) -> ScoringState:
+    def with_head(self, weights: Head, lessons: tuple[TaughtClass, ...] = ()) -> ScoringState:
         """Build the state that scores with another head of the same encoder: a class taught or forgotten, a prior or threshold changed.
+
+        Parameters
+        ----------
+        weights : Head
+        lessons : tuple of TaughtClass
+            One a taught class, in the head's order; none: detections do not say what they were taught from.
 
         Raises
         ------
         ValueError
-            The head names a class twice, or its arrays are not of one length.
+            The head names a class twice, its arrays are not of one length, or the lessons are not its taught classes'.
         """
-        return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known), unseen=())
+        return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known, lessons), unseen=())
 
 
 def load(
@@ -212,7 +223,7 @@ def load(
 def make_state(bundle: Bundle, session: Session, *, why: str, decoder: Decoder, reference: ReferencePart | None = None) -> ScoringState:
     """Put a bundle, a session and catalogues together."""
     encoder = EncoderPart(session, encoder_id(bundle.encoder), bundle.sha256[:ID_DIGITS], why)
-    head = HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes)
+    head = HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes, bundle.lessons)
     return ScoringState(decoder, encoder, head, reference or ReferencePart(), unseen=bundle.unseen)
 
 

@@ -19,6 +19,7 @@ from errors import SettingsError, nearest, one_line
 from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
 from settings.drift_watch import DriftSettings
+from settings.filtering import FilterSettings
 from settings.gating import GateSettings
 from settings.hand_off import HandOffSettings
 from settings.history_store import HistorySettings
@@ -60,6 +61,7 @@ class Settings(
     TrainingSettings,
     HistorySettings,
     HandOffSettings,
+    FilterSettings,
     SurfaceSettings,
     HttpApiSettings,
     BaseSettings,

@@ -121,7 +121,7 @@ class ProtonovaService(DataService):
         return made
 
     def _ask(self, path: str, *, missing: bool = False, **query: Any) -> Any:
-        """An answer; None where there is none and that is no fault."""
+        """An answer; None where it is missing and may be."""
         base = str(self.get_configuration("base_url")).rstrip("/")
         try:
             answer = httpx.get(f"{base}{path}", params=query, headers=self.build_headers(), timeout=TIME_OUT)
