@@ -9,7 +9,7 @@ ARGS ?=
 
 export PROTONOVA_SHARED
 
-.PHONY: demo test test-all nightly bench train lint types contracts check-archives lock clean help
+.PHONY: demo test test-slow test-all nightly bench train lint types contracts check-archives lock clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */	/' | expand -t 14
@@ -18,14 +18,24 @@ demo: $(VENV)/kernels.stamp $(if $(findstring --frames,$(ARGS)),$(VENV)/frames.s
 	@$(BIN)/protonova demo $(ARGS)
 
 # Those of the flow share one Kafka and the machine, so they run alone and after the others; status 5 says that ARGS chose none of them.
-test: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## every test but those marked slow, with a real Apache Kafka
-	@$(BIN)/python -m pytest -m "not slow and not flow and not nightly" -n auto --maxprocesses 4 $(ARGS); others=$$?; \
+# Both halves read no more files than they need: to collect all five thousand costs half a minute each time.
+FLOW := $(if $(findstring tests,$(ARGS)),$(ARGS),tests/flow $(ARGS))
+OTHERS := $(if $(findstring tests,$(ARGS)),$(ARGS),--ignore=tests/flow $(ARGS))
+define in_two_halves
+	$(BIN)/python -m pytest -m "not flow and $(1)" -n auto --maxprocesses 4 $(2) $(OTHERS); others=$$?; \
 	[ $$others = 0 ] || [ $$others = 5 ] || exit $$others; \
-	$(BIN)/python -m pytest -m "flow and not slow and not nightly" --durations=10 $(ARGS); flow=$$?; \
+	$(BIN)/python -m pytest -m "flow and $(1)" $(2) $(FLOW); flow=$$?; \
 	[ $$flow = 0 ] || [ $$flow = 5 -a $$others = 0 ] || exit $$flow
+endef
+
+test: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## every test but those marked slow, with a real Apache Kafka
+	@$(call in_two_halves,not slow and not nightly,--durations=10)
+
+test-slow: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## those marked slow alone
+	@$(call in_two_halves,slow and not nightly,--durations=25)
 
 test-all: $(VENV)/test.stamp $(VENV)/kernels.stamp   ## every test but those of the night
-	@$(BIN)/python -m pytest -m "not nightly" $(ARGS)
+	@$(call in_two_halves,not nightly,--durations=10)
 
 nightly: $(VENV)/test.stamp   ## what takes longer than CI may: loops compiled from nothing, fuzzing, a night of kills
 	@rm -f $(VENV)/kernels.stamp && rm -rf operators/kernels/__pycache__/kernels-*

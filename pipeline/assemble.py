@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from itertools import compress
+from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from operators.features import FEATURES
 from operators.head import Judged
 from operators.namespace import to_host
 from operators.types import CONTEXT, F32, AlertBatch, Array
+from pipeline.reference import NOWHERE, crossmatched
 from pipeline.select import Selected
 from schemas.records.detection import Decision, Detection, Flare, Transit
 from schemas.records.parts import ClassProbability, Feature
@@ -106,11 +107,12 @@ def assemble(
 
     decisions = _decisions(decided, state)
     reference_id = state.reference.id if state.reference.catalogues else None
+    surroundings = crossmatched(state.reference.opened, batch) if state.reference.opened else repeat(NOWHERE)
 
     searched = {} if selected is None else selected.found
     rows = [b""] * len(batch) if monitored is None else monitored
     detections = []
-    for i in range(len(batch)):
+    for i, near in zip(range(len(batch)), surroundings, strict=False):
         packet = packet_id(batch.survey[i], batch.candid[i], record_digest=batch.digest[i])
         own = [column[i] if math.isfinite(column[i]) else None for column in passed]
         real_bogus, star_galaxy, solar_system_distance, redshift, flux, flux_err, drb, rb = own
@@ -138,12 +140,15 @@ def assemble(
                 novelty=novelty[i],
                 nearest_prototype=state.classes[nearest[i]],
                 prototype_distance=distance[i],
+                taught=state.head.lessons,
                 real_bogus=real_bogus,
                 rb=rb,
                 drb=drb,
                 star_galaxy=star_galaxy,
                 solar_system_distance=solar_system_distance,
-                redshift=redshift,
+                host=near.host,
+                crossmatches=near.crossmatches,
+                redshift=near.redshift(redshift),
                 **(_of_star(searched[i]) if i in searched else {}),
                 features=tuple(map(_FEATURE, compress(zip(FEATURES, features[i], strict=True), defined[i]))),
                 model=state.model,

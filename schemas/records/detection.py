@@ -18,6 +18,7 @@ from schemas.records.parts import (
     WORD,
     ClassProbability,
     Feature,
+    TaughtClass,
     array,
     check_texts,
     field_writer,
@@ -39,14 +40,6 @@ class Decision(NamedTuple):
     published: bool = False
     real: bool | None = None
     evidence: str | None = None
-
-
-class TaughtClass(NamedTuple):
-    """A class taught beside the model's own."""
-
-    name: str
-    revision: int
-    examples: int
 
 
 class Host(NamedTuple):
@@ -262,7 +255,7 @@ def body(d: Detection, part: Coded) -> bytes:
             NULL if d.decision is None else _decision(d.decision), part.classes,
             word[d.top_class], pack(d.top_probability), array([word[name] for name in d.conformal_set]), pack(d.novelty),
             NULL if d.energy is None else b"\x02" + pack(d.energy), word[d.nearest_prototype], pack(d.prototype_distance),
-            _field("taught")(d.taught) if d.taught else NULL,
+            _taught(d.taught) if d.taught else NULL,
             NULL if d.real_bogus is None else b"\x02" + pack(d.real_bogus), NULL if d.rb is None else b"\x02" + pack(d.rb),
             NULL if d.drb is None else b"\x02" + pack(d.drb), NULL if d.star_galaxy is None else b"\x02" + pack(d.star_galaxy),
             NULL if d.solar_system_distance is None else b"\x02" + pack(d.solar_system_distance),
@@ -276,6 +269,18 @@ def body(d: Detection, part: Coded) -> bytes:
             NULL if d.reference_id is None else b"\x02" + word[d.reference_id], word[d.taxonomy],
         )
     )  # fmt: skip
+
+
+_last_taught: list[tuple[tuple[TaughtClass, ...], bytes]] = [((), NULL)]
+
+
+def _taught(classes: tuple[TaughtClass, ...]) -> bytes:
+    """The same tuple in every detection of a state, hence coded once: fifty classes would cost as much as all the rest."""
+    known, out = _last_taught[0]
+    if known is not classes:
+        out = array([WORD[name] + varint(revision) + varint(examples) for name, revision, examples in classes])
+        _last_taught[0] = classes, out
+    return out
 
 
 def _decision(decision: Decision) -> bytes:

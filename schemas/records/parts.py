@@ -34,6 +34,15 @@ class ClassProbability(NamedTuple):
     prior_probability: float
 
 
+class TaughtClass(NamedTuple):
+    """A class taught beside the model's own."""
+
+    name: str
+    revision: int
+    """Of its record; 0: the bundle holds it, learnt from labels alone."""
+    examples: int
+
+
 class Feature(NamedTuple):
     """One named light-curve feature."""
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from service.api import http_metrics
 from service.api.dispatch import SECURITY, Desk, Resource
 from service.api.endpoints import Endpoint
 from service.api.openapi import describe
@@ -82,7 +83,8 @@ def make_api(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    return AllowedHosts(app, host, further=tuple(allowed_hosts))
+    further = tuple(allowed_hosts)
+    return AllowedHosts(app, host, further=further, setting="PROTONOVA_API_ALLOWED_HOSTS", refused=_refused)
 
 
 def waiting_for(desk: Desk) -> str:
@@ -97,8 +99,14 @@ def _security() -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in SECURITY}
 
 
+def _refused(status: int, reason: str) -> Response:
+    http_metrics.count(http_metrics.NO_ENDPOINT, "other", status=status, seconds=0.0)
+    return Response(problem_body(status, reason), status, headers=_security(), media_type=PROBLEM)
+
+
 async def _problem(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an unknown path."""
     status = error.status_code if isinstance(error, HTTPException) else 500
+    http_metrics.count(http_metrics.NO_ENDPOINT, "other", status=status, seconds=0.0)
     headers = {**_security(), **(dict(getattr(error, "headers", None) or {}))}
     return Response(problem_body(status), status, headers=headers, media_type=PROBLEM)

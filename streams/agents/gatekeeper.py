@@ -45,6 +45,7 @@ from streams.kafka.broadcast import read_whole
 from streams.kafka.consumer import make_consumer
 from streams.kafka.exactly_once import decided_records, repeat
 from streams.known_labels import Labels
+from streams.model_ledger import LedgerKeeper
 from streams.shadow_models import ShadowModels
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Gatekeeper:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings, self._clock = settings, clock
         self._thresholds = replace(gates.STANDARD, alerts=settings.gates_alerts)
+        self._ledger = LedgerKeeper(settings, AUTHOR)
         self.done = 0
         """Records written, for the pause after a failure."""
         self._shipped = ""
@@ -109,7 +111,7 @@ class Gatekeeper:
             async for message in read_whole(settings, topics.LABELS_WANTED):
                 self._question(message)
             follower = models.ModelFollower(settings)
-            self.announced = await follower.catch_up()
+            await self._announce(await follower.catch_up())
             consumer = make_consumer(settings, auto_offset_reset="earliest", fetch_max_wait_ms=200)
             stack.push_async_callback(consumer.stop)
             await consumer.start()
@@ -117,7 +119,8 @@ class Gatekeeper:
             await self._catch_up(consumer, match)
             shadow = Shadow(settings, sender, lambda role, found, at: self._hear(match, role, found=found, ingested_ms=at))
             casting = ShadowModels(settings, shadow)
-            tasks = [asyncio.ensure_future(shadow.run()), asyncio.ensure_future(follower.follow(self._announce, due=True))]
+            beside = shadow.run(), follower.follow(self._announce, due=True), self._ledger.run()
+            tasks = [asyncio.ensure_future(one) for one in beside]
             stack.push_async_callback(_ended, tasks)
             log.info("judging", labels=len(self.labels), promote=settings.gates_promote, share=settings.shadow_share)
             due = matched = 0.0
@@ -139,6 +142,7 @@ class Gatekeeper:
 
     async def _announce(self, found: dict[str, ModelAnnounced]) -> None:
         self.announced = found
+        self._ledger.see(found)
 
     def _now(self) -> int:
         return int(1000 * self._clock())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,6 +14,7 @@ from xml.etree import ElementTree
 import fastavro
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, Field
 
 from service.api.endpoints import Answer, Call, Endpoint
@@ -215,3 +219,41 @@ def test_every_row_is_described_with_its_scope_and_answers(api: Api) -> None:
     text = str(found)
     for ref in {part.split("'")[0] for part in text.split("#/components/schemas/")[1:]}:
         assert ref in found["components"]["schemas"]
+
+
+async def test_requests_are_counted_by_endpoint_and_status(api: Api, tmp_path: Path) -> None:
+    def counted(text: str) -> dict[tuple[str, ...], float]:
+        return {
+            tuple(sample.labels.get(name, "") for name in ("operation", "method", "status")): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name in ("protonova_api_requests_total", "protonova_api_request_seconds_count")
+        }
+
+    whole = Api(tmp_path, (*ROWS, *ENDPOINTS))
+    async with whole.client(whole.key("operate", "read")) as client:
+        before = counted((await client.get("/metrics")).text)
+        for path in ("/v1/stars", "/v1/stars/12", "/v1/stars?limit=0", "/v1/fail", "/v1/none", "/v1/stars"):
+            await client.get(path)
+        await client.request("BREW", "/v1/stars")
+        answer = await client.get("/metrics")
+    after = counted(answer.text)
+    assert answer.headers["content-type"].startswith("text/plain")
+    grown = {key: value - before.get(key, 0.0) for key, value in after.items() if value != before.get(key, 0.0)}
+    assert grown == {
+        ("list_stars", "GET", "200"): 2, ("list_stars", "GET", "422"): 1, ("list_stars", "other", "405"): 1, ("list_stars", "", ""): 4,
+        ("show_star", "GET", "404"): 1, ("show_star", "", ""): 1, ("fail", "GET", "500"): 1, ("fail", "", ""): 1,
+        ("none", "other", "404"): 1, ("none", "", ""): 1, ("show_metrics", "GET", "200"): 1, ("show_metrics", "", ""): 1,
+    }  # fmt: skip
+
+
+def test_whichever_of_several_processes_is_asked_counts_for_all(tmp_path: Path) -> None:
+    program = (
+        "from service.api.http_metrics import count, exposition; count('a', 'GET', status=200, seconds=0.1); print(exposition().decode())"
+    )
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    said = [
+        subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout for _ in "ab"
+    ]
+    assert 'protonova_api_requests_total{method="GET",operation="a",status="200"} 2.0' in said[1]
+    assert "protonova_worker" not in said[1]
