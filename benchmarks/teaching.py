@@ -73,7 +73,7 @@ def measure(classes: int, *, rounds: int = ROUNDS) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     coded = {}
     for k in range(classes):
-        rows = rng.choice(len(views.embedding), SHOTS, replace=False)
+        rows = rng.choice(views.embedding.shape[0], SHOTS, replace=False)
         examples = tuple(Example(f"ztf:{k}:{i}", f"ZTF{k}x{i}", False) for i in rows)
         lesson = Lesson(f"taught-{k}", examples, Views(*(column[rows] for column in views)))
         record = solve(

@@ -168,7 +168,7 @@ def solved(head: Head, examples: Views, *, reference: Reference, rng: np.random.
     views = joined([Views(*(np.asarray(column[rows], np.float32) for column in reference.views)), examples])
     shots = examples.embedding.shape[0]
     label = np.eye(k + 1, dtype=np.float32)[np.concatenate([reference.label[rows], np.full(shots, k)])]
-    kinds = np.concatenate([head.zero_shot, np.zeros((len(head.zero_shot), 1), np.float32)], axis=1)
+    kinds = np.concatenate([head.zero_shot, np.zeros((head.zero_shot.shape[0], 1), np.float32)], axis=1)
     return solve(Support(see(views, head.centre, kind_scale=head.kind_scale), label, shots, zero_shot=kinds))
 
 
