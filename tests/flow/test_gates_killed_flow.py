@@ -47,7 +47,7 @@ class Process:
         self.log.parent.mkdir(exist_ok=True)
         self._child = Child([sys.executable, killed_gatekeeper.__file__, place, str(number)], self.log, environment=self._where)
 
-    async def dies_at(self, place: str, number: int) -> None:
+    async def ends_at(self, place: str, number: int) -> None:
         self.start(place, number)
         child = self._child
         assert child is not None
@@ -103,7 +103,7 @@ async def test_a_better_model_is_promoted_once(bench: Bench, tmp_path: Path, pla
     await bench.publish(packet for packet, _ in packets)
     process = Process(bench)
     try:
-        await process.dies_at(place, number)
+        await process.ends_at(place, number)
         process.start()
         assert (await champion_is(bench, challenger.sha256, within=150, tasks=())).author == "gates"
         await asyncio.sleep(AGAIN_S)
@@ -128,7 +128,7 @@ async def test_a_worse_model_is_taken_back_once(bench: Bench, tmp_path: Path, pl
     await bench.publish(packet for packet, _ in packets)
     process = Process(bench)
     try:
-        await process.dies_at(place, number)
+        await process.ends_at(place, number)
         process.start()
         await champion_is(bench, good.sha256, within=150, tasks=())
         await asyncio.sleep(AGAIN_S)
