@@ -89,7 +89,7 @@ async def test_a_class_a_model_and_a_rejected_packet_over_http(bench: Bench, tmp
             assert (await said(client, "POST", "/v1/models/rollback", 409, json={"revision": 1}))["revision"] == back_again["revision"]
             await asyncio.sleep(FRESH_S)
             steps = await said(client, "GET", "/v1/loop/events")
-            assert [s["kind"] for s in steps][:4] == ["rolled_back", "promoted", "taught", "forgotten"]
+            assert [s["kind"] for s in steps][:5] == ["rolled_back", "promoted", "announced", "taught", "forgotten"]
 
             # Rejected packets are shown, and go back once.
             where = [m for m in (await bench.everything(topics.REJECTED))[topics.REJECTED]]  # noqa: C416 - records of the client
