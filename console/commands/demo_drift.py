@@ -73,7 +73,7 @@ class Strength:
 FULL = Strength()
 SHORT = Strength(
     stable=8000, instrument=4000, mended=3000, population=16_000, judged=4000, after=1500, refused=4000, taken_back=4000, magnitudes=0.3,
-    share=0.06, labelled=0.08,
+    share=0.06, labelled=0.125,
     settings={"drift_settle_alerts": 1024, "shadow_share": 1.0, "shadow_core": 1.0, "gates_alerts": 200, "retrain_search": 12_000},
 )  # fmt: skip
 """A larger zero point, fewer packets, more labels: for a test. The new class's share is not larger: of a window that it is learnt beside, a
