@@ -13,6 +13,7 @@ from console.flags import (
     api_flags,
     catalogue_flags,
     fetch_flags,
+    filter_flags,
     flow_flags,
     frame_flags,
     label_flags,
@@ -80,6 +81,7 @@ for command in (
     flow_flags.calibrator,
     label_flags.shadow,
     flow_flags.historian,
+    flow_flags.scans,
     flow_flags.drift,
     training_flags.trainer,
     training_flags.retrain,
@@ -93,6 +95,7 @@ app.add_typer(teach_flags.classes, name="classes")
 app.add_typer(api_flags.keys, name="keys")
 app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
+app.add_typer(filter_flags.filters, name="filters")
 app.add_typer(position_flags.positions, name="positions")
 app.add_typer(catalogue_flags.catalogue, name="catalogue")
 

@@ -22,6 +22,11 @@ class HistorySettings(BaseModel):
     history_folder: Path | None = Field(None, description="Folder of the history; `history` in the state folder where none is given")
     history_embeddings: bool = Field(True, description="Keep each object's latest embedding, by which neighbours are found")
 
+    history_scans: bool = Field(
+        False, description="The historian writes each night, once it is over, and all objects as Parquet in the HATS layout"
+    )
+    history_scans_folder: Path | None = Field(None, description="Folder of these; `scans` in the state folder where none is given")
+
     @field_validator("history", mode="before")
     @classmethod
     def _switch_or_address(cls, value: Any) -> Any:
@@ -37,6 +42,10 @@ class HistorySettings(BaseModel):
     def history_path(self) -> Path:
         """The folder of the history."""
         return self.history_folder or getattr(self, "state", Path("state")) / "history"
+
+    def scans_path(self) -> Path:
+        """The folder of the catalogues for scans."""
+        return self.history_scans_folder or getattr(self, "state", Path("state")) / "scans"
 
     def history_url(self) -> str | None:
         """The address of the history's database; None: it is a file in `history_path`."""

@@ -19,6 +19,7 @@ from errors import SettingsError, nearest, one_line
 from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
 from settings.drift_watch import DriftSettings
+from settings.filtering import FilterSettings
 from settings.gating import GateSettings
 from settings.history_store import HistorySettings
 from settings.http_api import HttpApiSettings
@@ -58,6 +59,7 @@ class Settings(
     GateSettings,
     TrainingSettings,
     HistorySettings,
+    FilterSettings,
     SurfaceSettings,
     HttpApiSettings,
     BaseSettings,

@@ -81,6 +81,8 @@ def filters() -> None:
     """What reads detections' columns and asks filters of them."""
     import numpy as np
 
+    from data.areas.position_index import index_positions
+    from operators.areas import areas_of, inside, near
     from operators.filters import matches
     from schemas.filters.filter_columns import columns_of
     from schemas.filters.filter_expression import bind, read_expression
@@ -88,6 +90,9 @@ def filters() -> None:
     programs, columns = bind([read_expression("p_sn_ia > 0.5")])
     columns_of([b""], columns)
     matches(programs, np.zeros((len(columns), 1)))
+    place, cell = np.zeros(1), np.zeros(1, np.int64)
+    near(index_positions(place, place, radius=place + 1e-3), cell, ra=place, dec=place)
+    inside(areas_of([np.array([[0, 1]])]), cell)
 
 
 def stars() -> None:

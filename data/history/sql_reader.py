@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -43,6 +43,10 @@ _SUMMARY = (
     "a.id, a.survey, a.candid, a.digest, a.object_id, a.programid, a.mjd, a.class, a.probability, a.published, a.novelty, a.arrived_ms"
 )
 _RECORD = f'{_SUMMARY}, t.name, a.partition, a."offset", a.schema_id, a.body'
+_SCANNED = (
+    "a.id, a.object_id, a.survey, a.candid, a.digest, a.programid, d.ra, d.dec, d.mjd, d.band, d.flux, d.flux_err, a.class, a.probability,"
+    " a.published, a.novelty, a.arrived_ms"
+)
 _REJECT = """r.id, t.name, r.partition, r."offset", records, survey, error_class, reason, attempt, size, complete, arrived_ms,
     at_partition, at_offset"""
 
@@ -237,14 +241,43 @@ class SqlReader(ABC, Generic[_C]):
 
     def parts(self, night: int, *, private: Rights, rows: int) -> list[Part]:
         """The alerts of a night, cut into parts."""
-        found = self._ask(f"SELECT id, updates FROM alerts WHERE night = ? AND {_seen(private)} ORDER BY id", (night,))
-        chunks = (found[i : i + rows] for i in range(0, len(found), rows))
-        return [Part(chunk[0][0], chunk[-1][0], len(chunk), sum(updates for _, updates in chunk)) for chunk in chunks]
+        found = self._ask(
+            'SELECT a.id, updates, length(body), t.name, a.partition, a."offset" FROM alerts a LEFT JOIN topics t ON t.id = a.topic'
+            f" WHERE night = ? AND {_seen(private)} ORDER BY a.id",
+            (night,),
+        )
+        return [_part(found[i : i + rows]) for i in range(0, len(found), rows)]
 
     def bodies(self, night: int, *, private: Rights, first: int, last: int) -> list[tuple[int, bytes]]:
         """Schema id and record of the alerts of a part."""
         where = f"night = ? AND id BETWEEN ? AND ? AND {_seen(private)}"
         return self._ask(f"SELECT schema_id, body FROM alerts WHERE {where} ORDER BY id", (night, first, last))
+
+    def night_points(self, night: int, *, programs: Collection[int], after: int, limit: int) -> list[Any]:
+        """The alerts of a night behind a number, with what is measured of them: rows of `nightly_scans.DETECTIONS` behind the number."""
+        return self._ask(
+            f"SELECT {_SCANNED} FROM alerts a JOIN detections d ON d.object_id = a.object_id AND {self.SAME_ALERT}"
+            f" WHERE a.night = ? AND a.id > ? AND a.programid IN ({', '.join(map(str, sorted(programs)))}) ORDER BY a.id LIMIT ?",
+            (night, after, limit),
+        )
+
+    def object_rows(self, *, programs: Collection[int], after: tuple[str, str, int], limit: int) -> list[Any]:
+        """Rows of objects, by programid, behind one: those of `nightly_scans.OBJECTS`."""
+        return self._ask(
+            "SELECT object_id, survey, programid, ra, dec, n, first_mjd, last_mjd, class, probability, novelty FROM objects"
+            f" WHERE (object_id, survey, programid) > (?, ?, ?) AND programid IN ({', '.join(map(str, sorted(programs)))})"
+            " ORDER BY object_id, survey, programid LIMIT ?",
+            (*after, limit),
+        )
+
+    def known_alert_nights(self) -> list[int]:
+        """Nights with alerts, the first one first: each is found behind the one before, not by a look at every alert."""
+        found: list[int] = []
+        while True:
+            [(night,)] = self._ask("SELECT min(night) FROM alerts WHERE night > ?", (found[-1] if found else 0,))
+            if night is None:
+                return found
+            found.append(night)
 
     def _vectors(self, encoder: str, seen: str) -> _Embeddings:
         with self._lock:
@@ -317,6 +350,15 @@ def _stored(row: Sequence[Any]) -> StoredAlert:
     summary = _summary(row)
     origin = None if row[12] is None else Origin(*row[12:15])
     return StoredAlert(summary, origin, (summary.packet_id,), row[15], row[16])
+
+
+def _part(rows: Sequence[Any]) -> Part:
+    offsets: dict[tuple[str, int], list[int]] = {}
+    for *_, topic, partition, offset in rows:
+        if topic is not None:
+            offsets.setdefault((topic, partition), []).append(offset)
+    places = tuple((*place, min(found), max(found)) for place, found in sorted(offsets.items()))
+    return Part(rows[0][0], rows[-1][0], len(rows), sum(row[1] for row in rows), sum(row[2] for row in rows), places)
 
 
 def _unit(vectors: Sequence[bytes]) -> npt.NDArray[np.float32]:

@@ -115,6 +115,10 @@ class Part(NamedTuple):
     rows: int
     updates: int
     """How often records of it were replaced."""
+    size: int
+    """Of the records [bytes]."""
+    offsets: tuple[tuple[str, int, int, int], ...]
+    """Where the packets lie: topic, partition, first and last offset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from schemas.records.source_state import SourceState
     from settings.model import Settings
     from streams.drift_charts import Chart
+    from streams.known_labels import Labels
     from streams.loop_history import Step
 
 FRESH_S = 3.0
@@ -92,6 +93,13 @@ class BrokerFacts:
         question = lambda: source_states(self._settings, ours=ours)  # noqa: E731
         found: Mapping[str, SourceState] = await self.ask(f"sources {ours}", question, nothing={})
         return found
+
+    async def labels(self) -> Labels:
+        """What alerts are known to be."""
+        from streams.known_labels import Labels, read_labels
+
+        found: Labels | None = await self.ask("labels", lambda: read_labels(self._settings))
+        return Labels() if found is None else found
 
     async def ask(self, name: str, question: Callable[[], Awaitable[Any]], *, nothing: Any = None, within: float = WITHIN) -> Any:
         """An answer of the broker, kept for a few seconds.

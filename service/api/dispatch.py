@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
+from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from errors import one_line
@@ -24,8 +25,12 @@ from service.api.requests import GoneError, body_of, check_media_type, headers_o
 from service.auth.audit import AuditLog
 from service.auth.caller import Identity
 from service.auth.guard import Guard
+from service.timed_httptools import LONG
 
 log = structlog.get_logger(__name__)
+
+PING_S = 20
+"""How often a comment shows that a live answer goes on [s]."""
 
 Headers = list[tuple[bytes, bytes]]
 SECURITY: Headers = [
@@ -94,6 +99,9 @@ class Resource:
                 row, scope, receive=receive, headers=headers, repeated=repeated, who=who, address=address
             )
             status = answer.status or row.status
+            if answer.live is not None:
+                await send_live(scope, receive, send=send, pieces=answer.live, extra=[*extra, *more])
+                return
             await send_answer(send, answer, row=row, status=status, form=form, extra=[*extra, *more])
         except ProblemError as problem:
             status, who = problem.status, who or problem.caller
@@ -167,6 +175,13 @@ async def send_answer(
     start += [(b"content-length", b"%d" % len(body)), *headers, *extra, *SECURITY]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_live(scope: Scope, receive: Receive, *, send: Send, pieces: AsyncIterator[bytes], extra: Headers) -> None:
+    """Send events until the client leaves, is cut, or the process ends."""
+    scope[LONG] = True
+    headers = {name.decode(): value.decode("latin-1") for name, value in [*extra, *SECURITY]}
+    await EventSourceResponse(pieces, headers=headers, ping=PING_S)(scope, receive, send)
 
 
 async def _stream(send: Send, pieces: AsyncIterator[bytes], *, status: int, headers: Headers) -> None:

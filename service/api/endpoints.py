@@ -51,6 +51,10 @@ class Services:
     """The store of past detections (`data.history`)."""
     packets: Any = None
     """Reads packets from their topics (`streams.kafka.packet_reader`)."""
+    definitions: Any = None
+    """Users' filters and watchlists, followed (`streams.filter_definitions`)."""
+    live: Any = None
+    """The latest detections and who listens to them (`service.api.live_stream`)."""
     facts: Any = None
     """What topics say, and changes of them (`service.api.broker_facts`)."""
     heavy: HeavyWork = field(default_factory=HeavyWork)
@@ -126,6 +130,8 @@ class Answer:
     data: Any = None
     rows: Sequence[Mapping[str, Any]] | None = None
     raw: bytes | AsyncIterator[bytes] | None = None
+    live: AsyncIterator[bytes] | None = None
+    """Sent as it comes, for as long as the client listens."""
     media_type: str = "application/octet-stream"
     status: int | None = None
     """None: the row's."""

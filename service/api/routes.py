@@ -14,6 +14,7 @@ from service.api.resources import (
     issued_keys,
     lasair_calls,
     later_scores,
+    live_events,
     model_facts,
     operations,
     past_alerts,
@@ -22,6 +23,8 @@ from service.api.resources import (
     score_packets,
     sky_objects,
     teach_classes,
+    user_filters,
+    user_watchlists,
 )
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -41,6 +44,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *operations.ROWS,
     *about.ROWS,
     *issued_keys.ROWS,
+    *live_events.ROWS,
+    *user_filters.ROWS,
+    *user_watchlists.ROWS,
     *lasair_calls.ROWS,
     *alerce_calls.ROWS,
 )

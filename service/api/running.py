@@ -22,12 +22,14 @@ from schemas.surveys.decode import Decoder
 from service.api.endpoints import Services
 from service.api.history_services import attach_history
 from service.api.later_results import Results
+from service.api.live_stream import LiveStream
 from service.api.scorers import Scorers
 from service.api.watching import Watching
 from service.auth.key_ring import KeyRing
 from service.ingest.intake import Intake
 from service.ingest.shared_pushes import FILE, SharedPushes
 from streams.access_tokens import TokenFollower, write_tokens
+from streams.filter_definitions import DefinitionFollower
 from streams.scorer import Pipeline, Scorer, StateHolder
 from streams.state_keeper import StateKeeper
 
@@ -74,6 +76,10 @@ async def running(settings: Settings, services: Services, *, ring: KeyRing, pipe
             services.intake = intake = Intake(settings, Decoder(store), shared=SharedPushes(settings.state / FILE))
             intake.start()
             stack.push_async_callback(intake.stop)
+            services.definitions = DefinitionFollower(settings)
+            services.live = live = LiveStream(settings)
+            tasks.append(_task(live.run()))
+            tasks.append(_task(follow_definitions(services.definitions)))
             services.watching = watching = Watching(settings)
             stack.push_async_callback(watching.stop)
             tasks += [_task(follow_keys(settings, ring)), _task(note_uses(settings, ring))]
@@ -116,6 +122,16 @@ async def follow_keys(settings: Settings, ring: KeyRing) -> None:
 
     await persistent(catch_up, "API keys cannot be read")
     await follower.follow(ring.replace)
+
+
+async def follow_definitions(definitions: DefinitionFollower) -> None:
+    """Know users' filters and watchlists, until cancelled."""
+
+    async def changed() -> None:
+        pass
+
+    await persistent(definitions.catch_up, "filters cannot be read")
+    await definitions.follow(changed)
 
 
 async def note_uses(settings: Settings, ring: KeyRing) -> None:

@@ -9,6 +9,7 @@ SCOPES: dict[str, str] = {
     "score": "Score packets and light curves.",
     "push": "Push alert packets into the stream.",
     "read": "Read alerts, objects, classes, counts and models.",
+    "subscribe": "Define filters and watchlists of one's own.",
     "teach": "Teach and forget classes, and give labels.",
     "operate": "Promote and roll back models, re-drive rejected packets.",
     "admin": "Give and revoke API keys.",

@@ -29,6 +29,7 @@ from data.history.sql_writer import SqlWriter
 from errors import RetryableError
 from streams import metrics
 from streams.agents.history_rows import READ, WITH_EMBEDDINGS, portion_of
+from streams.agents.history_scans import NightlyScans
 from streams.kafka import topics
 from streams.kafka.broker_requests import TopicFacts, describe_topics, mark_in
 from streams.kafka.consumer import CheckedConsumer, make_consumer
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 2_000
-"""Records of a transaction at most."""
+AT_ONCE = 8_000
+"""Records of a transaction at most: behind the stream they come in so many, and a page that several change is written once."""
 FETCH_WAIT_MS = 200
 LOOK_EVERY = 1.0
 """How often offsets, commits and lag are looked at [s]."""
@@ -93,6 +94,8 @@ class Historian:
             balance = Balancing(self._settings, writer, consumer=consumer, admin=admin, names=self._names)
             log.info("the history is kept", where=writer.where, partitions=len(held))
             due = 0.0
+            scans = NightlyScans(self._settings)
+            stack.push_async_callback(scans.end)
             while True:
                 found = await consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=AT_ONCE)
                 if found:
@@ -102,6 +105,7 @@ class Historian:
                     if await _facts(consumer, self._names) != facts:
                         return
                     await balance.look(facts)
+                    scans.look(time.time())
 
     async def _assign(self, writer: SqlWriter, consumer: CheckedConsumer, *, facts: Mapping[str, TopicFacts]) -> dict[Place, int | None]:
         """Read each partition from where the history ends."""

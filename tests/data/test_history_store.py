@@ -262,6 +262,10 @@ def test_parts_of_a_night_hold_every_alert_once(history: History, rows: list[Ale
     found = [body for part in parts for _, body in history.reader.bodies(night, private=NOTHING, first=part.first, last=part.last)]
     assert found == [r.body for r in visible(rows, NOTHING)]
     assert [part.rows for part in parts[:-1]] == [40] * (len(parts) - 1)
+    assert sum(part.size for part in parts) == sum(map(len, found))
+    seen = [r.origin for r in visible(rows, NOTHING)[:40] if r.origin]
+    ends = {p: [o.offset for o in seen if o.partition == p] for p in (0, 1)}
+    assert parts[0].offsets == tuple(("alerts.ztf", p, min(of), max(of)) for p, of in ends.items())
     assert sum(p.rows for p in history.reader.parts(night_of(NIGHT_MS + 86_400_000, "ztf"), private=EVERYTHING, rows=40)) == 5
 
 

@@ -24,6 +24,8 @@ from schemas.records.detection import Crossmatch, Decision, Detection, Flare, Fr
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.drift_state import DriftState
 from schemas.records.embedding import Embedding
+from schemas.records.filter_defined import FilterDefined
+from schemas.records.filter_match import FilterMatch, Watched
 from schemas.records.frame_claim import FrameClaim
 from schemas.records.gate_report import PASSED, Gate, GateReport
 from schemas.records.known_label import KnownLabel
@@ -38,6 +40,7 @@ from schemas.records.photometry_position import FOUND, PhotometryPosition
 from schemas.records.rejected import Rejected
 from schemas.records.retrain_command import RetrainCommand
 from schemas.records.score_summary import Extreme, ScoreSummary, StatisticSums
+from schemas.records.watchlist import Watchlist
 from schemas.records.worker_summary import Outcomes, WorkerSummary
 from schemas.taxonomy import CLASSES, LONGEST_SLUG, RESERVED, SLUGS, class_name_problem, slug_of
 from streams.kafka.topics import TOPICS
@@ -100,7 +103,17 @@ JUDGED = GateReport(
     (Gate("macro recall", 0.5, -0.25, 0.75, -0.03, True, False, 200), Gate("time an alert", None, None, None, 1.5, True, False, 0)),
     500, 200, 20, 1000,
 )  # fmt: skip
+FILTER = FilterDefined(
+    "ada lovelace", "near-by", 3, "novelty > 0.5", "moc", b"\1" * 32, b"\0" * 24, ("hosts",), True, 50, "https://example.org/x", 30.0,
+    False, "a note", 1000,
+)  # fmt: skip
+MATCHED = FilterMatch(
+    "ada", "near-by", 3, f"{PACKET}:0123456789abcdef", "ZTF18abcdefg", (Watched("hosts", 2, "M 31 ά", 1.5),), True, 20261130, 7, True, 1000,
+    b"\0\1",
+)  # fmt: skip
+LIST = Watchlist("ada", "hosts", 2, b"\0" * 48, "M 31 ά\nM 33".encode(), "", 1000)
 RECORDS = (
+    FILTER, MATCHED, LIST,
     DETECTION, FULL, SUMMARY, SUMS, WORKER, ALARM, DIAGNOSED, COMMAND, TAUGHT_BY_HAND, STATE,
     CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED,
     BUNDLE, CHOSEN,
