@@ -18,6 +18,7 @@ from service.api.dispatch import SECURITY, Desk, Resource
 from service.api.endpoints import Endpoint
 from service.api.openapi import describe
 from service.api.problems import PROBLEM, problem_body
+from service.api.shortcut import Shortcut, exact_paths
 from service.hosts import AllowedHosts
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
@@ -72,9 +73,10 @@ def make_api(
         missing = waiting_for(desk)
         return Response(f"{missing or 'ready'}\n", status_code=503 if missing else 200, media_type="text/plain", headers=_security())
 
+    resources = {path: Resource(group, desk) for path, group in by_path.items()}
     app = Starlette(
         routes=[
-            *(Route(path, Resource(group, desk), name=group[0].name) for path, group in by_path.items()),
+            *(Route(path, resource, name=by_path[path][0].name) for path, resource in resources.items()),
             Route(DESCRIPTION, show_description),
             Route("/healthz", healthy),
             Route("/readyz", ready),
@@ -84,7 +86,8 @@ def make_api(
     )
     app.router.redirect_slashes = False
     further = tuple(allowed_hosts)
-    return AllowedHosts(app, host, further=further, setting="PROTONOVA_API_ALLOWED_HOSTS", refused=_refused)
+    fixed = {exact: resource for path, resource in resources.items() for exact in exact_paths(path, by_path[path][0])}
+    return AllowedHosts(Shortcut(app, fixed), host, further=further, setting="PROTONOVA_API_ALLOWED_HOSTS", refused=_refused)
 
 
 def waiting_for(desk: Desk) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -156,7 +157,8 @@ async def _of_history(call: Call, names: list[str]) -> tuple[list[bytes], list[i
         candid = int(text)
         stored = None
         if call.services.history is not None and call.services.packets is not None:
-            stored = await ask(call, lambda store, private, s=survey, c=candid: store.alert(s, c, private=private))  # type: ignore[misc]
+            with suppress(ProblemError):  # no history is kept: the alert may be a recent one all the same
+                stored = await ask(call, lambda store, private, s=survey, c=candid: store.alert(s, c, private=private))  # type: ignore[misc]
         origin: Origin | None = None if stored is None else stored.origin
         found = None
         if stored is not None and origin is not None:
