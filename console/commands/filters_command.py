@@ -17,9 +17,10 @@ from console.report import cell
 from data.areas.area_ranges import MOST_BYTES
 from data.areas.drafts import draft_filter
 from data.areas.filter_set import filter_set
+from data.history import engines
 from data.history.nights import DAY_MS, night_of, parse_night
 from data.history.portion import HistoryError
-from data.history.sqlite_reader import SqliteReader
+from data.history.store import HistoryStore
 from errors import UserError, one_line, say
 from evaluation.filter_preview import FilterPreview
 from evaluation.filter_preview import preview_filter as preview_of
@@ -145,7 +146,7 @@ def preview_filter(
         raise UserError(asked.faults[0][1], 2)
     rights = EVERYTHING if private else frozenset[int]()
     labels = Labels() if settings.kafka is None else asyncio.run(read_labels(settings))
-    reader = SqliteReader(settings.history_path())
+    reader = engines.reader(settings)
     try:
         chosen = _chosen(reader, night, rights=rights)
         parts = (
@@ -161,7 +162,7 @@ def preview_filter(
     return 0
 
 
-def _chosen(reader: SqliteReader, night: str | None, *, rights: frozenset[int]) -> int:
+def _chosen(reader: HistoryStore, night: str | None, *, rights: frozenset[int]) -> int:
     if night is not None:
         try:
             return parse_night(night)

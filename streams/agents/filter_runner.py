@@ -23,9 +23,10 @@ import numpy as np
 import structlog
 
 from data.areas.filter_set import FilterSet, filter_set, positions_of
+from data.history import engines
 from data.history.nights import DAY_MS, night_of
 from data.history.portion import HistoryError
-from data.history.sqlite_reader import SqliteReader
+from data.history.store import HistoryStore
 from schemas.avro.wire import PacketError
 from schemas.records import codec, detection
 from schemas.records.codec import decode_detection
@@ -115,7 +116,7 @@ class FilterRunner:
             self._progress = await read_positions(settings, BACKFILL_SOURCE)
             webhooks = Webhooks(settings)
             stack.push_async_callback(webhooks.stop)
-            history = SqliteReader(settings.history_path())
+            history = engines.reader(settings)
             stack.callback(history.close)
             readers = (public, private)
             for reader in readers:
@@ -238,7 +239,7 @@ class FilterRunner:
                 )  # fmt: skip
                 yield record_of(match)
 
-    async def _search(self, reader: FencedReader, history: SqliteReader) -> None:
+    async def _search(self, reader: FencedReader, history: HistoryStore) -> None:
         """One night of one filter's past."""
         job = self._jobs[0]
         one = job.definition
@@ -264,7 +265,7 @@ class FilterRunner:
         self.matched += len(matches)
 
 
-def _of_the_past(history: SqliteReader, job: Backfill, *, night: int) -> list[FilterMatch]:
+def _of_the_past(history: HistoryStore, job: Backfill, *, night: int) -> list[FilterMatch]:
     """Matches of a night in the history."""
     one = job.definition
     private = EVERYTHING if one.private_rights else frozenset[int]()
