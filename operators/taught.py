@@ -31,6 +31,8 @@ it: on real curves ten times as many are (17 % of them at a hundredth, 5 % at th
 FALSE_CALLS_IN_SIGHT = 0.01
 """The same where a window of the stream itself bounds the class too: five examples then find 18 to 55 % of a class that was never
 simulated, 4 to 23 % at a tenth of it. What goes to the class's topic keeps the budget of alerts a night that every class has."""
+OF_LABELLED = 1.25
+"""Budgets that labelled alerts of the stream may take: the gates allow two, and of one at most the quantile of so few made a half."""
 LEAST_WINDOW = 200
 """Alerts of a window that bounds anything."""
 WINDOW_CALLS = 0.02
@@ -123,7 +125,7 @@ def teach(
     weight, own, answer = _ridge(new, known, ways=head.ways, copies=copies)
     location = max(quantile(answer[reference.images == value], 1 - false_calls) for value in np.unique(reference.images))
     if copies is not None:
-        location = max(location, quantile(answer[copies > 0], 1 - false_calls))
+        location = max(location, quantile(answer[copies > 0], 1 - OF_LABELLED * false_calls))
     if window is not None and window.embedding.shape[0]:
         location = max(location, quantile(_view(window, head) @ weight, 1 - window_calls))
     scale = max((float(np.median(own)) - location) / CLEARANCE, LEAST_SPREAD * float(np.std(answer)), 1e-6)

@@ -23,7 +23,7 @@ _ROOT6, _TWO_THIRDS = math.sqrt(6.0), 2.0 / 3.0
 
 
 @compiled
-def cell_of(ra, dec, side, within):
+def cell_of(ra, dec, side, within):  # type: ignore[no-untyped-def]
     """The nested cell of a place [deg], and in `within` how far the place lies from the cell's nearest edge, in cells.
 
     Górski et al. 2005 (ApJ 622, 759), sect. 4; the cap's radius from the half angle, which loses no digit at a pole.
@@ -63,7 +63,7 @@ def cell_of(ra, dec, side, within):
 
 
 @compiled
-def apart(ra, dec, other_ra, other_dec):
+def apart(ra, dec, other_ra, other_dec):  # type: ignore[no-untyped-def]
     """Between two places [deg] by the haversine [arcsec]."""
     up = math.sin((other_dec - dec) * _DEGREE / 2.0)
     across = math.sin((other_ra - ra) * _DEGREE / 2.0)
@@ -72,7 +72,7 @@ def apart(ra, dec, other_ra, other_dec):
 
 
 @compiled
-def moved_apart(ra, dec, source_ra, source_dec, along, up):
+def moved_apart(ra, dec, source_ra, source_dec, along, up):  # type: ignore[no-untyped-def]
     """Between a place and a source that has moved along ra cos dec and up in dec [arcsec], on a straight line in space."""
     a, d, b, e = ra * _DEGREE, dec * _DEGREE, source_ra * _DEGREE, source_dec * _DEGREE
     east, north = along * _ARCSEC, up * _ARCSEC
@@ -86,7 +86,7 @@ def moved_apart(ra, dec, source_ra, source_dec, along, up):
 
 
 @compiled
-def near(
+def near(  # type: ignore[no-untyped-def]
     ra, dec, years, side, start, first, source_ra, source_dec, pm_ra, pm_dec, own, radius, widest, fastest, longest, row, separation, found
 ):
     """Add to each place's list what lies within reach of it in one layer of a catalogue; see `operators.crossmatch.near`.

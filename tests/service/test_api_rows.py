@@ -22,6 +22,7 @@ from service.api.formats import chosen
 from service.api.pages import PageQuery, cursor_of, keys_of, query_mark
 from service.api.problems import ProblemError
 from service.api.routes import ENDPOINTS
+from service.api.shortcut import exact_paths
 from tests.service.api_client import Api
 
 
@@ -179,6 +180,8 @@ def test_a_format_that_is_not_given_is_refused(wanted: str | None, accept: str |
         ("POST", "/v1/stars", {"content": b"[1", "headers": {"Content-Type": "application/json"}}, 422, ["body"]),
         ("POST", "/v1/stars", {"json": {"flux": [1, 2, 3, 4]}}, 422, ["body", "flux"]),
         ("POST", "/v1/stars", {"json": {"flux": ["a"]}}, 422, ["body", "flux", 0]),
+        ("POST", "/v1/stars", {"json": {"flux": [True]}}, 422, ["body", "flux", 0]),
+        ("POST", "/v1/stars", {"json": {"flux": ["1"]}}, 422, ["body", "flux", 0]),
         ("POST", "/v1/stars", {"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415, None),
         ("POST", "/v1/stars", {"content": b"x" * (1 << 20 | 1)}, 413, None),
         ("POST", "/v1/stars", {"content": b"[" * 100_000}, 422, ["body"]),
@@ -257,3 +260,12 @@ def test_whichever_of_several_processes_is_asked_counts_for_all(tmp_path: Path) 
     ]
     assert 'protonova_api_requests_total{method="GET",operation="a",status="200"} 2.0' in said[1]
     assert "protonova_worker" not in said[1]
+
+
+def test_paths_that_are_known_to_the_letter_are_those_of_the_router() -> None:
+    by_path = {row.path: row for row in ENDPOINTS}
+    found = {path: dict(parameters) for row in by_path.values() for path, parameters in exact_paths(row.path, row)}
+    assert found["/v1/score"] == {}
+    assert found["/v1/alerts/lsst"] == {"survey": "lsst"}
+    assert all("{" not in path for path in found)
+    assert "/v1/classes/" not in " ".join(path for path, parameters in found.items() if parameters)

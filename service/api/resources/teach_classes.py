@@ -13,7 +13,7 @@ from schemas.taxonomy import CLASSES
 from service.api.broker_facts import answered, conflict
 from service.api.class_lesson import MOST_WINDOW, LessonBody, champion_of, check_revision, prepared, recent_of
 from service.api.endpoints import Answer, Call, Endpoint, need
-from service.api.history_access import ask, iso, not_there
+from service.api.history_access import ask, in_thread, iso, not_there
 from service.api.history_models import Alert, alert_json
 from service.api.pages import QueryModel
 from service.api.problems import ProblemError
@@ -255,7 +255,7 @@ async def import_class(call: Call) -> Answer:
     facts = need(call.services.facts, "nothing can be taught")
     _need_broker(call)
     try:
-        document = class_of(call.body, "the body")
+        document = await in_thread(lambda: class_of(call.body, "the body"))
     except UserError as error:
         raise ProblemError(422, str(error), errors=[{"loc": ["body"], "msg": str(error)}]) from None
     record, champion = document[0], await champion_of(call)
