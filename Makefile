@@ -8,6 +8,8 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check -q install --no-comp
 ARGS ?=
 
 export PROTONOVA_SHARED
+# With it every process compiles anew all that it imports: some four seconds of a core at each start of a worker, an API or a command.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-slow test-all nightly bench train lint types contracts check-archives lock clean help
 

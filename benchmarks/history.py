@@ -1,17 +1,21 @@
-"""The history while it is written to: `python -m benchmarks.history [ROWS]` (a million; the nightly tier takes ten).
+"""The history while it is written to: `python -m benchmarks.history [ROWS] [--laid] [--postgres URL]` (a million rows).
 
 made-up detections of 20 an object → rows a second into an empty history, of which records' bytes are made by the historian's own way; then
 cones of 5" and light curves, read while another process writes at 2,000 rows a second and as fast as it can
+
+`--laid` lays the first rows into the file's tables in their order, with short records, instead of writing them as they come: ten million in
+minutes; what is measured then, cones, curves and rows that come, is as without it.
 
 Reader and writer share what cores there are. Times are of one question, the rows it gives and its geometry included.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import shutil
-import sys
+import sqlite3
 import tempfile
 import time
 from collections import Counter
@@ -22,19 +26,26 @@ from typing import Any
 import numpy as np
 from aiokafka import TopicPartition
 
+from data.history.cells import cells_of
+from data.history.nights import night_of
 from data.history.portion import AlertRow, Moved, Origin, Place, Portion
+from data.history.postgres_reader import PostgresReader
+from data.history.postgres_writer import PostgresWriter
+from data.history.sql_writer import SqlWriter
 from data.history.sqlite_reader import SqliteReader
+from data.history.sqlite_tables import FILE
 from data.history.sqlite_writer import SqliteWriter
 from schemas.records import codec
 from schemas.records.detection import Decision, Detection
 from schemas.records.parts import ClassProbability, Feature
 from schemas.records.table import DETECTION
 from schemas.taxonomy import SLUGS
+from streams.agents import historian
 from streams.agents.history_rows import portion_of
 
 AN_OBJECT = 20
 """Detections of an object."""
-AT_ONCE = 2_000
+AT_ONCE = historian.AT_ONCE
 PLACE = Place("detections", 0)
 PROMISED = {"cone_p99_ms": 3.0, "curve_p99_ms": 1.0, "rows_per_s": 10_000.0}
 
@@ -86,10 +97,15 @@ class Sky:
         ]  # fmt: skip
 
 
-def fill(folder: Path, sky: Sky, *, rows: int) -> dict[str, float]:
+def writer_of(where: Path | str) -> SqlWriter:
+    """The writer of a folder or an address."""
+    return SqliteWriter(where) if isinstance(where, Path) else PostgresWriter(where)
+
+
+def fill(folder: Path | str, sky: Sky, *, rows: int) -> dict[str, float]:
     """Write rows into an empty history; what it took, the making of the rows left out."""
     took = cpu = 0.0
-    with SqliteWriter(folder) as writer:
+    with writer_of(folder) as writer:
         for start in range(0, rows, AT_ONCE):
             made = sky.rows(start, AT_ONCE)
             begun, used = time.perf_counter(), time.process_time()
@@ -98,6 +114,41 @@ def fill(folder: Path, sky: Sky, *, rows: int) -> dict[str, float]:
             took, cpu = took + time.perf_counter() - begun, cpu + time.process_time() - used
         size = writer.used_bytes()
     return {"rows": rows, "rows_per_s": rows / took, "cpu_us_per_row": 1e6 * cpu / rows, "bytes_per_row": size / rows}
+
+
+def lay(folder: Path, sky: Sky, *, rows: int) -> dict[str, float]:
+    """Put rows into the tables in the order in which they lie there, as no historian does."""
+    SqliteWriter(folder).close()
+    db = sqlite3.connect(folder / FILE, isolation_level=None)
+    for pragma in ("journal_mode = MEMORY", "synchronous = OFF", "cache_size = -262144"):
+        db.execute(f"PRAGMA {pragma}")
+    begun = time.perf_counter()
+    chosen = np.random.default_rng(9).integers(sky.n, size=rows)
+    db.execute("BEGIN")
+    db.execute("INSERT INTO topics (name) VALUES ('alerts.ztf')")
+    db.execute("INSERT INTO positions VALUES (?, ?, ?)", (*PLACE, rows))
+    first, night = 2_000_000_000_000_000_000, night_of(1_760_000_000_000, "ztf")
+    db.executemany(
+        "INSERT INTO alerts VALUES (?, 'ztf', ?, ?, ?, 1, ?, ?, 0.5, 1, 0.5, ?, 1760000000000, 1, ?, ?, 0, 1, x'00')",
+        ((i + 1, first + i, i.to_bytes(16, "big"), f"ZTF{o:011d}", 60_000.0 + i * 1e-5, SLUGS[o % len(SLUGS)], night, i % 8, i // 8)
+         for i, o in enumerate(map(int, chosen))),
+    )  # fmt: skip
+    db.executemany("INSERT INTO inputs VALUES (1, ?, ?, 11, 1)", ((p, i) for p in range(8) for i in range(rows // 8)))
+    order = np.argsort(chosen, kind="stable")
+    db.executemany(
+        f"INSERT INTO detections VALUES (?, ?, {night}, 'ztf', ?, 1, ?, ?, ?, ?, 100.0, 5.0, ?, 0.5, 0.5)",
+        ((f"ZTF{o:011d}", i + 1, first + i, ra, dec, 60_000.0 + i * 1e-5, "gri"[o % 3], SLUGS[o % len(SLUGS)])
+         for i, o, ra, dec in zip(order.tolist(), chosen[order].tolist(), sky.ra[chosen[order]].tolist(),
+                                  sky.dec[chosen[order]].tolist(), strict=True)),
+    )  # fmt: skip
+    counts, cells = np.bincount(chosen, minlength=sky.n).tolist(), cells_of(sky.ra, sky.dec).tolist()
+    db.executemany(
+        "INSERT INTO objects VALUES (?, 'ztf', 1, ?, ?, ?, ?, 60000.0, 60050.0, 1, ?, 0.5, 0.5)",
+        ((f"ZTF{o:011d}", cells[o], float(sky.ra[o]), float(sky.dec[o]), n, SLUGS[o % len(SLUGS)]) for o, n in enumerate(counts) if n),
+    )
+    db.execute("COMMIT")
+    db.close()
+    return {"rows": rows, "laid_s": time.perf_counter() - begun, "bytes_per_row": (folder / FILE).stat().st_size / rows}
 
 
 def read_messages(n: int = 4_000) -> float:
@@ -116,13 +167,13 @@ def read_messages(n: int = 4_000) -> float:
     return 1e6 * (time.process_time() - begun) / n
 
 
-def keep_writing(folder: Path, sky: Sky, *, start: int, rate: float, seconds: float, out: Any) -> None:
+def keep_writing(folder: Path | str, sky: Sky, *, start: int, rate: float, seconds: float, out: Any) -> None:
     """Write in a process of its own, at a rate or as fast as it can."""
     at_once = min(AT_ONCE, int(rate / 4)) if rate else AT_ONCE
     portions = [sky.rows(start + i * at_once, at_once) for i in range(int((rate or 40_000) * seconds) // at_once)]
-    with SqliteWriter(folder) as writer:
+    with writer_of(folder) as writer:
         out.put("ready")
-        begun, written = time.perf_counter(), 0
+        begun, used, written = time.perf_counter(), time.process_time(), 0
         for i, rows in enumerate(portions):
             if rate and (wait := begun + i * at_once / rate - time.perf_counter()) > 0:
                 time.sleep(wait)
@@ -132,12 +183,13 @@ def keep_writing(folder: Path, sky: Sky, *, start: int, rate: float, seconds: fl
             written += len(rows)
             if time.perf_counter() - begun > seconds:
                 break
-        out.put(written / (time.perf_counter() - begun))
+        took = time.perf_counter() - begun
+        out.put({"written_per_s": written / took, "written_cpu_us": 1e6 * (time.process_time() - used) / written})
 
 
-def questions(folder: Path, sky: Sky, *, seconds: float) -> dict[str, float]:
+def questions(folder: Path | str, sky: Sky, *, seconds: float) -> dict[str, float]:
     """Cones and light curves, by turns, for so long."""
-    reader, rng = SqliteReader(folder), np.random.default_rng(3)
+    reader, rng = SqliteReader(folder) if isinstance(folder, Path) else PostgresReader(folder), np.random.default_rng(3)
     took: dict[str, list[float]] = {"cone": [], "curve": []}
     cpu: dict[str, list[float]] = {"cone": [], "curve": []}
     found: dict[str, int] = {"cone": 0, "curve": 0}
@@ -162,10 +214,11 @@ def questions(folder: Path, sky: Sky, *, seconds: float) -> dict[str, float]:
     return {"asked": float(len(took["cone"])), **out}
 
 
-def measure(rows: int, folder: Path) -> dict[str, Any]:
+def measure(rows: int, folder: Path | str, *, laid: bool = False) -> dict[str, Any]:
     """All of it."""
     sky = Sky(rows // AN_OBJECT)
-    found: dict[str, Any] = {"message_us": read_messages(), "filled": fill(folder, sky, rows=rows)}
+    filled = lay(folder, sky, rows=rows) if laid and isinstance(folder, Path) else fill(folder, sky, rows=rows)
+    found: dict[str, Any] = {"message_us": read_messages(), "filled": filled}
     print(json.dumps(found["filled"]), flush=True)
     found["alone"] = questions(folder, sky, seconds=3.0)
     start = rows
@@ -176,7 +229,7 @@ def measure(rows: int, folder: Path) -> dict[str, Any]:
         )
         writer.start()
         out.get()
-        found[name] = questions(folder, sky, seconds=7.0) | {"written_per_s": out.get()}
+        found[name] = questions(folder, sky, seconds=7.0) | out.get()
         writer.join()
         start += 400_000
     return found
@@ -184,10 +237,17 @@ def measure(rows: int, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Print the figures."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    parser = argparse.ArgumentParser(description="The history while it is written to.")
+    parser.add_argument("rows", nargs="?", type=int, default=1_000_000)
+    parser.add_argument("--laid", action="store_true", help="lay the first rows into the file in their order")
+    parser.add_argument("--postgres", metavar="URL", help="of a database in which a history may be overwritten; else a file")
+    given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="protonova-history-"))
     try:
-        print(json.dumps(measure(rows, folder), indent=1))
+        if given.postgres:
+            with PostgresWriter(given.postgres) as writer:
+                writer.clear()
+        print(json.dumps(measure(given.rows, given.postgres or folder, laid=given.laid), indent=1))
     finally:
         shutil.rmtree(folder)
 

@@ -11,9 +11,12 @@ import typer
 from console.failures import guarded
 from console.flags import (
     api_flags,
+    catalogue_flags,
     fetch_flags,
+    filter_flags,
     flow_flags,
     frame_flags,
+    handoff_flags,
     label_flags,
     model_flags,
     packet_flags,
@@ -79,6 +82,7 @@ for command in (
     flow_flags.calibrator,
     label_flags.shadow,
     flow_flags.historian,
+    flow_flags.scans,
     flow_flags.drift,
     training_flags.trainer,
     training_flags.retrain,
@@ -92,7 +96,10 @@ app.add_typer(teach_flags.classes, name="classes")
 app.add_typer(api_flags.keys, name="keys")
 app.add_typer(model_flags.models, name="models")
 app.add_typer(label_flags.labels, name="labels")
+app.add_typer(filter_flags.filters, name="filters")
 app.add_typer(position_flags.positions, name="positions")
+app.add_typer(catalogue_flags.catalogue, name="catalogue")
+app.add_typer(handoff_flags.tns, name="tns")
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ def draw(rows: Sequence[Called], truth: Mapping[int, Made], *, acts: Sequence[Ac
     below.plot(at, 100 * share, color="tab:red", label="called so falsely", lw=1.2)
     below.set_ylabel(f"share of {WINDOW} alerts [%]")
     below.set_xlabel("alerts")
-    below.legend(loc="upper right", frameon=False)
+    below.legend(loc="upper left", frameon=False)
     times = np.array([row.appended_ms for row in known])
     for axis in (above, below):
         for k, act in enumerate(acts):

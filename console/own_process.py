@@ -1,14 +1,11 @@
-"""What a command that is a process of production by itself shares: its metrics on a port, its work until a signal ends it.
+"""What a command that is a process of production by itself shares: its metrics on a port (until a signal: `streams.until_ended`).
 
-settings, a coroutine → metrics are served, the coroutine has ended
+settings → metrics are served
 """
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from errors import UserError, one_line
 
@@ -39,17 +36,3 @@ def serve_metrics(settings: Settings, place: int) -> None:
         raise UserError(
             f"the metrics cannot have {settings.metrics_host}:{port} ({one_line(error, 80)}): set PROTONOVA_METRICS_PORT"
         ) from None
-
-
-def run_until_ended(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run until SIGTERM or SIGINT; what the work raises is raised here."""
-
-    async def until_ended() -> None:
-        task = asyncio.ensure_future(work())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is not None:
-            raise task.exception()  # type: ignore[misc]
-
-    asyncio.run(until_ended())

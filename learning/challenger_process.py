@@ -1,6 +1,7 @@
 """A challenger made in a process of its own, whose memory, time and threads are limited: a crash costs the attempt and nothing else.
 
-folder with `order.json` and `packets.bin` → folder with `bundle/` and `outcome.json`; progress as JSON lines on standard output
+folder with `order.json` and `packets.bin` → folder with `bundle/` and `outcome.json`, of a costly recipe `baseline/`, too; progress as JSON
+lines on standard output
 
     python -m learning.challenger_process FOLDER
 
@@ -11,6 +12,7 @@ of the processor's time stands behind it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -26,6 +28,8 @@ from typing import Any
 from errors import ProtonovaError, one_line
 
 ORDER, PACKETS, OUTCOME, BUNDLE, LOG = "order.json", "packets.bin", "outcome.json", "bundle", "attempt.log"
+BASELINE = "baseline"
+"""Folder beside the bundle of a recipe that costs more than a head made anew: such a head of the same labels."""
 REFUSED, NO_MEMORY = 2, 3
 """Exit statuses: it cannot be made of this; it needs more memory than it may have."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -194,20 +198,17 @@ def work(folder: Path, order: Order) -> dict[str, Any]:
     """Make the challenger of an order; what becomes of it, as `outcome.json` has it."""
     import torch
 
-    from learning.challengers import Workshop, make
+    from learning.challengers import HEAD, RecipeError, Workshop, make
     from learning.labelled import Labelled, Window
 
     torch.set_num_threads(1)
     packets = read_packets(folder, order)
     n = len(order.labels)
-    bundle = make(
-        order.recipe,
-        Path(order.champion),
-        labelled=Labelled(packets[:n], list(order.labels), list(order.packet_ids), order.taught),
-        window=Window(packets[n:]),
-        seed=order.seed,
-        to=folder / BUNDLE,
-        workshop=Workshop(
+    given: dict[str, Any] = {
+        "labelled": Labelled(packets[:n], list(order.labels), list(order.packet_ids), order.taught),
+        "window": Window(packets[n:]),
+        "seed": order.seed,
+        "workshop": Workshop(
             created_on=order.created_on,
             version=order.version,
             sets=Path(order.sets),
@@ -216,8 +217,12 @@ def work(folder: Path, order: Order) -> dict[str, Any]:
             real=Path(order.real) if order.real else None,
             minutes=order.minutes,
         ),
-        progress=Lines(),
-    )
+        "progress": Lines(),
+    }
+    if order.recipe != HEAD:
+        with contextlib.suppress(RecipeError):  # without a label there is nothing that a head could be made of
+            make(HEAD, Path(order.champion), to=folder / BASELINE, **given)
+    bundle = make(order.recipe, Path(order.champion), to=folder / BUNDLE, **given)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return {"sha256": bundle.sha256, "memory_mb": peak}
 

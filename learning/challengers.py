@@ -161,7 +161,8 @@ def make(
         "taught": revisions or None,
         "retrain": record,
     }
-    manifest["figures"] = {**manifest["figures"], "taught": facts}
+    held = before.manifest.figures.get("taught") or {}
+    manifest["figures"] = {**manifest["figures"], "taught": {**{name: held[name] for name in kept if name in held}, **facts}}
     progress.stage("writing the bundle")
     shown = Views(base.golden.embedding, base.golden.logits, base.golden.named)
     golden = Golden(**{**_arrays(base.golden), "probability": np.asarray(judge(shown, head).probability)})
@@ -254,7 +255,8 @@ def with_labelled(reference: Reference, seen: Seen) -> Reference:
         )
     )
     label = np.concatenate([reference.label, *[seen.known[seen.known >= 0]] * times])
-    return Reference(joined, label, np.concatenate([reference.images, np.ones(n * times, dtype=bool)]))
+    copies = np.concatenate([np.zeros(len(reference.label), dtype=np.int64), np.full(n * times, times)])
+    return Reference(joined, label, np.concatenate([reference.images, np.ones(n * times, dtype=bool)]), copies)
 
 
 def _kept(before: Bundle, seen: Seen) -> dict[str, Mapping[str, Any]]:

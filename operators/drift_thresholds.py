@@ -46,7 +46,13 @@ class _Table(NamedTuple):
 
 
 def bootstrap_thresholds(
-    windows: Sequence[Placed], *, run_length: float, streams: int = STREAMS, block: int = BLOCK_NIGHTS, seed: int = 0
+    windows: Sequence[Placed],
+    *,
+    run_length: float,
+    reference: int | None = None,
+    streams: int = STREAMS,
+    block: int = BLOCK_NIGHTS,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Thresholds for a panel that alarms by chance once in so many stable alerts.
 
@@ -56,6 +62,9 @@ def bootstrap_thresholds(
         Stable ones of at least `LEAST_NIGHTS` nights, in order of observation: a lunation's or more.
     run_length : float
         Alerts to a false alarm of the whole panel; each statistic has an equal part.
+    reference : int, optional
+        Nights that the panel's reference will be of: the mean of fewer is further off, which a sum takes up in every window. As many as
+        are given if None.
     streams : int
         Drawn, each as long as what is given.
     block : int
@@ -74,7 +83,7 @@ def bootstrap_thresholds(
         There are fewer nights.
     """
     table = _table(windows)
-    found = np.array([_largest(z) for z in drawn(table, streams=streams, block=block, seed=seed)])
+    found = np.array([_largest(z) for z in drawn(table, reference=reference, streams=streams, block=block, seed=seed)])
     used = np.flatnonzero(np.isfinite(table.means).any(axis=0) & ~np.isin(STATISTICS, SUPPORTING))
     share = float(np.exp(-table.alerts / max(1, len(used)) / run_length))
     reached = np.maximum(np.quantile(found[:, used], share, axis=0), _gumbel(found[:, used], share))
@@ -89,19 +98,21 @@ def _gumbel(largest: F64, share: float) -> F64:
     return quantile
 
 
-def drawn(table: _Table, *, streams: int, block: int, seed: int) -> Iterator[F64]:
-    """Streams of z (m, S), each against a reference of nights of its own."""
+def drawn(table: _Table, *, reference: int | None = None, streams: int, block: int, seed: int) -> Iterator[F64]:
+    """Streams of z (m, S), each against a reference of nights of its own, so many; None: as many as there are."""
     rng = np.random.default_rng(seed)
     nights = int(table.night.max()) + 1
     rows = [np.flatnonzero(table.night == night) for night in range(nights)]
     for _ in range(streams):
-        reference, stream = (np.concatenate([rows[k] for k in _nights(rng, nights, block=block)]) for _ in range(2))
-        yield standardised(table.means, table.stratum, reference=reference, stream=stream)
+        known, stream = (
+            np.concatenate([rows[k] for k in _nights(rng, nights, count=count, block=block)]) for count in (reference or nights, nights)
+        )
+        yield standardised(table.means, table.stratum, reference=known, stream=stream)
 
 
-def _nights(rng: np.random.Generator, nights: int, *, block: int) -> list[int]:
-    starts = rng.integers(0, nights, -(-nights // block))
-    return [int(start + k) % nights for start in starts for k in range(block)][:nights]
+def _nights(rng: np.random.Generator, nights: int, *, count: int, block: int) -> list[int]:
+    starts = rng.integers(0, nights, -(-count // block))
+    return [int(start + k) % nights for start in starts for k in range(block)][:count]
 
 
 def standardised(means: F64, stratum: I64, *, reference: I64, stream: I64) -> F64:
@@ -144,7 +155,14 @@ def _table(windows: Sequence[Placed]) -> _Table:
 
 
 def calibrated(
-    windows: Sequence[Placed], statistics: Sequence[str], *, kind: str, run_length: float, streams: int = 20, seed: int = 0
+    windows: Sequence[Placed],
+    statistics: Sequence[str],
+    *,
+    kind: str,
+    run_length: float,
+    reference: int | None = None,
+    streams: int = 20,
+    seed: int = 0,
 ) -> float | None:
     """The most sensitive parameter of `operators.drift_detectors.GRID` that alarms no more often by chance than stated; None: none.
 
@@ -158,13 +176,16 @@ def calibrated(
         Of a detector.
     run_length : float
         Alerts to a false alarm of each.
+    reference : int, optional
+        As in `bootstrap_thresholds`.
     streams, seed : int
     """
     from operators.drift_detectors import GRID, make
 
     table = _table(windows)
     columns = [STATISTICS.index(name) for name in statistics]
-    series = [z[np.isfinite(z[:, i]), i].tolist() for z in drawn(table, streams=streams, block=BLOCK_NIGHTS, seed=seed) for i in columns]
+    found = drawn(table, reference=reference, streams=streams, block=BLOCK_NIGHTS, seed=seed)
+    series = [z[np.isfinite(z[:, i]), i].tolist() for z in found for i in columns]
     allowed = len(series) * table.alerts / run_length
     for parameter in GRID[kind]:  # the most sensitive first
         count = 0

@@ -61,6 +61,7 @@ it; the head is not sensitive to them). The number of points is not among them: 
 _USED = [i for i, name in enumerate(FEATURES) if name.split("_", 1)[1] in TYPICAL]
 _MIDDLE, _SPREAD = ([TYPICAL[FEATURES[i].split("_", 1)[1]][part] for i in _USED] for part in (0, 1))
 COMPARABLE = len(_USED)
+_COLUMNS, _MIDDLE_F32, _SPREAD_F32 = np.array(_USED), np.asarray(_MIDDLE, np.float32), np.asarray(_SPREAD, np.float32)
 
 
 def features(batch: AlertBatch) -> Array:
@@ -88,6 +89,9 @@ def comparable(values: Array) -> Array:
     (n, COMPARABLE) float32; a typical row has length 1.
     """
     xp = array_namespace(values)
+    if xp is np and values.dtype == np.float32:  # the same without making the constants anew
+        z = (np.arcsinh(values.take(_COLUMNS, axis=1)) - _MIDDLE_F32) / _SPREAD_F32  # type: ignore[attr-defined]
+        return np.where(np.isnan(z), 0.0, z).clip(-3.0, 3.0) / COMPARABLE**0.5
     used = xp.stack([values[:, i] for i in _USED], axis=1)
     middle, spread = (xp.asarray(x, dtype=used.dtype) for x in (_MIDDLE, _SPREAD))
     z = (xp.asinh(used) - middle) / spread

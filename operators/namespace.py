@@ -21,6 +21,8 @@ def array_namespace(*arrays: Array) -> Any:
     TypeError
         They come from different namespaces, or one is not an array.
     """
+    if all(type(a) is np.ndarray for a in arrays):  # some twenty questions a batch: this one costs a tenth of asking the array
+        return np
     found = {id(xp): xp for xp in (_namespace(a) for a in arrays)}
     if len(found) != 1:
         raise TypeError(f"arrays of one namespace are needed, got {sorted(xp.__name__ for xp in found.values())}")

@@ -31,6 +31,8 @@ it: on real curves ten times as many are (17 % of them at a hundredth, 5 % at th
 FALSE_CALLS_IN_SIGHT = 0.01
 """The same where a window of the stream itself bounds the class too: five examples then find 18 to 55 % of a class that was never
 simulated, 4 to 23 % at a tenth of it. What goes to the class's topic keeps the budget of alerts a night that every class has."""
+OF_LABELLED = 1.25
+"""Budgets that labelled alerts of the stream may take: the gates allow two, and of one at most the quantile of so few made a half."""
 LEAST_WINDOW = 200
 """Alerts of a window that bounds anything."""
 WINDOW_CALLS = 0.02
@@ -65,10 +67,19 @@ class Reference(NamedTuple):
     """Of n alerts, float32 or less."""
     label: npt.NDArray[np.int64]  # (n,) class
     images: npt.NDArray[np.bool_]  # (n,) whether the alert had cut-outs; each value is a stratum
+    copies: npt.NDArray[np.int64] | None = None
+    """(n,) Of a labelled alert of the stream itself, how often it stands here, else 0; None: there are none. They are a stratum, too: the
+    stream's mix is not the simulation's."""
 
     def keep(self, rows: npt.NDArray[np.bool_]) -> Reference:
         """Some of them."""
-        return Reference(Views(*(column[rows] for column in self.views)), self.label[rows], self.images[rows])
+        copies = None if self.copies is None else self.copies[rows]
+        return Reference(Views(*(column[rows] for column in self.views)), self.label[rows], self.images[rows], copies)
+
+    @property
+    def labelled(self) -> int:
+        """Labelled alerts of the stream, each counted once."""
+        return 0 if self.copies is None else round(float((1 / self.copies[self.copies > 0]).sum()))
 
 
 def teach(
@@ -110,8 +121,11 @@ def teach(
     if not all(np.isfinite(column).all() for column in examples):
         raise TeachError(f"{name}: an example's view holds a number that is not finite")
     new, known = _view(examples, head), _view(reference.views, head)
-    weight, own, answer = _ridge(new, known, ways=head.ways)
+    copies = reference.copies if reference.labelled >= LEAST_WINDOW else None
+    weight, own, answer = _ridge(new, known, ways=head.ways, copies=copies)
     location = max(quantile(answer[reference.images == value], 1 - false_calls) for value in np.unique(reference.images))
+    if copies is not None:
+        location = max(location, quantile(answer[copies > 0], 1 - OF_LABELLED * false_calls))
     if window is not None and window.embedding.shape[0]:
         location = max(location, quantile(_view(window, head) @ weight, 1 - window_calls))
     scale = max((float(np.median(own)) - location) / CLEARANCE, LEAST_SPREAD * float(np.std(answer)), 1e-6)
@@ -171,8 +185,11 @@ def _view(views: Views, head: Head) -> F64:
     return np.asarray(see(f32, head.centre, kind_scale=head.kind_scale).view, dtype=np.float64)
 
 
-def _ridge(new: F64, known: F64, *, ways: int) -> tuple[F64, F64, F64]:
-    """Weights (V,), answers of the K examples from the others (K,), answers of the known (n,); the constant is left out of all."""
+def _ridge(new: F64, known: F64, *, ways: int, copies: npt.NDArray[np.int64] | None = None) -> tuple[F64, F64, F64]:
+    """Weights (V,), answers of the K examples from the others (K,), answers of the known (n,); the constant is left out of all.
+
+    Those of the known that `copies` counts answer from the others, too: they are few, and what they were fitted to flatters them.
+    """
     k, n = len(new), len(known)
     x = np.concatenate([known, new])
     y = np.concatenate([np.zeros(n), np.ones(k)])
@@ -186,7 +203,12 @@ def _ridge(new: F64, known: F64, *, ways: int) -> tuple[F64, F64, F64]:
     constant = base - mean @ weight
     leverage = ((a[n:] @ inverse) * a[n:]).sum(axis=1)
     own = 1 - (1 - (new @ weight + constant)) / np.clip(1 - leverage, 1e-6, None)
-    return weight, own - constant, known @ weight
+    answer = known @ weight
+    if copies is not None:
+        rows = copies > 0
+        leverage = copies[rows] * ((a[:n][rows] @ inverse) * a[:n][rows]).sum(axis=1)
+        answer[rows] = (answer[rows] + constant) / np.clip(1 - leverage, 1e-6, None) - constant
+    return weight, own - constant, answer
 
 
 def bare(head: Head) -> Head:

@@ -169,6 +169,9 @@ def _peak_time(xp: Any, batch: AlertBatch, *, weighted: Array) -> Array:
     -------
     (n,) float64 [d, TAI]
     """
+    if xp is np:
+        each, best = np.arange(weighted.shape[0]), weighted.argmax(axis=1)  # type: ignore[attr-defined]
+        return np.where(weighted[each, best] > 0, np.where(batch.valid[each, best], batch.time[each, best], 0.0), batch.mjd)
     index = xp.argmax(weighted, axis=1)[:, None]
     found = xp.take_along_axis(weighted, index, axis=1)[:, 0] > 0
     at = xp.take_along_axis(xp.where(batch.valid, batch.time, 0.0), index, axis=1)[:, 0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from itertools import compress
+from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from operators.features import FEATURES
 from operators.head import Judged
 from operators.namespace import to_host
 from operators.types import CONTEXT, F32, AlertBatch, Array
+from pipeline.reference import NOWHERE, crossmatched
 from pipeline.select import Selected
 from schemas.records.detection import Decision, Detection, Flare, Transit
 from schemas.records.parts import ClassProbability, Feature
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 
 _CLASS, _FEATURE, _DECISION = partial(tuple.__new__, ClassProbability), partial(tuple.__new__, Feature), partial(tuple.__new__, Decision)
 """Of a tuple of their fields; some fifty are made of each alert, and by name each costs four times as much."""
+_PASSED = [CONTEXT.index(name) for name in ("real_bogus", "star_galaxy", "solar_system_distance", "redshift", "flux")]
+"""Of the context: what the survey itself says that a subscriber filters by, None where the packet has nothing; and the flux."""
 LEAST_SIGNAL = 5.0
 """Signal to red noise from which a periodic or single dip is in the record."""
 LARGEST = float(np.finfo(np.float32).max)
-PASSED_THROUGH = ("real_bogus", "star_galaxy", "solar_system_distance", "redshift")
-"""What the survey itself says that a subscriber filters by; None where the packet has nothing."""
 
 
 def assemble(
@@ -89,12 +90,10 @@ def assemble(
     order = np.argsort(-host["probability"], axis=1, kind="stable")
     # Lists of Python numbers once: picking single elements out of arrays costs ten times as much.
     ranked = np.asarray(names, dtype=object)[order].tolist()  # names, the most probable first, and so the next three
-    probability, prior, inside = (
-        np.take_along_axis(host[field], order, axis=1).tolist() for field in ("probability", "prior_probability", "conformal")
-    )
+    each = np.arange(len(order))[:, None]
+    probability, prior, inside = (host[field][each, order].tolist() for field in ("probability", "prior_probability", "conformal"))
     novelty, distance, nearest = host["novelty"].tolist(), host["distance"].tolist(), host["nearest"].tolist()
-    passed = [column.tolist() for column in np.asarray(to_host(batch.context)).T]
-    passed = [passed[CONTEXT.index(name)] for name in (*PASSED_THROUGH, "flux")]
+    passed = np.asarray(to_host(batch.context))[:, _PASSED].T.tolist()
     passed.append(np.asarray(to_host(batch.own_err)).tolist())
     passed += (np.asarray(to_host(batch.survey_scores)).T[:2]).tolist()  # drb, rb
     ra, dec, mjd, first = (np.asarray(to_host(column)).tolist() for column in (batch.ra, batch.dec, batch.mjd, batch.first_detection))
@@ -106,18 +105,21 @@ def assemble(
 
     decisions = _decisions(decided, state)
     reference_id = state.reference.id if state.reference.catalogues else None
+    surroundings = crossmatched(state.reference.opened, batch) if state.reference.opened else repeat(NOWHERE)
 
     searched = {} if selected is None else selected.found
     rows = [b""] * len(batch) if monitored is None else monitored
+    classes, scoring_id, model, engine = state.classes, state.scoring_id, state.model, state.engine
+    encoder_id, head_id, taxonomy = state.encoder.id, state.head.id, state.taxonomy
     detections = []
-    for i in range(len(batch)):
+    for i, near in zip(range(len(batch)), surroundings, strict=False):
         packet = packet_id(batch.survey[i], batch.candid[i], record_digest=batch.digest[i])
         own = [column[i] if math.isfinite(column[i]) else None for column in passed]
         real_bogus, star_galaxy, solar_system_distance, redshift, flux, flux_err, drb, rb = own
         detections.append(
             Detection(
                 packet_id=packet,
-                detection_id=f"{packet}:{state.scoring_id}",
+                detection_id=f"{packet}:{scoring_id}",
                 survey=batch.survey[i],
                 candid=batch.candid[i],
                 object_id=batch.object_id[i],
@@ -136,23 +138,26 @@ def assemble(
                 top_probability=probability[i][0],
                 conformal_set=tuple(compress(ranked[i], inside[i])),
                 novelty=novelty[i],
-                nearest_prototype=state.classes[nearest[i]],
+                nearest_prototype=classes[nearest[i]],
                 prototype_distance=distance[i],
+                taught=state.head.lessons,
                 real_bogus=real_bogus,
                 rb=rb,
                 drb=drb,
                 star_galaxy=star_galaxy,
                 solar_system_distance=solar_system_distance,
-                redshift=redshift,
+                host=near.host,
+                crossmatches=near.crossmatches,
+                redshift=near.redshift(redshift),
                 **(_of_star(searched[i]) if i in searched else {}),
                 features=tuple(map(_FEATURE, compress(zip(FEATURES, features[i], strict=True), defined[i]))),
-                model=state.model,
-                engine=state.engine,
-                scoring_id=state.scoring_id,
-                encoder_id=state.encoder.id,
-                head_id=state.head.id,
+                model=model,
+                engine=engine,
+                scoring_id=scoring_id,
+                encoder_id=encoder_id,
+                head_id=head_id,
                 reference_id=reference_id,
-                taxonomy=state.taxonomy,
+                taxonomy=taxonomy,
                 embedding=coded[i * size : (i + 1) * size],
                 monitored=rows[i],
             )

@@ -12,7 +12,7 @@ A state is never changed, only replaced by another (`streams.scorer.StateHolder`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -27,22 +27,19 @@ from operators.decision import DECISION_RULES, Rule, rule_of
 from operators.head import Head, identity, whole_thresholds
 from operators.namespace import to_host
 from operators.types import Array
+from pipeline.state_parts import ID_DIGITS as ID_DIGITS
+from pipeline.state_parts import ReferencePart as ReferencePart
+from pipeline.state_parts import id_of
 from pipeline.verify import verify
 from registry.bundle import Bundle, BundleError
 from registry.bundle import load as load_bundle
 from schemas.avro.schema_store import SchemaStore
+from schemas.records.parts import TaughtClass
 from schemas.surveys.decode import Decoder
 from schemas.taxonomy import OTHER, TAXONOMY
 
 SCORING_RULES = "2"
 """Of the code between packet and detection: raised when the same model gives other scores because an operator changed."""
-ID_DIGITS = 16
-"""Hex digits of a sha256 that an id keeps."""
-
-
-def id_of(parts: Iterable[str]) -> str:
-    """Give what consists of these parts an id."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:ID_DIGITS]
 
 
 def encoder_id(model: bytes) -> str:
@@ -71,6 +68,8 @@ class HeadPart:
     """Support set and prototypes, temperatures, prior and thresholds, solved; in the engine's namespace."""
     known: tuple[str, ...]
     """Slugs of the model's own classes, in the order of the prototypes."""
+    lessons: tuple[TaughtClass, ...] = ()
+    """What each taught class was taught from, in the weights' order: a detection's `taught`, and no part of an id."""
     classes: tuple[str, ...] = field(init=False)
     """Slugs of known and taught classes; `other` is not among them."""
     thresholds: Mapping[str, float] = field(init=False)
@@ -86,6 +85,8 @@ class HeadPart:
         if len(set(classes)) < len(classes):
             raise ValueError(f"a class stands twice in {', '.join(classes)}")
         least = [*to_host(whole_thresholds(weights)).tolist(), float(to_host(weights.novelty_threshold))]
+        if self.lessons and tuple(one.name for one in self.lessons) != weights.taught:
+            raise ValueError(f"lessons of {', '.join(one.name for one in self.lessons)} beside a head with {', '.join(weights.taught)}")
         derived = {
             "weights": weights,
             "classes": classes,
@@ -95,18 +96,6 @@ class HeadPart:
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)  # frozen for every caller
-
-
-@dataclass(frozen=True, slots=True)
-class ReferencePart:
-    """What the sky is compared with: catalogues. None yet."""
-
-    catalogues: tuple[tuple[str, str], ...] = ()
-    """Name and sha256 of each."""
-    id: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "id", id_of(text for catalogue in self.catalogues for text in catalogue))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +151,21 @@ class ScoringState:
         """Threshold of each class on its prior probability."""
         return self.head.thresholds
 
-    def with_head(self, weights: Head) -> ScoringState:
+    def with_head(self, weights: Head, lessons: tuple[TaughtClass, ...] = ()) -> ScoringState:
         """Build the state that scores with another head of the same encoder: a class taught or forgotten, a prior or threshold changed.
+
+        Parameters
+        ----------
+        weights : Head
+        lessons : tuple of TaughtClass
+            One a taught class, in the head's order; none: detections do not say what they were taught from.
 
         Raises
         ------
         ValueError
-            The head names a class twice, or its arrays are not of one length.
+            The head names a class twice, its arrays are not of one length, or the lessons are not its taught classes'.
         """
-        return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known), unseen=())
+        return replace(self, head=HeadPart(weights.map(self.namespace.asarray), self.head.known, lessons), unseen=())
 
 
 def load(
@@ -181,6 +176,7 @@ def load(
     claims: Path | None = None,
     precision: str = "f32",
     like: ScoringState | None = None,
+    reference: ReferencePart | None = None,
 ) -> ScoringState:
     """Load, check and prepare a bundle.
 
@@ -196,7 +192,9 @@ def load(
         State folder in which a GPU is claimed for this process (`gpu.owner`).
     precision : {"f32", "f16"}
     like : ScoringState, optional
-        Of the same engine and precision: its decoder is shared, and its session where it runs the same model file.
+        Of the same engine and precision: its decoder and its reference are shared, and its session where it runs the same model file.
+    reference : ReferencePart, optional
+        Catalogues (`pipeline.reference.reference_of`); none if None.
 
     Raises
     ------
@@ -216,13 +214,17 @@ def load(
     else:
         session, why = choose(loaded.encoder, engine, state=claims, precision=precision)
     verify(loaded, session)
-    return make_state(loaded, session, why=why, decoder=Decoder(store or SchemaStore()) if like is None else like.decoder)
+    decoder = Decoder(store or SchemaStore()) if like is None else like.decoder
+    if reference is None and like is not None:
+        reference = like.reference
+    return make_state(loaded, session, why=why, decoder=decoder, reference=reference)
 
 
-def make_state(bundle: Bundle, session: Session, *, why: str, decoder: Decoder) -> ScoringState:
-    """Put a bundle and a session together."""
+def make_state(bundle: Bundle, session: Session, *, why: str, decoder: Decoder, reference: ReferencePart | None = None) -> ScoringState:
+    """Put a bundle, a session and catalogues together."""
     encoder = EncoderPart(session, encoder_id(bundle.encoder), bundle.sha256[:ID_DIGITS], why)
-    return ScoringState(decoder, encoder, HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes), unseen=bundle.unseen)
+    head = HeadPart(bundle.head.map(session.namespace.asarray), bundle.classes, bundle.lessons)
+    return ScoringState(decoder, encoder, head, reference or ReferencePart(), unseen=bundle.unseen)
 
 
 def _read_only(array: Array) -> Array:

@@ -34,6 +34,7 @@ from operators.taught import Reference
 from registry.manifest import OPTIONAL, Manifest, manifest_of
 from registry.manifest import BundleError as BundleError  # what is caught by who loads a bundle
 from registry.manifest import FileRecord as FileRecord
+from schemas.records.parts import TaughtClass
 from schemas.taxonomy import class_name_problem
 
 FORMAT: Literal[4] = 4
@@ -98,6 +99,20 @@ class Bundle:
     def classes(self) -> tuple[str, ...]:
         """The classes of the head."""
         return self.manifest.classes
+
+    @property
+    def lessons(self) -> tuple[TaughtClass, ...]:
+        """What each taught class of the head was taught from; 0 examples: not known any more."""
+        facts = self.manifest.figures.get("taught")
+        known = facts if isinstance(facts, dict) else {}
+
+        def examples(name: str) -> int:
+            fact = known.get(name)
+            found = fact.get("examples") if isinstance(fact, dict) else None
+            return found if isinstance(found, int) and 0 <= found < 1 << 31 else 0
+
+        revisions = self.manifest.taught or {}
+        return tuple(TaughtClass(name, revisions.get(name, 0), examples(name)) for name in self.head.taught)
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from operators.head import Head, Views, identity
 from operators.taught import Reference, TeachError
 from operators.types import F32
 from schemas.records.class_record import ClassRecord
+from schemas.records.parts import TaughtClass
 from schemas.taxonomy import OTHER, class_name_problem
 
 _SCALARS = {
@@ -218,6 +219,28 @@ def head_with(
         else:
             columns[name] = taught.taught_columns(alone)[name]
     return taught.put(head, columns), left_out
+
+
+def lessons_of(names: Iterable[str], records: Mapping[str, ClassRecord], *, own: Iterable[TaughtClass]) -> tuple[TaughtClass, ...]:
+    """What each taught class of `head_with`'s head was taught from.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The head's taught classes, in its order.
+    records : mapping of str to ClassRecord
+    own : iterable of TaughtClass
+        Of the classes that the bundle holds itself.
+    """
+    held = {one.name: one for one in own}
+    out = []
+    for name in names:
+        record, kept = records.get(name), held.get(name)
+        if record is not None and (kept is None or record.revision > kept.revision):
+            out.append(TaughtClass(name, record.revision, len(record.packet_ids)))
+        elif kept is not None:
+            out.append(kept)
+    return tuple(out)
 
 
 def _solution(record: ClassRecord, head: Head) -> dict[str, object] | None:

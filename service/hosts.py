@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+Refusal = Callable[[int, str], Response]
+"""Status and reason → the answer."""
 MOST_HEADERS, MOST_HEADER_BYTES, MOST_PATH_BYTES = 100, 16_384, 8_192
 
 
@@ -56,10 +58,22 @@ class AllowedHosts:
         machine's names.
     further : iterable of str
         More names, such as a proxy's.
+    setting : str
+        Which names them.
+    refused : callable, optional
+        Makes the answer of what is refused; a line of text otherwise.
     """
 
-    def __init__(self, app: ASGIApp, bound_to: str, *, further: Iterable[str] = ()) -> None:
-        self.app = app
+    def __init__(
+        self,
+        app: ASGIApp,
+        bound_to: str,
+        *,
+        further: Iterable[str] = (),
+        setting: str = "PROTONOVA_STATUS_ALLOWED_HOSTS",
+        refused: Refusal | None = None,
+    ) -> None:
+        self.app, self._setting, self._refused = app, setting, refused or _line
         self._names = own_names(bound_to) | {name.strip().lower().removesuffix(".") for name in further if name.strip()}
         self._loopback = bound_to in LOOPBACK
 
@@ -83,12 +97,16 @@ class AllowedHosts:
         headers = scope["headers"]
         hosts = [value for name, value in headers if name == b"host"]
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MOST_PATH_BYTES:
-            refusal = PlainTextResponse("414 the address is too long\n", 414)
+            refusal = self._refused(414, "the address is too long")
         elif len(headers) > MOST_HEADERS or sum(len(n) + len(v) for n, v in headers) > MOST_HEADER_BYTES:
-            refusal = PlainTextResponse("431 the headers are too large\n", 431)
+            refusal = self._refused(431, "the headers are too large")
         elif len(hosts) != 1 or not self.allows(host_of(hosts[0])):
-            refusal = PlainTextResponse("400 not a name of this page: PROTONOVA_STATUS_ALLOWED_HOSTS lists further ones\n", 400)
+            refusal = self._refused(400, f"not a name of this service: {self._setting} lists further ones")
         else:
             await self.app(scope, receive, send)
             return
         await refusal(scope, receive, send)
+
+
+def _line(status: int, reason: str) -> Response:
+    return PlainTextResponse(f"{status} {reason}\n", status)

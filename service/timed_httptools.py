@@ -16,6 +16,8 @@ from service.connections import MOST_HEAD_BYTES, TOO_LATE, Step
 
 MOST_CONNECTIONS = 1_000
 """Open at a time; one more is answered 503."""
+LONG = "protonova.long"
+"""In the scope of a request whose answer lasts for as long as its client reads it."""
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -110,6 +112,10 @@ class TimedHttpTools(HttpToolsProtocol):
             and not self.transport.get_write_buffer_size()
         ):
             self._enter("head")  # it was read meanwhile
+        elif (
+            self._step == "answer" and self.cycle is not None and self.cycle.scope.get(LONG) and not self.transport.get_write_buffer_size()
+        ):
+            self._enter("answer")  # all that was sent is read
         else:
             self._late()
 

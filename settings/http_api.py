@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, SecretStr, model_validator
 
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """Algorithms of signatures that who checks them cannot make: none by a shared secret, and never `none`."""
+
+
+LIMITS_SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix")
+"""Of the server on which rates are counted."""
 
 
 class HttpApiSettings(BaseModel):
@@ -29,6 +33,11 @@ class HttpApiSettings(BaseModel):
     api_local_key: bool = Field(True, description="Accept the key that was made at the first run, of callers on this machine alone")
     api_rate: float = Field(5_000.0, gt=0, description="Requests of one key or token [1/s]; twice as many at once")
     api_address_rate: float = Field(10_000.0, gt=0, description="Requests of one address, whatever its keys [1/s]; twice as many at once")
+    api_limits_url: SecretStr | None = Field(
+        None,
+        description="Valkey or Redis where the rates of all machines are counted together, valkey://[:PASSWORD@]HOST:PORT/DB "
+        "(valkeys:// with TLS); none: each machine counts its own",
+    )
     api_window_ms: float = Field(3.0, ge=0, le=50, description="How long the first packet of a micro-batch waits for others [ms]")
     api_waiting_packets: int = Field(4_096, ge=64, le=1_000_000, description="Packets that may wait to be scored; beyond: 503")
     api_push_mb: int = Field(64, ge=1, le=4_096, description="Pushed packets that may wait for the broker [MB]; beyond: 503")
@@ -42,6 +51,8 @@ class HttpApiSettings(BaseModel):
     def _of_the_api(self) -> Self:
         if (self.api_tls_certfile is None) != (self.api_tls_keyfile is None):
             raise ValueError("api_tls_certfile and api_tls_keyfile: give both or neither")
+        if self.api_limits_url is not None and urlsplit(self.api_limits_url.get_secret_value()).scheme not in LIMITS_SCHEMES:
+            raise ValueError(f"api_limits_url: it begins with one of {', '.join(f'{name}://' for name in LIMITS_SCHEMES)}")
         unknown = [name for name in self.oidc_algorithms.split(",") if name not in ASYMMETRIC]
         if unknown:
             raise ValueError(f"oidc_algorithms: {unknown[0][:20]!r} is none of {', '.join(ASYMMETRIC)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -19,7 +19,9 @@ from errors import SettingsError, nearest, one_line
 from settings.announced_models import ModelSettings
 from settings.connection import PREFIX, BrokerSettings
 from settings.drift_watch import DriftSettings
+from settings.filtering import FilterSettings
 from settings.gating import GateSettings
+from settings.hand_off import HandOffSettings
 from settings.history_store import HistorySettings
 from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
@@ -27,6 +29,7 @@ from settings.outputs import OutputSettings
 from settings.raw_frames import FrameSettings
 from settings.rejection import RejectionSettings
 from settings.scoring import ScoringSettings
+from settings.sky_catalogues import CatalogueSettings
 from settings.sources import SourceSettings
 from settings.storage import StorageSettings
 from settings.surfaces import SurfaceSettings
@@ -45,6 +48,7 @@ class Settings(
     BrokerSettings,
     StorageSettings,
     ScoringSettings,
+    CatalogueSettings,
     ModelSettings,
     OutputSettings,
     RejectionSettings,
@@ -56,6 +60,8 @@ class Settings(
     GateSettings,
     TrainingSettings,
     HistorySettings,
+    HandOffSettings,
+    FilterSettings,
     SurfaceSettings,
     HttpApiSettings,
     BaseSettings,
@@ -159,6 +165,7 @@ def _explain(error: ValidationError, flags: dict[str, Any]) -> str:
         field = ".".join(str(part) for part in fault["loc"][1:])
         reason = "is not a key of a source" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
         return f"{where}{f'.{field}' if field else ''}: {reason}"
-    shown = "" if "password" in name else f" is {one_line(repr(fault['input']), 120)}:"
+    kept_secret = "password" in name or SecretStr in get_args(Settings.model_fields[name].annotation)
+    shown = "" if kept_secret else f" is {one_line(repr(fault['input']), 120)}:"
     reason = fault["msg"].removeprefix("Value error, ")
     return f"{where}{shown} {reason[0].lower()}{reason[1:]}"

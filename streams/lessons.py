@@ -22,7 +22,7 @@ from pipeline.state import ScoringState
 from pipeline.state import load as load_state
 from registry.bundle import Bundle, BundleError
 from registry.bundle import load as load_bundle
-from registry.taught_classes import head_with
+from registry.taught_classes import head_with, lessons_of
 from schemas.records import codec
 from schemas.records.class_record import ClassRecord
 from schemas.records.loop_event import FORGOTTEN, PROMOTED, ROLLED_BACK, TAUGHT, LoopEvent
@@ -86,8 +86,9 @@ class TaughtStates:
             self.head, records, encoder_id=self.base.encoder.id, reference=lambda: self.reference, known=self.base.head.known, views=views,
             own=(self._bundle.manifest.taught or {}) if self.head.taught else {},
         )  # fmt: skip
-        same = head.taught == self.head.taught and identity(head) == identity(self.head)
-        return (self.base if same else self.base.with_head(head)), left_out
+        lessons = lessons_of(head.taught, records, own=self.base.head.lessons)
+        same = lessons == self.base.head.lessons and identity(head) == identity(self.head)
+        return (self.base if same else self.base.with_head(head, lessons)), left_out
 
 
 async def state_of(settings: Settings, base: ScoringState, *, as_of_ms: int | None = None, scoring_id: str | None = None) -> ScoringState:
@@ -121,9 +122,10 @@ async def state_of(settings: Settings, base: ScoringState, *, as_of_ms: int | No
             return found
     if scoring_id is not None:
         gone = f" ({'; '.join(walk.gone)})" if walk.gone else ""
+        catalogues = ", ".join(f"{name}-{digest[:16]}" for name, digest in base.reference.catalogues) or "none"
         raise UserError(
             f"no state with the id {scoring_id} follows from bundle {base.model} and the {len(events)} steps on {topics.LOOP_EVENTS}"
-            f"{gone}: name the bundle that scored with --bundle"
+            f"{gone}: name the bundle that scored with --bundle, and its catalogues with PROTONOVA_CATALOGUES (now {catalogues})"
         )
     if walk.gone and walk.missing:
         raise UserError(f"the champion of then cannot be had any more: {walk.gone[-1]}")

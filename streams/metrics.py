@@ -76,3 +76,11 @@ HISTORY_LOST = Counter("protonova_history_lost", "Records that left their topics
 HISTORY_LAG = Gauge("protonova_history_lag", "Detections and rejected packets not yet in the history")
 # Room that the history takes.
 HISTORY_BYTES = Gauge("protonova_history_bytes", "Size of the history")
+# Users' filters that are asked.
+FILTERS = Gauge("protonova_filters", "Users' filters that are asked")
+# Matches that were sent to filters' topics.
+FILTER_MATCHES = Counter("protonova_filter_matches", "Matches of users' filters")
+# Detections that filters were not asked of yet.
+FILTER_LAG = Gauge("protonova_filter_lag", "Detections that filters were not asked of yet")
+# Posts of matches by what became of them: delivered, tried again, left out.
+WEBHOOKS = Counter("protonova_webhooks", "Posts of matches", ["outcome"])

@@ -25,7 +25,7 @@ from registry.model_store import files_of
 from schemas.avro.wire import PacketError
 from schemas.records import codec
 from schemas.records.loop_event import ANNOUNCED, MODEL_STEPS, PROMOTED, ROLLED_BACK, LoopEvent
-from schemas.records.model_announced import CHALLENGER, CHAMPION, PREVIOUS, ModelAnnounced
+from schemas.records.model_announced import BASELINE, CHALLENGER, CHAMPION, PREVIOUS, ModelAnnounced
 from schemas.records.model_bundle import MODEL_DIGITS, ModelBundle
 from streams.agents.teaching import read_events
 from streams.bundle_transport import claim_of, travelling
@@ -57,7 +57,9 @@ async def announced(settings: Settings) -> Announced:
     return found
 
 
-async def submit(settings: Settings, folder: Path, *, alias: str = CHALLENGER, author: str, note: str = "") -> ModelAnnounced:
+async def submit(
+    settings: Settings, folder: Path, *, alias: str = CHALLENGER, author: str, note: str = "", baseline: Path | None = None
+) -> ModelAnnounced:
     """Check a bundle, golden batch included, and announce it; the same bundle again changes nothing.
 
     Parameters
@@ -68,6 +70,8 @@ async def submit(settings: Settings, folder: Path, *, alias: str = CHALLENGER, a
         Of the bundle.
     alias : {"challenger"}
     author, note : str
+    baseline : Path, optional
+        Folder of the champion with its head made anew, beside which the gates hold a challenger that cost more.
 
     Raises
     ------
@@ -82,7 +86,11 @@ async def submit(settings: Settings, folder: Path, *, alias: str = CHALLENGER, a
         raise UserError(f"a bundle is announced as {CHALLENGER} and promoted from there, not as {alias!r}")
     sha256, files = await asyncio.to_thread(files_of, folder)
     await asyncio.to_thread(_golden, folder)
-    return await announce(settings, sha256, files=files, author=author, note=note)
+    beside = None
+    if baseline is not None:
+        beside = await asyncio.to_thread(files_of, baseline)
+        await asyncio.to_thread(_golden, baseline)
+    return await announce(settings, sha256, files=files, author=author, note=note, baseline=beside)
 
 
 def _golden(folder: Path) -> None:
@@ -91,9 +99,13 @@ def _golden(folder: Path) -> None:
     load(folder, "onnxruntime")  # verifies; the check must not take a worker's GPU
 
 
-async def announce(settings: Settings, sha256: str, *, files: Mapping[str, bytes], author: str, note: str = "") -> ModelAnnounced:
-    """Put a bundle on its topic and announce it as the challenger; it was checked before."""
+async def announce(
+    settings: Settings, sha256: str, *, files: Mapping[str, bytes], author: str, note: str = "",
+    baseline: tuple[str, Mapping[str, bytes]] | None = None,
+) -> ModelAnnounced:  # fmt: skip
+    """Put a bundle on its topic and announce it as the challenger, its baseline with it; both were checked before."""
     bundle, claim = await asyncio.to_thread(travelling, settings, sha256, files=files)
+    beside = None if baseline is None else await asyncio.to_thread(travelling, settings, baseline[0], files=baseline[1])
 
     async def attempt(commit: Commit) -> ModelAnnounced:
         known = await announced(settings)
@@ -103,9 +115,16 @@ async def announce(settings: Settings, sha256: str, *, files: Mapping[str, bytes
         if (champion := known.get(CHAMPION)) is not None and champion.sha256 == sha256:
             raise UserError(f"{champion.model} is the champion already")
         made = _announcement(CHALLENGER, sha256, known=known, author=author, note=note, claim=claim, now_ms=bundle.made_ms)
-        gone = outdated(await read_events(settings), {sha256, *(one.sha256 for one in known.values())}, most=settings.challengers_kept)
-        tombstones = (Entry(topics.MODELS_BUNDLES, name.encode(), None) for name in gone)
-        await commit((_of_bundle(bundle), _of_alias(made), _of_event(ANNOUNCED, made), *tombstones))
+        needed = {sha256, *(one.sha256 for one in known.values() if one.alias != BASELINE), *([] if beside is None else [beside[0].sha256])}
+        gone = outdated(await read_events(settings), needed, most=settings.challengers_kept)
+        entries = [_of_bundle(bundle), _of_alias(made), _of_event(ANNOUNCED, made)]
+        if beside is not None:
+            said = f"a head made anew, which {made.model} has to beat, too"
+            held = replace(made, alias=BASELINE, sha256=beside[0].sha256, model=beside[0].model, claim=beside[1], note=said)
+            entries += [_of_bundle(beside[0]), _of_alias(held), _of_event(ANNOUNCED, held)]
+        elif BASELINE in known:
+            entries.append(Entry(topics.MODELS_ANNOUNCED, known[BASELINE].key, None))
+        await commit([*entries, *(Entry(topics.MODELS_BUNDLES, name.encode(), None) for name in gone)])
         return made
 
     return await fenced(settings, KIND, attempt=attempt, what=f"{bundle.model} could not be announced")
@@ -128,7 +147,7 @@ def outdated(events: Sequence[LoopEvent], keep: Collection[str], *, most: int) -
         sha256; the last ones that fell out, `AT_ONCE` at most, for those before them left at earlier steps.
     """
     records = [codec.expect(event.record, ModelAnnounced) for event in events if event.event in MODEL_STEPS]
-    scored = {record.sha256 for record in records if record.alias != CHALLENGER}
+    scored = {record.sha256 for record in records if record.alias not in (CHALLENGER, BASELINE)}
     only_tried = dict.fromkeys(record.sha256 for record in records if record.sha256 not in scored and record.sha256 not in keep)
     return list(only_tried)[: max(0, len(only_tried) - most)][-AT_ONCE:]
 
@@ -180,6 +199,8 @@ async def promote(settings: Settings, *, sha256: str, based_on: int, author: str
             entries += [_of_bundle(base[0]), _of_alias(was), _of_event(ANNOUNCED, was)]
         if (challenger := known.get(CHALLENGER)) is not None and challenger.sha256 == sha256:
             entries.append(Entry(topics.MODELS_ANNOUNCED, challenger.key, None))
+            if BASELINE in known:
+                entries.append(Entry(topics.MODELS_ANNOUNCED, known[BASELINE].key, None))
         await commit([*entries, _of_event(PROMOTED, made)])
         return made
 

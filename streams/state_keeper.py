@@ -69,7 +69,7 @@ class StateKeeper:
         self._taught, self._announced = ClassFollower(settings), ModelFollower(settings)
         self._making = asyncio.Lock()
         self._alarms: list[DriftAlarm] = []
-        self._scoring_id = base.scoring_id
+        self._scoring_id, self._lessons = base.scoring_id, base.state.head.lessons
         self._made_of: tuple[TaughtStates, dict[str, int]] = self._states, {}
         """Model and revisions of the classes that are in force."""
         self._due = False
@@ -94,7 +94,7 @@ class StateKeeper:
         pipeline = await self._prepared(states, records)
         new = [name for name in pipeline.classes if name not in self._states.base.head.known]
         await topics.declare_classes(self._settings, new)
-        self._in_force(states, records, scoring_id=pipeline.scoring_id)
+        self._in_force(states, records, pipeline=pipeline)
         return pipeline
 
     async def follow(self, swap: Swap, report: Report) -> None:
@@ -124,9 +124,9 @@ class StateKeeper:
             if self._made_of == (states, _revisions(records)):
                 return  # a challenger was announced, or a class named as it is
             pipeline = await self._prepared(states, records)
-            if pipeline.scoring_id != self._scoring_id or states is not self._states:
+            if pipeline.scoring_id != self._scoring_id or states is not self._states or pipeline.state.head.lessons != self._lessons:
                 await swap(pipeline)
-            self._in_force(states, records, scoring_id=pipeline.scoring_id)
+            self._in_force(states, records, pipeline=pipeline)
         except EngineError as error:
             log.error("what was announced or taught cannot be scored with; the state before goes on", why=one_line(error))
         except PASSING:
@@ -138,8 +138,8 @@ class StateKeeper:
                 report(alarm)
             self._alarms.clear()
 
-    def _in_force(self, states: TaughtStates, records: Mapping[str, ClassRecord], *, scoring_id: str) -> None:
-        self._states, self._scoring_id, self._due = states, scoring_id, False
+    def _in_force(self, states: TaughtStates, records: Mapping[str, ClassRecord], *, pipeline: Pipeline) -> None:
+        self._states, self._scoring_id, self._lessons, self._due = states, pipeline.scoring_id, pipeline.state.head.lessons, False
         self._made_of = states, _revisions(records)
 
     async def _model(self, *, starting: bool = False) -> TaughtStates:

@@ -121,14 +121,18 @@ def run_worker(settings: Settings, slot: int, *, make_scorer: Callable[[Settings
 
 def published(settings: Settings) -> Pipeline:
     """The model that is configured, warm: its first batch must not wait for a compiler."""
+    from pipeline.reference import reference_of
     from pipeline.state import load
     from pipeline.warm import warm
     from schemas.avro.schema_store import SchemaStore
     from streams.scorer import Pipeline
 
     store = SchemaStore([settings.rubin_schemas] if settings.rubin_schemas else [], settings.schema_registry)
-    state = load(settings.bundle, settings.engine, store, claims=settings.state, precision=settings.precision)
+    reference = reference_of(settings.catalogue_path(), settings.catalogues)
+    state = load(settings.bundle, settings.engine, store, claims=settings.state, precision=settings.precision, reference=reference)
     warm(state)
+    if reference.catalogues:
+        log.info("catalogues opened", reference_id=reference.id, catalogues=" ".join(f"{n}-{d[:16]}" for n, d in reference.catalogues))
     log.info("model loaded", scoring_id=state.scoring_id, model=state.model, engine=state.engine, why=state.why)
     return Pipeline(state)
 

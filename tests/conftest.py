@@ -9,12 +9,23 @@ from typing import Any
 import pytest
 
 from tests.namespaces import strict, xp
+from tests.postgres_cluster import MISSING, postgres, postgres_server
 
-__all__ = ["strict", "xp"]
+__all__ = ["postgres", "postgres_server", "strict", "xp"]
 
 SHARED = Path(os.environ.get("PROTONOVA_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()
 REAL = SHARED / "data" / "real"
-EXCUSED = ("cupy", "cuda", "tensorrt", "gpu", "kcat is not installed", "no chromium is installed", "no git repository is here")
+EXCUSED = (
+    "cupy",
+    "cuda",
+    "tensorrt",
+    "gpu",
+    "kcat is not installed",
+    "no chromium is installed",
+    "no valkey-server is installed",
+    "no git repository is here",
+    MISSING,
+)
 """What CI may lack, as a skip's reason names it: a GPU, Debian's packages where it is not Debian, the history where it got files alone."""
 
 _skipped: list[tuple[str, str]] = []

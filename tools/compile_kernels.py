@@ -77,10 +77,29 @@ def operators() -> None:
     windows_of(np.asarray(values), np.asarray(batch.context), strata=["ztf/r/sky"], classes=["agn"])
 
 
-def stars() -> None:
-    """What detrends and searches whole light curves; the folded view of them is compiled with the operators."""
+def filters() -> None:
+    """What reads detections' columns and asks filters of them."""
     import numpy as np
 
+    from data.areas.position_index import index_positions
+    from operators.areas import areas_of, inside, near
+    from operators.filters import matches
+    from schemas.filters.filter_columns import columns_of
+    from schemas.filters.filter_expression import bind, read_expression
+
+    programs, columns = bind([read_expression("p_sn_ia > 0.5")])
+    columns_of([b""], columns)
+    matches(programs, np.zeros((len(columns), 1)))
+    place, cell = np.zeros(1), np.zeros(1, np.int64)
+    near(index_positions(place, place, radius=place + 1e-3), cell, ra=place, dec=place)
+    inside(areas_of([np.array([[0, 1]])]), cell)
+
+
+def stars() -> None:
+    """What detrends and searches whole light curves, and what matches places; the folded view is compiled with the operators."""
+    import numpy as np
+
+    from operators.crossmatch import Layer, near
     from operators.detrend import detrend
     from operators.dips import DETRENDING, SEARCHING
     from operators.transits import figures
@@ -89,6 +108,11 @@ def stars() -> None:
     n = np.arange(300.0)
     curves = Curves.of([Curve(0.02 * n, 100.0 + np.sin(n * n), np.ones(300), np.zeros(300, np.int64))])
     figures(curves, detrend(curves, how=DETRENDING), how=SEARCHING)
+    starts, places, numbers = np.zeros(13, np.int64), np.zeros(0), np.zeros(0, np.float32)
+    for column in (starts, places, numbers):
+        column.setflags(write=False)  # as those of a mapped file
+    layer = Layer(0, starts, 0, places, places, numbers, numbers, numbers, 1.0, 0.0)
+    near(np.zeros(1), np.zeros(1), mjd=np.zeros(1), layers=[layer], epoch=0.0, radius=1.0)
 
 
 def sky() -> None:
@@ -100,7 +124,7 @@ def sky() -> None:
 
 
 JOBS: dict[str, tuple[Callable[[], None], ...]] = {
-    "": (decoding, operators, stars, sky),
+    "": (decoding, operators, filters, stars, sky),
     "frames": (frame_loops.calibration, frame_loops.subtraction, frame_loops.files_and_sky),
 }
 """What is asked for → its jobs."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ import safetensors.numpy
 from console.progress import progress
 from errors import UserError
 from evaluation.studies import drift_study
-from evaluation.studies.drift_streams import simulated_pool
+from evaluation.studies.drift_streams import STRATA, Scored, simulated_pool
 from gpu.choose import choose
+from operators.alert_statistics import windows_of
 from operators.drift_reference import Reference, reference_of
 from operators.drift_thresholds import STREAMS, bootstrap_thresholds
 from registry.bundle import DRIFT, PUBLISHED, load
@@ -70,9 +72,26 @@ def made(folder: Path, *, alerts: int, nights: int = NIGHTS, keep: Path | None =
     sky = drift_study.whole(pool)
     windows = drift_study.stable_windows(sky, alerts=nights)
     thresholds = bootstrap_thresholds(windows, run_length=drift_study.RUN_LENGTH, streams=streams)
-    reference: Reference = reference_of(((placed.stratum, placed.window) for placed in windows), thresholds=thresholds)
+    of_nights = reference_of(((placed.stratum, placed.window) for placed in windows), thresholds=thresholds)
+    reference = centred(of_nights, sky.pool.stable)
     arrays = reference.arrays() | {MADE_FOR: np.frombuffer(bundle.sha256.encode(), np.uint8)}
     return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())})
+
+
+def centred(of_nights: Reference, stable: Scored) -> Reference:
+    """The nights' spreads about the sky's own means.
+
+    Nights are drawn by moon and seeing, which say how far windows spread. Their means are those of the seeing that was drawn, and lie up to
+    2.7 spreads beside those of the alerts themselves: sums over that end in an alarm, with nothing moved.
+    """
+    names, classes = [STRATA[k] for k in stable.stratum], [str(c) for c in stable.decided]
+    whole = windows_of(stable.values, stable.context, strata=names, classes=classes)
+    strata = {}
+    for name, known in of_nights.strata.items():
+        mean = np.where(np.isfinite(whole[name].mean), whole[name].mean, known.mean)
+        histogram = whole[name].histogram / np.maximum(whole[name].histogram.sum(axis=1, keepdims=True), 1)
+        strata[name] = replace(known, mean=mean, nulls=whole[name].null_share, histogram=histogram)
+    return Reference(strata, of_nights.thresholds)
 
 
 if __name__ == "__main__":

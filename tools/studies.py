@@ -21,7 +21,7 @@ from pipeline.state import load as load_state
 from registry.bundle import Bundle, load
 from settings.model import Settings
 
-NAMES = ("ablation", "leave_out", "novelty", "rare", "coverage", "heads", "injection", "gates", "drift")
+NAMES = ("ablation", "leave_out", "novelty", "rare", "coverage", "heads", "injection", "gates", "drift", "teach")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
     bundle, session = _open(o.bundle, o.engine)
     shots = tuple(int(k) for k in o.shots.split(","))
     settings = Options(shots=shots, episodes=o.episodes, baselines="none", seed=o.seed, each=o.each, processes=o.processes)
-    parts = STREAM if o.study in ("heads", "gates") else TABLES
+    parts = STREAM if o.study in ("heads", "gates", "teach") else TABLES
     head = {"bundle": bundle.sha256, "trained_by": bundle.manifest.command, "made_with": made_with(bundle, parts)}
     if o.study == "ablation":
         from evaluation.studies.ablation import ablation
@@ -117,10 +117,22 @@ def _run(o: argparse.Namespace) -> dict[str, Any]:
         curves = read(o.table, sorted(slugs))
         before = earlier(o.before, bundle.head) if o.before else None
         return head | heads(bundle, before, session=session, packets=o.packets, curves=curves, labels=slugs)
+    if o.study == "teach":
+        from evaluation.studies.teach_study import teach_study
+        from schemas.catalogue_labels import meaning_of
+
+        if o.table is None or o.labels is None:
+            raise TableError("teach needs --table and --labels: real light curves and their classes")
+        meant = {name: meaning_of(label) for name, label in read_labels(o.labels).items()}
+        slugs = {name: m.slug for name, m in meant.items() if m.exact and m.slug}
+        curves = read(o.table, sorted(slugs))
+        return head | teach_study(bundle, session, curves=curves, labels=slugs, packets=o.packets, first=o.seed)
     if o.study == "gates":
         from evaluation.studies.gate_study import gate_study
 
-        return head | gate_study(bundle, session, seeds=o.seeds, kept=o.keep, progress=lambda text: print(text, file=sys.stderr))
+        return head | gate_study(
+            bundle, session, seeds=o.seeds, first=o.seed, kept=o.keep, progress=lambda text: print(text, file=sys.stderr)
+        )
     if o.study == "rare":
         from evaluation.studies.rare import rare
 

@@ -3,72 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from console import report as reports
 from console.labels import Judge, read_labels
-from console.model_names import Named, model_named
 from errors import UserError
-from schemas.records.detection import Detection
+from streams.named_models import Named, model_named
 
 if TYPE_CHECKING:
     from pipeline.state import ScoringState
     from settings.model import Settings
+    from streams.model_comparison import Comparison, Side
 
 SHOWN = 15
 """Pairs of classes that are listed."""
-
-
-@dataclass(slots=True)
-class Side:
-    """What one of the two made of the packets."""
-
-    state: ScoringState
-    classes: Counter[str] = field(default_factory=Counter)
-    published: Counter[str] = field(default_factory=Counter)
-    rejected: int = 0
-    seconds: float = 0.0
-
-    def figures(self, packets: int) -> dict[str, Any]:
-        """For the report."""
-        return {
-            "model": self.state.model,
-            "scoring_id": self.state.scoring_id,
-            "classes": dict(self.classes),
-            "published": dict(self.published),
-            "rejected": self.rejected,
-            "us_per_packet": 1e6 * self.seconds / max(1, packets),
-        }
-
-
-@dataclass(slots=True)
-class Comparison:
-    """Both sides, packet by packet."""
-
-    packets: int = 0
-    both: int = 0
-    """Packets that both scored."""
-    same: int = 0
-    """Of these, decided alike."""
-    pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(class by the first, class by the second) of those decided otherwise."""
-
-    def add(self, one: Any, other: Any) -> None:
-        """Take what became of a packet."""
-        self.packets += 1
-        if isinstance(one, Detection) and isinstance(other, Detection):
-            self.both += 1
-            pair = one.shown_class[0], other.shown_class[0]
-            if pair[0] == pair[1]:
-                self.same += 1
-            else:
-                self.pairs[pair] += 1
 
 
 def compare(
@@ -77,8 +28,7 @@ def compare(
     """Run the command; returns the exit status."""
     from console.commands.replay import ReplayCounts, sources
     from console.progress import progress
-    from pipeline.score import score
-    from streams.scorer import BATCH_SIZE
+    from streams.model_comparison import Side, compare_on
     from streams.worker import configure_logging
 
     reports.check_writable(report)
@@ -88,33 +38,24 @@ def compare(
     async def ask() -> tuple[Named, Named]:
         return await model_named(settings, a), await model_named(settings, b)
 
-    sides = [Side(_state(settings, named)) for named in asyncio.run(ask())]
-    if sides[0].state.scoring_id == sides[1].state.scoring_id:
-        raise UserError(f"{a} and {b} score the same: both have the scoring id {sides[0].state.scoring_id}")
-    found, judges = Comparison(), [Judge(labels), Judge(labels)]
+    one, other = (Side(_state(settings, named)) for named in asyncio.run(ask()))
+    sides = one, other
+    if one.state.scoring_id == other.state.scoring_id:
+        raise UserError(f"{a} and {b} score the same: both have the scoring id {one.state.scoring_id}")
+    judges = [Judge(labels), Judge(labels)]
+
+    def judge_batch(k: int, scored: tuple[list[bytes], Sequence[Any]]) -> None:
+        judges[k].add(*scored, state=sides[k].state)
+
     packets = islice((packet for _, packet in sources(settings, night, counts=ReplayCounts())), most)
     with progress("compare", unit="packets") as bar:
-        for batch in _batches(packets, BATCH_SIZE):
-            outcomes = []
-            for k in range(2):
-                k = (k + found.packets // BATCH_SIZE) % 2  # they take turns in going first: the second finds the packets in the cache
-                started = time.perf_counter()
-                outcomes.append((k, score(batch, sides[k].state)))
-                sides[k].seconds += time.perf_counter() - started
-            by_side = dict(outcomes)
-            for k, side in enumerate(sides):
-                _count(side, by_side[k])
-                if labels:
-                    judges[k].add(batch, by_side[k], state=side.state)
-            for one, other in zip(by_side[0], by_side[1], strict=True):
-                found.add(one, other)
-            bar.advance(len(batch))
+        found = compare_on(packets, sides, judge=judge_batch if labels else None, advance=bar.advance)
     if not found.packets:
         raise UserError(f"there is no packet in {', '.join(night)}")
     _show(found, sides)
     figures: dict[str, Any] = {
         "command": "compare", "packets": found.packets, "both": found.both, "same": found.same,
-        "pairs": {f"{one} → {other}": n for (one, other), n in found.pairs.most_common()},
+        "pairs": {f"{first} → {second}": n for (first, second), n in found.pairs.most_common()},
         "a": sides[0].figures(found.packets), "b": sides[1].figures(found.packets),
     }  # fmt: skip
     if labels:
@@ -129,22 +70,6 @@ def _state(settings: Settings, named: Named) -> ScoringState:
     from pipeline.state import load
 
     return load(named.folder, settings.engine)
-
-
-def _batches(packets: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
-    while batch := list(islice(packets, size)):
-        yield batch
-
-
-def _count(side: Side, outcomes: Sequence[Any]) -> None:
-    for outcome in outcomes:
-        if not isinstance(outcome, Detection):
-            side.rejected += 1
-            continue
-        klass, _ = outcome.shown_class
-        side.classes[klass] += 1
-        if outcome.decision is not None and outcome.decision.published:
-            side.published[klass] += 1
 
 
 def _show(found: Comparison, sides: Sequence[Side]) -> None:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Effects of each side that are listed."""
-SAME = 2e-3
-"""A probability scored again may differ by so much: engines differ in their last bits, and records hold 32-bit numbers."""
 
 
 def explain(
@@ -31,6 +29,7 @@ def explain(
 ) -> int:  # fmt: skip
     """Run the command; returns the exit status."""
     from streams.loop_history import packet_of, read_loop, scores_of
+    from streams.score_explanation import chosen, origin
     from streams.worker import configure_logging
 
     configure_logging("error")
@@ -40,7 +39,7 @@ def explain(
     if not scores:
         raise UserError(f"no detection of candid {candid} is on the topics{'' if since_ms is None else ' since then'}")
     _show_scores(console, scores)
-    score = _chosen(scores, scoring_id)
+    score = chosen(scores, scoring_id)
     packet = asyncio.run(packet_of(settings, score))
     found: dict[str, Any] = {}
     if packet is None:
@@ -50,9 +49,9 @@ def explain(
         if explanation is not None:
             _show_explanation(console, explanation)
             found = _figures(explanation)
-    origin = _origin(asyncio.run(read_loop(settings)), score.detection)
-    if origin:
-        reports.show(console, f"How model {score.detection.model} came to score it", steps_table(origin))
+    led = origin(asyncio.run(read_loop(settings)), score.detection)
+    if led:
+        reports.show(console, f"How model {score.detection.model} came to score it", steps_table(led))
     else:
         console.print(f"model {score.detection.model} is in no step of the loop: it was there when the workers started", highlight=False)
     reports.write(
@@ -60,7 +59,7 @@ def explain(
         {
             "command": "explain", "candid": candid, "object_id": score.detection.object_id,
             "scores": [_score_figures(one) for one in scores], "explanation": found,
-            "steps": [{"at_ms": s.at_ms, "kind": s.kind, "subject": s.subject, "text": s.text} for s in origin],
+            "steps": [{"at_ms": s.at_ms, "kind": s.kind, "subject": s.subject, "text": s.text} for s in led],
         },
     )  # fmt: skip
     return 0
@@ -68,77 +67,16 @@ def explain(
 
 async def _explained(settings: Settings, packet: bytes, *, detection: Detection, class_name: str | None) -> Explanation | None:
     """The explanation of a score; None: the state that gave it cannot be had, and why is said."""
-    from evaluation.explanation import explain as explained
-    from pipeline.score import score as scored
-    from pipeline.state import load as load_state
-    from registry.bundle import load as load_bundle
-    from registry.taught_classes import views_of
-    from schemas.records.detection import Detection as Scored
-    from streams.agents.teaching import read_records
-    from streams.lessons import state_of
+    from streams.score_explanation import NotAtHandError, explained
 
-    base = load_state(settings.bundle, settings.engine)
     try:
-        folder = await _folder_of(settings, detection.model)
-        if folder is None:
-            state = await state_of(settings, base, scoring_id=detection.scoring_id)
-        else:
-            alone = load_state(folder, settings.engine)  # a challenger was never the champion: nothing was taught beside it
-            same = alone.scoring_id == detection.scoring_id
-            state = alone if same else await state_of(settings, base, scoring_id=detection.scoring_id)
-    except (UserError, RetryableError) as error:
+        found = await explained(settings, packet, detection=detection, class_name=class_name)
+    except (NotAtHandError, RetryableError) as error:
         say(str(error))
         return None
-    again = scored([packet], state)[0]
-    if not isinstance(again, Scored) or abs(again.top_probability - detection.top_probability) > SAME:
+    if not found.same:
         say("the packet scores otherwise now than it did: its operators changed since")
-    bundle = load_bundle(settings.bundle if folder is None else folder)
-    records = await read_records(settings)
-    examples = {}
-    for name in state.head.weights.taught:
-        record = records.get(name)
-        views = None if record is None or record.encoder_id != state.encoder.id else views_of(record, bundle.head)
-        if record is not None and views is not None:
-            public = tuple(i for i, private in zip(record.packet_ids, record.private, strict=True) if not private)
-            examples[name] = (views, public)
-    shown = class_name or detection.shown_class[0]
-    return explained(packet, state, reference=bundle.reference, examples=examples, class_name=shown)
-
-
-async def _folder_of(settings: Settings, model: str) -> Path | None:
-    """The folder of a model that was announced; None: it is the bundle of the settings, or none of that name was."""
-    from schemas.records.model_announced import ModelAnnounced
-    from streams.loop_history import read_loop
-    from streams.models import fetch
-
-    named = [step.record for step in await read_loop(settings) if isinstance(step.record, ModelAnnounced)]
-    found = [one for one in named if one.sha256.startswith(model)]
-    return await fetch(settings, found[-1]) if found else None
-
-
-def _chosen(scores: list[Score], scoring_id: str | None) -> Score:
-    """The score that is explained: the one with the id, else the last one that was published."""
-    if scoring_id is not None:
-        named = [score for score in scores if score.detection.scoring_id == scoring_id]
-        if not named:
-            known = ", ".join(dict.fromkeys(score.detection.scoring_id for score in scores))
-            raise UserError(f"the alert was never scored by {scoring_id}, but by {known}")
-        return named[-1]
-    return next((score for score in reversed(scores) if score.role == "champion"), scores[-1])
-
-
-def _origin(steps: list[Step], detection: Detection) -> list[Step]:
-    """The steps that made a model, and those of the classes taught beside it."""
-    from streams.loop_history import led_to, of_model
-
-    wanted: dict[int, Step] = {}
-    for step in of_model(steps, detection.model):
-        wanted |= {id(one): one for one in led_to(steps, step)}
-    taught = {(one.name, one.revision) for one in detection.taught}
-    for step in steps:
-        if (step.subject, getattr(step.record, "revision", None)) in taught:
-            wanted[id(step)] = step
-    return sorted(wanted.values(), key=lambda step: step.at_ms)
+    return found.explanation
 
 
 def steps_table(steps: list[Step]) -> Any:

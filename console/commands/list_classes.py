@@ -12,12 +12,11 @@ import orjson
 
 from console import class_file
 from console import report as reports
-from console.model_names import with_champion
-from errors import UserError, say, usage
+from errors import UserError, say
 from operators.namespace import to_host
-from registry.taught_classes import name_problem
 from schemas.records.class_record import ClassRecord
 from schemas.taxonomy import CLASSES
+from streams.named_models import with_champion
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -78,34 +77,35 @@ def _row(record: ClassRecord) -> dict[str, object]:
 
 def export(settings: Settings, name: str, *, file: Path) -> int:
     """Write a taught class to a file."""
-    from streams.agents.teaching import read_packets, read_records
+    from streams.agents.teaching import read_records
+    from streams.class_document import exported
 
-    record = asyncio.run(read_records(settings)).get(name)
-    if record is None:
-        raise UserError(f"{name} is not taught: `protonova classes` lists what is")
-    public = [(name, packet) for packet, private in zip(record.packet_ids, record.private, strict=True) if not private]
-    packets = asyncio.run(read_packets(settings, public))
-    class_file.write(file, record, packets={packet: value for (_, packet), value in packets.items()})
-    reports.output().print(f"{name}, revision {record.revision}, with {len(packets)} examples → {file}", soft_wrap=True)
+    async def ask() -> tuple[ClassRecord, bytes, int]:
+        record = (await read_records(settings)).get(name)
+        if record is None:
+            raise UserError(f"{name} is not taught: `protonova classes` lists what is")
+        return record, *(await exported(settings, record))
+
+    record, document, packets = asyncio.run(ask())
+    class_file.write(file, document)
+    reports.output().print(f"{name}, revision {record.revision}, with {packets} examples → {file}", soft_wrap=True)
     return 0
 
 
 def bring(settings: Settings, file: Path, *, author: str, replace: bool) -> int:
     """Teach the class of a file, as it was taught where it comes from."""
     from registry.bundle import load as load_bundle
-    from streams.agents.teaching import Change, change, read_records
+    from streams.agents.teaching import read_records
+    from streams.class_document import imported, missing_from
 
-    record, packets = class_file.read(file)
-    if (problem := name_problem(record.name, load_bundle(with_champion(settings).bundle).classes)) is not None:
-        raise usage(problem)
+    document = class_file.read(file)
+    record, bundle = document[0], load_bundle(with_champion(settings).bundle)
     before = asyncio.run(read_records(settings)).get(record.name)
     if before is not None and not replace:
         raise UserError(f"{record.name} is taught already (revision {before.revision}): add --replace")
-    missing = [name for name, private in zip(record.packet_ids, record.private, strict=True) if not private and name not in packets]
-    if missing:
-        say(f"{len(missing)} examples' packets are not in the file: another model would need them")
-    named = {name: packets[name] for name in record.packet_ids if name in packets}
-    wanted = Change(record.name, author, f"from {file.name}", record, named, before.revision if before else 0, int(time.time() * 1000))
-    outcome = asyncio.run(change(settings, wanted))
+    if missing := missing_from(document):
+        say(f"{missing} examples' packets are not in the file: another model would need them")
+    revision = before.revision if before is not None else 0
+    outcome = asyncio.run(imported(settings, document, bundle=bundle, before=revision, author=author, note=f"from {file.name}"))
     reports.output().print(f"{record.name} is taught: revision {outcome.revision}", soft_wrap=True)
     return 0

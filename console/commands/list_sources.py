@@ -8,46 +8,19 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from aiokafka import TopicPartition
 from rich.console import Console
 from rich.table import Table
 
 from errors import one_line
-from schemas.records import codec
-from schemas.records.source_state import SourceState
-from streams.kafka import topics
-from streams.kafka.consumer import make_consumer
+from streams.source_states import SILENT_S, source_states
 
 if TYPE_CHECKING:
     from settings.model import Settings
 
-SILENT_S = 15.0
-"""A mirror not heard for this long does not run [s]."""
-
-
-async def states(settings: Settings) -> dict[str, SourceState]:
-    """Read the latest state of each source."""
-    place = TopicPartition(topics.SOURCES, 0)
-    consumer = make_consumer(settings, auto_offset_reset="earliest")
-    await consumer.start()
-    found: dict[str, SourceState] = {}
-    try:
-        consumer.assign([place])
-        start, end = (await consumer.beginning_offsets([place]))[place], (await consumer.end_offsets([place]))[place]
-        consumer.seek(place, start)
-        while await consumer.position(place) < end:
-            for message in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
-                record = codec.decode(message.value)
-                if isinstance(record, SourceState) and not record.source.startswith("("):  # a process of ours
-                    found[record.source] = record
-    finally:
-        await consumer.stop()
-    return found
-
 
 def show(settings: Settings, *, as_json: bool = False) -> int:
     """Print the sources; exit status 1 where one is configured and does not run."""
-    found = asyncio.run(states(settings))
+    found = asyncio.run(source_states(settings))
     configured = {source.name for source in settings.source}
     now = time.time()
     age = {name: now - state.updated_ms / 1000 for name, state in found.items()}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from console import report as reports
 from console.commands.teach import author_of
-from console.model_names import folder_named, model_named
 from errors import say
 from schemas.records.model_announced import CHAMPION
+from streams.named_models import folder_named, model_named
 
 if TYPE_CHECKING:
     from schemas.records.model_announced import ModelAnnounced

@@ -75,6 +75,7 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("model", pa.string()),
     pa.field("engine", pa.string()),
     pa.field("scoring_id", pa.string()),
+    pa.field("reference_id", pa.string(), metadata={"doc": "of the catalogues; null: none"}),
     pa.field("error_class", pa.string(), metadata={"doc": "of a rejected packet"}),
     pa.field("reason", pa.string(), metadata={"doc": "of a rejected packet"}),
 ]
@@ -325,6 +326,7 @@ def replay(
             "seconds": seconds,
             "packets_per_second": per_second,
             "scoring_id": scorer.scoring_id,
+            "catalogues": dict(scorer.state.reference.catalogues),
             "model": scorer.model,
             "engine": scorer.engine,
             "out": str(out),

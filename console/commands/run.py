@@ -190,6 +190,8 @@ class Supervisor:
                 self._places.append(Place("trainer", [*python, "console.cli", "trainer"], logs / "trainer.log"))
         if self.settings.history:
             self._places.append(Place("historian", [*python, "console.cli", "historian"], logs / "historian.log"))
+        if self.settings.filters:
+            self._places.append(Place("filters", [*python, "console.cli", "filters"], logs / "filters.log"))
         self._places.append(Place("drift", [*python, "streams.agents.drift"], logs / "drift.log"))
         if self.settings.api:
             self._places.append(Place("HTTP API", [*python, "console.cli", "api"], logs / "http-api.log"))

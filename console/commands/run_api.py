@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from console.child import Child
 from console.version import version
 from errors import say
+from settings.private import private_folder
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 AGAIN = 1.0
 """Before a process that ended is started again [s]."""
 WRONG_SETTINGS = 2
+COUNTS = "run/api-counts"
+"""In the state folder: what the processes count of requests, so that each can say it of all."""
 
 
 def run(settings: Settings, *, shared: bool) -> int:
@@ -41,6 +45,7 @@ def run(settings: Settings, *, shared: bool) -> int:
 
 def _several(settings: Settings) -> int:
     """Keep several processes up."""
+    from service.api.http_metrics import SHARED
     from service.api.listening import address_of, listener
     from service.auth.guard import is_loopback
     from service.auth.local_key import local_key
@@ -55,6 +60,10 @@ def _several(settings: Settings) -> int:
         environment = {**settings.environment(), "PROTONOVA_API_PORT": str(port), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "console.cli", "api", "--shared"]
         logs = settings.state / "logs"
+        counts = settings.state / COUNTS
+        shutil.rmtree(counts, ignore_errors=True)
+        private_folder(counts)
+        environment[SHARED] = str(counts)
 
         def start(slot: int) -> Child:
             return Child(command, logs / f"api-{slot}.log", environment=environment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.own_process import run_until_ended, serve_metrics
+from console.own_process import serve_metrics
 from errors import usage
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def run(settings: Settings) -> int:
 
     from streams.agents.frame_stage import FrameFaultError
     from streams.agents.reject_limits import RejectLimitError
+    from streams.until_ended import run_until_ended
     from streams.wiring import ENGINE_FAILED, FLOW_FAILED, HALTED
     from streams.worker import configure_logging
 

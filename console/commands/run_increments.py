@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.own_process import run_until_ended, serve_metrics
+from console.own_process import serve_metrics
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -25,6 +25,7 @@ def run(settings: Settings) -> int:
 
     from streams.agents import increments
     from streams.agents.reject_limits import RejectLimitError
+    from streams.until_ended import run_until_ended
     from streams.worker import configure_logging
 
     configure_logging(settings.log_level)

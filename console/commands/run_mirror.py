@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import TYPE_CHECKING
 
 from errors import usage
@@ -21,19 +19,12 @@ def run(settings: Settings) -> int:
         No source is configured.
     """
     from streams.agents import mirror
+    from streams.until_ended import run_until_ended
     from streams.worker import configure_logging
 
     if not settings.source:
         raise usage("no source is configured: describe one as [[source]] in protonova.toml (docs/sources.md)")
     configure_logging(settings.log_level)
 
-    async def until_ended() -> None:
-        task = asyncio.ensure_future(mirror.run(settings))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is not None:
-            raise task.exception()  # type: ignore[misc]
-
-    asyncio.run(until_ended())
+    run_until_ended(lambda: mirror.run(settings))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.own_process import run_until_ended, serve_metrics
+from console.own_process import serve_metrics
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -22,6 +22,7 @@ def run(settings: Settings) -> int:
         The metrics cannot have their port.
     """
     from streams.agents.gatekeeper import Gatekeeper
+    from streams.until_ended import run_until_ended
     from streams.worker import configure_logging
 
     configure_logging(settings.log_level)

@@ -6,7 +6,6 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from console.claim import claim
-from console.own_process import run_until_ended
 from errors import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ def run(settings: Settings) -> int:
     if found := missing():
         raise UserError(f"the trainer needs {', '.join(found)}: pip install 'protonova[train]'")
     from streams.agents import trainer
+    from streams.until_ended import run_until_ended
     from streams.worker import configure_logging
 
     with claim(settings.state / "training", settings.state):

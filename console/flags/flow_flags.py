@@ -156,6 +156,19 @@ def historian(
     raise typer.Exit(keep(with_broker(settings_of(kafka=kafka, state=state)), rebuild))
 
 
+def scans(
+    night: Annotated[list[str] | None, typer.Option("--night", metavar="DATE", help="Only this night; may be repeated.")] = None,
+    *,
+    folder: Annotated[Path | None, typer.Option("--folder", metavar="FOLDER", help="Where; default: scans in the state folder.")] = None,
+    report: Report = None,
+    state: State = None,
+) -> None:
+    """Write the history as Parquet in the HATS layout, for DuckDB, LSDB, pyarrow: each night's detections, and all objects."""
+    from console.commands.write_scans import run as write
+
+    raise typer.Exit(write(settings_of(state=state), night or [], folder=folder, report=report))
+
+
 def sources(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, kafka: Kafka = None, *, state: State = None
 ) -> None:

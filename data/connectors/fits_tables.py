@@ -54,7 +54,9 @@ class Unit:
     def __init__(self, header: Header, columns: Mapping[str, Column], *, width: int, rows: int, size: int) -> None:
         self.header = header
         self.columns = columns
-        """Of a binary table, by name in capitals; else empty."""
+        """Numbers of a binary table, by name in capitals; else empty."""
+        self.texts: dict[str, Column] = {}
+        """Its texts; `table` gives those too where they are asked for."""
         self.width = width
         """Bytes a row."""
         self.rows = rows
@@ -62,14 +64,18 @@ class Unit:
         """Bytes of data, without the fill."""
         self.read: Read = _nothing
 
-    def table(self, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        """Columns by name, those that are there, (rows,) or (rows, k): int64 where whole and unscaled, else float64, NaN for nulls."""
-        wanted = [self.columns[name] for name in names if name in self.columns]
-        if self.rows > MOST_ROWS:
-            raise TooLargeError(f"{self.rows:,} rows: more than {MOST_ROWS:,}")
-        total = sum(8 * self.rows * column.count for column in wanted)
-        if total > MOST_BYTES:
-            raise TooLargeError(f"its columns take {total:,} bytes: more than {MOST_BYTES:,}")
+    def table(self, names: Sequence[str], *, most_rows: int = MOST_ROWS, most_bytes: int = MOST_BYTES) -> dict[str, npt.NDArray[Any]]:
+        """Columns by name, those that are there, (rows,) or (rows, k).
+
+        int64 where whole and unscaled, bytes where text, else float64, NaN for nulls.
+        """
+        there = {**self.columns, **self.texts}
+        wanted = [there[name] for name in names if name in there]
+        if self.rows > most_rows:
+            raise TooLargeError(f"{self.rows:,} rows: more than {most_rows:,}")
+        total = sum(max(8 * column.count, np.dtype(column.code).itemsize) * self.rows for column in wanted)
+        if total > most_bytes:
+            raise TooLargeError(f"its columns take {total:,} bytes: more than {most_bytes:,}")
         parts: dict[str, list[npt.NDArray[Any]]] = {column.name: [] for column in wanted}  # grown by what is there, not by what is claimed
         done, step = 0, max(_CHUNK // max(self.width, 1), 1)
         while done < self.rows:
@@ -104,8 +110,8 @@ class Unit:
         return stored.astype(np.int64) + int(zero) if zero and stored.dtype.kind in "iu" else stored
 
 
-def units(file: IO[bytes]) -> Iterator[Unit]:
-    """Go through a file.
+def units(file: IO[bytes], *, most: int = MOST_OF_FILE) -> Iterator[Unit]:
+    """Go through a file of `most` bytes.
 
     Raises
     ------
@@ -119,8 +125,8 @@ def units(file: IO[bytes]) -> Iterator[Unit]:
             return
         unit = unit_of(header)
         total += unit.size
-        if total > MOST_OF_FILE:
-            raise TooLargeError(f"its headers state {total:,} bytes of data: more than {MOST_OF_FILE:,}")
+        if total > most:
+            raise TooLargeError(f"its headers state {total:,} bytes of data: more than {most:,}")
         left = [unit.size + fill(unit.size)]
 
         def read(n: int, left: list[int] = left) -> bytes:
@@ -165,6 +171,7 @@ def unit_of(header: Header) -> Unit:
     if header["BITPIX"] != 8 or len(axes) != 2:
         raise FitsError(f"a table of BITPIX {header['BITPIX']} with {len(axes)} axes; it must have 8 and 2")
     columns: dict[str, Column] = {}
+    texts: dict[str, Column] = {}
     start = 0
     for k in range(1, header.whole("TFIELDS", low=0, high=999) + 1):
         found = _FORMAT.match(header.text(f"TFORM{k}"))
@@ -186,15 +193,21 @@ def unit_of(header: Header) -> Unit:
                 null if isinstance(null, int) else None,
                 header.text(f"TUNIT{k}"),
             )
+        elif code == "A" and count > 0 and name and name not in texts:
+            texts[name] = Column(name, start, f"S{count}", 1, 1.0, 0.0, None, "")
         start += width
     if start > MOST_OF_ROW:
         raise TooLargeError(f"{start:,} bytes a row: more than {MOST_OF_ROW:,}")
     if start != axes[0]:
         raise FitsError(f"its columns take {start:,} bytes a row, NAXIS1 says {axes[0]:,}")
-    return Unit(header, columns, width=axes[0], rows=axes[1], size=size)
+    unit = Unit(header, columns, width=axes[0], rows=axes[1], size=size)
+    unit.texts = {name: column for name, column in texts.items() if name not in columns}
+    return unit
 
 
 def _numbers(cells: npt.NDArray[Any], column: Column) -> npt.NDArray[Any]:
+    if cells.dtype.kind == "S":
+        return cells
     whole = cells.dtype.kind in "iu"
     if whole and column.scale == 1.0 and column.zero == 0.0 and column.null is None:
         return cells.astype(np.int64)

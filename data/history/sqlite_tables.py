@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 from settings.private import private_file
 
-FORMAT = "1"
+FORMAT = "2"
 FILE = "history.sqlite"
 PAGE_BYTES = 8192
 BUSY_S = 10.0
@@ -35,9 +36,9 @@ CREATE INDEX IF NOT EXISTS alerts_class ON alerts (class, mjd);
 CREATE INDEX IF NOT EXISTS alerts_time ON alerts (mjd);
 CREATE INDEX IF NOT EXISTS alerts_night ON alerts (night);
 CREATE TABLE IF NOT EXISTS detections (
-    object_id TEXT NOT NULL, alert INTEGER NOT NULL, survey TEXT NOT NULL, candid INTEGER NOT NULL, programid INTEGER NOT NULL, ra REAL,
-    dec REAL, mjd REAL, band TEXT NOT NULL, flux REAL, flux_err REAL, class TEXT NOT NULL, probability REAL, novelty REAL,
-    PRIMARY KEY (object_id, alert)) WITHOUT ROWID;
+    object_id TEXT NOT NULL, alert INTEGER NOT NULL, night INTEGER NOT NULL, survey TEXT NOT NULL, candid INTEGER NOT NULL,
+    programid INTEGER NOT NULL, ra REAL, dec REAL, mjd REAL, band TEXT NOT NULL, flux REAL, flux_err REAL,
+    class TEXT NOT NULL, probability REAL, novelty REAL, PRIMARY KEY (object_id, alert)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
     object_id TEXT NOT NULL, survey TEXT NOT NULL, programid INTEGER NOT NULL, cell INTEGER NOT NULL, ra REAL, dec REAL,
     n INTEGER NOT NULL, first_mjd REAL, last_mjd REAL, last_alert INTEGER NOT NULL, class TEXT NOT NULL, probability REAL, novelty REAL,
@@ -80,7 +81,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S, check_same_thread=False, cached_statements=256)
     try:
         for pragma in (f"page_size = {PAGE_BYTES}", "journal_mode = WAL", "synchronous = NORMAL", "cache_size = -65536",
-                       f"mmap_size = {MAPPED_BYTES}", "wal_autocheckpoint = 0", "temp_store = MEMORY"):  # fmt: skip
+                       f"mmap_size = {MAPPED_BYTES}", "wal_autocheckpoint = 0", "temp_store = MEMORY",
+                       "journal_size_limit = 0"):  # fmt: skip
             db.execute(f"PRAGMA {pragma}")
         db.executescript("CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
         found = db.execute("SELECT value FROM facts WHERE name = 'format'").fetchone()
@@ -105,6 +107,13 @@ def open_reader(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def copy_ahead(path: Path) -> None:
+    """Copy what was written ahead into the file, beside the writer; what cannot be copied now is copied later."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)) as db:
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def is_passing(error: sqlite3.Error) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from data.history.counting import TopicNight
-from data.history.portion import Origin
+from data.history.portion import Origin, RejectRow
 
 PUBLIC = 1
 """The programid of public alerts."""
@@ -95,17 +95,7 @@ class RejectedRow(NamedTuple):
     """A rejected packet of a page."""
 
     id: int
-    origin: Origin
-    records: int
-    survey: str | None
-    error_class: str
-    reason: str
-    attempt: int
-    size: int
-    complete: bool
-    arrived_ms: int
-    partition: int
-    offset: int
+    packet: RejectRow
 
 
 class Neighbour(NamedTuple):
@@ -125,6 +115,10 @@ class Part(NamedTuple):
     rows: int
     updates: int
     """How often records of it were replaced."""
+    size: int
+    """Of the records [bytes]."""
+    offsets: tuple[tuple[str, int, int, int], ...]
+    """Where the packets lie: topic, partition, first and last offset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from evaluation.measures import wilson
 from evaluation.studies.drift_changes import EXPECTED
-from evaluation.studies.drift_streams import STABLE, STRATA, Nights, Pool, Scored, windows
+from evaluation.studies.drift_streams import A_NIGHT, STABLE, STRATA, Nights, Pool, Scored, windows
 from operators.alert_statistics import STATISTICS
 from operators.drift_detectors import GRID, make, plain
 from operators.drift_panel import SUPPORTING, Alarm, Detector, Panel, Reference, diagnose, reference_of
@@ -26,6 +26,8 @@ from operators.drift_thresholds import Placed, bootstrap_thresholds, calibrated
 
 REFERENCE, AFTER = 100_000, 40_000
 """Alerts of a lunation, and after a change."""
+NIGHTS = REFERENCE // A_NIGHT
+"""Of a lunation."""
 CALIBRATION = 200_000
 """Stable alerts whose nights are resampled."""
 RUN_LENGTH = 1e6
@@ -75,7 +77,7 @@ def whole(pool: Pool) -> Sky:
 
 def thresholds_of(sky: Sky, *, run_length: float = RUN_LENGTH, alerts: int = CALIBRATION, seed: int = 0) -> dict[str, float]:
     """Thresholds of a panel, by the block bootstrap of stable nights."""
-    return bootstrap_thresholds(stable_windows(sky, alerts=alerts, seed=seed), run_length=run_length, seed=seed)
+    return bootstrap_thresholds(stable_windows(sky, alerts=alerts, seed=seed), run_length=run_length, reference=NIGHTS, seed=seed)
 
 
 def stable_windows(sky: Sky, *, alerts: int = CALIBRATION, seed: int = 0) -> list[Placed]:
@@ -93,6 +95,7 @@ def study(
     *,
     thresholds: Mapping[str, float],
     seeds: int,
+    first: int = 0,
     scenarios: Sequence[str] = SCENARIOS,
     panels: Mapping[str, Detectors] | None = None,
     reference: int = REFERENCE,
@@ -106,7 +109,8 @@ def study(
     sky : Sky
     thresholds : mapping
         Statistic → threshold of the sums.
-    seeds : int
+    seeds, first : int
+        How many, from which on.
     scenarios : sequence of str
     panels : mapping, optional
         Name → its detectors; `PANEL` alone, of sums, if None. KSWIN is run on the first `SLOW_SEEDS` seeds.
@@ -117,10 +121,10 @@ def study(
     """
     panels = {PANEL: dict} if panels is None else panels
     raised: dict[str, dict[str, list[Raised]]] = {panel: {name: [] for name in (STABLE, *scenarios)} for panel in panels}
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         known, streams = drawn(sky, seed, scenarios=scenarios, reference=reference, after=after)
         for panel, detectors in panels.items():
-            if panel == "kswin" and seed >= SLOW_SEEDS:
+            if panel == "kswin" and seed >= first + SLOW_SEEDS:
                 continue
             for name, placed in streams.items():
                 raised[panel][name].append(_run(Panel(known, thresholds=thresholds, detectors=detectors()), placed))
@@ -231,18 +235,21 @@ def calibrated_detectors(
     """The parameter with which one of River's detectors is as rare on `CALIBRATED_ON` as the panel's sums, and what makes them all."""
     stable = stable_windows(sky, alerts=CALIBRATION // 2, seed=seed)
     names = [name for name in STATISTICS if name not in SUPPORTING]
-    parameter = calibrated(stable, CALIBRATED_ON, kind=kind, run_length=run_length * len(names), streams=streams, seed=seed)
+    length = run_length * len(names)
+    parameter = calibrated(stable, CALIBRATED_ON, kind=kind, run_length=length, reference=NIGHTS, streams=streams, seed=seed)
     return parameter, lambda: {} if parameter is None else {name: make(kind, parameter) for name in names}
 
 
-def defaults(sky: Sky, *, seeds: int, scenarios: Sequence[str] = SCENARIOS, progress: Progress = lambda n: None) -> dict[str, Any]:
+def defaults(
+    sky: Sky, *, seeds: int, first: int = 0, scenarios: Sequence[str] = SCENARIOS, progress: Progress = lambda n: None
+) -> dict[str, Any]:
     """River's detectors with their own defaults, on means of a few alerts of each stratum: false alarms and power."""
     out: dict[str, Any] = {}
     for kind, size in DEFAULTS.items():
         count = 0
         found: dict[str, list[int | None]] = {name: [] for name in scenarios}
         used = min(seeds, SLOW_SEEDS) if kind == "kswin" else seeds
-        for seed in range(used):
+        for seed in range(first, first + used):
             rng = np.random.default_rng([seed, 31])
             rows, _ = sky.draw(REFERENCE, rng)
             before = sky.pool.stable.take(rows)

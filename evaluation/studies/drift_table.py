@@ -47,7 +47,7 @@ def table(
     seeds : int
         Streams of each scenario.
     seed : int
-        Of the simulation.
+        Of the simulation (700 more), and the first of the streams.
     real : Path, optional
         Folder of real packets; None, or one without any: they are left out.
     keep : Path, optional
@@ -56,14 +56,14 @@ def table(
         Is given how many steps more are done.
     """
     pool = simulated_pool(bundle, session, alerts=alerts, new=max(20, 3 * alerts // 64), seed=700 + seed, keep=keep, progress=progress)
-    first, second = study.simulated(pool)
-    thresholds = study.thresholds_of(first)
+    one, other = study.simulated(pool)
+    thresholds = study.thresholds_of(one)
     parameters: dict[str, float | None] = {}
     panels: dict[str, study.Detectors] = {study.PANEL: dict}
     for kind in study.KINDS:
         streams = study.SLOW_SEEDS if kind == "kswin" else seeds
-        parameters[kind], panels[kind] = study.calibrated_detectors(first, kind, streams=streams)
-    found = study.study(second, thresholds=thresholds, seeds=seeds, panels=panels, progress=progress)
+        parameters[kind], panels[kind] = study.calibrated_detectors(one, kind, streams=streams)
+    found = study.study(other, thresholds=thresholds, seeds=seeds, first=seed, panels=panels, progress=progress)
     out: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}",
@@ -72,7 +72,7 @@ def table(
         "thresholds": thresholds,
         "panel": found[study.PANEL],
         "river_calibrated": {kind: {"parameter": parameters[kind], **found[kind]} for kind in study.KINDS},
-        "river_defaults": study.defaults(second, seeds=min(seeds, FEW), progress=progress),
+        "river_defaults": study.defaults(other, seeds=min(seeds, FEW), first=seed, progress=progress),
     }
     sky = None if real is None else real_sky(real, bundle, session=session, scenarios=ON_REAL)
     if sky is not None:
@@ -82,6 +82,6 @@ def table(
             "packets": len(sky.sky.pool.stable),
             "fields_of_a_night": sky.groups,
             "thresholds": own,
-            **study.study(halves[1].sky, thresholds=own, seeds=seeds, scenarios=ON_REAL, progress=progress)[study.PANEL],
+            **study.study(halves[1].sky, thresholds=own, seeds=seeds, first=seed, scenarios=ON_REAL, progress=progress)[study.PANEL],
         }
     return out

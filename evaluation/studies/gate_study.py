@@ -258,10 +258,16 @@ def before_gates(
 
 
 def gate_study(
-    bundle: Bundle, session: Session, *, seeds: int = 20, kept: Path | None = None, progress: Callable[[str], None] = lambda text: None
+    bundle: Bundle,
+    session: Session,
+    *,
+    seeds: int = 20,
+    first: int = 0,
+    kept: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """The table; see the module."""
-    whole = sky(bundle, session, kept=kept)
+    """The table; see the module. `first` is the seed of the sky, and of the first challenger of a kind."""
+    whole = sky(bundle, session, seed=first, kept=kept)
     ways = len(bundle.classes)
     stream, new = np.flatnonzero(whole.label < ways), np.flatnonzero(whole.label == ways)
     mixed = round(SHARE * WINDOW)
@@ -279,7 +285,7 @@ def gate_study(
         rows: list[dict[str, Any]] = []
         tried = 0
         while len(rows) < seeds and tried < MOST_TRIES * seeds:
-            row = _one(bench, champion, test=test, make=make, seed=tried, only_worse=kind.startswith("bad"))
+            row = _one(bench, champion, test=test, make=make, seed=first + tried, only_worse=kind.startswith("bad"))
             rows += [row] if row is not None else []
             tried += 1
         out["kinds"][kind] = {"challengers": len(rows), "tried": tried, **(_summary(rows) if rows else {})}

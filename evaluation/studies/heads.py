@@ -118,14 +118,14 @@ def _taught(bundle: Bundle, session: Session, *, curves: Curves, labels: Mapping
     out: dict[str, Any] = {}
     for slug in ("tde", "slsn"):
         c = bundle.classes.index(slug)
-        silenced, reference = _silence(views, bundle.head, c=c), bundle.reference
-        reference = reference._replace(views=_silence(reference.views, bundle.head, c=c)).keep(reference.label != c)
-        without = _without(bundle.head, c)
-        base = judge(silenced, without).probability
+        silenced, reference = silence(views, bundle.head, c=c), bundle.reference
+        reference = reference._replace(views=silence(reference.views, bundle.head, c=c)).keep(reference.label != c)
+        lacking = without(bundle.head, c)
+        base = judge(silenced, lacking).probability
         out[slug] = {}
         for k in SHOTS:
             figures = [
-                _one(silenced, truth, c=c, shots=k, head=without, reference=_shifted(reference, c), base=base, seed=seed)
+                _one(silenced, truth, c=c, shots=k, head=lacking, reference=shifted(reference, c), base=base, seed=seed)
                 for seed in range(seeds)
             ]
             out[slug][str(k)] = {
@@ -144,7 +144,7 @@ def _one(
     window, test = rest[::2], rest[1::2]
 
     def part(rows: Any) -> Views:
-        return Views(*(column[rows] for column in views))
+        return part_of(views, rows)
 
     label = truth[test] - (truth[test] > c)
     old = truth[test] != c
@@ -165,17 +165,24 @@ def _one(
     return out
 
 
-def _silence(views: Views, head: Head, *, c: int) -> Views:
+def part_of(views: Views, rows: Any) -> Views:
+    """Some of them."""
+    return Views(*(column[rows] for column in views))
+
+
+def silence(views: Views, head: Head, *, c: int) -> Views:
+    """Views whose network cannot name the kinds of a class."""
     logits = np.array(views.logits, dtype=np.float32)
     logits[:, np.asarray(head.zero_shot[:, c]) > 0] = SILENT
     return views._replace(logits=logits)
 
 
-def _shifted(reference: Reference, c: int) -> Reference:
+def shifted(reference: Reference, c: int) -> Reference:
+    """Labels as if there were no class c."""
     return reference._replace(label=reference.label - (reference.label > c))
 
 
-def _without(head: Head, c: int) -> Head:
+def without(head: Head, c: int) -> Head:
     """The head as if it had never known class c."""
     keep, of = np.arange(head.ways) != c, np.asarray(head.prototype_class)
     per_class = ("zero_shot_weight", "ridge", "offset", "thresholds", "novelty_location", "novelty_scale", "novelty_share")

@@ -28,11 +28,14 @@ from schemas.avro.writer import varint
 from schemas.records import (
     access_token,
     calibrated_frame,
+    candidate,
     class_record,
     detection,
     drift_alarm,
     drift_state,
     embedding,
+    filter_defined,
+    filter_match,
     frame_claim,
     gate_report,
     json_form,
@@ -48,15 +51,19 @@ from schemas.records import (
     score_summary,
     source_position,
     source_state,
+    watchlist,
     worker_summary,
 )
 from schemas.records.access_token import AccessToken
 from schemas.records.calibrated_frame import CalibratedFrame
+from schemas.records.candidate import Candidate
 from schemas.records.class_record import ClassRecord
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.drift_state import DriftState
 from schemas.records.embedding import Embedding
+from schemas.records.filter_defined import FilterDefined
+from schemas.records.filter_match import FilterMatch
 from schemas.records.frame_claim import FrameClaim
 from schemas.records.gate_report import GateReport
 from schemas.records.known_label import KnownLabel
@@ -78,10 +85,13 @@ from schemas.records.table import (
     BUNDLE_BYTES,
     BY_ID,
     CALIBRATED_FRAME,
+    CANDIDATE,
     CLASS_RECORD,
     DETECTION,
     DRIFT_ALARM,
     DRIFT_STATE,
+    FILTER_DEFINED,
+    FILTER_MATCH,
     FRAME_CLAIM,
     GATE_REPORT,
     KNOWN_LABEL,
@@ -97,12 +107,15 @@ from schemas.records.table import (
     SOURCE_POSITION,
     SOURCE_STATE,
     TABLE,
+    WATCHLIST,
+    WATCHLIST_BYTES,
     WORKER_SUMMARY,
     RegisteredSchema,
     latest,
     layout,
     parsed,
 )
+from schemas.records.watchlist import Watchlist
 from schemas.records.worker_summary import WorkerSummary
 
 Written: TypeAlias = (
@@ -127,13 +140,17 @@ Written: TypeAlias = (
     | PhotometryPosition
     | PhotometryMeasured
     | AccessToken
+    | Candidate
+    | FilterDefined
+    | FilterMatch
+    | Watchlist
 )
 """What `encode` writes."""
 Record: TypeAlias = Written | Embedding
 _Kind = TypeVar("_Kind", bound=Record)
 
 MAX_VALUE = 1_000_000
-"""Largest value that is looked at, but for a bundle: the topics of our other records take no larger one [bytes]."""
+"""Largest value that is looked at, but for a bundle and a watchlist: the topics of our other records take no larger one [bytes]."""
 MAX_SCHEMA = 65_536
 """Largest writer schema of a container that is looked at: ours have 15 kB at most [bytes]."""
 
@@ -160,6 +177,10 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "PhotometryPosition": photometry_position.from_row,
     "PhotometryMeasured": photometry_measured.from_row,
     "AccessToken": access_token.from_row,
+    "Candidate": candidate.from_row,
+    "FilterDefined": filter_defined.from_row,
+    "FilterMatch": filter_match.from_row,
+    "Watchlist": watchlist.from_row,
 }
 _READ_BY_NAME = {row.id: _READERS[row.name] for row in TABLE if row.name in _READERS}
 _SMALL: dict[type[Any], int] = {
@@ -182,10 +203,14 @@ _SMALL: dict[type[Any], int] = {
     PhotometryPosition: PHOTOMETRY_POSITION,
     PhotometryMeasured: PHOTOMETRY_MEASURED,
     AccessToken: ACCESS_TOKEN,
+    Candidate: CANDIDATE,
+    FilterDefined: FILTER_DEFINED,
+    FilterMatch: FILTER_MATCH,
+    Watchlist: WATCHLIST,
 }
 _SUMMARY = framing(SCORE_SUMMARY)
 _BUNDLE = framing(MODEL_BUNDLE)
-_LARGEST = len(_BUNDLE) + BUNDLE_BYTES
+_LARGEST = {_BUNDLE: len(_BUNDLE) + BUNDLE_BYTES, framing(WATCHLIST): len(_BUNDLE) + WATCHLIST_BYTES}
 _BROKEN = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, AttributeError)
 """What fastavro falls over in a body that is none of the schema's."""
 
@@ -271,7 +296,7 @@ def decode_summary(value: bytes) -> ScoreSummary:
 
 
 def _decode(value: bytes, key: bytes | None) -> Record:
-    most = _LARGEST if value[:5] == _BUNDLE else MAX_VALUE
+    most = _LARGEST.get(value[:5], MAX_VALUE)
     if len(value) > most:
         raise PacketError("too_large", f"the message has {len(value):,} bytes; {most:,} are read at most")
     schema_id, data = _body(value, key)

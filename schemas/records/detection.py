@@ -18,6 +18,7 @@ from schemas.records.parts import (
     WORD,
     ClassProbability,
     Feature,
+    TaughtClass,
     array,
     check_texts,
     field_writer,
@@ -39,14 +40,6 @@ class Decision(NamedTuple):
     published: bool = False
     real: bool | None = None
     evidence: str | None = None
-
-
-class TaughtClass(NamedTuple):
-    """A class taught beside the model's own."""
-
-    name: str
-    revision: int
-    examples: int
 
 
 class Host(NamedTuple):
@@ -262,12 +255,12 @@ def body(d: Detection, part: Coded) -> bytes:
             NULL if d.decision is None else _decision(d.decision), part.classes,
             word[d.top_class], pack(d.top_probability), array([word[name] for name in d.conformal_set]), pack(d.novelty),
             NULL if d.energy is None else b"\x02" + pack(d.energy), word[d.nearest_prototype], pack(d.prototype_distance),
-            _field("taught")(d.taught) if d.taught else NULL,
+            _taught(d.taught) if d.taught else NULL,
             NULL if d.real_bogus is None else b"\x02" + pack(d.real_bogus), NULL if d.rb is None else b"\x02" + pack(d.rb),
             NULL if d.drb is None else b"\x02" + pack(d.drb), NULL if d.star_galaxy is None else b"\x02" + pack(d.star_galaxy),
             NULL if d.solar_system_distance is None else b"\x02" + pack(d.solar_system_distance),
             NULL if d.solar_system_name is None else b"\x02" + string(d.solar_system_name),
-            NULL if d.host is None else _field("host")(d.host), _field("crossmatches")(d.crossmatches) if d.crossmatches else NULL,
+            NULL if d.host is None else _host(d.host), array(list(map(_crossmatch, d.crossmatches))) if d.crossmatches else NULL,
             NULL if d.redshift is None else b"\x02" + pack(d.redshift), NULL if d.period is None else b"\x02" + DOUBLE(d.period),
             NULL if d.period_significance is None else b"\x02" + pack(d.period_significance),
             NULL if d.transit is None else _field("transit")(d.transit), NULL if d.flare is None else _field("flare")(d.flare),
@@ -278,6 +271,18 @@ def body(d: Detection, part: Coded) -> bytes:
     )  # fmt: skip
 
 
+_last_taught: list[tuple[tuple[TaughtClass, ...], bytes]] = [((), NULL)]
+
+
+def _taught(classes: tuple[TaughtClass, ...]) -> bytes:
+    """The same tuple in every detection of a state, hence coded once: fifty classes would cost as much as all the rest."""
+    known, out = _last_taught[0]
+    if known is not classes:
+        out = array([WORD[name] + varint(revision) + varint(examples) for name, revision, examples in classes])
+        _last_taught[0] = classes, out
+    return out
+
+
 def _decision(decision: Decision) -> bytes:
     """Every detection has one: by hand."""
     name, probability, threshold, budget, published, real, evidence = decision
@@ -285,5 +290,28 @@ def _decision(decision: Decision) -> bytes:
         (
             b"\x02", WORD[name], FLOAT(probability), optional(threshold), optional(budget), _TRUTH[published],
             NULL if real is None else b"\x02" + _TRUTH[real], NULL if evidence is None else b"\x02" + WORD[evidence],
+        )
+    )  # fmt: skip
+
+
+def _host(host: Host) -> bytes:
+    """Where there are catalogues most detections of supernovae have one: by hand."""
+    catalogue, name, separation, redshift, redshift_err, spectroscopic, distance, probability = host
+    return b"".join(
+        (
+            b"\x02", WORD[catalogue], string(name), FLOAT(separation), optional(redshift), optional(redshift_err),
+            NULL if spectroscopic is None else b"\x02" + _TRUTH[spectroscopic], optional(distance), optional(probability),
+        )
+    )  # fmt: skip
+
+
+def _crossmatch(match: Crossmatch) -> bytes:
+    """A fifth of a general writer's time."""
+    catalogue, name, separation, kind, redshift, parallax, proper_motion, magnitudes = match
+    return b"".join(
+        (
+            WORD[catalogue], string(name), FLOAT(separation), NULL if kind is None else b"\x02" + WORD[kind], optional(redshift),
+            optional(parallax), optional(proper_motion),
+            array([WORD[band] + FLOAT(magnitude) for band, magnitude in magnitudes]) if magnitudes else NULL,
         )
     )  # fmt: skip

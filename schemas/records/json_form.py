@@ -70,15 +70,17 @@ def to_json(record: Detection) -> bytes:
     of_features = [b""] * (4 * m)
     of_features[0::4], of_features[1::4] = [_NAMED[name] for name, _ in features], [_VALUE] * m
     of_features[2::4], of_features[3::4] = digits[2 * n : 2 * n + m], [_END] * m
-    coded = {"classes": b"".join(places)[:-1], "features": b"".join(of_features)[:-1]}
     row: dict[str, Any] = {"$schema": URI, OBJECT_ID: record.object_id}
-    for name, value, convert in zip(detection.NAMES, _FIELDS(record), _field_writers(), strict=True):
-        if name in coded:
-            row[name] = orjson.Fragment(b"[" + coded[name] + b"]")
-        elif convert is None or value is None:
-            row[name] = plain(value) if isinstance(value, tuple) else value
-        else:
-            row[name] = convert(plain(value) if isinstance(value, tuple) else value)
+    row.update(zip(detection.NAMES, _FIELDS(record), strict=True))
+    row["classes"] = orjson.Fragment(b"[" + b"".join(places)[:-1] + b"]")
+    row["features"] = orjson.Fragment(b"[" + b"".join(of_features)[:-1] + b"]")
+    for name, convert in _field_writers():
+        value = row[name]
+        if value:  # neither missing nor empty
+            value = plain(value) if isinstance(value, tuple) else value
+            row[name] = value if convert is None else convert(value)
+        elif value is not None and convert is not None:
+            row[name] = convert(value)
     return orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -162,10 +164,22 @@ _FIELDS = attrgetter(*detection.NAMES)
 
 
 @cache
-def _field_writers() -> tuple[Convert | None, ...]:
-    """What each field of a detection is converted by, in the record's order."""
+def _field_writers() -> tuple[tuple[str, Convert | None], ...]:
+    """The fields of a detection that do not stay as they are, and what they are converted by; None: they are made plain values."""
     names: dict[str, Any] = {}
-    return tuple(_compile(part["type"], _WRITE, names=names) for part in json.loads(BY_ID[DETECTION].schema_text)["fields"])
+    found = []
+    for part in json.loads(BY_ID[DETECTION].schema_text)["fields"]:
+        convert = _compile(part["type"], _WRITE, names=names)
+        if part["name"] not in ("classes", "features") and (convert is not None or _is_nested(part["type"])):
+            found.append((part["name"], convert))
+    return tuple(found)
+
+
+def _is_nested(declared: Any) -> bool:
+    """Whether an Avro type is more than a number, a truth or a text."""
+    if isinstance(declared, list):
+        return any(_is_nested(branch) for branch in declared)
+    return isinstance(declared, dict) or declared not in (*_NUMBERS, "null", "bytes")
 
 
 @cache

@@ -10,8 +10,9 @@ from schemas.avro.wire import PacketError
 from schemas.records.model_bundle import check_model
 from schemas.records.parts import check_counts, check_texts
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-ALIASES = (CHAMPION, CHALLENGER, PREVIOUS)
+CHAMPION, CHALLENGER, PREVIOUS, BASELINE = "champion", "challenger", "previous", "baseline"
+"""The baseline has its challenger's revision: the champion with a head made anew of the same labels, which a costlier model has to beat."""
+ALIASES = (CHAMPION, CHALLENGER, PREVIOUS, BASELINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,15 @@ class ClassProbability(NamedTuple):
     prior_probability: float
 
 
+class TaughtClass(NamedTuple):
+    """A class taught beside the model's own."""
+
+    name: str
+    revision: int
+    """Of its record; 0: the bundle holds it, learnt from labels alone."""
+    examples: int
+
+
 class Feature(NamedTuple):
     """One named light-curve feature."""
 
@@ -83,9 +92,12 @@ def array(items: list[bytes]) -> bytes:
 
 def plain(value: Any) -> Any:
     """Named tuples → dictionaries, tuples → lists, at any depth: for pyarrow, JSON and general writers of Avro."""
-    if hasattr(value, "_asdict"):
-        return {name: plain(part) for name, part in value._asdict().items()}
-    return [plain(part) for part in value] if isinstance(value, (tuple, list)) else value
+    if not isinstance(value, (tuple, list)):
+        return value
+    names = getattr(value, "_fields", None)
+    if names is not None:
+        return {name: plain(part) for name, part in zip(names, value, strict=True)}
+    return [plain(part) for part in value]
 
 
 @lru_cache(maxsize=32)

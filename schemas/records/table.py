@@ -27,7 +27,8 @@ FRAME_CLAIM, MASTER_FRAME, CALIBRATED_FRAME, PHOTOMETRY_POSITION, PHOTOMETRY_MEA
 CLASS_RECORD, LOOP_EVENT = 1_000_031, 1_000_032  # 15 to 30: records of raw frames
 SCORE_SUMMARY, DRIFT_ALARM, RETRAIN_COMMAND, DRIFT_STATE = range(1_000_038, 1_000_042)
 MODEL_BUNDLE, MODEL_ANNOUNCED = 1_000_033, 1_000_034
-ACCESS_TOKEN = 1_000_042
+ACCESS_TOKEN, FILTER_DEFINED, FILTER_MATCH, WATCHLIST = range(1_000_042, 1_000_046)
+CANDIDATE = 1_000_046
 KNOWN_LABEL, LABEL_WANTED, GATE_REPORT = range(1_000_035, 1_000_038)
 BODY_BYTES = 65_536
 """Largest body of a record of ours: 1 kB is usual, and a detection with 500 taught classes stays below [bytes]."""
@@ -36,6 +37,11 @@ CLASS_BYTES = 990_000
 """Largest body of a taught class, and of the event that holds it: the views of 500 examples [bytes]."""
 BUNDLE_BYTES = 8_200_000
 """Largest body of a bundle: 8 MB of files and their names [bytes]."""
+
+WATCHLIST_BYTES = 8_200_000
+"""Largest body of a watchlist: a hundred thousand positions with names [bytes]."""
+AREA_BYTES = 990_000
+"""Largest body of a filter: its area has most of it [bytes]."""
 
 STATE_BYTES = 990_000
 """Largest body of a state of the drift process [bytes]."""
@@ -87,7 +93,12 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("loop.events-value", LOOP_EVENT, version=1, file="loop_event.avsc", max_bytes=CLASS_BYTES),
     _row("models.bundles-value", MODEL_BUNDLE, version=1, file="model_bundle.avsc", max_bytes=BUNDLE_BYTES),
     _row("models.announced-value", MODEL_ANNOUNCED, version=1, file="model_announced.avsc"),
+    _row("candidates-value", CANDIDATE, version=1, file="candidate.avsc"),
     _row("access.tokens-value", ACCESS_TOKEN, version=1, file="access_token.avsc"),
+    _row("filters.defined-value", FILTER_DEFINED, version=1, file="filter_defined.avsc", max_bytes=AREA_BYTES),
+    # On every filters.<user>.<name>.
+    _row("filters.matches-value", FILTER_MATCH, version=1, file="filter_match.avsc", max_bytes=2 * BODY_BYTES),
+    _row("filters.watchlists-value", WATCHLIST, version=1, file="watchlist.avsc", max_bytes=WATCHLIST_BYTES),
     _row("labels.known-value", KNOWN_LABEL, version=1, file="known_label.avsc"),
     _row("labels.wanted-value", LABEL_WANTED, version=1, file="label_wanted.avsc"),
     # It travels within an event of the loop.

@@ -13,10 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from service.api import http_metrics
 from service.api.dispatch import SECURITY, Desk, Resource
 from service.api.endpoints import Endpoint
 from service.api.openapi import describe
 from service.api.problems import PROBLEM, problem_body
+from service.api.shortcut import Shortcut, exact_paths
 from service.hosts import AllowedHosts
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
@@ -71,9 +73,10 @@ def make_api(
         missing = waiting_for(desk)
         return Response(f"{missing or 'ready'}\n", status_code=503 if missing else 200, media_type="text/plain", headers=_security())
 
+    resources = {path: Resource(group, desk) for path, group in by_path.items()}
     app = Starlette(
         routes=[
-            *(Route(path, Resource(group, desk), name=group[0].name) for path, group in by_path.items()),
+            *(Route(path, resource, name=by_path[path][0].name) for path, resource in resources.items()),
             Route(DESCRIPTION, show_description),
             Route("/healthz", healthy),
             Route("/readyz", ready),
@@ -82,7 +85,9 @@ def make_api(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    return AllowedHosts(app, host, further=tuple(allowed_hosts))
+    further = tuple(allowed_hosts)
+    fixed = {exact: resource for path, resource in resources.items() for exact in exact_paths(path, by_path[path][0])}
+    return AllowedHosts(Shortcut(app, fixed), host, further=further, setting="PROTONOVA_API_ALLOWED_HOSTS", refused=_refused)
 
 
 def waiting_for(desk: Desk) -> str:
@@ -97,8 +102,14 @@ def _security() -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in SECURITY}
 
 
+def _refused(status: int, reason: str) -> Response:
+    http_metrics.count(http_metrics.NO_ENDPOINT, "other", status=status, seconds=0.0)
+    return Response(problem_body(status, reason), status, headers=_security(), media_type=PROBLEM)
+
+
 async def _problem(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an unknown path."""
     status = error.status_code if isinstance(error, HTTPException) else 500
+    http_metrics.count(http_metrics.NO_ENDPOINT, "other", status=status, seconds=0.0)
     headers = {**_security(), **(dict(getattr(error, "headers", None) or {}))}
     return Response(problem_body(status), status, headers=headers, media_type=PROBLEM)

@@ -6,14 +6,17 @@ Who calls, what was asked, the handler, the answer's bytes: in this order, so th
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import structlog
+from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from errors import one_line
+from service.api import http_metrics
 from service.api.endpoints import Answer, Call, Endpoint, Services
 from service.api.formats import CONTENT_TYPES, Format, chosen, json_of, written
 from service.api.pages import cursor_of, keys_of, link_next, query_mark
@@ -22,8 +25,12 @@ from service.api.requests import GoneError, body_of, check_media_type, headers_o
 from service.auth.audit import AuditLog
 from service.auth.caller import Identity
 from service.auth.guard import Guard
+from service.timed_httptools import LONG
 
 log = structlog.get_logger(__name__)
+
+PING_S = 20
+"""How often a comment shows that a live answer goes on [s]."""
 
 Headers = list[tuple[bytes, bytes]]
 SECURITY: Headers = [
@@ -67,12 +74,15 @@ class Resource:
             self._rows["HEAD"] = self._rows["GET"]  # type: ignore[index]
         if len({row.path for row in rows}) > 1 or len({row.method for row in rows}) < len(rows):
             raise ValueError(f"the rows of {rows[0].path} are not of one path with a method each")
+        self._name = rows[0].name
         self._allow = ", ".join(sorted(self._rows)).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        begun = time.perf_counter()
         found = self._rows.get(scope["method"])
         if found is None:
+            http_metrics.count(self._name, "other", status=405, seconds=0.0)
             await send_problem(send, 405, extra=[(b"allow", self._allow)])
             return
         row, repeated = found
@@ -89,11 +99,14 @@ class Resource:
                 row, scope, receive=receive, headers=headers, repeated=repeated, who=who, address=address
             )
             status = answer.status or row.status
+            if answer.live is not None:
+                await send_live(scope, receive, send=send, pieces=answer.live, extra=[*extra, *more])
+                return
             await send_answer(send, answer, row=row, status=status, form=form, extra=[*extra, *more])
         except ProblemError as problem:
             status, who = problem.status, who or problem.caller
             extra = [*extra, *((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in problem.headers.items())]
-            await send_problem(send, status, detail=problem.detail, errors=problem.errors, extra=extra)
+            await send_problem(send, status, body=problem.body(), extra=extra)
         except GoneError:
             status = 499
         except Exception as error:
@@ -107,6 +120,7 @@ class Resource:
             )
             await send_problem(send, 500, detail=f"a fault of ours; it is in the log as incident {number}", extra=extra)
         finally:
+            http_metrics.count(row.name, row.method, status=status, seconds=time.perf_counter() - begun)
             if row.is_audited:
                 self._desk.audit.write(row, who, path=scope["path"], address=scope["client"][0] if scope["client"] else "", status=status)
 
@@ -163,6 +177,13 @@ async def send_answer(
     await send({"type": "http.response.body", "body": body})
 
 
+async def send_live(scope: Scope, receive: Receive, *, send: Send, pieces: AsyncIterator[bytes], extra: Headers) -> None:
+    """Send events until the client leaves, is cut, or the process ends."""
+    scope[LONG] = True
+    headers = {name.decode(): value.decode("latin-1") for name, value in [*extra, *SECURITY]}
+    await EventSourceResponse(pieces, headers=headers, ping=PING_S)(scope, receive, send)
+
+
 async def _stream(send: Send, pieces: AsyncIterator[bytes], *, status: int, headers: Headers) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     async for piece in pieces:
@@ -171,10 +192,10 @@ async def _stream(send: Send, pieces: AsyncIterator[bytes], *, status: int, head
 
 
 async def send_problem(
-    send: Send, status: int, *, detail: str = "", errors: Sequence[Mapping[str, Any]] = (), extra: Iterable[tuple[bytes, bytes]] = ()
+    send: Send, status: int, *, detail: str = "", body: bytes | None = None, extra: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Write a problem."""
-    body = problem_body(status, detail, errors=errors)
+    """Write a problem; its body where it has one already."""
+    body = problem_body(status, detail) if body is None else body
     headers: Headers = [(b"content-type", PROBLEM.encode()), (b"content-length", b"%d" % len(body)), *extra, *SECURITY]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -17,15 +17,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 
 from service.api.formats import Format
+from service.api.heavy_work import HeavyWork
 from service.api.pages import Key, PageQuery
 from service.api.problems import ProblemError
-from service.auth.caller import SCOPES, Identity
+from service.auth.caller import ANY, SCOPES, Identity
 
 if TYPE_CHECKING:
+    from service.api.later_results import Results
     from service.api.scorers import Scorers
+    from service.api.watching import Watching
     from service.auth.key_ring import KeyRing
     from service.ingest.intake import Intake
     from settings.model import Settings
+    from streams.candidate_list import CandidateList
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 SMALL_BODY = 1 << 20
@@ -48,8 +52,20 @@ class Services:
     """The store of past detections (`data.history`)."""
     packets: Any = None
     """Reads packets from their topics (`streams.kafka.packet_reader`)."""
+    definitions: Any = None
+    """Users' filters and watchlists, followed (`streams.filter_definitions`)."""
+    live: Any = None
+    """The latest detections and who listens to them (`service.api.live_stream`)."""
     facts: Any = None
-    """What compacted topics say (`service.api.broker_facts`)."""
+    """What topics say, and changes of them (`service.api.broker_facts`)."""
+    candidates: CandidateList | None = None
+    """What the topics of candidates say."""
+    heavy: HeavyWork = field(default_factory=HeavyWork)
+    """Whose turn it is to work for seconds."""
+    watching: Watching | None = None
+    """The figures of the stream."""
+    results: Results | None = None
+    """Scores that are fetched later."""
 
 
 def need(part: Any, what: str) -> Any:
@@ -117,6 +133,8 @@ class Answer:
     data: Any = None
     rows: Sequence[Mapping[str, Any]] | None = None
     raw: bytes | AsyncIterator[bytes] | None = None
+    live: AsyncIterator[bytes] | None = None
+    """Sent as it comes, for as long as the client listens."""
     media_type: str = "application/octet-stream"
     status: int | None = None
     """None: the row's."""
@@ -136,7 +154,7 @@ class Endpoint:
     path: str
     """With parameters in braces, each a model's field in `parameters` or text."""
     scope: str | None
-    """What a caller's credential must hold; None: anyone may."""
+    """What a caller's credential must hold; `ANY`: any credential; None: anyone may."""
     summary: str
     handler: Handler
     description: str = ""
@@ -164,6 +182,8 @@ class Endpoint:
     gives: tuple[str, ...] = ()
     """Media types of `raw`."""
     status: int = 200
+    accepted: type[BaseModel] | None = None
+    """Of `data` where it is answered 202: later."""
     errors: Mapping[int, str] = field(default_factory=dict)
     """Further statuses and when they come; those of credentials, rates, sizes and checks are described by themselves."""
     tag: str = ""
@@ -171,7 +191,7 @@ class Endpoint:
     """Whether each call is written to the audit log; None: where it changes something and the scope is of `AUDITED`."""
 
     def __post_init__(self) -> None:
-        if self.scope is not None and self.scope not in SCOPES:
+        if self.scope not in (None, ANY) and self.scope not in SCOPES:
             raise ValueError(f"{self.path}: {self.scope} is not a scope")
         if self.body is not None and self.takes:
             raise ValueError(f"{self.path}: a body is checked by a model or read by the handler")

@@ -12,13 +12,13 @@ from service.api.pages import PageQuery
 
 MOST_POSITIONS = 1_000
 MOST_IDS = 1_000
-LARGEST_RADIUS = 3_600.0
+SMALLEST_RADIUS, LARGEST_RADIUS = 1e-6, 3_600.0
 """Of a cone [arcsec]."""
 
 SurveyName = Literal["ztf", "lsst", "tess", "frames"]
 Ra = Annotated[float, Field(ge=0, lt=360, description="Right ascension, ICRS [deg]", json_schema_extra={"unit": "deg"})]
 Dec = Annotated[float, Field(ge=-90, le=90, description="Declination, ICRS [deg]", json_schema_extra={"unit": "deg"})]
-Radius = Annotated[float, Field(gt=0, le=LARGEST_RADIUS, description="Radius [arcsec]", json_schema_extra={"unit": "arcsec"})]
+Radius = Annotated[float, Field(ge=SMALLEST_RADIUS, le=LARGEST_RADIUS, description="Radius [arcsec]", json_schema_extra={"unit": "arcsec"})]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f/]+$", description="The survey's name of the object")]
 
 

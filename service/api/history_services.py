@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from data.history.sqlite_reader import SqliteReader
+from data.history import engines
 from service.api.broker_facts import BrokerFacts
 from service.api.endpoints import Services
 from streams.kafka.packet_reader import PacketReader
@@ -19,7 +19,7 @@ def attach_history(settings: Settings, services: Services) -> Callable[[], Await
 
     The history may begin later: until the historian has made it, its resources answer 503.
     """
-    services.history = reader = SqliteReader(settings.history_path())
+    services.history = reader = engines.reader(settings)
     services.facts = BrokerFacts(settings)
     packets = None
     if settings.kafka is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -24,7 +25,9 @@ from service.auth.guard import Guard, is_loopback
 from service.auth.key_ring import KeyRing
 from service.auth.local_key import local_key
 from service.auth.rate_limits import RateLimits
-from service.timed_httptools import fast_server
+from service.auth.shared_limits import share as share_limits
+from service.auth.shared_limits import shared_server
+from service.timed_httptools import MOST_CONNECTIONS, fast_server
 from streams.worker import published
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 AUDIT = "logs/audit.log"
 """In the state folder."""
+OTHER_FILES = 256
+"""Files a process has beside its clients' connections: the broker's, the history's, libraries."""
 
 
 def listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -65,6 +70,14 @@ def listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return found
 
 
+def make_room(connections: int) -> None:
+    """Raise the number of files this process may have open, where the system's default is below what so many connections take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted), hard))
+
+
 def address_of(found: socket.socket, *, tls: bool) -> str:
     """The address by which the API is called."""
     host, port = found.getsockname()[:2]
@@ -91,6 +104,7 @@ def serve_api(settings: Settings, *, version: str, shared: bool = False) -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says a thousand times a minute, a line of ours says once
     tls = settings.api_tls_certfile is not None
     loopback = is_loopback(settings.api_host) or settings.api_host == "localhost"
+    make_room(MOST_CONNECTIONS)
     bound = listener(settings.api_host, settings.api_port, shared=shared)
     with bound:
         ring = KeyRing()
@@ -103,6 +117,9 @@ def serve_api(settings: Settings, *, version: str, shared: bool = False) -> int:
             log.warning("keys travel readable: set PROTONOVA_API_TLS_CERTFILE, or put a proxy with TLS before it", host=settings.api_host)
         share = settings.api_processes if shared else 1
         limits = RateLimits(settings.api_rate / share, settings.api_address_rate / share)
+        server = shared_server(settings)
+        if server is not None:
+            share_limits(limits, server, rate=settings.api_rate, address_rate=settings.api_address_rate)
         services = Services(settings, keys=ring)
         desk = Desk(services, Guard(ring, limits, tokens=verifier_of(settings)), audit=AuditLog(settings.state / AUDIT))
         pipeline = published(settings)
@@ -111,6 +128,8 @@ def serve_api(settings: Settings, *, version: str, shared: bool = False) -> int:
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             async with running(settings, services, ring=ring, pipeline=pipeline):
                 yield
+            if server is not None:
+                await server.close()
 
         further = settings.api_allowed_hosts.split(",")
         app = make_api(ENDPOINTS, desk, version=version, host=settings.api_host, allowed_hosts=further, lifespan=lifespan)

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from service.api.endpoints import Endpoint
 from service.api.formats import MEDIA_TYPES
 from service.api.problems import PROBLEM, TITLES, Problem
-from service.auth.caller import SCOPES
+from service.auth.caller import ANY, SCOPES
 
 ABOUT = (
     "Score alerts, push them into the stream, look up what was detected. Right ascension and declination are ICRS [deg], radii [arcsec], "
@@ -25,6 +25,7 @@ _HEADERS = {
     "RateLimit-Policy": {"description": "The credential's limit.", "schema": {"type": "string"}},
 }
 _LINK = {"description": "Leads to the next page (`rel=next`), where there is one.", "schema": {"type": "string"}}
+_LOCATION = {"description": "Where the answer will be.", "schema": {"type": "string"}}
 _RETRY = {"description": "When to try again [s].", "schema": {"type": "integer"}}
 
 
@@ -69,6 +70,8 @@ class _Schemas:
         for row in rows:
             if row.answer is not None:
                 pairs.append((row.answer, "serialization"))
+            if row.accepted is not None:
+                pairs.append((row.accepted, "serialization"))
             if row.body is not None:
                 pairs.append((row.body, "validation"))
             pairs += [(model, "validation") for model in row.described.values()]
@@ -101,7 +104,7 @@ def _operation(row: Endpoint, schemas: _Schemas) -> dict[str, Any]:
         found["description"] = row.description
     if row.tag:
         found["tags"] = [row.tag]
-    found["security"] = [] if row.scope is None else [{"bearer": [row.scope]}]
+    found["security"] = [] if row.scope is None else [{"bearer": [] if row.scope == ANY else [row.scope]}]
     if row.scope is not None:
         found["x-scope"] = row.scope
     if parameters := [*_path_parameters(row, schemas), *_query_parameters(row, schemas)]:
@@ -151,6 +154,10 @@ def _parameter(name: str, where: str, *, schema: dict[str, Any], required: bool)
 def _responses(row: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     problem = {PROBLEM: {"schema": schemas.ref(Problem, "serialization")}}
     found: dict[str, Any] = {str(row.status): _success(row, schemas)}
+    if row.accepted is not None:
+        data = {"type": "object", "properties": {"data": schemas.ref(row.accepted, "serialization")}, "required": ["data"]}
+        headers = {**_HEADERS, "Location": _LOCATION, "Retry-After": _RETRY}
+        found["202"] = {"description": "Accepted: fetch it later.", "content": {"application/json": {"schema": data}}, "headers": headers}
     for status in sorted(statuses_of(row) | row.errors.keys()):
         said = row.errors.get(status) or f"{TITLES[status]}."
         found[str(status)] = {"description": said, "content": problem}
@@ -161,13 +168,13 @@ def _responses(row: Endpoint, schemas: _Schemas) -> dict[str, Any]:
 
 def statuses_of(row: Endpoint) -> set[int]:
     """Statuses other than success that any row of the kind may have."""
-    found = {405, 406, 422}
+    found = {400, 405, 406, 414, 422, 431}
     if row.scope is not None:
         found |= {401, 403, 429, 503}
     if "{" in row.path:
         found.add(404)
     if row.has_body:
-        found |= {400, 413, 415}
+        found |= {413, 415}
     return found
 
 

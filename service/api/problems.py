@@ -25,9 +25,11 @@ TITLES = {
     408: "The request took too long",
     409: "It was changed meanwhile",
     413: "The request is too large",
+    414: "The address is too long",
     415: "Not a media type of this resource",
     422: "The request is not as described",
     429: "Too many requests",
+    431: "The request's head is too large",
     503: "Not at present",
 }
 
@@ -46,6 +48,7 @@ class Problem(BaseModel):
     status: int = Field(description="The HTTP status")
     detail: str | None = Field(None, description="What is wrong this time, and what to do")
     errors: list[Fault] = Field([], description="Faults of the request one by one, where it has some")
+    revision: int | None = Field(None, description="Of what was to be changed, as it is now; with 409 alone")
 
 
 class ProblemError(ProtonovaError):
@@ -61,28 +64,34 @@ class ProblemError(ProtonovaError):
         Each ``{"loc": […], "msg": …}``.
     headers : mapping of str to str
         More headers of the answer.
+    revision : int, optional
+        Of what was to be changed, as it is now.
     """
 
     def __init__(
-        self, status: int, detail: str = "", *, errors: Sequence[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None
-    ) -> None:
+        self, status: int, detail: str = "", *, errors: Sequence[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None,
+        revision: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(detail)
+        self.revision = revision
         self.status, self.detail, self.errors, self.headers = status, detail, list(errors)[:MOST_ERRORS], dict(headers or {})
         self.caller: Identity | None = None
         """Who called, where that was known before the problem."""
 
     def body(self) -> bytes:
         """The answer's body."""
-        return problem_body(self.status, self.detail, errors=self.errors)
+        return problem_body(self.status, self.detail, errors=self.errors, revision=self.revision)
 
 
-def problem_body(status: int, detail: str = "", *, errors: Sequence[Mapping[str, Any]] = ()) -> bytes:
+def problem_body(status: int, detail: str = "", *, errors: Sequence[Mapping[str, Any]] = (), revision: int | None = None) -> bytes:
     """A problem as JSON."""
     content: dict[str, Any] = {"title": TITLES.get(status) or HTTPStatus(status).phrase, "status": status}
     if detail:
         content["detail"] = one_line(detail, 1000)
     if errors:
         content["errors"] = errors
+    if revision is not None:
+        content["revision"] = revision
     return orjson.dumps(content)
 
 

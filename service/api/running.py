@@ -21,10 +21,16 @@ from schemas.records.drift_alarm import DriftAlarm
 from schemas.surveys.decode import Decoder
 from service.api.endpoints import Services
 from service.api.history_services import attach_history
+from service.api.later_results import Results
+from service.api.live_stream import LiveStream
 from service.api.scorers import Scorers
+from service.api.watching import Watching
 from service.auth.key_ring import KeyRing
 from service.ingest.intake import Intake
+from service.ingest.shared_pushes import FILE, SharedPushes
 from streams.access_tokens import TokenFollower, write_tokens
+from streams.candidate_list import CandidateList
+from streams.filter_definitions import DefinitionFollower
 from streams.scorer import Pipeline, Scorer, StateHolder
 from streams.state_keeper import StateKeeper
 
@@ -35,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Before what needs the broker is tried again [s]."""
+RESULTS = "run/results"
+"""Folder of scores that are fetched later, in the state folder."""
 USED_EVERY = 60.0
 """How often the last uses of keys are written down [s]."""
 
@@ -56,6 +64,8 @@ async def running(settings: Settings, services: Services, *, ring: KeyRing, pipe
     async with AsyncExitStack() as stack:
         tasks: list[asyncio.Task[None]] = []
         stack.push_async_callback(attach_history(settings, services))
+        services.results = results = Results(settings.state / RESULTS)
+        stack.push_async_callback(results.stop)
         if pipeline is not None:
             services.scorers = scorers = Scorers(settings, pipeline, holder=StateHolder(pipeline))
             scorers.start()
@@ -64,9 +74,17 @@ async def running(settings: Settings, services: Services, *, ring: KeyRing, pipe
             ring.complete = True
         else:
             store = SchemaStore([settings.rubin_schemas] if settings.rubin_schemas else [], settings.schema_registry)
-            services.intake = intake = Intake(settings, Decoder(store))
+            services.intake = intake = Intake(settings, Decoder(store), shared=SharedPushes(settings.state / FILE))
             intake.start()
             stack.push_async_callback(intake.stop)
+            services.definitions = DefinitionFollower(settings)
+            services.live = live = LiveStream(settings)
+            tasks.append(_task(live.run()))
+            tasks.append(_task(follow_definitions(services.definitions)))
+            services.watching = watching = Watching(settings)
+            stack.push_async_callback(watching.stop)
+            services.candidates = candidates = CandidateList()
+            tasks.append(_task(persistent(lambda: candidates.follow(settings), "candidates cannot be read")))
             tasks += [_task(follow_keys(settings, ring)), _task(note_uses(settings, ring))]
             if pipeline is not None:
                 tasks.append(_task(follow_state(settings, pipeline, holder=scorers.holder)))
@@ -107,6 +125,16 @@ async def follow_keys(settings: Settings, ring: KeyRing) -> None:
 
     await persistent(catch_up, "API keys cannot be read")
     await follower.follow(ring.replace)
+
+
+async def follow_definitions(definitions: DefinitionFollower) -> None:
+    """Know users' filters and watchlists, until cancelled."""
+
+    async def changed() -> None:
+        pass
+
+    await persistent(definitions.catch_up, "filters cannot be read")
+    await definitions.follow(changed)
 
 
 async def note_uses(settings: Settings, ring: KeyRing) -> None:

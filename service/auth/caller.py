@@ -9,11 +9,14 @@ SCOPES: dict[str, str] = {
     "score": "Score packets and light curves.",
     "push": "Push alert packets into the stream.",
     "read": "Read alerts, objects, classes, counts and models.",
+    "subscribe": "Define filters and watchlists of one's own.",
     "teach": "Teach and forget classes, and give labels.",
     "operate": "Promote and roll back models, re-drive rejected packets.",
     "admin": "Give and revoke API keys.",
 }
 """What a credential may hold, and what each allows; none includes another."""
+ANY = "any"
+"""In a scope's place: any credential that is accepted will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,4 +36,4 @@ class Identity:
 
     def may(self, scope: str) -> bool:
         """Whether the credential holds a scope."""
-        return scope in self.scopes
+        return scope == ANY or scope in self.scopes

@@ -48,14 +48,14 @@ class Guard:
         address : str
             Of the client.
         needs : str
-            The scope.
+            The scope; `service.auth.caller.ANY`: any credential will do.
 
         Raises
         ------
         ProblemError
             401: no credential that is known; 403: not the scope; 429: too often; 503: the issuer's keys cannot be had.
         """
-        self._limits.check_address(address)
+        await self._limits.check_address(address)
         credential = credential_of(headers)
         if credential is None:
             raise ProblemError(401, "send an API key or a token: Authorization: Bearer …", headers={"WWW-Authenticate": REALM})
@@ -76,8 +76,8 @@ class Guard:
             raise ProblemError(
                 401, "the credential is not known, or no longer valid", headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'}
             )
-        extra = self._limits.take(who.credential)
-        if needs not in who.scopes:
+        extra = await self._limits.take(who.credential)
+        if not who.may(needs):
             challenge = f'{REALM}, error="insufficient_scope", scope="{needs}"'
             refusal = ProblemError(403, f"the credential does not hold the scope {needs}", headers={"WWW-Authenticate": challenge})
             refusal.caller = who

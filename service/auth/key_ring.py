@@ -6,11 +6,11 @@ as its record arrives. The local key of this machine is apart: it counts for cal
 
 from __future__ import annotations
 
-import hmac
 import math
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from hmac import compare_digest
 from typing import NamedTuple
 
 from schemas.records.access_token import AccessToken
@@ -79,7 +79,7 @@ class KeyRing:
         if held is None:
             held = self._local if on_loopback and key_id == self._local_id else _NONE
         # Compared even where nothing is known, so that the time taken does not say which ids exist.
-        right = hmac.compare_digest(held.digest, sha256(key.encode()).digest())
+        right = compare_digest(held.digest, sha256(key.encode()).digest())
         now = self._clock()
         if not right or held.until <= now:
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from service.api.problems import ProblemError
 
@@ -58,6 +59,17 @@ class Buckets:
         return max(0.0, (1.0 - left) / self.rate)
 
 
+class SharedBuckets(Protocol):
+    """Buckets that count for several machines (`service.auth.shared_limits`)."""
+
+    rate: float
+    burst: float
+
+    async def take(self, name: str, cost: float = 1.0) -> float:
+        """Take tokens, as `Buckets.take`."""
+        ...
+
+
 class RateLimits:
     """The limits of an API.
 
@@ -73,12 +85,31 @@ class RateLimits:
         Monotonic time [s].
     """
 
+    shared_keys: SharedBuckets | None = None
+    """Counted by in place of the process's own buckets of credentials."""
+    shared_addresses: SharedBuckets | None = None
+
     def __init__(self, rate: float, address_rate: float, *, refused_rate: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys, self._addresses = Buckets(rate, 2 * rate + 1, clock=clock), Buckets(address_rate, 2 * address_rate + 1, clock=clock)
         self._refused = Buckets(refused_rate, 10 * refused_rate + 1, clock=clock)
-        self._policy = (b"ratelimit-policy", b'"key";q=%d;w=%d' % (math.floor(self._keys.burst), math.ceil(self._keys.burst / rate)))
+        self._policy = _policy(self._keys)
 
-    def check_address(self, address: str) -> None:
+    def share(self, keys: SharedBuckets, addresses: SharedBuckets) -> None:
+        """Count by buckets that several machines share."""
+        self.shared_keys, self.shared_addresses = keys, addresses
+        self._policy = _policy(keys)
+
+    @property
+    def own_keys(self) -> Buckets:
+        """The process's own buckets of credentials."""
+        return self._keys
+
+    @property
+    def own_addresses(self) -> Buckets:
+        """The same of addresses."""
+        return self._addresses
+
+    async def check_address(self, address: str) -> None:
         """Count a request of an address, before its credential is looked at.
 
         Raises
@@ -88,14 +119,15 @@ class RateLimits:
         """
         if wait := self._refused.is_empty(address):
             raise _too_many(wait, "too many requests with wrong credentials from this address")
-        if (left := self._addresses.take(address)) < 0:
+        left = self._addresses.take(address) if self.shared_addresses is None else await self.shared_addresses.take(address)
+        if left < 0:
             raise _too_many(-left, "too many requests from this address")
 
     def count_refused(self, address: str) -> None:
         """Count a request with a wrong credential."""
         self._refused.take(address)
 
-    def take(self, credential: str, cost: float = 1.0) -> list[tuple[bytes, bytes]]:
+    async def take(self, credential: str, cost: float = 1.0) -> list[tuple[bytes, bytes]]:
         """Count a request of a credential; the header fields that say what is left.
 
         Raises
@@ -103,10 +135,16 @@ class RateLimits:
         ProblemError
             429.
         """
-        left = self._keys.take(credential, cost)
+        counted: Buckets | SharedBuckets = self.shared_keys or self._keys
+        left = self._keys.take(credential, cost) if self.shared_keys is None else await self.shared_keys.take(credential, cost)
         if left < 0:
             raise _too_many(-left, "too many requests with this credential")
-        return [self._policy, (b"ratelimit", b'"key";r=%d;t=%d' % (left, math.ceil((self._keys.burst - left) / self._keys.rate)))]
+        return [self._policy, (b"ratelimit", b'"key";r=%d;t=%d' % (left, math.ceil((counted.burst - left) / counted.rate)))]
+
+
+def _policy(buckets: Buckets | SharedBuckets) -> tuple[bytes, bytes]:
+    """The header field that states a limit."""
+    return b"ratelimit-policy", b'"key";q=%d;w=%d' % (math.floor(buckets.burst), math.ceil(buckets.burst / buckets.rate))
 
 
 def _too_many(wait: float, detail: str) -> ProblemError:

@@ -108,7 +108,7 @@ def _each(body: bytes, media_type: str) -> Iterator[bytes | PacketError]:
 
 
 _headers: list[bytes] = []
-"""Headers of containers with their sync markers, the latest first: comparing one costs less than reading it."""
+"""Headers of containers without their sync markers, the latest first: comparing one costs less than reading it."""
 MOST_HEADERS = 8
 
 
@@ -119,9 +119,9 @@ def _is_single(body: bytes) -> bool:
     try:
         if known is None:
             _, _, at = read_header(body)
-            known = body[: at + SYNC]
+            known = body[:at]
             _headers = [known, *_headers][:MOST_HEADERS]
-        records, at = read_long(body, len(known))
+        records, at = read_long(body, len(known) + SYNC)
         size, at = read_long(body, at)
     except PacketError:
         return False

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -23,6 +25,7 @@ from schemas.surveys.decode import Decoder
 from schemas.surveys.identity import packet_id
 from service.ingest.breaker import Breaker
 from service.ingest.remembered import Remembered
+from service.ingest.shared_pushes import SharedPushes
 from streams.kafka import topics
 from streams.kafka.producer import producer_options
 
@@ -41,6 +44,8 @@ MOST_FAILURES = 8
 """Sends that fail in a row until the producer is made anew."""
 LONGEST_NAME = 256
 """Of an Idempotency-Key [characters]."""
+LOOKED_EVERY = 0.02
+"""How often it is looked whether another process has answered [s]."""
 DECODED_AT_ONCE = 16
 """Packets that are checked before other requests have their turn."""
 
@@ -104,13 +109,15 @@ class Intake:
         Checks what comes; not the scorer's, which is another thread's.
     most_bytes : int, optional
         That may wait for the broker.
+    shared : SharedPushes, optional
+        Answers that other processes of this machine gave, and this one before it was started again.
     """
 
-    def __init__(self, settings: Settings, decoder: Decoder, *, most_bytes: int | None = None) -> None:
+    def __init__(self, settings: Settings, decoder: Decoder, *, most_bytes: int | None = None, shared: SharedPushes | None = None) -> None:
         self._settings, self._decoder = settings, decoder
         self._most = most_bytes or settings.api_push_mb << 20
         self.breaker = Breaker()
-        self._remembered = Remembered()
+        self._remembered, self._shared = Remembered(), shared
         self._producer: Any = None
         self._starting: asyncio.Task[None] | None = None
         self._failures = 0
@@ -131,6 +138,8 @@ class Intake:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
+        if self._shared is not None:
+            self._shared.close()
         if self._producer is not None:
             try:
                 async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
@@ -231,18 +240,52 @@ class Intake:
             self.repeated += 1
             return placed, True
         push = self._remembered.begin(known_as, digest)
+        claimed = False
         try:
+            earlier = await self._elsewhere(known_as, digest)
+            if earlier is not None:
+                self.breaker.gave_up()
+                push.answer.set_result(earlier)
+                self.repeated += 1
+                return earlier, True
+            claimed = True
             checked = await self._checked(packets, survey)
             placed = await self._send(checked)
         except BaseException as error:
             self._remembered.forget(known_as)
-            known = isinstance(error, AwayError | FaultyError)
+            if claimed and self._shared is not None:
+                self._shared.release(known_as)
+            known = isinstance(error, AwayError | FaultyError | OtherBytesError)
             push.answer.set_exception(error if known else AwayError("the first push of these packets was given up: push them again"))
             push.answer.exception()  # perhaps no repeat waits for it
             raise
         push.answer.set_result(placed)
+        if self._shared is not None:
+            self._shared.settle(known_as, orjson.dumps([list(place) for place in placed]))
         self.taken += len(placed)
         return placed, False
+
+    async def _elsewhere(self, name: bytes, digest: bytes) -> list[Placed] | None:
+        """The answer of a push of the same name by another process, or by this one's predecessor; None: there was none, it is ours.
+
+        Raises
+        ------
+        OtherBytesError
+        AwayError
+            Another process has had it in hand for too long.
+        """
+        if self._shared is None:
+            return None
+        until = time.monotonic() + 2 * ACKNOWLEDGED_WITHIN
+        while (earlier := self._shared.claim(name, digest)) is not None:
+            if earlier.digest != digest:
+                raise OtherBytesError
+            if earlier.answer is not None:
+                return [Placed(*row) for row in orjson.loads(earlier.answer)]
+            if time.monotonic() > until:
+                raise AwayError("the first push of these packets is still in hand: push them again")
+            await asyncio.sleep(LOOKED_EVERY)
+        return None
 
     async def _checked(self, packets: Sequence[bytes], survey: str) -> list[Checked]:
         out: list[Checked] = []

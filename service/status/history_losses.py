@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from data.history import engines
 from data.history.nights import DAY_MS, night_of
 from data.history.portion import HistoryError
-from data.history.sqlite_counts import survey_of
-from data.history.sqlite_reader import SqliteReader
-from data.history.sqlite_tables import FILE
+from data.history.sql_counts import survey_of
 
 if TYPE_CHECKING:
     from settings.model import Settings
@@ -33,13 +32,13 @@ class HistoryLosses:
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        self._file = settings.history_path() / FILE
-        self._reader = SqliteReader(settings.history_path())
+        self._settings = settings
+        self._reader = engines.reader(settings)
         self._clock = clock
 
     def lost(self) -> dict[str, int]:
         """Topic of alerts → packets lost last night and tonight; without those that lost none."""
-        if not self._file.exists():
+        if not engines.may_be_there(self._settings):
             return {}
         now_ms = int(1000 * self._clock())
         found: dict[str, int] = {}

@@ -199,8 +199,7 @@ def _record(topic: str, record: Any, *, key: bytes) -> Record:
 
 def main() -> int:
     """The entry point ``python -m streams.agents.drift``."""
-    import signal
-
+    from streams.until_ended import run_until_ended
     from streams.worker import configure_logging
 
     try:
@@ -211,16 +210,7 @@ def main() -> int:
         print(f"protonova: {error}", file=sys.stderr)
         return 2
     configure_logging(settings.log_level)
-
-    async def until_ended() -> None:
-        task = asyncio.ensure_future(run(settings))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is not None:
-            raise task.exception()  # type: ignore[misc]
-
-    asyncio.run(until_ended())
+    run_until_ended(lambda: run(settings))
     return 0
 
 

@@ -198,10 +198,9 @@ class Baseline:
                 to_shifted += abs(value - self.shifted[name].mean[i]) * window.n
         return to_usual < to_shifted
 
-    def accept(self) -> None:
-        """Compare with what the stream is now: the change is the new usual."""
-        self.usual.update(self.shifted)
-        self.unshift()
+    def accepted(self) -> dict[str, StratumReference]:
+        """Strata with what stays changed as the new usual: what a model begins with that was made for the sky as it is now."""
+        return dict(self.reference().strata)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All references as arrays by name."""

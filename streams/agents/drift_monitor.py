@@ -185,6 +185,16 @@ class Watch:
             self.commanded = sorted([*self.commanded, command.since_ms])[-MOST_COMMANDS:]
             self.changed += 1
 
+    def bequeathed(self) -> Reference:
+        """What the next model begins with.
+
+        A new population that has settled is what it was made for, and so its usual; an instrument that is still wrong is not, nor is what
+        is not known yet: the return, or the change itself, is to be seen under the next model, too.
+        """
+        accepts = all(episode.settled and is_population(episode.diagnosis) for episode in self.episodes)
+        strata = self.baseline.accepted() if accepts else dict(self.baseline.usual)
+        return replace(self.baseline.reference(), strata=strata)
+
     def _refer(self, *, anew: bool = False) -> None:
         """Go on with the reference that is in force now; sums over another one mean nothing, and begin anew."""
         if anew:
@@ -295,8 +305,7 @@ class Monitor:
         if watch is None:
             shipped, borrowed = self._find(model), False
             if shipped is None and self.models:
-                before = next(reversed(self.models.values())).baseline
-                shipped, borrowed = replace(before.reference(), strata=dict(before.usual)), True
+                shipped, borrowed = next(reversed(self.models.values())).bequeathed(), True
                 shipped = shipped if shipped.strata else None
             watch = self._new(model, shipped, borrowed=borrowed)
         self.models[model] = watch

@@ -33,7 +33,7 @@ from schemas.records.detection import Detection
 from schemas.records.gate_report import PASSED, REFUSED, WAITING, GateReport
 from schemas.records.label_wanted import LabelWanted
 from schemas.records.loop_event import GATES_JUDGED, LABELS_WANTED, LoopEvent
-from schemas.records.model_announced import CHALLENGER, CHAMPION, PREVIOUS, ModelAnnounced
+from schemas.records.model_announced import BASELINE, CHALLENGER, CHAMPION, PREVIOUS, ModelAnnounced
 from schemas.records.model_bundle import MODEL_DIGITS
 from streams import models
 from streams.agents.champion_match import ChampionMatch
@@ -45,6 +45,7 @@ from streams.kafka.broadcast import read_whole
 from streams.kafka.consumer import make_consumer
 from streams.kafka.exactly_once import decided_records, repeat
 from streams.known_labels import Labels
+from streams.model_ledger import LedgerKeeper
 from streams.shadow_models import ShadowModels
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Gatekeeper:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings, self._clock = settings, clock
         self._thresholds = replace(gates.STANDARD, alerts=settings.gates_alerts)
+        self._ledger = LedgerKeeper(settings, AUTHOR)
         self.done = 0
         """Records written, for the pause after a failure."""
         self._shipped = ""
@@ -109,7 +111,7 @@ class Gatekeeper:
             async for message in read_whole(settings, topics.LABELS_WANTED):
                 self._question(message)
             follower = models.ModelFollower(settings)
-            self.announced = await follower.catch_up()
+            await self._announce(await follower.catch_up())
             consumer = make_consumer(settings, auto_offset_reset="earliest", fetch_max_wait_ms=200)
             stack.push_async_callback(consumer.stop)
             await consumer.start()
@@ -117,7 +119,8 @@ class Gatekeeper:
             await self._catch_up(consumer, match)
             shadow = Shadow(settings, sender, lambda role, found, at: self._hear(match, role, found=found, ingested_ms=at))
             casting = ShadowModels(settings, shadow)
-            tasks = [asyncio.ensure_future(shadow.run()), asyncio.ensure_future(follower.follow(self._announce, due=True))]
+            beside = shadow.run(), follower.follow(self._announce, due=True), self._ledger.run()
+            tasks = [asyncio.ensure_future(one) for one in beside]
             stack.push_async_callback(_ended, tasks)
             log.info("judging", labels=len(self.labels), promote=settings.gates_promote, share=settings.shadow_share)
             due = matched = 0.0
@@ -139,6 +142,7 @@ class Gatekeeper:
 
     async def _announce(self, found: dict[str, ModelAnnounced]) -> None:
         self.announced = found
+        self._ledger.see(found)
 
     def _now(self) -> int:
         return int(1000 * self._clock())
@@ -157,9 +161,15 @@ class Gatekeeper:
         challenger, previous = self.announced.get(CHALLENGER), self.announced.get(PREVIOUS)
         if challenger is not None and challenger.model != self._champion() and not self._is_decided(challenger):
             roles[CHALLENGER] = challenger
+            roles |= self._baseline(challenger)
         if previous is not None and self._watched():
             roles[PREVIOUS] = previous
         return roles
+
+    def _baseline(self, challenger: ModelAnnounced) -> dict[str, ModelAnnounced]:
+        """The head made anew that a challenger has to beat, too: it was announced with it."""
+        found = self.announced.get(BASELINE)
+        return {BASELINE: found} if found is not None and found.revision == challenger.revision else {}
 
     def _is_decided(self, challenger: ModelAnnounced) -> bool:
         if challenger.model in self.history.rolled_back:
@@ -208,7 +218,7 @@ class Gatekeeper:
     def _opinion(self, message: Any, match: ChampionMatch) -> None:
         headers = {name: value for name, value in message.headers or () if value is not None}
         role = headers.get("role", b"").decode("utf-8", "replace")
-        if role not in (CHALLENGER, PREVIOUS, CHAMPION):
+        if role not in (CHALLENGER, PREVIOUS, CHAMPION, BASELINE):
             return
         if not message.value:
             model, count = headers.get("model", b"").decode("utf-8", "replace"), headers.get("faults", b"")
@@ -251,9 +261,9 @@ class Gatekeeper:
             return
         if report is None or report.verdict == WAITING or self._changed_mind(champion, challenger.model):
             final = self._now() - challenger.announced_ms > self._settings.gates_days * DAY_MS
-            report = (
-                await self._look(challenger.model, {CHAMPION: champion, CHALLENGER: challenger.model}, last=report, final=final) or report
-            )
+            roles = {CHAMPION: champion, CHALLENGER: challenger.model}
+            roles |= {role: one.model for role, one in self._baseline(challenger).items()}
+            report = await self._look(challenger.model, roles, last=report, final=final) or report
         if report is not None and report.verdict == PASSED and self._settings.gates_promote == "automatic":
             await self._promote(challenger, report)
 
@@ -296,12 +306,12 @@ class Gatekeeper:
         subject : str
             The model that is judged.
         roles : dict
-            Role → model: what it is held against, then the one that is judged.
+            Role → model: what it is held against, then the one that is judged, and a baseline where there is one.
         """
         if not self.evidence.fresh(roles, self.labels) and not final:
             return None
         alerts = self.evidence.alerts(roles, self.labels, least=self._settings.gates_confidence)
-        against, judged = (alerts.scores[role] for role in roles)
+        against, judged, *others = (alerts.scores[role] for role in roles)
         differ = gates.gain(against, judged) > 0
         labelled = [label is not None for label in alerts.labels]
         decided = sum(a and b for a, b in zip(differ.tolist(), labelled, strict=True))
@@ -314,7 +324,8 @@ class Gatekeeper:
             return None
         self._seen[pair] = now, self.labels.changed
         report = await asyncio.to_thread(
-            gates.judge, against, judged, labels=alerts.labels, owners=alerts.owners, budget=self._settings.gates_false_calls,
+            gates.judge, against, judged, baseline=others[0] if others else None, labels=alerts.labels, owners=alerts.owners,
+            budget=self._settings.gates_false_calls,
             running=self.evidence.running(CHALLENGER, judged.model) if question else gates.UNKNOWN, thresholds=self._thresholds,
             final=final, judged_ms=self._now(),
         )  # fmt: skip
@@ -341,17 +352,21 @@ class Gatekeeper:
         most = min(self._settings.gates_ask - unanswered, MOST_ASKED - len(asked))
         if most <= 0:
             return []
-        against, judged = (alerts.scores[role] for role in roles)
-        held = [label or ("asked" if key in asked else None) for label, key in zip(alerts.labels, alerts.names, strict=True)]
-        chosen = gates.wanted(against, judged, labels=held, owners=alerts.owners, most=most, keys=alerts.keys)
-        worth, called = gates.gain(against, judged), (gates.called(against), gates.called(judged))
-        return [
-            LabelWanted(
-                *alerts.names[i], alerts.objects[i], alerts.packet_ids[i], "two models call it differently", called[0][i], called[1][i],
-                float(worth[i]), judged.model, report.judged_ms,
-            )
-            for i in chosen
-        ]  # fmt: skip
+        against, judged, *others = (alerts.scores[role] for role in roles)
+        held: list[str | None] = [
+            label or ("asked" if key in asked else None) for label, key in zip(alerts.labels, alerts.names, strict=True)
+        ]
+        out: list[LabelWanted] = []
+        for other in (*others, against):  # half of the questions are about the baseline, where there is one
+            share = most // 2 if others and other is not against else most - len(out)
+            chosen = gates.wanted(other, judged, labels=held, owners=alerts.owners, most=share, keys=alerts.keys)
+            worth, called = gates.gain(other, judged), (gates.called(other), gates.called(judged))
+            for i in chosen:
+                held[i] = "asked"
+                name = (*alerts.names[i], alerts.objects[i], alerts.packet_ids[i])
+                said = "two models call it differently", called[0][i], called[1][i]
+                out.append(LabelWanted(*name, *said, float(worth[i]), judged.model, report.judged_ms))
+        return out
 
     async def _write(self, report: GateReport, *, subject: str, wanted: list[LabelWanted]) -> None:
         """Write a report and the questions that follow from it, all or nothing; what another gatekeeper has ended ends here."""

@@ -10,7 +10,6 @@ once all that they had sent is in the history compares their counts, the broker'
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -22,14 +21,15 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from data.history.counting import Sample
+from data.history.engines import writing
 from data.history.nights import DAY_MS, begin_of, night_of
-from data.history.portion import HistoryError, Place
-from data.history.sqlite_counts import survey_of
-from data.history.sqlite_tables import FILE, is_passing
-from data.history.sqlite_writer import SqliteWriter, remove
+from data.history.portion import Place
+from data.history.sql_counts import survey_of
+from data.history.sql_writer import SqlWriter
 from errors import RetryableError
 from streams import metrics
 from streams.agents.history_rows import READ, WITH_EMBEDDINGS, portion_of
+from streams.agents.history_scans import NightlyScans
 from streams.kafka import topics
 from streams.kafka.broker_requests import TopicFacts, describe_topics, mark_in
 from streams.kafka.consumer import CheckedConsumer, make_consumer
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 2_000
-"""Records of a transaction at most."""
+AT_ONCE = 8_000
+"""Records of a transaction at most: behind the stream they come in so many, and a page that several change is written once."""
 FETCH_WAIT_MS = 200
 LOOK_EVERY = 1.0
 """How often offsets, commits and lag are looked at [s]."""
@@ -69,20 +69,15 @@ class Historian:
     async def run(self, *, rebuild: bool = False) -> None:
         """Keep it until cancelled; a broker or a disk that fails is tried again after a pause that grows."""
         if rebuild:
-            with SqliteWriter(self._settings.history_path()) as writer:
+            with writing(self._settings) as writer:
                 await asyncio.to_thread(writer.clear)
         await repeat(self._session, self.counts.total, what="the history is not kept", final=())
 
     async def _session(self) -> None:
-        try:
-            with SqliteWriter(self._settings.history_path()) as writer:
-                await self._keep(writer)
-        except sqlite3.DatabaseError as error:
-            if not is_passing(error):
-                remove(self._settings.history_path() / FILE)  # the topics have it all
-            raise HistoryError(f"the history cannot be written: {error!r}") from error
+        with writing(self._settings) as writer:
+            await self._keep(writer)
 
-    async def _keep(self, writer: SqliteWriter) -> None:
+    async def _keep(self, writer: SqlWriter) -> None:
         async with AsyncExitStack() as stack:
             consumer = make_consumer(
                 self._settings, auto_offset_reset="earliest", max_partition_fetch_bytes=4 << 20, fetch_max_wait_ms=100, check_crcs=True
@@ -97,8 +92,10 @@ class Historian:
                 log.warning("a topic was made anew; it is read from its start", topic=name)
             held = await self._assign(writer, consumer, facts=facts)
             balance = Balancing(self._settings, writer, consumer=consumer, admin=admin, names=self._names)
-            log.info("the history is kept", path=str(writer.path), partitions=len(held))
+            log.info("the history is kept", where=writer.where, partitions=len(held))
             due = 0.0
+            scans = NightlyScans(self._settings)
+            stack.push_async_callback(scans.end)
             while True:
                 found = await consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=AT_ONCE)
                 if found:
@@ -108,8 +105,9 @@ class Historian:
                     if await _facts(consumer, self._names) != facts:
                         return
                     await balance.look(facts)
+                    scans.look(time.time())
 
-    async def _assign(self, writer: SqliteWriter, consumer: CheckedConsumer, *, facts: Mapping[str, TopicFacts]) -> dict[Place, int | None]:
+    async def _assign(self, writer: SqlWriter, consumer: CheckedConsumer, *, facts: Mapping[str, TopicFacts]) -> dict[Place, int | None]:
         """Read each partition from where the history ends."""
         places = [TopicPartition(name, p) for name in self._names for p in facts[name].partitions]
         consumer.assign(places)
@@ -136,7 +134,7 @@ class Historian:
         held.update(moved)
         return held
 
-    def _write(self, writer: SqliteWriter, found: Mapping[Any, Any], *, held: dict[Place, int | None]) -> None:
+    def _write(self, writer: SqlWriter, found: Mapping[Any, Any], *, held: dict[Place, int | None]) -> None:
         """In a thread of its own: what was fetched becomes rows."""
         before = self.bad.total()
         portion = portion_of(found, held, bad=self.bad)
@@ -156,7 +154,7 @@ class Balancing:
     Parameters
     ----------
     settings : Settings
-    writer : SqliteWriter
+    writer : SqlWriter
     consumer : CheckedConsumer
         The historian's.
     admin : aiokafka.admin.AIOKafkaAdminClient
@@ -165,7 +163,7 @@ class Balancing:
     """
 
     def __init__(
-        self, settings: Settings, writer: SqliteWriter, *, consumer: CheckedConsumer, admin: AIOKafkaAdminClient, names: tuple[str, ...]
+        self, settings: Settings, writer: SqlWriter, *, consumer: CheckedConsumer, admin: AIOKafkaAdminClient, names: tuple[str, ...]
     ) -> None:
         self._settings, self._writer, self._consumer, self._admin = settings, writer, consumer, admin
         self._places = [name for name in names if name in READ]

@@ -24,6 +24,8 @@ PROGRAMS = range(4)
 _FRAMED_DETECTION, _FRAMED_EMBEDDING = framing(DETECTION), framing(EMBEDDING)
 _FRAME = len(_FRAMED_DETECTION)
 _DIGEST = 16
+LATEST_MS = 253_370_764_800_000
+"""The year 9999: no night has a date behind it [ms]."""
 
 
 def portion_of(found: Mapping[Any, Sequence[Any]], held: Mapping[Place, int | None], *, bad: Counter[tuple[str, str]]) -> Portion:
@@ -81,7 +83,7 @@ def _alert(message: Any, *, private: bool) -> AlertRow:
     headers = dict(message.headers or ())
     return AlertRow(
         f.survey, f.candid, digest, f.object_id, _program(f.programid, private), f.ra, f.dec, f.mjd, f.band, f.flux, f.flux_err,
-        f.class_name, f.probability, f.published, f.novelty, _number(headers.get("ingested_at")) or int(message.timestamp),
+        f.class_name, f.probability, f.published, f.novelty, _arrived(headers, message),
         _origin(headers.get(ORIGIN)), DETECTION, body,
     )  # fmt: skip
 
@@ -95,7 +97,7 @@ def _reject(message: Any) -> RejectRow:
     return RejectRow(
         Origin(topic, partition, offset), _number(headers.get("records")) or 1, _words(headers.get("survey")) or None, error_class, reason,
         _number(headers.get("attempt")) or 1, _number(headers.get("size")) or len(message.value or b""),
-        headers.get("complete") != b"false", _number(headers.get("ingested_at")) or int(message.timestamp), message.partition,
+        headers.get("complete") != b"false", _arrived(headers, message), message.partition,
         message.offset,
     )  # fmt: skip
 
@@ -124,6 +126,12 @@ def _origin(header: bytes | None) -> Origin | None:
     offset = _number(header.rpartition(b":")[2]) if header else None
     partition = _number(rest.encode()) if rest else None
     return None if not topic or partition is None or offset is None else Origin(topic, partition, offset)
+
+
+def _arrived(headers: Mapping[str, bytes], message: Any) -> int:
+    """When the broker took the packet [ms since 1970]; 0 where it is unknown or beyond the years of four digits."""
+    stated = _number(headers.get("ingested_at")) or int(message.timestamp)
+    return stated if 0 <= stated < LATEST_MS else 0
 
 
 def _number(value: bytes | None) -> int | None:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from streams.kafka import topics
 from streams.kafka.consumer import make_consumer
@@ -122,6 +122,35 @@ async def rejected(settings: Settings, *, since_ms: int | None = None, reasons: 
         packet = parse(message)
         if not wanted or packet.error_class in wanted:
             yield packet
+
+
+async def rejected_at(settings: Settings, *, partition: int, offset: int) -> RejectedPacket | None:
+    """One rejected packet by its place; None: nothing lies there, or not any more.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a broker.
+    partition, offset : int
+        On `alerts.rejected`.
+    """
+    place = TopicPartition(topics.REJECTED, partition)
+    async with AsyncExitStack() as stack:
+        async with topics.admin_client(settings) as admin:
+            if place not in (await topics.places_of(admin, [topics.REJECTED])).get(topics.REJECTED, []):
+                return None
+        consumer = make_consumer(settings, auto_offset_reset="earliest", max_partition_fetch_bytes=topics.REJECTED_BYTES)
+        stack.push_async_callback(consumer.stop)
+        await consumer.start()
+        consumer.assign([place])
+        start, end = (await consumer.beginning_offsets([place]))[place], (await consumer.end_offsets([place]))[place]
+        if not start <= offset < end:
+            return None
+        consumer.seek(place, offset)
+        while await consumer.position(place) <= offset:
+            for message in (await consumer.getmany(place, timeout_ms=500, max_records=1)).get(place, []):
+                return parse(message) if message.offset == offset else None
+    return None
 
 
 async def redriven(settings: Settings) -> set[str]:

@@ -31,6 +31,7 @@ from aiokafka.errors import IllegalOperation, ProducerFenced
 from errors import RetryableError, UserError, one_line
 from evaluation.challenger_picture import draw
 from learning.challenger_process import (
+    BASELINE,
     BUNDLE,
     LOG,
     OUTCOME,
@@ -273,7 +274,11 @@ class Trainer:
             self._steps.take(event)
         if short in self._steps.announced:
             return
-        await submit(self._settings, bundle.path, alias=CHALLENGER, author=AUTHOR, note=one_line(f"{lead.recipe}: {lead.reason}", 500))
+        beside = self.current / BASELINE
+        await submit(
+            self._settings, bundle.path, alias=CHALLENGER, author=AUTHOR, note=one_line(f"{lead.recipe}: {lead.reason}", 500),
+            baseline=beside if beside.exists() else None,
+        )  # fmt: skip
 
     def _merged(self, commands: Iterable[RetrainCommand], lead: RetrainCommand) -> list[LoopEvent]:
         return [self._event(RETRAIN_MERGED, command, subject=command.model, note=f"merged into {lead.command_id}") for command in commands]

@@ -6,6 +6,8 @@ Topics are declared before a worker starts: Faust ignores a missing source topic
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -84,8 +86,12 @@ LOOP_EVENTS = "loop.events"
 MODELS_BUNDLES = "models.bundles"
 MODELS_ANNOUNCED = "models.announced"
 ACCESS_TOKENS = "access.tokens"
+FILTERS_DEFINED = "filters.defined"
+WATCHLISTS = "filters.watchlists"
 LABELS_KNOWN = "labels.known"
 LABELS_WANTED = "labels.wanted"
+CANDIDATES = "candidates"
+CANDIDATES_PRIVATE = "candidates.private"
 SHADOW = "detections.shadow"
 
 TOPICS = (
@@ -130,6 +136,8 @@ TOPICS = (
         7 * DAY,
         cleanup="compact",
     ),
+    Topic(FILTERS_DEFINED, "owner/name", "FilterDefined: a user's filter, its latest revision", 7 * DAY, cleanup="compact"),
+    Topic(WATCHLISTS, "owner/name", "Watchlist: a user's list of positions, up to 8 MB", 7 * DAY, PACKET_BYTES, cleanup="compact"),
     Topic(SOURCES, "source", "SourceState: what the mirror does with each source", 7 * DAY, cleanup="compact"),
     Topic(DETECTIONS, "object id", "Detection", 30 * DAY, RECORD_BYTES, None),
     Topic(PRIVATE, "object id", "Detection of a packet that is not public (ZTF programid 2, 3): restrict who may read it", 30 * DAY),
@@ -159,6 +167,8 @@ TOPICS = (
     Topic(LOOP_EVENTS, "class, or model", "LoopEvent: each step of the loop around the model, with what was written", 365 * DAY),
     Topic(LABELS_KNOWN, "survey:candid", "KnownLabel: what an alert is, by people, catalogues and brokers", 7 * DAY, cleanup="compact"),
     Topic(LABELS_WANTED, "survey:candid", "LabelWanted: an alert that two models call differently, whose label would decide", 30 * DAY),
+    Topic(CANDIDATES, "object id", "Candidate: an object reaches a class's threshold for the first time; it falls or is refuted", 30 * DAY),
+    Topic(CANDIDATES_PRIVATE, "object id", "Candidate of alerts that are not public: restrict who may read it", 30 * DAY),
     Topic(
         SHADOW,
         "object id",
@@ -243,6 +253,21 @@ async def ensure_access(settings: Settings) -> None:
     async with admin_client(settings) as admin:
         row = next(topic for topic in TOPICS if topic.name == ACCESS_TOKENS)
         await ensure(admin, [row], partitions=settings.partitions, replication=settings.replication)
+
+
+def filter_topic(owner: str, name: str) -> Topic:
+    """The topic of a filter's matches; an owner's name that Kafka does not take is written with other letters and a digest."""
+    plain = re.sub(r"[^a-z0-9-]+", "-", owner.lower()).strip("-")[:40]
+    if plain != owner:
+        plain = f"{plain}-{hashlib.sha256(owner.encode()).hexdigest()[:8]}".strip("-")
+    return Topic(f"filters.{plain}.{name}", "object id", "FilterMatch: a detection that passed the filter", 30 * DAY)
+
+
+async def ensure_filters(settings: Settings, further: Iterable[Topic] = ()) -> None:
+    """Make the topics of filters and watchlists where they are missing, and some filters' own."""
+    own = [topic for topic in TOPICS if topic.name in (FILTERS_DEFINED, WATCHLISTS)]
+    async with admin_client(settings) as admin:
+        await ensure(admin, [*own, *further], partitions=settings.partitions, replication=settings.replication)
 
 
 async def check(settings: Settings, classes: Iterable[str]) -> list[Row]:

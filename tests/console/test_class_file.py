@@ -10,6 +10,7 @@ import pytest
 from console import class_file
 from errors import UserError
 from schemas.records.class_record import ClassRecord
+from streams.class_document import document_of
 
 RECORD = ClassRecord(
     "fast-blue", 2, "ada", "", "", ("ztf:1:ab",), ("ZTF1",), (False,), "e" * 16, "h" * 64, bytes(8), bytes(8), bytes(4),
@@ -19,7 +20,7 @@ RECORD = ClassRecord(
 
 def test_it_comes_back(tmp_path: Path) -> None:
     file = tmp_path / "class.json"
-    class_file.write(file, RECORD, packets={"ztf:1:ab": b"\x00packet\xff"})
+    class_file.write(file, document_of(RECORD, {"ztf:1:ab": b"\x00packet\xff"}))
     assert class_file.read(file) == (RECORD, {"ztf:1:ab": b"\x00packet\xff"})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["class.json"]
 
@@ -37,7 +38,7 @@ def test_it_comes_back(tmp_path: Path) -> None:
 )
 def test_a_damaged_one_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     file = tmp_path / "class.json"
-    class_file.write(file, RECORD, packets={"ztf:1:ab": b"p"})
+    class_file.write(file, document_of(RECORD, {"ztf:1:ab": b"p"}))
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(UserError, match="is not a class"):
         class_file.read(file)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from console.commands.explain import _chosen, _origin, clock
+from console.commands.explain import clock
 from errors import UserError
 from schemas.records.codec import encode
 from schemas.records.detection import Detection, TaughtClass
@@ -14,6 +14,7 @@ from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.loop_event import TAUGHT, LoopEvent
 from schemas.records.retrain_command import RetrainCommand
 from streams.loop_history import Score, steps_of
+from streams.score_explanation import chosen, origin
 
 DETECTION = Detection(
     detection_id="d", survey="ztf", candid=7, object_id="ZTF25aaa", programid=1, ra=1.0, dec=2.0, mjd=60000.0, band="g", flux=1.0,
@@ -31,11 +32,11 @@ SCORES = [score("aa", role="champion", at_ms=10), score("bb", role="champion", a
 
 
 def test_the_last_published_score_is_explained_unless_another_is_named() -> None:
-    assert _chosen(SCORES, None).detection.scoring_id == "bb"
-    assert _chosen(SCORES, "cc").role == "challenger"
-    assert _chosen(SCORES[2:], None).role == "challenger"
+    assert chosen(SCORES, None).detection.scoring_id == "bb"
+    assert chosen(SCORES, "cc").role == "challenger"
+    assert chosen(SCORES[2:], None).role == "challenger"
     with pytest.raises(UserError, match="never scored by ff, but by aa, bb, cc"):
-        _chosen(SCORES, "ff")
+        chosen(SCORES, "ff")
 
 
 def test_a_models_origin_is_its_own_and_that_of_the_classes_beside_it() -> None:
@@ -46,7 +47,7 @@ def test_a_models_origin_is_its_own_and_that_of_the_classes_beside_it() -> None:
         [alarm, order, LoopEvent(TAUGHT, "my-class", 2, "ada", "", b"", 50), LoopEvent(TAUGHT, "my-class", 1, "ada", "", b"", 40),
          LoopEvent("promoted", "ffffffffffffffff", 1, "bob", "", encode(alarm), 500)]
     )  # fmt: skip
-    assert [(step.kind, step.at_ms) for step in _origin(steps, detection)] == [("taught", 50), ("alarm", 100), ("command", 101)]
+    assert [(step.kind, step.at_ms) for step in origin(steps, detection)] == [("taught", 50), ("alarm", 100), ("command", 101)]
 
 
 def test_times_are_of_one_clock() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from console.commands.list_models import differences, facts
-from console.model_names import announced_models
 from registry.bundle import Bundle, Parts, load, save
+from registry.bundle_facts import differences, facts
 from schemas.records import codec
 from schemas.records.loop_event import ANNOUNCED, PROMOTED, TAUGHT, LoopEvent
 from schemas.records.model_announced import ModelAnnounced
+from streams.named_models import announced_models
 
 
 @pytest.fixture(scope="module")

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import psycopg
 import pytest
 
+from data.history import engines
 from data.history.cells import separation
 from data.history.counting import Sample
 from data.history.nights import begin_of, night_of, parse_night
 from data.history.portion import AlertRow, HistoryConflictError, HistoryError, Moved, Place, Portion
+from data.history.postgres_reader import PostgresReader
+from data.history.postgres_writer import PostgresWriter
+from data.history.sql_reader import SqlReader
+from data.history.sql_writer import SqlWriter
 from data.history.sqlite_reader import SqliteReader
 from data.history.sqlite_writer import SqliteWriter
 from data.history.store import AlertFilter, HistoryStore, ObjectFilter
+from settings.model import Settings
 from tests.data.history_rows import DETECTIONS, NIGHT_MS, embeddings, portion, reject, sky
 
 EVERYTHING = frozenset({0, 2, 3})
@@ -24,14 +32,25 @@ NOTHING: frozenset[int] = frozenset()
 
 
 class History(NamedTuple):
-    writer: SqliteWriter
+    writer: SqlWriter
     reader: HistoryStore
+    fault: type[Exception]
+    """What a row that cannot be written raises."""
+    again: Callable[[], SqlWriter]
+    """Another writer of the same history."""
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
-    writer, reader = SqliteWriter(tmp_path / "history"), SqliteReader(tmp_path / "history")
-    yield History(writer, reader)
+    reader: SqlReader[Any]
+    make: Callable[[], SqlWriter]
+    if request.param == "sqlite":
+        make, reader = partial(SqliteWriter, tmp_path / "history"), SqliteReader(tmp_path / "history")
+    else:
+        url = request.getfixturevalue("postgres")
+        make, reader = partial(PostgresWriter, url), PostgresReader(url)
+    writer = make()
+    yield History(writer, reader, sqlite3.IntegrityError if request.param == "sqlite" else psycopg.IntegrityError, make)
     reader.close()
     writer.close()
 
@@ -128,8 +147,8 @@ def test_a_cone_is_what_a_look_at_every_object_finds(history: History, radius: f
         wanted = [own[i].object_id for i in np.lexsort((np.arange(len(own)), away)) if away[i] <= 3600 * radius]
         found = history.reader.cone(ra, dec, radius=radius, private=NOTHING, limit=1000)
         assert [near.object.object_id for near in found] == wanted
-        pages, after = [], None
-        while page := history.reader.cone(ra, dec, radius=radius, private=NOTHING, limit=3, after=after):
+        pages, after, size = [], None, 3 if radius < 1 else 60
+        while page := history.reader.cone(ra, dec, radius=radius, private=NOTHING, limit=size, after=after):
             pages += page
             after = page[-1].separation, page[-1].object.object_id
         assert pages == found
@@ -189,7 +208,7 @@ def test_a_portion_is_written_whole_or_not_at_all(history: History, rows: list[A
     history.writer.commit(portion(rows[:10]))
     broken = portion(rows[10:20], before=10)
     broken.alerts[5] = broken.alerts[5]._replace(body=None)  # type: ignore[arg-type]
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(history.fault):
         history.writer.commit(broken)
     assert history.writer.positions() == {DETECTIONS: 10}
     with pytest.raises(HistoryConflictError, match="only one"):
@@ -197,6 +216,33 @@ def test_a_portion_is_written_whole_or_not_at_all(history: History, rows: list[A
     assert len(seen_alerts(history.reader, EVERYTHING)) == 10
     history.writer.commit(portion(rows[10:20], before=10))
     assert len(seen_alerts(history.reader, EVERYTHING)) == 20
+
+
+def test_texts_with_zero_bytes_and_numbers_that_are_none_stop_nothing(history: History, rows: list[AlertRow]) -> None:
+    odd = rows[0]._replace(object_id="ZTF\x00'; DROP", novelty=float("nan"), probability=float("inf"), candid=-(1 << 63))
+    history.writer.commit(portion([odd, rows[1]]))
+    assert {r.candid for r in rows[:2] if r is not rows[0]} | {odd.candid} == set(seen_alerts(history.reader, EVERYTHING))
+    found = history.reader.alert(odd.survey, odd.candid, private=EVERYTHING)
+    assert found is not None
+    assert (found.summary.novelty, found.summary.probability) == (None, float("inf"))
+    assert history.reader.object(found.summary.object_id, private=EVERYTHING) is not None
+
+
+def test_one_that_writes_again_goes_on_where_it_ended(history: History, rows: list[AlertRow]) -> None:
+    history.writer.commit(portion(rows[:50], rejects=[reject(900)]))
+    with history.again() as writer:  # as after a kill
+        assert writer.positions() == {DETECTIONS: 50}
+        assert writer.commit(portion(rows[40:60], before=50)) == {"new": 10, "again": 10, "rejected": 0, "embeddings": 0}
+        assert writer.used_bytes() > 0
+    assert len(seen_alerts(history.reader, EVERYTHING)) == 60
+
+
+def test_of_two_writers_one_is_refused(history: History, rows: list[AlertRow]) -> None:
+    with history.again() as other:
+        history.writer.commit(portion(rows[:10]))
+        with pytest.raises(HistoryConflictError):
+            other.commit(portion(rows[:10]))
+        assert other.commit(portion(rows[10:20], before=10))["new"] == 10
 
 
 def test_read_again_from_the_start_gives_the_same_history(history: History, rows: list[AlertRow]) -> None:
@@ -216,6 +262,10 @@ def test_parts_of_a_night_hold_every_alert_once(history: History, rows: list[Ale
     found = [body for part in parts for _, body in history.reader.bodies(night, private=NOTHING, first=part.first, last=part.last)]
     assert found == [r.body for r in visible(rows, NOTHING)]
     assert [part.rows for part in parts[:-1]] == [40] * (len(parts) - 1)
+    assert sum(part.size for part in parts) == sum(map(len, found))
+    seen = [r.origin for r in visible(rows, NOTHING)[:40] if r.origin]
+    ends = {p: [o.offset for o in seen if o.partition == p] for p in (0, 1)}
+    assert parts[0].offsets == tuple(("alerts.ztf", p, min(of), max(of)) for p, of in ends.items())
     assert sum(p.rows for p in history.reader.parts(night_of(NIGHT_MS + 86_400_000, "ztf"), private=EVERYTHING, rows=40)) == 5
 
 
@@ -296,9 +346,9 @@ def test_rejected_packets_the_latest_first(history: History) -> None:
     history.writer.commit(Portion(rejects=[entries[4]], moved={DETECTIONS: Moved(1, 2)}))
     found = history.reader.rejects(limit=5)
     assert len(found) == 5
-    assert found[0].origin == entries[4].origin
+    assert found[0].packet.origin == entries[4].origin
     more = history.reader.rejects(limit=100, before=found[-1].id, error_class="bad_avro")
-    assert [r.origin.offset for r in more] == [15, 12, 9, 6, 3, 0]
+    assert [r.packet.origin.offset for r in more] == [15, 12, 9, 6, 3, 0]
 
 
 def test_a_damaged_file_is_made_anew_and_a_missing_one_is_reported(tmp_path: Path, rows: list[AlertRow]) -> None:
@@ -311,6 +361,22 @@ def test_a_damaged_file_is_made_anew_and_a_missing_one_is_reported(tmp_path: Pat
         assert len(seen_alerts(reader, EVERYTHING)) == len(rows)
     reader.close()
     assert (tmp_path / "history.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_a_database_that_is_away_is_reported_without_its_secrets(postgres: str) -> None:
+    reader = PostgresReader(postgres)
+    with pytest.raises(HistoryError, match="cannot be read"):
+        reader.object("ZTF1", private=NOTHING)  # no historian was here
+    with PostgresWriter(postgres):
+        assert reader.object("ZTF1", private=NOTHING) is None
+    reader.close()
+    away = Settings(history="postgresql://me:s3cret@127.0.0.1:9/sky")
+    with pytest.raises(HistoryError, match=r"127\.0\.0\.1") as caught, engines.writing(away):
+        pass
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(HistoryError, match=r"127\.0\.0\.1:9/sky") as caught:
+        engines.reader(away).object("ZTF1", private=NOTHING)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_nights_begin_where_the_survey_says() -> None:

@@ -11,7 +11,7 @@ from data.simulate import arrays
 from data.simulate.classes import STREAM_MIX
 from evaluation.studies import drift_study as study
 from evaluation.studies.drift_changes import CHANGES, own_night
-from evaluation.studies.drift_real import real_sky
+from evaluation.studies.drift_real import drawn_sky, real_sky
 from evaluation.studies.drift_streams import STABLE, STRATA, Nights, Pool, Scored, scored, windows
 from gpu.choose import choose
 from operators.alert_statistics import HIGH, LOW, STATISTICS
@@ -115,3 +115,19 @@ def test_a_folder_without_packets_has_no_sky(tmp_path: Path, bundle: Bundle) -> 
     session, _ = choose(bundle.encoder, "onnxruntime")
     assert real_sky(tmp_path, bundle, session=session, scenarios=()) is None
     assert real_sky(tmp_path / "none", bundle, session=session, scenarios=()) is None
+
+
+def test_a_field_of_one_packet_is_not_sixty_alerts() -> None:
+    """Pointings of real fields: a packet comes as often as the others of its night, whatever else its field has."""
+    group = np.concatenate([np.arange(40), np.repeat([40, 41], 60)])
+    n = len(group)
+    zeros = np.zeros(n)
+    context = np.zeros((n, len(CONTEXT)), np.float32)
+    stable = Scored(np.zeros((n, len(STATISTICS)), np.float32), context, zeros.astype(int), zeros.astype(int), zeros, zeros)
+    rows, night = drawn_sky(Pool({STABLE: stable}), group).sky.draw(60_000, np.random.default_rng(4))
+    assert night.max() >= 15
+    for k in range(10):
+        counts = np.bincount(rows[night == k], minlength=n)
+        there = counts[counts > 0]
+        assert len(np.unique(group[np.flatnonzero(counts)])) <= 10
+        assert there.max() < 6 * np.median(there), "no packet is most of a night"

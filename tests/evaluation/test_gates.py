@@ -105,6 +105,20 @@ def test_nothing_is_decided_without_alerts_or_labels_and_no_more_is_waited_for_a
     assert "300 more alerts" in report.why
 
 
+def test_four_labels_of_which_three_are_false_by_chance_refuse_nothing() -> None:
+    label = truth()
+    challenger = model(label, knows=0.7, false=0.012)
+    called = challenger.probability[:, 4] == challenger.probability.max(axis=1)
+    shown = np.zeros(N, dtype=bool)
+    shown[[*np.flatnonzero(called & (label != 4))[:3], *np.flatnonzero(called & (label == 4))[:1]]] = True
+    report = judge(model(label), challenger, labels=labels_of(label, shown), owners=[f"o{i}" for i in range(N)], budget=0.01)
+    gate = report.gate("false calls fast-blue")
+    assert gate.figure is not None
+    assert gate.figure > gate.threshold
+    assert not gate.failed
+    assert "false calls" not in surely_worse(report)
+
+
 def test_no_alert_at_all_is_waited_for() -> None:
     none = Scores("a", (*CLASSES, "other"), np.zeros((0, 5), dtype=np.float32))
     report = judge(none, none, labels=[], owners=[], budget=0.01)

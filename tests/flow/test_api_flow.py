@@ -35,11 +35,11 @@ class Running:
 
 
 @contextmanager
-def serving(bench: Bench) -> Iterator[Running]:
+def serving(bench: Bench, *options: str) -> Iterator[Running]:
     """`protonova api` on the bench's broker."""
     log = bench.settings.state / "logs" / "api.log"
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), **bench.settings.environment()}
-    child = Child([sys.executable, "-m", "console.cli", "api", "--port", "0"], log, environment=environment)
+    child = Child([sys.executable, "-m", "console.cli", "api", "--port", "0", *options], log, environment=environment)
     try:
         deadline = time.monotonic() + 120
         while (found := re.search(r"once: (\S+)[\s\S]*HTTP API: (\S+)", log.read_text())) is None:

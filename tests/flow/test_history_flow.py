@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from console.child import Child
+from data.history import engines
 from data.history.nights import night_of
 from data.history.portion import HistoryError
-from data.history.sqlite_reader import SqliteReader
-from data.history.sqlite_tables import FILE, open_reader
 from schemas.records.codec import decode_detection
 from streams.kafka import topics
 from tests.flow.conftest import Bench, header
@@ -26,31 +26,37 @@ NOTHING: frozenset[int] = frozenset()
 
 
 def start_historian(bench: Bench, *options: str) -> Child:
-    where = {"PYTHONPATH": str(Path(__file__).parents[2]), **bench.settings.environment()}
+    url = bench.settings.history_url()
+    own = {"PROTONOVA_HISTORY": url} if url else {}  # a secret, which a child reads where we did
+    where = {"PYTHONPATH": str(Path(__file__).parents[2]), **bench.settings.environment(), **own}
     command = [sys.executable, "-m", "console.cli", "historian", *options]
     return Child(command, bench.settings.state / "logs" / "historian.log", environment=where)
 
 
 def stored(bench: Bench) -> dict[str, Any]:
     """Every row of the history."""
-    db = open_reader(bench.settings.history_path() / FILE)
+    reader = engines.reader(bench.settings)
+
+    def ask(question: str) -> list[Any]:
+        return reader._ask(question)
+
     try:
-        names = dict(db.execute("SELECT id, name FROM topics"))
-        alerts = db.execute('SELECT survey, candid, digest, body, topic, partition, "offset" FROM alerts').fetchall()
+        names = dict(ask("SELECT id, name FROM topics"))
+        alerts = ask('SELECT survey, candid, digest, body, topic, partition, "offset" FROM alerts')
         return {
             "alerts": {f"{s}:{c}:{d.hex()}": (body, names.get(t), p, o) for s, c, d, body, t, p, o in alerts},
-            "rejects": {(names[t], p, o) for t, p, o in db.execute('SELECT topic, partition, "offset" FROM rejects')},
-            "points": db.execute("SELECT count(*) FROM detections").fetchone()[0],
-            "summed": db.execute("SELECT sum(n) FROM objects").fetchone()[0],
-            "embeddings": db.execute("SELECT count(*) FROM embeddings").fetchone()[0],
+            "rejects": {(names[t], p, o) for t, p, o in ask('SELECT topic, partition, "offset" FROM rejects')},
+            "points": ask("SELECT count(*) FROM detections")[0][0],
+            "summed": ask("SELECT sum(n) FROM objects")[0][0],
+            "embeddings": ask("SELECT count(*) FROM embeddings")[0][0],
         }
     finally:
-        db.close()
+        reader.close()
 
 
 async def counted(bench: Bench, packets: int, within: float = 60.0, *, rights: frozenset[int] = EVERYTHING) -> dict[str, Any]:
     """The counts of tonight, once every packet has its outcome in them."""
-    reader = SqliteReader(bench.settings.history_path())
+    reader = engines.reader(bench.settings)
     deadline, said = time.monotonic() + within, "nothing"
     try:
         while True:
@@ -118,7 +124,7 @@ async def test_killed_in_the_middle_it_has_every_row_once_and_the_night_adds_up(
         await check(bench)
         public = await counted(bench, found["in"] - sum(b":2:" in p for p in {*first, *second}), rights=NOTHING)
         assert public["state"] == "balanced"
-        reader = SqliteReader(bench.settings.history_path())
+        reader = engines.reader(bench.settings)
         hidden = next(p for p in first if b":2:" in p).split(b":")
         assert reader.alert("ztf", int(hidden[1]), private=NOTHING) is None
         assert reader.alert("ztf", int(hidden[1]), private=EVERYTHING) is not None
@@ -128,7 +134,11 @@ async def test_killed_in_the_middle_it_has_every_row_once_and_the_night_adds_up(
 
 
 @pytest.mark.slow
-async def test_killed_ten_times_under_load(bench: Bench) -> None:
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgres", marks=pytest.mark.nightly)])
+async def test_killed_ten_times_under_load(bench: Bench, engine: str, request: pytest.FixtureRequest) -> None:
+    if engine == "postgres":
+        url = request.getfixturevalue("postgres")
+        bench.settings = bench.settings.model_copy(update={"history": SecretStr(url)})
     rng = random.Random(5)
     historian = start_historian(bench)
     try:

@@ -20,6 +20,7 @@ from data.simulate.survey_packets import packet as packet_of
 from evaluation.challenger_picture import draw
 from gpu.ort import OrtSession
 from learning import challengers
+from learning.challenger_process import BASELINE, BUNDLE, Limits, Order, work, write_order
 from learning.challengers import HEAD, LAST, RecipeError, Workshop, digest_of, make
 from learning.labelled import Labelled, Window, see_labelled
 from operators.head import Views, judge
@@ -147,9 +148,20 @@ def test_the_last_layers_are_trained_from_the_champions_with_the_new_class_apart
     monkeypatch.setattr(challengers, "STEPS", {LAST: 20})
     monkeypatch.setattr(challengers, "TUNING", {**challengers.TUNING, "batch": 64})
     workshop = replace(WORKSHOP, sets=tmp_path / "sets", replay=400, processes=1)
-    labelled = sky.labelled(8, 20)
-    made = make(LAST, PUBLISHED, labelled=labelled, window=Window(sky.known[20:]), seed=3, to=tmp_path / "a", workshop=workshop)
-    champion = load(PUBLISHED)
+    labelled, window = sky.labelled(8, 20), sky.known[20:]
+    order = Order(
+        recipe=LAST, champion=str(PUBLISHED), seed=3, created_on=workshop.created_on, version=workshop.version, sets=str(workshop.sets),
+        replay=workshop.replay, real="", limits=Limits(memory_mb=4096, seconds=600, threads=1), labels=list(labelled.labels),
+        packet_ids=list(labelled.packet_ids), taught={}, sizes=[len(packet) for packet in (*labelled.packets, *window)], facts={},
+    )  # fmt: skip
+    write_order(tmp_path / "a", order, packets=[*labelled.packets, *window])
+    assert work(tmp_path / "a", order)["sha256"] == load(tmp_path / "a" / BUNDLE).sha256
+    made, champion = load(tmp_path / "a" / BUNDLE), load(PUBLISHED)
+    # A head made anew of the same lies beside it: the gates hold what cost more against that, too.
+    beside = load(tmp_path / "a" / BASELINE)
+    assert (beside.encoder, beside.head.taught) == (champion.encoder, (NEW,))
+    assert beside.manifest.retrain is not None
+    assert beside.manifest.retrain["recipe"] == HEAD
     assert made.head.taught == (NEW,)
     assert made.manifest.kinds == champion.manifest.kinds  # the class's own direction stays behind
     before, after = (restore(bundle.encoder).state_dict() for bundle in (champion, made))
@@ -162,4 +174,4 @@ def test_the_last_layers_are_trained_from_the_champions_with_the_new_class_apart
     verify(made, OrtSession(made.encoder))
     # Trained on further, the class comes along with its examples; without them it is refused, not lost.
     with pytest.raises(RecipeError, match=f"{NEW}: no example is at hand"):
-        make(LAST, tmp_path / "a", labelled=sky.labelled(0, 5), window=Window([]), seed=3, to=tmp_path / "b", workshop=workshop)
+        make(LAST, made.path, labelled=sky.labelled(0, 5), window=Window([]), seed=3, to=tmp_path / "b", workshop=workshop)

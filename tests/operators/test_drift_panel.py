@@ -178,6 +178,12 @@ def test_thresholds_hold_their_run_length_on_other_nights_and_follow_it() -> Non
     assert 2 * counts["rarely"] < counts["often"] <= 50, counts
     with pytest.raises(ValueError, match="nights"):
         bootstrap_thresholds(nights(1, 3), run_length=1e5)
+    # The mean of a short reference is further off, and every window takes that up.
+    short, long = (bootstrap_thresholds(stable, run_length=3.0 * alerts, reference=n, streams=100) for n in (8, 90))
+    assert np.median([short[name] / long[name] for name in long]) > 1.2
+    assert bootstrap_thresholds(stable, run_length=3.0 * alerts, reference=30, streams=20) == bootstrap_thresholds(
+        stable, run_length=3.0 * alerts, streams=20
+    )
 
 
 @pytest.mark.parametrize("kind", list(GRID))

@@ -49,6 +49,31 @@ def test_five_examples_find_the_class_and_hold_the_budget(bundle: Bundle, slug: 
     assert inside.mean() > 0.85
 
 
+def test_labelled_alerts_of_the_stream_are_a_stratum_where_there_are_enough(bundle: Bundle) -> None:
+    reference, test, examples, _ = split(bundle, "tde")
+    loose = teach(bundle.head, "new", examples=examples, reference=reference, false_calls=0.01)
+    k = len(bundle.classes)
+    alike = np.argsort(-judge(rows(test.views, slice(None)), loose).probability[:, k])
+
+    def with_labelled(n: int, *, counted: bool) -> Reference:
+        """The alerts that look most like the class, twice each, as those of a stream that is full of them."""
+        chosen = rows(test.views, np.tile(alike[:n], 2))
+        views = Views(*(np.concatenate([a, b]) for a, b in zip(rows(reference.views, slice(None)), chosen, strict=True)))
+        label, images = (
+            np.concatenate([a, np.tile(b[alike[:n]], 2)]) for a, b in ((reference.label, test.label), (reference.images, test.images))
+        )
+        copies = np.concatenate([np.zeros(len(reference.label), np.int64), np.full(2 * n, 2)])
+        return Reference(views, label, images, copies if counted else None)
+
+    def called(n: int, *, counted: bool) -> float:
+        head = teach(bundle.head, "new", examples=examples, reference=with_labelled(n, counted=counted), false_calls=0.01)
+        return float((judge(rows(test.views, alike[:n]), head).probability.argmax(axis=1) == k).mean())
+
+    assert with_labelled(300, counted=True).labelled == 300
+    assert called(300, counted=True) <= 0.0125 < called(300, counted=False)
+    assert called(100, counted=True) == called(100, counted=False), "a quantile of so few is none"
+
+
 def test_a_window_of_the_sky_tightens_the_budget(bundle: Bundle) -> None:
     reference, test, examples, _ = split(bundle, "tde")
     loose = teach(bundle.head, "new", examples=examples, reference=reference, false_calls=0.2)

@@ -14,7 +14,9 @@ from pipeline.embed import embed
 from pipeline.score import score
 from pipeline.state import HeadPart, ReferencePart, ScoringState, load, make_state
 from registry.bundle import load as load_bundle
+from schemas.records import codec
 from schemas.records.detection import Detection
+from schemas.records.parts import TaughtClass
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,8 @@ def test_a_class_taught_and_forgotten(state: ScoringState, packets: list[bytes])
     before = score(packets, state)
     seen = embed(state.decoder.decode(packets).batch, state.session).views
     five = seen._replace(**{name: column[:5] for name, column in seen._asdict().items()})
-    taught = state.with_head(teach(state.head.weights, "invented", examples=five, reference=load_bundle().reference))
+    lessons = (TaughtClass("invented", 3, 5),)
+    taught = state.with_head(teach(state.head.weights, "invented", examples=five, reference=load_bundle().reference), lessons)
     assert taught.encoder is state.encoder
     assert taught.head.id != state.head.id
     assert taught.scoring_id != state.scoring_id
@@ -86,9 +89,13 @@ def test_a_class_taught_and_forgotten(state: ScoringState, packets: list[bytes])
     for one in (d for d in with_it if isinstance(d, Detection)):
         assert one.scoring_id == taught.scoring_id
         assert {c.name for c in one.classes} == {*state.classes, "invented", "other"}
+        assert codec.expect(codec.encode(one), Detection).taught == lessons
         assert sum(c.probability for c in one.classes) == pytest.approx(1, abs=1e-4)
     share = [next(c.probability for c in d.classes if c.name == "invented") for d in with_it if isinstance(d, Detection)]
     assert np.median(share[:5]) > 10 * np.median(share[10:]), "how well is the head's own tests' affair"
     forgotten = taught.with_head(forget(taught.head.weights, "invented"))
     assert forgotten.scoring_id == state.scoring_id
     assert score(packets, forgotten) == before
+    with pytest.raises(ValueError, match="lessons of other beside a head with invented"):
+        state.with_head(taught.head.weights, (TaughtClass("other", 1, 1),))
+    assert state.with_head(taught.head.weights).scoring_id == taught.scoring_id, "what it was taught from does not change what it scores"

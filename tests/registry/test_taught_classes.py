@@ -14,9 +14,10 @@ from gpu.ort import OrtSession
 from operators.head import Views, identity
 from operators.taught import TeachError
 from registry.bundle import Bundle, load
-from registry.taught_classes import Example, Lesson, head_with, name_problem, solve, views_of
+from registry.taught_classes import Example, Lesson, head_with, lessons_of, name_problem, solve, views_of
 from schemas.records import codec
 from schemas.records.class_record import ClassRecord
+from schemas.records.parts import TaughtClass
 
 ENCODER = "e" * 16
 
@@ -185,3 +186,22 @@ def test_a_class_that_the_bundle_holds_stays_until_it_is_taught_anew_or_forgotte
         np.testing.assert_array_equal(head.taught_location, expected)
     gone, _ = head_with(moved, {}, own={"fast-blue": record.revision}, **known)  # type: ignore[arg-type]
     assert gone.taught == ()
+
+
+def test_a_detection_names_what_each_class_was_taught_from(bundle: Bundle, views: Views) -> None:
+    """By the same rule as the head: the bundle's own lesson until a later record."""
+    record = taught(bundle, some(views, slice(8)))
+    later, described = replace(record, revision=3), replace(record, name="described", packet_ids=(), revision=2)
+    own = (TaughtClass("fast-blue", 1, 12), TaughtClass("labelled", 0, 30))
+    names = ("described", "fast-blue", "labelled")
+    for records, expected in (
+        ({"fast-blue": record, "described": described}, (TaughtClass("described", 2, 0), *own)),
+        ({"fast-blue": later, "described": described}, (TaughtClass("described", 2, 0), TaughtClass("fast-blue", 3, 8), own[1])),
+    ):
+        assert lessons_of(names, records, own=own) == expected
+    manifest = bundle.manifest.model_copy(update={"taught": {"fast-blue": 1}, "figures": {"taught": {"fast-blue": {"examples": 12}}}})
+    head, _ = head_with(bundle.head, {"fast-blue": record}, encoder_id=ENCODER, reference=never, known=bundle.classes)  # type: ignore[arg-type]
+    assert replace(bundle, head=head, manifest=manifest).lessons == own[:1]
+    for damaged in ({}, {"taught": 5}, {"taught": {"fast-blue": {"examples": "many"}}}):
+        odd = manifest.model_copy(update={"figures": damaged})
+        assert replace(bundle, head=head, manifest=odd).lessons == (TaughtClass("fast-blue", 1, 0),)

@@ -47,9 +47,13 @@ FOR_EVER = {
     1_000_033: ("models.bundles-value", 1, "804309745f0ba192"),
     1_000_034: ("models.announced-value", 1, "b280db20c0021548"),
     1_000_042: ("access.tokens-value", 1, "dbbb36fa7535093e"),
+    1_000_043: ("filters.defined-value", 1, "2e87a8c3e8ec0be7"),
+    1_000_044: ("filters.matches-value", 1, "4c7020fa165c3f94"),
+    1_000_045: ("filters.watchlists-value", 1, "c03fc043209915b8"),
     1_000_035: ("labels.known-value", 1, "075624746d5844a6"),
     1_000_036: ("labels.wanted-value", 1, "ce1a5f04b3b38f86"),
     1_000_037: ("loop.events-protonova.GateReport", 1, "8f8453a40b1e7559"),
+    1_000_046: ("candidates-value", 1, "ac9b1d4a565b223d"),
 }
 """id → subject, version, and the beginning of the sha256 of the schema without its documentation. A new row is added; none ever changes."""
 

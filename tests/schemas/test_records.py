@@ -19,11 +19,14 @@ from schemas.avro.wire import PacketError
 from schemas.records import codec, detection, table
 from schemas.records.access_token import AccessToken
 from schemas.records.calibrated_frame import CalibratedFrame
+from schemas.records.candidate import Candidate
 from schemas.records.class_record import MOST_EXAMPLES, ClassRecord
 from schemas.records.detection import Crossmatch, Decision, Detection, Flare, Frame, Host, Magnitude, TaughtClass, Transit, to_row
 from schemas.records.drift_alarm import DriftAlarm
 from schemas.records.drift_state import DriftState
 from schemas.records.embedding import Embedding
+from schemas.records.filter_defined import FilterDefined
+from schemas.records.filter_match import FilterMatch, Watched
 from schemas.records.frame_claim import FrameClaim
 from schemas.records.gate_report import PASSED, Gate, GateReport
 from schemas.records.known_label import KnownLabel
@@ -38,6 +41,7 @@ from schemas.records.photometry_position import FOUND, PhotometryPosition
 from schemas.records.rejected import Rejected
 from schemas.records.retrain_command import RetrainCommand
 from schemas.records.score_summary import Extreme, ScoreSummary, StatisticSums
+from schemas.records.watchlist import Watchlist
 from schemas.records.worker_summary import Outcomes, WorkerSummary
 from schemas.taxonomy import CLASSES, LONGEST_SLUG, RESERVED, SLUGS, class_name_problem, slug_of
 from streams.kafka.topics import TOPICS
@@ -94,15 +98,29 @@ POINT = PhotometryMeasured("PN+0.5_a", "n1-0007", "ccd0", 60000.25, "r", -3.5, 0
 BUNDLE = ModelBundle("ab" * 32, "ab" * 8, {"manifest.json": b"{}", "encoder.onnx": bytes(range(256))}, 1000)
 CHOSEN = ModelAnnounced(CHAMPION, "ab" * 32, "ab" * 8, 3, "ada", "finds more", "", 1000)
 LABEL = KnownLabel("ztf", -5, "ZTF18abcdefg", "tde", "tns", 0.75, "ada", 1000)
+CANDIDATE = Candidate(
+    "ztf:ZTF18abcdefg:tde", "opened", "", "ztf", "ZTF18abcdefg", "tde", PACKET, f"{PACKET}:s", 5, 1, 10.5, -3.25, 60_000.5, "r", 12.5, 0.5,
+    0.75, 0.5, 59_990.5, 7, 0.0625, "legacy 123", 1.5, 60_000.5,
+)  # fmt: skip
 QUESTION = LabelWanted("ztf", 5, "ZTF18abcdefg", PACKET, "two models differ", "sn-ia", "fast-blue", 0.75, "m" * 16, 1000)
 JUDGED = GateReport(
     "m" * 16, "n" * 16, "", PASSED, "it is better",
     (Gate("macro recall", 0.5, -0.25, 0.75, -0.03, True, False, 200), Gate("time an alert", None, None, None, 1.5, True, False, 0)),
     500, 200, 20, 1000,
 )  # fmt: skip
+FILTER = FilterDefined(
+    "ada lovelace", "near-by", 3, "novelty > 0.5", "moc", b"\1" * 32, b"\0" * 24, ("hosts",), True, 50, "https://example.org/x", 30.0,
+    False, "a note", 1000,
+)  # fmt: skip
+MATCHED = FilterMatch(
+    "ada", "near-by", 3, f"{PACKET}:0123456789abcdef", "ZTF18abcdefg", (Watched("hosts", 2, "M 31 ά", 1.5),), True, 20261130, 7, True, 1000,
+    b"\0\1",
+)  # fmt: skip
+LIST = Watchlist("ada", "hosts", 2, b"\0" * 48, "M 31 ά\nM 33".encode(), "", 1000)
 RECORDS = (
+    FILTER, MATCHED, LIST,
     DETECTION, FULL, SUMMARY, SUMS, WORKER, ALARM, DIAGNOSED, COMMAND, TAUGHT_BY_HAND, STATE,
-    CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED,
+    CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED, CANDIDATE,
     BUNDLE, CHOSEN,
 )  # fmt: skip
 
@@ -182,6 +200,7 @@ def test_records_and_schemas_have_the_same_fields_in_the_same_order() -> None:
     assert names(AccessToken) == declared(table.ACCESS_TOKEN)
     assert names(KnownLabel) == declared(table.KNOWN_LABEL)
     assert names(LabelWanted) == declared(table.LABEL_WANTED)
+    assert names(Candidate) == declared(table.CANDIDATE)
     assert names(GateReport) == declared(table.GATE_REPORT)
     assert names(FrameClaim) == declared(table.FRAME_CLAIM)
     assert names(MasterFrame) == declared(table.MASTER_FRAME)
@@ -408,6 +427,12 @@ def test_a_master_made_anew_replaces_the_one_before_and_no_other() -> None:
         replace(LABEL, author="x" * 3000),
         replace(QUESTION, gain=float("inf")),
         replace(QUESTION, asked_ms=-1),
+        replace(CANDIDATE, event="closed"),
+        replace(CANDIDATE, dec=91.0),
+        replace(CANDIDATE, mjd=float("nan")),
+        replace(CANDIDATE, redshift=float("inf")),
+        replace(CANDIDATE, n_detections=-1),
+        replace(CANDIDATE, why="x" * 3000),
         replace(JUDGED, verdict="perhaps"),
         replace(JUDGED, gates=JUDGED.gates * 60),
         replace(JUDGED, gates=(JUDGED.gates[0]._replace(low=float("nan")),)),

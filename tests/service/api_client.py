@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from schemas.records.access_token import AccessToken
-from service.api.application import make_api
+from service.api.application import Lifespan, make_api
 from service.api.dispatch import Desk
 from service.api.endpoints import Endpoint, Services
 from service.api.routes import ENDPOINTS
@@ -28,7 +28,14 @@ class Api:
     """An application with keys."""
 
     def __init__(
-        self, folder: Path, rows: Sequence[Endpoint] = ENDPOINTS, *, limits: RateLimits | None = None, tokens: Any = None, **services: Any
+        self,
+        folder: Path,
+        rows: Sequence[Endpoint] = ENDPOINTS,
+        *,
+        limits: RateLimits | None = None,
+        tokens: Any = None,
+        lifespan: Lifespan | None = None,
+        **services: Any,
     ) -> None:
         self.clock = NOW
         self.settings = Settings(state=folder / "state")
@@ -38,7 +45,7 @@ class Api:
         self.audit_file = folder / "audit.log"
         guard = Guard(self.ring, limits or RateLimits(1e6, 1e6, refused_rate=1e6), tokens=tokens)
         desk = Desk(self.services, guard, audit=AuditLog(self.audit_file, clock=lambda: self.clock))
-        self.app = make_api(rows, desk, version="0")
+        self.app = make_api(rows, desk, version="0", lifespan=lifespan)
 
     def key(self, *scopes: str, owner: str = "ada", private: bool = False, expires_ms: int = 0, revoked: bool = False) -> str:
         """A key with scopes (none: all)."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,6 +14,7 @@ from xml.etree import ElementTree
 import fastavro
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, Field
 
 from service.api.endpoints import Answer, Call, Endpoint
@@ -18,6 +22,7 @@ from service.api.formats import chosen
 from service.api.pages import PageQuery, cursor_of, keys_of, query_mark
 from service.api.problems import ProblemError
 from service.api.routes import ENDPOINTS
+from service.api.shortcut import exact_paths
 from tests.service.api_client import Api
 
 
@@ -175,6 +180,8 @@ def test_a_format_that_is_not_given_is_refused(wanted: str | None, accept: str |
         ("POST", "/v1/stars", {"content": b"[1", "headers": {"Content-Type": "application/json"}}, 422, ["body"]),
         ("POST", "/v1/stars", {"json": {"flux": [1, 2, 3, 4]}}, 422, ["body", "flux"]),
         ("POST", "/v1/stars", {"json": {"flux": ["a"]}}, 422, ["body", "flux", 0]),
+        ("POST", "/v1/stars", {"json": {"flux": [True]}}, 422, ["body", "flux", 0]),
+        ("POST", "/v1/stars", {"json": {"flux": ["1"]}}, 422, ["body", "flux", 0]),
         ("POST", "/v1/stars", {"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415, None),
         ("POST", "/v1/stars", {"content": b"x" * (1 << 20 | 1)}, 413, None),
         ("POST", "/v1/stars", {"content": b"[" * 100_000}, 422, ["body"]),
@@ -215,3 +222,50 @@ def test_every_row_is_described_with_its_scope_and_answers(api: Api) -> None:
     text = str(found)
     for ref in {part.split("'")[0] for part in text.split("#/components/schemas/")[1:]}:
         assert ref in found["components"]["schemas"]
+
+
+async def test_requests_are_counted_by_endpoint_and_status(api: Api, tmp_path: Path) -> None:
+    def counted(text: str) -> dict[tuple[str, ...], float]:
+        return {
+            tuple(sample.labels.get(name, "") for name in ("operation", "method", "status")): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name in ("protonova_api_requests_total", "protonova_api_request_seconds_count")
+        }
+
+    whole = Api(tmp_path, (*ROWS, *ENDPOINTS))
+    async with whole.client(whole.key("operate", "read")) as client:
+        before = counted((await client.get("/metrics")).text)
+        for path in ("/v1/stars", "/v1/stars/12", "/v1/stars?limit=0", "/v1/fail", "/v1/none", "/v1/stars"):
+            await client.get(path)
+        await client.request("BREW", "/v1/stars")
+        answer = await client.get("/metrics")
+    after = counted(answer.text)
+    assert answer.headers["content-type"].startswith("text/plain")
+    grown = {key: value - before.get(key, 0.0) for key, value in after.items() if value != before.get(key, 0.0)}
+    assert grown == {
+        ("list_stars", "GET", "200"): 2, ("list_stars", "GET", "422"): 1, ("list_stars", "other", "405"): 1, ("list_stars", "", ""): 4,
+        ("show_star", "GET", "404"): 1, ("show_star", "", ""): 1, ("fail", "GET", "500"): 1, ("fail", "", ""): 1,
+        ("none", "other", "404"): 1, ("none", "", ""): 1, ("show_metrics", "GET", "200"): 1, ("show_metrics", "", ""): 1,
+    }  # fmt: skip
+
+
+def test_whichever_of_several_processes_is_asked_counts_for_all(tmp_path: Path) -> None:
+    program = (
+        "from service.api.http_metrics import count, exposition; count('a', 'GET', status=200, seconds=0.1); print(exposition().decode())"
+    )
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    said = [
+        subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout for _ in "ab"
+    ]
+    assert 'protonova_api_requests_total{method="GET",operation="a",status="200"} 2.0' in said[1]
+    assert "protonova_worker" not in said[1]
+
+
+def test_paths_that_are_known_to_the_letter_are_those_of_the_router() -> None:
+    by_path = {row.path: row for row in ENDPOINTS}
+    found = {path: dict(parameters) for row in by_path.values() for path, parameters in exact_paths(row.path, row)}
+    assert found["/v1/score"] == {}
+    assert found["/v1/alerts/lsst"] == {"survey": "lsst"}
+    assert all("{" not in path for path in found)
+    assert "/v1/classes/" not in " ".join(path for path, parameters in found.items() if parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import threading
 import time
@@ -59,26 +60,42 @@ def test_lasairs_client_reads_a_cone_an_object_and_a_query(address: tuple[str, s
     read_by_lasair(*address, ra=150.0, dec=20.0)
 
 
-@pytest.mark.slow
-def test_alerces_client_reads_objects_a_cone_and_a_light_curve(
-    address: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alerce = pytest.importorskip("alerce")
-    configuration = json.loads((Path(alerce.__file__).parent / "default_config.json").read_text())
-    configuration["ztf"]["ZTF_API_URL"], key = address
-    (tmp_path / "alerce.json").write_text(json.dumps(configuration))
-    monkeypatch.setenv("ALERCE_CONFIG_PATH", str(tmp_path / "alerce.json"))
+def read_by_alerce(address: str, key: str, *, configuration: Path) -> dict[str, int]:
+    """Objects with their number of detections by the package `alerce`, a light curve, a cone; `ALERCE_CONFIG_PATH` is the file."""
+    found_at = importlib.util.find_spec("alerce")  # it reads its configuration when it is imported
+    if found_at is None or found_at.origin is None:
+        pytest.skip("alerce is not installed")
+    settings = json.loads((Path(found_at.origin).parent / "default_config.json").read_text())
+    settings["ztf"]["ZTF_API_URL"] = address
+    configuration.write_text(json.dumps(settings))
     from alerce.core import Alerce
 
     client = Alerce()
     client.legacy_ztf_client.session.headers["Authorization"] = f"Bearer {key}"
+    every = client.query_objects(survey="ztf", format="pandas", page_size=50)
+    found = dict(zip(every["oid"], map(int, every["ndet"]), strict=True))
+    name = sorted(found)[0]
+    curve = client.query_lightcurve(name, survey="ztf", format="json")
+    one = client.query_object(name, survey="ztf", format="json")
+    assert len(curve["detections"]) == one["ndet"] == found[name]
+    near = client.query_objects(survey="ztf", format="json", ra=one["meanra"], dec=one["meandec"], radius=5)
+    assert name in [o["oid"] for o in near["items"]]
+    shares = client.query_probabilities(name, survey="ztf", format="pandas")
+    assert shares["probability"].sum() == pytest.approx(1.0, abs=1e-5)
+    return found
+
+
+@pytest.mark.slow
+def test_alerces_client_reads_objects_a_cone_and_a_light_curve(
+    address: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERCE_CONFIG_PATH", str(tmp_path / "alerce.json"))
+    assert read_by_alerce(*address, configuration=tmp_path / "alerce.json") == {"ZTF25a": 10, "ZTF25b": 10}
+    from alerce.core import Alerce
+
+    client = Alerce()
+    client.legacy_ztf_client.session.headers["Authorization"] = f"Bearer {address[1]}"
     found = client.query_objects(survey="ztf", format="pandas", class_name="SNIa", ndet=[2, 50])
     assert list(found["oid"]) == ["ZTF25b"]
-    every = client.query_objects(survey="ztf", format="pandas", page_size=50)
-    assert list(every["oid"]) == ["ZTF25a", "ZTF25b"]
     near = client.query_objects(survey="ztf", format="json", ra=150.0, dec=20.0, radius=5)
     assert [o["oid"] for o in near["items"]] == ["ZTF25a"]
-    curve = client.query_lightcurve("ZTF25a", survey="ztf", format="json")
-    assert len(curve["detections"]) == client.query_object("ZTF25a", survey="ztf", format="json")["ndet"] == 10
-    shares = client.query_probabilities("ZTF25b", survey="ztf", format="pandas")
-    assert shares["probability"].sum() == pytest.approx(1.0, abs=1e-5)

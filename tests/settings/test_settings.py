@@ -66,6 +66,18 @@ def test_secret_is_read_from_a_file_and_never_shown(elsewhere: Path) -> None:
     assert "s3cret" not in repr(shown) + str(shown.environment())
 
 
+def test_the_history_is_a_switch_or_an_address_which_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, url in (("true", None), ("0", None), ("postgresql://me:s3cret@db/sky", "postgresql://me:s3cret@db/sky")):
+        monkeypatch.setenv("PROTONOVA_HISTORY", text)
+        settings = Settings()
+        assert (bool(settings.history), settings.history_url()) == (text != "0", url)
+        assert "s3cret" not in repr(settings) + str(settings.environment())
+    monkeypatch.setenv("PROTONOVA_HISTORY", "mysql://me:s3cret@db/sky")
+    with pytest.raises(SettingsError, match="neither true nor false nor an address postgresql://") as caught:
+        Settings()
+    assert "s3cret" not in str(caught.value)
+
+
 def test_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(kafka="127.0.0.1:9", batch_wait_ms=5, container_output=True)
     for name, value in settings.environment().items():

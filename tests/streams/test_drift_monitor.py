@@ -164,6 +164,25 @@ def test_the_next_model_keeps_what_is_usual_of_the_survey(shipped: Reference) ->
     assert {alarm.diagnosis for alarm in of_kind(out, DriftAlarm)} == {"population"}
 
 
+@pytest.mark.parametrize("settled", [True, False])
+def test_the_next_model_takes_a_settled_population_as_usual_and_nothing_else(shipped: Reference, settled: bool) -> None:
+    found, clock = Monitor(LIMITS, find=lambda model: shipped if model == "m" else None), Clock()
+    clock.feed(found, summaries(20_000, seed=14, model="m"))
+    moved = {**POPULATION, "fwhm": 0.09}  # no seeing: the sources are as bright as before
+    records = summaries(40_000, seed=24, model="m", moved=moved, night=45)
+    out = clock.feed(found, records)
+    assert {alarm.diagnosis for alarm in of_kind(out, DriftAlarm)} == {"population"}
+    watch = found.models["m"]
+    assert watch.baseline.changed
+    watch.episodes[-1].settled = settled
+    clock.feed(found, summaries(128, seed=25, model="next", moved=moved, night=55))
+    taken = found.models["next"].baseline.shipped
+    assert taken is not None
+    for name, one in taken.strata.items():
+        expected = watch.baseline.shifted if settled else watch.baseline.usual
+        assert one is expected[name]
+
+
 def test_invented_strata_models_and_surveys_take_bounded_memory(shipped: Reference) -> None:
     found, clock = monitor(shipped), Clock()
     (one, *_) = summaries(128, seed=18, model="m")

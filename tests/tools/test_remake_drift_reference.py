@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from operators.alert_statistics import STATISTICS
+from evaluation.studies.drift_streams import Scored
+from operators.alert_statistics import HIGH, LOW, STATISTICS
 from operators.drift_panel import SUPPORTING, Panel
 from operators.drift_reference import Reference
+from operators.types import CONTEXT
 from registry.bundle import DRIFT, PUBLISHED, load, refuse
-from tools.remake_drift_reference import MADE_FOR, made, main
+from tools.remake_drift_reference import MADE_FOR, centred, made, main
 
 
 def test_what_ships_is_of_the_bundle_that_ships() -> None:
@@ -30,6 +32,22 @@ def test_what_ships_is_of_the_bundle_that_ships() -> None:
     assert all(10 < value < 1000 for value in reference.thresholds.values())
     assert Panel(reference).thresholds["zp"] == pytest.approx(reference.thresholds["zp"])
     refuse(PUBLISHED)  # it may lie beside a bundle
+
+
+def test_the_spread_is_that_of_nights_and_the_mean_that_of_the_sky() -> None:
+    known = Reference.of_arrays(safetensors.numpy.load((PUBLISHED / DRIFT).read_bytes()))
+    rng, n = np.random.default_rng(1), 600
+    values = rng.uniform(LOW, HIGH, (n, len(STATISTICS))).astype(np.float32)
+    context = rng.normal(size=(n, len(CONTEXT))).astype(np.float32)
+    context[:, CONTEXT.index("galactic_latitude")] = np.where(np.arange(n) % 2, 90, 0)
+    band = np.arange(n) // 2 % 2
+    found = centred(known, Scored(values, context, band, np.zeros(n, np.int64), np.zeros(n), np.zeros(n)))
+    rows = (band == 1) & (np.arange(n) % 2 == 1)
+    stratum, before = found.strata["ztf/r/sky"], known.strata["ztf/r/sky"]
+    np.testing.assert_allclose(stratum.mean, values[rows].mean(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(stratum.spread, before.spread)
+    np.testing.assert_allclose(stratum.histogram.sum(axis=1), 1)
+    assert found.thresholds == known.thresholds
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The tables of `docs/` out of the code that they describe: `python tools/docs/tables_of_docs.py` writes them, a test holds them equal.
 
-settings, the wiring table, the schemas, the taxonomy → settings.md, topics.md, detection.md, classes.md, labels.md;
+settings, the wiring table, the schemas, the taxonomy → settings.md, topics.md, detection.md, classes.md, labels.md,
+filter-fields.md;
 the Avro schema → the JSON Schema beside it
 """
 
@@ -11,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from operators.features import FEATURES
 from schemas.catalogue_labels import GROUP_OF, GROUPS, OBJECT_TYPES, SUBTYPES
+from schemas.filters.filter_fields import FIELDS
 from schemas.records import json_form
 from schemas.records.table import TABLE, latest
 from schemas.taxonomy import CLASSES, TAXONOMY
@@ -143,7 +146,28 @@ def labels() -> str:
     )
 
 
-PAGES = {"settings.md": settings, "topics.md": topics, "detection.md": detection, "classes.md": classes, "labels.md": labels}
+def filter_fields() -> str:
+    """The page docs/filter-fields.md."""
+    rows = [(f"`{f.name}`", f.kind, f.unit or "–", f.meaning) for f in FIELDS]
+    rows.append(("`p_<class>`, as in `p_sn_ia`", "number", "1", "balanced probability of a class (classes.md), `other` or a taught one"))
+    rows.append(("`prior_<class>`", "number", "1", "its probability under the stream's frequencies"))
+    return (
+        "# What a filter may ask of a detection\n\nThe fields of filters and of `GET /v1/stream` (filters.md). A field that a detection "
+        "does not have is null.\n\n"
+        + grid(("field", "kind", "unit", "meaning"), rows)
+        + "\n## Named features of the light curve\n\nOf points below 5,600 Å (blue) and above (red), by the definitions and in the units "
+        "of `operators/features.py`:\n" + ", ".join(f"`{name}`" for name in FEATURES) + ".\n"
+    )
+
+
+PAGES = {
+    "filter-fields.md": filter_fields,
+    "settings.md": settings,
+    "topics.md": topics,
+    "detection.md": detection,
+    "classes.md": classes,
+    "labels.md": labels,
+}
 
 
 def json_schema() -> str:

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from service.api.endpoints import Answer, Call, Endpoint
+from service.api.http_metrics import MEDIA_TYPE, exposition
+from service.auth.caller import ANY
 
 
 class Caller(BaseModel):
@@ -46,8 +48,13 @@ async def list_scopes(call: Call) -> Answer:
     return Answer(rows=[{"name": name, "allows": text} for name, text in SCOPES.items()])
 
 
+async def show_metrics(call: Call) -> Answer:
+    """Requests by endpoint and status, for Prometheus."""
+    return Answer(raw=exposition(), media_type=MEDIA_TYPE)
+
+
 ROWS: tuple[Endpoint, ...] = (
-    Endpoint(method="GET", path="/v1/whoami", scope="read", summary="Who calls", handler=show_caller, answer=Caller, tag="about"),
+    Endpoint(method="GET", path="/v1/whoami", scope=ANY, summary="Who calls", handler=show_caller, answer=Caller, tag="about"),
     Endpoint(
         method="GET",
         path="/v1/scopes",
@@ -56,6 +63,15 @@ ROWS: tuple[Endpoint, ...] = (
         handler=list_scopes,
         answer=Scope,
         table=True,
+        tag="about",
+    ),
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        scope="operate",
+        summary="Requests by endpoint and status, for Prometheus",
+        handler=show_metrics,
+        gives=("text/plain",),
         tag="about",
     ),
 )

@@ -22,6 +22,8 @@ from service.api.problems import ProblemError
 PART_ROWS = 5_000
 """Alerts of a part of a night at most."""
 NDJSON = "application/x-ndjson"
+FRAME_BYTES = 4 + len(framing(0))
+"""Before a record of an Avro part: its length, and Confluent's framing."""
 MOST_DIGESTS = 10_000
 _digests: dict[tuple[int, Part, frozenset[int]], str] = {}
 """Of parts, those of other stores apart by their records' numbers and updates."""
@@ -98,6 +100,15 @@ class BulkQuery(NightQuery):
     )
 
 
+class OffsetRange(BaseModel):
+    """Offsets of a topic's partition."""
+
+    topic: str = Field(description="Topic of packets")
+    partition: int = Field(description="Its partition")
+    first: str = Field(description="First offset")
+    last: str = Field(description="Last offset")
+
+
 class BulkPart(BaseModel):
     """A part of a night."""
 
@@ -106,6 +117,8 @@ class BulkPart(BaseModel):
     first: str = Field(description="Number of its first alert in this history")
     last: str = Field(description="Number of its last")
     sha256: str | None = Field(None, description="Of its bytes as Avro; null of JSON, whose ETag has it")
+    size: int | None = Field(None, description="Of its bytes as Avro; null of JSON [bytes]")
+    offsets: list[OffsetRange] = Field(description="Where its packets lie; others may lie between, of other callers or scored later")
 
 
 class Manifest(BaseModel):
@@ -176,9 +189,10 @@ async def show_manifest(call: Call) -> Answer:
 
     parts = await ask(call, question)
     rows: list[dict[str, Any]] = [
-        {"href": f"/v1/bulk/{date}/{p.first}-{p.last}.{form}", "rows": p.rows, "first": str(p.first), "last": str(p.last), "sha256": digest}
+        {"href": f"/v1/bulk/{date}/{p.first}-{p.last}.{form}", "rows": p.rows, "first": str(p.first), "last": str(p.last), "sha256": digest,
+         "size": None if digest is None else p.size + FRAME_BYTES * p.rows, "offsets": [_offsets(*place) for place in p.offsets]}
         for p, digest in parts
-    ]
+    ]  # fmt: skip
     return Answer({"night": date, "rows": sum(p.rows for p, _ in parts), "parts": rows})
 
 
@@ -207,6 +221,10 @@ async def fetch_part(call: Call) -> Answer:
     return Answer(raw=data[begin:], media_type=media, headers=headers, status=206)
 
 
+def _offsets(topic: str, partition: int, *ends: int) -> dict[str, Any]:
+    return {"topic": topic, "partition": partition, "first": str(ends[0]), "last": str(ends[1])}
+
+
 def _framed(bodies: list[tuple[int, bytes]]) -> bytes:
     """Records in Confluent framing, each behind its length."""
     framed = [framing(schema_id) + body for schema_id, body in bodies]
@@ -233,12 +251,13 @@ def _range_of(header: str | None, size: int, *, etag: str, condition: str | None
         return None
     unit, _, text = header.partition("=")
     begin, _, end = text.partition("-")
-    if unit.strip() != "bytes" or not begin.isdigit() or end or len(begin) > 12:
+    if unit.strip() != "bytes" or not (begin.isascii() and begin.isdigit()) or end or len(begin) > 12:
         return None
     return int(begin) if int(begin) < size else None
 
 
-def _rejected(r: RejectedRow) -> dict[str, Any]:
+def _rejected(row: RejectedRow) -> dict[str, Any]:
+    r = row.packet
     return {
         "id": f"{r.partition}/{r.offset}", "error_class": r.error_class, "reason": r.reason, "survey": r.survey, "topic": r.origin.topic,
         "partition": r.origin.partition, "offset": str(r.origin.offset), "packets": r.records, "attempt": r.attempt, "size": r.size,

@@ -18,7 +18,7 @@ from data.history.store import HistoryStore, ObjectFilter, ObjectRow, PointRow
 from schemas.taxonomy import slug_of
 from service.api.endpoints import Answer, Call, Endpoint
 from service.api.history_access import ask, not_there, record_of
-from service.api.history_models import Name
+from service.api.history_models import LARGEST_RADIUS, SMALLEST_RADIUS, Name
 from service.api.pages import QueryModel
 from service.api.problems import ProblemError
 
@@ -48,7 +48,7 @@ class AlerceObjects(QueryModel):
     lastmjd: list[float] | None = Field(None, max_length=2, description="Range of the last detection, MJD [d]")
     ra: float | None = Field(None, ge=0, lt=360, description="Of a cone [deg]")
     dec: float | None = Field(None, ge=-90, le=90, description="Of a cone [deg]")
-    radius: float | None = Field(None, gt=0, le=3_600, description="Of a cone [arcsec]")
+    radius: float | None = Field(None, ge=SMALLEST_RADIUS, le=LARGEST_RADIUS, description="Of a cone [arcsec]")
     oid: list[str] | None = Field(None, max_length=1_000, description="Among these")
     page: int = Field(1, ge=1, le=MOST_PAGES, description="Page, from 1 on")
     page_size: int = Field(10, ge=1, le=1_000, description="Objects of a page")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from service.api.endpoints import Answer, Call, Endpoint
 from service.api.history_access import ask
-from service.api.history_models import LARGEST_RADIUS, MOST_POSITIONS, Dec, NearObject, Question, Ra, Radius, near_json
+from service.api.history_models import LARGEST_RADIUS, MOST_POSITIONS, SMALLEST_RADIUS, Dec, NearObject, Question, Ra, Radius, near_json
 from service.api.pages import PageQuery
 
 _ARCSEC = 1 / 3600
@@ -28,14 +28,14 @@ class Position(Question):
     name: str = Field(min_length=1, max_length=128, description="Comes back with what is found")
     ra: Ra
     dec: Dec
-    radius: float | None = Field(None, gt=0, le=LARGEST_RADIUS, description="Of this place, else the one of all [arcsec]")
+    radius: float | None = Field(None, ge=SMALLEST_RADIUS, le=LARGEST_RADIUS, description="Of this place, else the one of all [arcsec]")
 
 
 class ConesQuestion(Question):
     """Many circles."""
 
     positions: list[Position] = Field(min_length=1, max_length=MOST_POSITIONS, description="Places")
-    radius: float = Field(5.0, gt=0, le=LARGEST_RADIUS, description="Of each place that states none [arcsec]")
+    radius: float = Field(5.0, ge=SMALLEST_RADIUS, le=LARGEST_RADIUS, description="Of each place that states none [arcsec]")
     limit: int = Field(10, ge=1, le=100, description="Objects of a place at most, the nearest first")
 
 

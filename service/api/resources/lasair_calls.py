@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from data.history.store import HistoryStore, ObjectFilter, ObjectRow, PointRow
 from service.api.endpoints import Answer, Call, Endpoint
 from service.api.history_access import ask, not_there
-from service.api.history_models import LARGEST_RADIUS, Name
-from service.api.problems import ProblemError, not_as_described
+from service.api.history_models import LARGEST_RADIUS, SMALLEST_RADIUS, Name
+from service.api.problems import TITLES, ProblemError, not_as_described
 from service.api.requests import media_type_of
 
 FORM = "application/x-www-form-urlencoded"
@@ -48,7 +48,7 @@ class LasairCone(LasairQuestion):
 
     ra: float = Field(ge=0, lt=360, description="[deg]")
     dec: float = Field(ge=-90, le=90, description="[deg]")
-    radius: float = Field(5.0, gt=0, le=LARGEST_RADIUS, description="[arcsec]")
+    radius: float = Field(5.0, ge=SMALLEST_RADIUS, le=LARGEST_RADIUS, description="[arcsec]")
     requestType: Literal["all", "nearest", "count"] = Field("all", description="What is wanted")  # noqa: N815 - Lasair's name
 
 
@@ -211,15 +211,16 @@ def _equal(tests: list[tuple[str, str, Any, Any]], column: str) -> str | None:
     return next((value for name, operator, value, _ in tests if name == column and operator == "="), None)
 
 
-def _row(path: str, handler: Any, *, summary: str, model: type[LasairQuestion]) -> Endpoint:
+def _row(path: str, handler: Any, *, summary: str, model: type[LasairQuestion], named: bool = False) -> Endpoint:
+    errors = {400: "The form is not as described."} | ({404: TITLES[404]} if named else {})
     return Endpoint(
         method="POST", path=path, scope="read", summary=summary, handler=handler, takes=TAKES, described={FORM: model, TAKES[1]: model},
-        answer=LasairAnswer, envelope=False, tag="aliases", errors={400: "The form is not as described."},
+        answer=LasairAnswer, envelope=False, tag="aliases", errors=errors,
     )  # fmt: skip
 
 
 ROWS: tuple[Endpoint, ...] = (
     _row("/api/cone/", lasair_cone, summary="Lasair's cone", model=LasairCone),
-    _row("/api/object/", lasair_object, summary="Lasair's object", model=LasairObject),
+    _row("/api/object/", lasair_object, summary="Lasair's object", model=LasairObject, named=True),
     _row("/api/query/", lasair_query, summary="Lasair's query", model=LasairQuery),
 )

@@ -25,7 +25,7 @@ class KnownClass(BaseModel):
     threshold: float | None = Field(None, description="Prior probability from which its topic takes an alert [1]")
     topic: str = Field(description="Its topic")
     revision: int | None = Field(None, description="Of a taught class's record")
-    examples: int | None = Field(None, description="It was taught from so many")
+    examples: int | None = Field(None, description="It was taught from so many that the caller may see")
     author: str | None = Field(None, description="Who taught it")
     taught_at: str | None = Field(None, description="When, ISO 8601 in UTC")
     alerce: str | None = Field(None, description="ALeRCE's name, or the next wider one")
@@ -60,9 +60,10 @@ async def list_classes(call: Call) -> Answer:
              "topic": f"detections.{slug}", **known}
         )  # fmt: skip
     for record in sorted(taught.values(), key=lambda one: one.name):
+        examples = sum(call.private or not private for private in record.private)
         rows.append(
             {"name": record.name, "title": record.note or record.name, "taught": True, "threshold": record.threshold,
-             "topic": f"detections.{record.name}", "revision": record.revision, "examples": len(record.packet_ids),
+             "topic": f"detections.{record.name}", "revision": record.revision, "examples": examples,
              "author": record.author, "taught_at": iso(record.taught_ms)}
         )  # fmt: skip
     return Answer(rows=rows)

@@ -22,10 +22,11 @@ from schemas.records.detection import Detection
 from schemas.records.rejected import Rejected
 from schemas.surveys.plain_curves import CurveSurvey, PlainCurve, packet_of
 from service.api.endpoints import Answer, Call, Endpoint, need
-from service.api.micro_batches import BusyError
+from service.api.micro_batches import BusyError, MicroBatcher
 from service.api.pages import QueryModel
 from service.api.problems import ProblemError, not_as_described
 from service.api.requests import media_type_of
+from service.api.resources.later_scores import AcceptedScore, accept, wants_later
 from service.ingest.bodies import MOST_PACKETS, PACKETS, ManyError, packets_in
 
 AVRO = "application/vnd.apache.avro"
@@ -182,6 +183,13 @@ async def score_packets(call: Call) -> Answer:
     """Score what the body holds."""
     batcher = await need(call.services.scorers, "nothing can be scored").of(call.query.state)
     packets, bad, single = await _packets(call)
+    if wants_later(call):
+        n = len(packets) + len(bad)
+        return accept(call, lambda: _scored(call, batcher, packets=packets, bad=bad, single=single), row=ScoredAlert, packets=n)
+    return await _scored(call, batcher, packets=packets, bad=bad, single=single)
+
+
+async def _scored(call: Call, batcher: MicroBatcher, *, packets: list[Any], bad: list[tuple[int, Rejected]], single: bool) -> Answer:
     write: Callable[[Any], Any] = as_json if call.form == "json" else as_avro if call.form == "avro" else as_row
     try:
         found = await batcher.score([p for p in packets if isinstance(p, bytes)], write)
@@ -272,13 +280,15 @@ ROWS: tuple[Endpoint, ...] = (
         summary="Score packets or light curves",
         description="The same function as the stream's, hence the same scores to the bit. One packet (Avro container or Confluent "
         "framing), a container of many, packets behind their lengths, a FITS light curve, or JSON. A packet that is rejected alone is "
-        "answered 422; among others it stands in its place with `error`.",
+        "answered 422; among others it stands in its place with `error`. With `Prefer: respond-async` it is answered 202 at once, and the "
+        "scores are fetched at the Location.",
         handler=score_packets,
         query=ScoreQuery,
         takes=(OCTETS, AVRO, "application/avro", "avro/binary", PACKETS, FITS, "image/fits", JSON),
         described={JSON: ScoreBody},
         most_body=MOST_BODY,
         answer=ScoredAlert,
+        accepted=AcceptedScore,
         table=True,
         errors={404: "No state with that id is kept."},
         tag="score",

@@ -1,12 +1,12 @@
-"""The counting of `counting` over the tables of the SQLite file."""
+"""The counting of `counting` over the tables of a history, in SQL that both engines know."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Collection
 
 from data.history.counting import PartitionNight, Sample, Span, TopicNight, topic_night
+from data.history.database import Database
 from data.history.nights import DAY_MS, begin_of, night_of
 from data.history.portion import DETECTED, REJECTED
 
@@ -14,7 +14,7 @@ _LEDGER = "detections, rejected, duplicates, control, aborted, gone"
 _SPAN = f"first, next, night, {_LEDGER}, stored_detections, stored_rejected"
 
 
-def settle(db: sqlite3.Connection, topic: int, *, sample: Sample) -> None:
+def settle(db: Database, topic: int, *, sample: Sample) -> None:
     """Take a sample of a partition into its spans; within a transaction.
 
     A sample of another base counts anew from there: the group's offsets were set by hand, or a topic's beginning was gone.
@@ -30,7 +30,8 @@ def settle(db: sqlite3.Connection, topic: int, *, sample: Sample) -> None:
     else:
         first, delta = sample.base, counts
         db.execute("DELETE FROM spans WHERE topic = ? AND partition = ? AND next > ?", (*place, first))
-    db.execute("INSERT OR REPLACE INTO ledgers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*place, sample.base, sample.next, *counts))
+    db.execute("DELETE FROM ledgers WHERE topic = ? AND partition = ?", place)
+    db.execute("INSERT INTO ledgers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*place, sample.base, sample.next, *counts))
     if first >= sample.next:
         return
     found = outcomes(db, topic, partition=sample.partition, first=first, end=sample.next)
@@ -42,8 +43,9 @@ def settle(db: sqlite3.Connection, topic: int, *, sample: Sample) -> None:
         f"SELECT {_SPAN} FROM spans WHERE topic = ? AND partition = ? AND next = ? AND night = ?", (*place, first, sample.night)
     ).fetchone()
     if last is None or None in (last[-1], stored[0]):
+        db.execute("DELETE FROM spans WHERE topic = ? AND partition = ? AND first = ?", (*place, first))
         db.execute(
-            "INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*place, first, sample.next, sample.night, *delta, *stored),
         )
         return
@@ -60,21 +62,22 @@ def survey_of(topic: str) -> str:
     return topic.removeprefix("alerts.")
 
 
-def outcomes(db: sqlite3.Connection, topic: int, *, partition: int, first: int, end: int) -> Counter[int]:
+def outcomes(db: Database, topic: int, *, partition: int, first: int, end: int) -> Counter[int]:
     """Outcome → offsets from `first` to before `end` with a record."""
     rows = db.execute(
-        'SELECT outcome, sum(records) FROM inputs WHERE topic = ? AND partition = ? AND "offset" >= ? AND "offset" < ? GROUP BY outcome',
+        "SELECT outcome, CAST(sum(records) AS bigint) FROM inputs"
+        ' WHERE topic = ? AND partition = ? AND "offset" >= ? AND "offset" < ? GROUP BY outcome',
         (topic, partition, first, end),
     )
     return Counter(dict(rows))
 
 
-def night_counts(db: sqlite3.Connection, night: int, *, programs: Collection[int]) -> list[TopicNight]:
+def night_counts(db: Database, night: int, *, programs: Collection[int]) -> list[TopicNight]:
     """The counts of a night, a row a topic of alerts.
 
     Parameters
     ----------
-    db : sqlite3.Connection
+    db : Database
     night : int
         YYYYMMDD.
     programs : collection of int
@@ -104,7 +107,7 @@ def night_counts(db: sqlite3.Connection, night: int, *, programs: Collection[int
             reasons.update(
                 dict(
                     db.execute(
-                        'SELECT error_class, sum(r.records) FROM rejects r JOIN inputs i USING (topic, partition, "offset")'
+                        'SELECT error_class, CAST(sum(r.records) AS bigint) FROM rejects r JOIN inputs i USING (topic, partition, "offset")'
                         ' WHERE r.topic = ? AND r.partition = ? AND r."offset" >= ? AND r."offset" < ? AND i.outcome = ?'
                         " GROUP BY error_class",
                         (topic, partition, first, p.reached, REJECTED),

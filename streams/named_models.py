@@ -1,4 +1,4 @@
-"""What was typed for a model → the model: an alias, the beginning of its id, or a bundle's folder."""
+"""What names a model → the model: an alias, the beginning of its id, or, on the command line, a bundle's folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from registry.bundle import load as load_bundle
 from schemas.records import codec
 from schemas.records.loop_event import MODEL_STEPS, LoopEvent
 from schemas.records.model_announced import ALIASES, CHAMPION, ModelAnnounced
+from streams.agents.teaching import read_events
+from streams.models import Announced, announced, fetch
 
 if TYPE_CHECKING:
     from settings.model import Settings
-    from streams.models import Announced
 
 LEAST_DIGITS = 4
 
@@ -48,7 +49,7 @@ def folder_named(text: str) -> Path | None:
     return Path(text) if Path(text).is_dir() else None
 
 
-async def model_named(settings: Settings, text: str) -> Named:
+async def model_named(settings: Settings, text: str, *, folders: bool = True) -> Named:
     """The model that is meant.
 
     Parameters
@@ -57,15 +58,14 @@ async def model_named(settings: Settings, text: str) -> Named:
         With a broker.
     text : str
         champion, challenger or previous; the beginning of an id; or a folder.
+    folders : bool
+        Whether it may be a folder: never where the text comes from another machine.
 
     Raises
     ------
     UserError
         There is none, or there are several.
     """
-    from streams.agents.teaching import read_events
-    from streams.models import announced, fetch
-
     known = await announced(settings)
     if text in known:
         return Named(await fetch(settings, known[text]), known[text])
@@ -73,10 +73,11 @@ async def model_named(settings: Settings, text: str) -> Named:
         return Named(load_bundle(settings.bundle).path, None)  # none was announced: workers score with the bundle of the settings
     if text in ALIASES:
         raise UserError(f"there is no {text}: `protonova models` lists the models")
-    if (folder := folder_named(text)) is not None:
+    if folders and (folder := folder_named(text)) is not None:
         return Named(folder, None)
     if not re.fullmatch(rf"[0-9a-f]{{{LEAST_DIGITS},64}}", text):
-        raise usage(f"{text!r} is not a model: name {', '.join(ALIASES)}, the beginning of an id, or a bundle's folder")
+        folder_too = ", or a bundle's folder" if folders else ""
+        raise usage(f"{text!r} is not a model: name {', '.join(ALIASES)}, the beginning of an id{folder_too}")
     found = [one for one in announced_models(known, await read_events(settings)) if one.sha256.startswith(text)]
     if not found:
         own = load_bundle(settings.bundle)
@@ -88,13 +89,14 @@ async def model_named(settings: Settings, text: str) -> Named:
     return Named(await fetch(settings, found[0]), found[0])
 
 
-def with_champion(settings: Settings) -> Settings:
+async def champion_settings(settings: Settings) -> Settings:
     """The same settings with the champion's bundle, which workers score with; as they are where none was announced or is followed."""
-    from streams.models import announced, fetch
+    if not settings.follow_champion:
+        return settings
+    champion = (await announced(settings)).get(CHAMPION)
+    return settings if champion is None else settings.model_copy(update={"bundle": await fetch(settings, champion)})
 
-    async def folder() -> Path | None:
-        champion = (await announced(settings)).get(CHAMPION)
-        return None if champion is None else await fetch(settings, champion)
 
-    found = asyncio.run(folder()) if settings.follow_champion else None
-    return settings if found is None else settings.model_copy(update={"bundle": found})
+def with_champion(settings: Settings) -> Settings:
+    """`champion_settings`, where no event loop runs."""
+    return asyncio.run(champion_settings(settings))
