@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from operators.types import F64, Array
+from operators.types import F64
 
 DIMENSIONS = 3
 
@@ -24,12 +25,12 @@ class Projection(NamedTuple):
     axes: F64  # (3, E) orthonormal
     share: F64  # (3,) of the spread between classes that each direction holds [1]
 
-    def of(self, embedding: Array) -> F64:
+    def of(self, embedding: npt.NDArray[np.floating]) -> F64:
         """The places of embeddings.
 
         Parameters
         ----------
-        embedding : (n, E)
+        embedding : (n, E) float
 
         Returns
         -------
@@ -38,12 +39,12 @@ class Projection(NamedTuple):
         return (_unit(np.asarray(embedding, np.float64)) - self.centre) @ self.axes.T
 
 
-def projection_of(embedding: Array, label: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Projection:
+def projection_of(embedding: npt.NDArray[np.floating], label: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Projection:
     """The projection of known alerts; each class counts the same.
 
     Parameters
     ----------
-    embedding : (n, E)
+    embedding : (n, E) float
     label : (n,) int64
         Class of each.
 
