@@ -39,7 +39,12 @@ WALL, OF_OLDER = 0.95, 0.88
 def main(arguments: Sequence[str]) -> int:
     """Parse and run; a failure is one line."""
     parser = argparse.ArgumentParser("python -m benchmarks", description="The naive stack beside ours, on the same packets in one run.")
-    parser.add_argument("part", nargs="?", choices=("http",), help="http: the HTTP API under load; else the naive stack beside ours")
+    parser.add_argument(
+        "part",
+        nargs="?",
+        choices=("http", "crossmatch"),
+        help="http: the HTTP API under load; crossmatch: catalogues; else the naive stack",
+    )
     parser.add_argument("--quick", action="store_true", help="short: everything runs, nothing is long enough to quote")
     parser.add_argument("--only", choices=("stages", "histories", "broker"), help="one part")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write every figure as JSON here too")
@@ -49,6 +54,10 @@ def main(arguments: Sequence[str]) -> int:
         "--against", type=Path, metavar="FOLDER", help="an older checkout: its costs of histories and its worker are measured in this run"
     )
     options = parser.parse_args(arguments)
+    if options.part == "crossmatch":
+        from benchmarks.crossmatch import main as bench_crossmatch
+
+        return guarded(lambda: bench_crossmatch(quick=options.quick), lambda: Path("state"))
     return guarded(lambda: bench_http(options) if options.part == "http" else bench(options), lambda: Path("state"))
 
 

@@ -16,6 +16,7 @@ from console.flags import (
     filter_flags,
     flow_flags,
     frame_flags,
+    handoff_flags,
     label_flags,
     model_flags,
     packet_flags,
@@ -98,6 +99,7 @@ app.add_typer(label_flags.labels, name="labels")
 app.add_typer(filter_flags.filters, name="filters")
 app.add_typer(position_flags.positions, name="positions")
 app.add_typer(catalogue_flags.catalogue, name="catalogue")
+app.add_typer(handoff_flags.tns, name="tns")
 
 
 def main() -> None:

@@ -82,21 +82,19 @@ def crossmatched(catalogues: Sequence[Catalogue], batch: AlertBatch) -> list[Sur
     hosts: dict[int, tuple[float, Host]] = {}
     for catalogue in catalogues:
         found = catalogue.near(ra, dec, mjd=mjd)
-        hit = np.flatnonzero(found.row[:, 0] >= 0).tolist()
-        for i in hit:
-            rows, separations = found.row[i].tolist(), found.separation[i].tolist()
+        alert, place = np.nonzero(found.row >= 0)  # alert by alert, the nearest first
+        if not len(alert):
+            continue
+        sources = catalogue.sources(found.row[alert, place])
+        for i, separation, source in zip(alert.tolist(), found.separation[alert, place].tolist(), sources, strict=True):
             kept = matches[i]
             if kept is None:
                 kept = matches[i] = []
-            for row, separation in zip(rows, separations, strict=True):
-                if row < 0:
-                    break
-                source = catalogue.source(row)
-                kept.append(_crossmatch(catalogue.name, source, separation=separation))
-                if catalogue.hosts and (source.kind is None or source.kind in GALAXIES):
-                    chance = by_chance(source, separation)
-                    if i not in hosts or chance < hosts[i][0]:
-                        hosts[i] = chance, _host(catalogue.name, source, separation=separation, chance=chance)
+            kept.append(_crossmatch(catalogue.name, source, separation=separation))
+            if catalogue.hosts and (source.kind is None or source.kind in GALAXIES):
+                chance = by_chance(source, separation)
+                if i not in hosts or chance < hosts[i][0]:
+                    hosts[i] = chance, _host(catalogue.name, source, separation=separation, chance=chance)
     return [NOWHERE if kept is None else Surroundings(hosts[i][1] if i in hosts else None, tuple(kept)) for i, kept in enumerate(matches)]
 
 
@@ -119,7 +117,7 @@ def by_chance(source: Source, separation: float) -> float:
 def _crossmatch(catalogue: str, source: Source, *, separation: float) -> Crossmatch:
     return Crossmatch(
         catalogue, source.name, separation, source.kind, _known(source.redshift), _known(source.parallax), _known(source.proper_motion),
-        tuple(Magnitude(band, value) for band, value in source.magnitudes),
+        tuple(map(Magnitude._make, source.magnitudes)),
     )  # fmt: skip
 
 
@@ -131,4 +129,4 @@ def _host(catalogue: str, source: Source, *, separation: float, chance: float) -
 
 
 def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return value if value == value else None  # catalogues hold NaN and no infinities

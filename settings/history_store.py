@@ -20,6 +20,7 @@ class HistorySettings(BaseModel):
         " PostgreSQL database",
     )
     history_folder: Path | None = Field(None, description="Folder of the history; `history` in the state folder where none is given")
+    candidates: bool = Field(True, description="The historian's process writes which objects are candidates (`candidates`), too")
     history_embeddings: bool = Field(True, description="Keep each object's latest embedding, by which neighbours are found")
 
     history_scans: bool = Field(

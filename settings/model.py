@@ -21,6 +21,7 @@ from settings.connection import PREFIX, BrokerSettings
 from settings.drift_watch import DriftSettings
 from settings.filtering import FilterSettings
 from settings.gating import GateSettings
+from settings.hand_off import HandOffSettings
 from settings.history_store import HistorySettings
 from settings.http_api import HttpApiSettings
 from settings.joiner import IncrementSettings
@@ -59,6 +60,7 @@ class Settings(
     GateSettings,
     TrainingSettings,
     HistorySettings,
+    HandOffSettings,
     FilterSettings,
     SurfaceSettings,
     HttpApiSettings,

@@ -1,4 +1,4 @@
-"""``protonova historian``: the history kept by a process of its own, as production runs it."""
+"""``protonova historian``: the history, and the candidates, kept by a process of its own, as production runs it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,18 @@ def run(settings: Settings, rebuild: bool = False) -> int:
     UserError
         The metrics cannot have their port.
     """
-    from streams.agents import historian
+    import asyncio
+
+    from streams.agents import candidates, historian
     from streams.until_ended import run_until_ended
     from streams.worker import configure_logging
 
     configure_logging(settings.log_level)
     serve_metrics(settings, settings.workers + BEHIND_THE_WORKERS)
-    run_until_ended(lambda: historian.run(settings, rebuild=rebuild))
+
+    async def work() -> None:
+        kept = [historian.run(settings, rebuild=rebuild), *([candidates.run(settings)] if settings.candidates else [])]
+        await asyncio.gather(*kept)
+
+    run_until_ended(work)
     return 0

@@ -80,6 +80,23 @@ def labels_wanted(
     raise typer.Exit(wanted(with_broker(settings_of(kafka=kafka, state=state)), as_json=json))
 
 
+@labels.command("import")
+def labels_import(
+    tns: Annotated[Path, typer.Option("--tns", metavar="FILE", help="A dump of TNS' objects: CSV, its zip, or JSON.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    author: Annotated[str | None, typer.Option("--author", metavar="NAME", help="Who labels (default: the user's name).")] = None,
+    kafka: Kafka = None,
+    state: State = None,
+) -> None:
+    """Label the alerts of objects that TNS has classified. A label of another source stays."""
+    existing([tns], "a dump of TNS' objects")
+    from console.commands.import_tns import import_tns
+
+    found = settings_of(kafka=kafka, state=state)
+    raise typer.Exit(import_tns(found if dry_run else with_broker(found), tns, author=author, dry_run=dry_run))
+
+
 def shadow(kafka: Kafka = None, state: State = None) -> None:
     """Have challengers score a share of the stream beside the champion, and judge them by the gates."""
     from console.commands.run_shadow import run

@@ -107,11 +107,11 @@ def _write(rows: Rows, kind: CatalogueKind, *, name: str, kind_name: str, part: 
         columns["own"] = own.astype(np.float32)
     for role in ("parallax", "redshift", "redshift_err", "distance"):
         if role in rows.numbers:
-            columns[role] = rows.numbers[role][order].astype(np.float32)
+            columns[role] = _finite(rows.numbers[role][order])
     if "photo_z" in rows.numbers:
         columns |= _photometric(rows, order)
     for band, values in rows.magnitudes.items():
-        columns[f"mag_{band}"] = np.where(np.abs(values[order]) < 90.0, values[order], np.nan).astype(np.float32)
+        columns[f"mag_{band}"] = _finite(np.where(np.abs(values[order]) < 90.0, values[order], np.nan))
     kinds: list[str] = []
     if rows.kind is not None:
         coded = rows.kind.take(pa.array(order)).dictionary_encode()
@@ -159,7 +159,14 @@ def _photometric(rows: Rows, order: npt.NDArray[np.int64]) -> dict[str, npt.NDAr
         "redshift": np.where(seen, spectral, light),
         "redshift_err": np.where(seen, error, rows.numbers.get("photo_z_err", np.full(m, np.nan))),
     }
-    return {**{role: column[order].astype(np.float32) for role, column in values.items()}, "spectroscopic": seen[order].astype(np.uint8)}
+    return {**{role: _finite(column[order]) for role, column in values.items()}, "spectroscopic": seen[order].astype(np.uint8)}
+
+
+def _finite(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """As 32 bits hold them; NaN for what they do not."""
+    with np.errstate(over="ignore"):
+        short = values.astype(np.float32)
+    return np.where(np.isfinite(short), short, np.float32(np.nan))
 
 
 def _texts(names: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:

@@ -50,7 +50,7 @@ def checked(rows: Rows, kind: CatalogueKind, *, hours: bool = False, degrees: bo
     """
     ra, dec = (rows.ra * 15.0 if hours else rows.ra), rows.dec
     if rows.kind is not None and kind.left_out:
-        kept = pc.invert(pc.is_in(rows.kind, pa.array(sorted(kind.left_out)))).to_numpy(zero_copy_only=False)
+        kept = pc.invert(pc.is_in(rows.kind, pa.array(sorted(kind.left_out), rows.kind.type))).to_numpy(zero_copy_only=False)
         rows, ra, dec = _take(rows, kept), ra[kept], dec[kept]
     total = len(ra)
     finite = np.isfinite(ra) & np.isfinite(dec)

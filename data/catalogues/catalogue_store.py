@@ -95,34 +95,34 @@ class Catalogue:
 
     def source(self, row: int) -> Source:
         """What it says of a source."""
-        c = self.columns
-        begin, end = c["name_at"][row], c["name_at"][row + 1]
-        kind = self.description["kinds"][int(c["kind"][row])] or None if "kind" in c else None
-        magnitudes = []
-        for band in self.description["bands"]:
-            value = float(c[f"mag_{band}"][row])
-            if value == value:
-                magnitudes.append((band, value))
-        moving = "pm_ra" in c
+        return self.sources(np.array([row]))[0]
 
-        def number(name: str) -> float:
-            return float(c[name][row]) if name in c else _NOTHING_TO_SAY
+    def sources(self, rows: npt.NDArray[np.int64]) -> list[Source]:
+        """What it says of sources, in their order: a column at a time, for single elements of a map cost a microsecond each."""
+        c, n = self.columns, len(rows)
 
-        redshift = number("redshift")
-        return Source(
-            name=c["names"][begin:end].tobytes().decode("utf-8", "replace"),
-            kind=kind,
-            ra=float(c["ra"][row]),
-            dec=float(c["dec"][row]),
-            parallax=number("parallax"),
-            proper_motion=float(np.hypot(c["pm_ra"][row], c["pm_dec"][row])) if moving else _NOTHING_TO_SAY,
-            redshift=redshift,
-            redshift_err=number("redshift_err"),
-            spectroscopic=bool(c["spectroscopic"][row]) if "spectroscopic" in c and redshift == redshift else None,
-            distance=number("distance"),
-            size=float(c["own"][row]) or _NOTHING_TO_SAY if "own" in c else _NOTHING_TO_SAY,
-            magnitudes=tuple(magnitudes),
-        )
+        def numbers(name: str) -> list[float]:
+            return c[name][rows].tolist() if name in c else [_NOTHING_TO_SAY] * n
+
+        begins, ends = c["name_at"][rows].tolist(), c["name_at"][rows + 1].tolist()
+        names = c["names"].data  # the bytes themselves
+        named = self.description["kinds"]
+        kinds = [named[code] or None for code in c["kind"][rows].tolist()] if "kind" in c else [None] * n
+        moving = np.hypot(c["pm_ra"][rows], c["pm_dec"][rows]).tolist() if "pm_ra" in c else [_NOTHING_TO_SAY] * n
+        redshifts = numbers("redshift")
+        spectral: list[bool | None] = [None] * n
+        if "spectroscopic" in c:
+            spectral = [bool(flag) if z == z else None for flag, z in zip(c["spectroscopic"][rows].tolist(), redshifts, strict=True)]
+        sizes = [size or _NOTHING_TO_SAY for size in numbers("own")]
+        bands = [[(band, value) for value in numbers(f"mag_{band}")] for band in self.description["bands"]]
+        magnitudes = [tuple(m for m in all_bands if m[1] == m[1]) for all_bands in zip(*bands, strict=True)] if bands else [()] * n
+        texts = [bytes(names[begin:end]).decode("utf-8", "replace") for begin, end in zip(begins, ends, strict=True)]
+        return list(
+            map(
+                Source, texts, kinds, numbers("ra"), numbers("dec"), numbers("parallax"), moving, redshifts, numbers("redshift_err"),
+                spectral, numbers("distance"), sizes, magnitudes,
+            )
+        )  # fmt: skip
 
 
 def digest_of_text(text: str) -> str:

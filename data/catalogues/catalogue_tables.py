@@ -237,17 +237,17 @@ def _of_arrow(table: Any, found: Mapping[str, str], *, kind: CatalogueKind, path
         return _numbers(table[found[role]], path=path, name=found[role]) * kind.scale.get(role, 1.0)
 
     def texts(role: str) -> Any:
-        column = table[found[role]].combine_chunks()
-        column = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
+        column = table[found[role]]
         if pa.types.is_floating(column.type):
             raise UserError(f"{path}: {found[role]} is floating-point, which does not hold every id: make it a whole number or a text")
-        return pc.utf8_trim_whitespace(pc.fill_null(column.cast(pa.string()), ""))
+        wide = column.cast(pa.string()).cast(pa.large_string())  # of any length: all names of a catalogue are more than 2 GB
+        return pc.utf8_trim_whitespace(pc.fill_null(wide, "")).combine_chunks()
 
     if m == 0:
         raise UserError(f"{path} has no row")
     roles = [role for role in found if role in NUMBERS]
     return Rows(
-        name=texts("name") if "name" in found else pa.array([str(i) for i in range(1, m + 1)], pa.string()),
+        name=texts("name") if "name" in found else pa.array([str(i) for i in range(1, m + 1)], pa.large_string()),
         kind=texts("kind") if "kind" in found else None,
         ra=_angles(table[found["ra"]], hours=True, path=path, name=found["ra"]) * factor,
         dec=_angles(table[found["dec"]], hours=False, path=path, name=found["dec"]) * factor,
@@ -265,7 +265,8 @@ def _numbers(column: Any, *, path: Path, name: str) -> F64:
 
 def _angles(column: Any, *, hours: bool, path: Path, name: str) -> F64:
     """Degrees; or hours (degrees), minutes and seconds with colons or blanks between."""
-    if pa.types.is_string(column.type) and any(separator in (_first(column)) for separator in (":", " ")):
+    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if text and any(separator in _first(column) for separator in (":", " ")):
         parts = pc.split_pattern_regex(pc.utf8_trim_whitespace(column), "[: ]+").to_pylist()
         try:
             return np.array([_sexagesimal(cell) * (SEXAGESIMAL_HOURS if hours else 1.0) for cell in parts])

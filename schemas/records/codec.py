@@ -28,6 +28,7 @@ from schemas.avro.writer import varint
 from schemas.records import (
     access_token,
     calibrated_frame,
+    candidate,
     class_record,
     detection,
     drift_alarm,
@@ -55,6 +56,7 @@ from schemas.records import (
 )
 from schemas.records.access_token import AccessToken
 from schemas.records.calibrated_frame import CalibratedFrame
+from schemas.records.candidate import Candidate
 from schemas.records.class_record import ClassRecord
 from schemas.records.detection import Detection
 from schemas.records.drift_alarm import DriftAlarm
@@ -83,6 +85,7 @@ from schemas.records.table import (
     BUNDLE_BYTES,
     BY_ID,
     CALIBRATED_FRAME,
+    CANDIDATE,
     CLASS_RECORD,
     DETECTION,
     DRIFT_ALARM,
@@ -137,6 +140,7 @@ Written: TypeAlias = (
     | PhotometryPosition
     | PhotometryMeasured
     | AccessToken
+    | Candidate
     | FilterDefined
     | FilterMatch
     | Watchlist
@@ -173,6 +177,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
     "PhotometryPosition": photometry_position.from_row,
     "PhotometryMeasured": photometry_measured.from_row,
     "AccessToken": access_token.from_row,
+    "Candidate": candidate.from_row,
     "FilterDefined": filter_defined.from_row,
     "FilterMatch": filter_match.from_row,
     "Watchlist": watchlist.from_row,
@@ -198,6 +203,7 @@ _SMALL: dict[type[Any], int] = {
     PhotometryPosition: PHOTOMETRY_POSITION,
     PhotometryMeasured: PHOTOMETRY_MEASURED,
     AccessToken: ACCESS_TOKEN,
+    Candidate: CANDIDATE,
     FilterDefined: FILTER_DEFINED,
     FilterMatch: FILTER_MATCH,
     Watchlist: WATCHLIST,

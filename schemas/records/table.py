@@ -28,6 +28,7 @@ CLASS_RECORD, LOOP_EVENT = 1_000_031, 1_000_032  # 15 to 30: records of raw fram
 SCORE_SUMMARY, DRIFT_ALARM, RETRAIN_COMMAND, DRIFT_STATE = range(1_000_038, 1_000_042)
 MODEL_BUNDLE, MODEL_ANNOUNCED = 1_000_033, 1_000_034
 ACCESS_TOKEN, FILTER_DEFINED, FILTER_MATCH, WATCHLIST = range(1_000_042, 1_000_046)
+CANDIDATE = 1_000_046
 KNOWN_LABEL, LABEL_WANTED, GATE_REPORT = range(1_000_035, 1_000_038)
 BODY_BYTES = 65_536
 """Largest body of a record of ours: 1 kB is usual, and a detection with 500 taught classes stays below [bytes]."""
@@ -92,6 +93,7 @@ TABLE: tuple[RegisteredSchema, ...] = (
     _row("loop.events-value", LOOP_EVENT, version=1, file="loop_event.avsc", max_bytes=CLASS_BYTES),
     _row("models.bundles-value", MODEL_BUNDLE, version=1, file="model_bundle.avsc", max_bytes=BUNDLE_BYTES),
     _row("models.announced-value", MODEL_ANNOUNCED, version=1, file="model_announced.avsc"),
+    _row("candidates-value", CANDIDATE, version=1, file="candidate.avsc"),
     _row("access.tokens-value", ACCESS_TOKEN, version=1, file="access_token.avsc"),
     _row("filters.defined-value", FILTER_DEFINED, version=1, file="filter_defined.avsc", max_bytes=AREA_BYTES),
     # On every filters.<user>.<name>.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from service.auth.key_ring import KeyRing
     from service.ingest.intake import Intake
     from settings.model import Settings
+    from streams.candidate_list import CandidateList
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 SMALL_BODY = 1 << 20
@@ -57,6 +58,8 @@ class Services:
     """The latest detections and who listens to them (`service.api.live_stream`)."""
     facts: Any = None
     """What topics say, and changes of them (`service.api.broker_facts`)."""
+    candidates: CandidateList | None = None
+    """What the topics of candidates say."""
     heavy: HeavyWork = field(default_factory=HeavyWork)
     """Whose turn it is to work for seconds."""
     watching: Watching | None = None

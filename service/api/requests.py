@@ -175,6 +175,6 @@ def body_of(endpoint: Endpoint, body: bytes) -> Any:
     if endpoint.body is None:
         return body
     try:
-        return endpoint.body.model_validate_json(body)
+        return endpoint.body.model_validate_json(body, strict=True)  # true is not a number, nor is "5"
     except ValidationError as error:
         raise not_as_described(error, "body") from None

@@ -11,6 +11,7 @@ from service.api.resources import (
     cones,
     drift_and_loop,
     explain_alerts,
+    follow_up,
     issued_keys,
     lasair_calls,
     later_scores,
@@ -34,6 +35,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *past_alerts.ROWS,  # before those that push: an alert's name, survey:candid, would fit a survey's place
     *push_alerts.ROWS,
     *sky_objects.ROWS,
+    *follow_up.ROWS,
     *cones.ROWS,
     *accounting.ROWS,
     *rejected_packets.ROWS,

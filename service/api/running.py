@@ -29,6 +29,7 @@ from service.auth.key_ring import KeyRing
 from service.ingest.intake import Intake
 from service.ingest.shared_pushes import FILE, SharedPushes
 from streams.access_tokens import TokenFollower, write_tokens
+from streams.candidate_list import CandidateList
 from streams.filter_definitions import DefinitionFollower
 from streams.scorer import Pipeline, Scorer, StateHolder
 from streams.state_keeper import StateKeeper
@@ -82,6 +83,8 @@ async def running(settings: Settings, services: Services, *, ring: KeyRing, pipe
             tasks.append(_task(follow_definitions(services.definitions)))
             services.watching = watching = Watching(settings)
             stack.push_async_callback(watching.stop)
+            services.candidates = candidates = CandidateList()
+            tasks.append(_task(persistent(lambda: candidates.follow(settings), "candidates cannot be read")))
             tasks += [_task(follow_keys(settings, ring)), _task(note_uses(settings, ring))]
             if pipeline is not None:
                 tasks.append(_task(follow_state(settings, pipeline, holder=scorers.holder)))

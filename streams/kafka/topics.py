@@ -90,6 +90,8 @@ FILTERS_DEFINED = "filters.defined"
 WATCHLISTS = "filters.watchlists"
 LABELS_KNOWN = "labels.known"
 LABELS_WANTED = "labels.wanted"
+CANDIDATES = "candidates"
+CANDIDATES_PRIVATE = "candidates.private"
 SHADOW = "detections.shadow"
 
 TOPICS = (
@@ -165,6 +167,8 @@ TOPICS = (
     Topic(LOOP_EVENTS, "class, or model", "LoopEvent: each step of the loop around the model, with what was written", 365 * DAY),
     Topic(LABELS_KNOWN, "survey:candid", "KnownLabel: what an alert is, by people, catalogues and brokers", 7 * DAY, cleanup="compact"),
     Topic(LABELS_WANTED, "survey:candid", "LabelWanted: an alert that two models call differently, whose label would decide", 30 * DAY),
+    Topic(CANDIDATES, "object id", "Candidate: an object reaches a class's threshold for the first time; it falls or is refuted", 30 * DAY),
+    Topic(CANDIDATES_PRIVATE, "object id", "Candidate of alerts that are not public: restrict who may read it", 30 * DAY),
     Topic(
         SHADOW,
         "object id",

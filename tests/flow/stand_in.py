@@ -4,7 +4,8 @@ survey:candid:object:class:probability[:...]     scored
 bad…                                             rejected
 boom…                                            the engine fails as long as the file named by PROTONOVA_TEST_BOOM exists
 
-A worker with PROTONOVA_TEST_FORGET=N counts no outcome of its first N packets, as a fault of ours might.
+A worker with PROTONOVA_TEST_FORGET=N counts no outcome of its first N packets, as a fault of ours might; one with
+PROTONOVA_TEST_SWALLOW=FILE acknowledges and counts as many detections as the file says, once it is there, that it never sends.
 """
 
 from __future__ import annotations
@@ -121,6 +122,27 @@ if __name__ == "__main__":  # a worker process of its own: python tests/flow/sta
 
         Ledgers.acknowledge = acknowledge  # type: ignore[method-assign]
 
+    def swallow(file: Path) -> None:
+        """Send nothing of some packets that are scored."""
+        from streams.kafka.producer import Deliverer
+
+        records, left = Deliverer._records, list[int]()
+
+        def fewer(self: Any, incoming: Sequence[Any], scored: Any) -> Any:
+            kept = []
+            if not left and file.exists():
+                left.append(int(file.read_text()))
+            for pair in zip(incoming, scored.outcomes, strict=True):
+                if left and left[0] and isinstance(pair[1].result, Detection):
+                    left[0] -= 1
+                else:
+                    kept.append(pair)
+            return records(self, [packet for packet, _ in kept], scored._replace(outcomes=[outcome for _, outcome in kept]))
+
+        Deliverer._records = fewer  # type: ignore[method-assign]
+
     forget(int(os.environ.get("PROTONOVA_TEST_FORGET", "0")))
+    if named := os.environ.get("PROTONOVA_TEST_SWALLOW"):
+        swallow(Path(named))
     cost = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
     os._exit(run_worker(Settings(), int(sys.argv[1]), make_scorer=lambda settings: StandIn(cost)))

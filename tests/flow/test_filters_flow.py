@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -18,10 +19,12 @@ from pydantic import SecretStr
 from data.areas.drafts import draft_filter, draft_list
 from data.areas.filter_set import packed_positions
 from data.history.nights import night_of
+from schemas.filters.filter_expression import read_expression
 from schemas.records import codec
 from schemas.records.detection import Detection
 from schemas.records.filter_defined import FilterDefined
 from schemas.records.filter_match import FilterMatch
+from service.api.live_stream import LiveStream
 from settings.model import Settings
 from streams.agents.filter_runner import FilterRunner
 from streams.filter_definitions import write_definition
@@ -31,6 +34,7 @@ from streams.webhooks import SIGNATURE, SIGNED_AT, key_of, signature
 from tests.data.areas.sky_maps import gaussian_map
 from tests.flow.conftest import Bench
 from tests.service.past_night import alert, write
+from tests.service.test_live_stream import events
 
 NOW_MS = int(1000 * time.time())
 
@@ -210,3 +214,55 @@ async def test_matches_are_posted_signed_and_again_where_they_were_refused(bench
     assert [json.loads(body)["detection_id"] for _, body in taken] == [
         m.detection_id for m in await matches(bench, replace(hook, name="hook"), 3)
     ]
+
+
+@pytest.mark.slow
+async def test_killed_again_and_again_a_client_misses_nothing_and_gets_nothing_twice(bench: Bench) -> None:
+    settings = bench.settings.model_copy(update={"stream_kept": 100})  # so that a client must be read topics for
+    await topics.declare(settings, ("tde",))
+    processes = [LiveStream(settings), LiveStream(settings)]
+    tasks = [asyncio.ensure_future(one.run()) for one in processes]
+    night = [alert(i, f"ZTF25{i % 40:07d}", programid=2 if i % 9 == 8 else 1) for i in range(1200)]
+    public = [a for a in night if a.programid == 1]
+    private = [a for a in night if a.programid == 2]
+    rng = random.Random(1)
+    got: dict[bool, list[Any]] = {False: [], True: []}
+
+    async def client(see: bool) -> None:
+        since = None
+        where = read_expression("novelty >= 0")
+        wanted = len(night) if see else len(public)
+        while len(got[see]) < wanted:
+            pieces = rng.choice(processes).events(where, private=see, since=since)
+            keep = rng.randint(1, 250)
+            async for piece in pieces:
+                for event, name, data in events(piece):
+                    if event == "ready":
+                        since = name if since is None else since
+                    elif keep > 0:  # the connection broke here: what comes after was sent and never read
+                        keep -= 1
+                        since = name
+                        got[see].append(data["packet_id"])
+                if keep <= 0 or len(got[see]) >= wanted:
+                    break
+            await pieces.aclose()
+            await asyncio.sleep(rng.uniform(0, 0.2))
+
+    try:
+        clients = [asyncio.ensure_future(client(see)) for see in (False, True)]
+        await asyncio.sleep(1.5)
+        for k in range(0, len(night), 150):
+            part = night[k : k + 150]
+            for topic, hidden in ((topics.DETECTIONS, False), (topics.PRIVATE, True)):
+                await bench.publish([codec.encode(a) for a in part if (a.programid == 2) == hidden], topic)
+        async with asyncio.timeout(90):
+            await asyncio.gather(*clients)
+    finally:
+        for task in (*tasks, *clients):
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+    assert sorted(got[False]) == sorted(a.packet_id for a in public)
+    assert sorted(got[True]) == sorted(a.packet_id for a in [*public, *private])
+    assert {one.clients for one in processes} == {0}

@@ -53,6 +53,7 @@ FOR_EVER = {
     1_000_035: ("labels.known-value", 1, "075624746d5844a6"),
     1_000_036: ("labels.wanted-value", 1, "ce1a5f04b3b38f86"),
     1_000_037: ("loop.events-protonova.GateReport", 1, "8f8453a40b1e7559"),
+    1_000_046: ("candidates-value", 1, "ac9b1d4a565b223d"),
 }
 """id → subject, version, and the beginning of the sha256 of the schema without its documentation. A new row is added; none ever changes."""
 

@@ -19,6 +19,7 @@ from schemas.avro.wire import PacketError
 from schemas.records import codec, detection, table
 from schemas.records.access_token import AccessToken
 from schemas.records.calibrated_frame import CalibratedFrame
+from schemas.records.candidate import Candidate
 from schemas.records.class_record import MOST_EXAMPLES, ClassRecord
 from schemas.records.detection import Crossmatch, Decision, Detection, Flare, Frame, Host, Magnitude, TaughtClass, Transit, to_row
 from schemas.records.drift_alarm import DriftAlarm
@@ -97,6 +98,10 @@ POINT = PhotometryMeasured("PN+0.5_a", "n1-0007", "ccd0", 60000.25, "r", -3.5, 0
 BUNDLE = ModelBundle("ab" * 32, "ab" * 8, {"manifest.json": b"{}", "encoder.onnx": bytes(range(256))}, 1000)
 CHOSEN = ModelAnnounced(CHAMPION, "ab" * 32, "ab" * 8, 3, "ada", "finds more", "", 1000)
 LABEL = KnownLabel("ztf", -5, "ZTF18abcdefg", "tde", "tns", 0.75, "ada", 1000)
+CANDIDATE = Candidate(
+    "ztf:ZTF18abcdefg:tde", "opened", "", "ztf", "ZTF18abcdefg", "tde", PACKET, f"{PACKET}:s", 5, 1, 10.5, -3.25, 60_000.5, "r", 12.5, 0.5,
+    0.75, 0.5, 59_990.5, 7, 0.0625, "legacy 123", 1.5, 60_000.5,
+)  # fmt: skip
 QUESTION = LabelWanted("ztf", 5, "ZTF18abcdefg", PACKET, "two models differ", "sn-ia", "fast-blue", 0.75, "m" * 16, 1000)
 JUDGED = GateReport(
     "m" * 16, "n" * 16, "", PASSED, "it is better",
@@ -115,7 +120,7 @@ LIST = Watchlist("ada", "hosts", 2, b"\0" * 48, "M 31 ά\nM 33".encode(), "", 10
 RECORDS = (
     FILTER, MATCHED, LIST,
     DETECTION, FULL, SUMMARY, SUMS, WORKER, ALARM, DIAGNOSED, COMMAND, TAUGHT_BY_HAND, STATE,
-    CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED,
+    CLAIM, MASTER, CALIBRATED, POSITION, PIXEL, POINT, LABEL, QUESTION, JUDGED, CANDIDATE,
     BUNDLE, CHOSEN,
 )  # fmt: skip
 
@@ -195,6 +200,7 @@ def test_records_and_schemas_have_the_same_fields_in_the_same_order() -> None:
     assert names(AccessToken) == declared(table.ACCESS_TOKEN)
     assert names(KnownLabel) == declared(table.KNOWN_LABEL)
     assert names(LabelWanted) == declared(table.LABEL_WANTED)
+    assert names(Candidate) == declared(table.CANDIDATE)
     assert names(GateReport) == declared(table.GATE_REPORT)
     assert names(FrameClaim) == declared(table.FRAME_CLAIM)
     assert names(MasterFrame) == declared(table.MASTER_FRAME)
@@ -421,6 +427,12 @@ def test_a_master_made_anew_replaces_the_one_before_and_no_other() -> None:
         replace(LABEL, author="x" * 3000),
         replace(QUESTION, gain=float("inf")),
         replace(QUESTION, asked_ms=-1),
+        replace(CANDIDATE, event="closed"),
+        replace(CANDIDATE, dec=91.0),
+        replace(CANDIDATE, mjd=float("nan")),
+        replace(CANDIDATE, redshift=float("inf")),
+        replace(CANDIDATE, n_detections=-1),
+        replace(CANDIDATE, why="x" * 3000),
         replace(JUDGED, verdict="perhaps"),
         replace(JUDGED, gates=JUDGED.gates * 60),
         replace(JUDGED, gates=(JUDGED.gates[0]._replace(low=float("nan")),)),

@@ -180,6 +180,8 @@ def test_a_format_that_is_not_given_is_refused(wanted: str | None, accept: str |
         ("POST", "/v1/stars", {"content": b"[1", "headers": {"Content-Type": "application/json"}}, 422, ["body"]),
         ("POST", "/v1/stars", {"json": {"flux": [1, 2, 3, 4]}}, 422, ["body", "flux"]),
         ("POST", "/v1/stars", {"json": {"flux": ["a"]}}, 422, ["body", "flux", 0]),
+        ("POST", "/v1/stars", {"json": {"flux": [True]}}, 422, ["body", "flux", 0]),
+        ("POST", "/v1/stars", {"json": {"flux": ["1"]}}, 422, ["body", "flux", 0]),
         ("POST", "/v1/stars", {"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415, None),
         ("POST", "/v1/stars", {"content": b"x" * (1 << 20 | 1)}, 413, None),
         ("POST", "/v1/stars", {"content": b"[" * 100_000}, 422, ["body"]),

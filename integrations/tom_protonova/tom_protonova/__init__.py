@@ -1,0 +1,1 @@
+"""in → a query of a TOM; out → its targets and their photometry, from Protonova's HTTP API."""
