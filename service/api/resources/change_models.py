@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from errors import UserError
@@ -25,12 +23,9 @@ if TYPE_CHECKING:
     from schemas.records.model_announced import ModelAnnounced
     from streams.named_models import Named
 
-log = structlog.get_logger(__name__)
-
 MOST_COMPARED = 5_000
 NAME = r"^(champion|challenger|previous|[0-9a-f]{4,64})$"
 _Found = TypeVar("_Found")
-_ledgers: set[asyncio.Task[None]] = set()
 
 
 class ModelPath(BaseModel):
@@ -182,7 +177,7 @@ async def promote_model(call: Call) -> Answer:
     async def work() -> ModelAnnounced:
         return await promote(settings, sha256=sha256, based_on=revision, author=call.caller.name, note=body.note)
 
-    return _changed(call, await known.change(work, present=present))
+    return _changed(await known.change(work, present=present))
 
 
 async def roll_back_model(call: Call) -> Answer:
@@ -199,22 +194,12 @@ async def roll_back_model(call: Call) -> Answer:
     async def work() -> ModelAnnounced:
         return await rollback(settings, author=call.caller.name, note=body.note, based_on=body.revision)
 
-    return _changed(call, await known.change(work, present=present))
+    return _changed(await known.change(work, present=present))
 
 
-def _changed(call: Call, made: ModelAnnounced) -> Answer:
-    """The answer of a change; the ledger follows by itself."""
-    task = asyncio.ensure_future(_bring_up(call.services))
-    _ledgers.add(task)
-    task.add_done_callback(_ledgers.discard)
+def _changed(made: ModelAnnounced) -> Answer:
+    """The answer of a change. The ledger follows with the next command, or the gatekeeper: MLflow would keep this process from ending."""
     return Answer({"model": made.model, "sha256": made.sha256, "revision": made.revision}, headers={"ETag": f'"{made.revision}"'})
-
-
-async def _bring_up(services: Services) -> None:
-    from streams.model_ledger import bring_up
-
-    if (why := await bring_up(services.settings)) is not None:
-        log.warning("the ledger does not know of a change", why=why)
 
 
 async def _champion(call: Call) -> int:
