@@ -57,7 +57,7 @@ def synthetic(name: str, rows: int, *, folder: Path) -> Catalogue:
     ids = pa.array(np.arange(rows) + 4 * 10**18).cast(pa.large_string())
     kind = None
     if name != "gaia":
-        kind = pa.array(["REX", "G", "Star", "M"], pa.large_string()).take(pa.array(rng.integers(0, 4, rows)))
+        kind = pa.array(["REX", "G", "Star", "M"], pa.large_string()).take(rng.integers(0, 4, rows))
     about = KINDS[name]
     made = build(
         Rows(ids, kind, ra, dec, numbers, magnitudes), about, name=name, kind_name=name, folder=folder, epoch=about.epoch,
@@ -135,7 +135,7 @@ def _drop(catalogues: list[Catalogue]) -> None:
     """Forget the pages that this process has mapped."""
     for catalogue in catalogues:
         for column in catalogue.columns.values():
-            base = column
+            base: Any = column
             while base is not None and not isinstance(base, mmap.mmap):
                 base = getattr(base, "base", None)
             if isinstance(base, mmap.mmap):

@@ -12,19 +12,35 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from data.catalogues.catalogue_kinds import GALAXIES
 from data.catalogues.catalogue_store import Catalogue, Source, open_catalogue, resolve
 from operators.namespace import to_host
-from operators.types import AlertBatch
+from operators.types import Array
 from pipeline.state_parts import ReferencePart
 from schemas.records.detection import Crossmatch, Host, Magnitude
 
 BRIGHTNESS = ("r", "G", "V", "i", "g", "B")
 """Bands that a galaxy's chance is judged by, the best first; between them lie less than two magnitudes."""
+
+
+class Placed(Protocol):
+    """n alerts, as far as they are matched: an `AlertBatch`, say."""
+
+    @property
+    def ra(self) -> Array:
+        """(n,) ICRS [deg]."""
+
+    @property
+    def dec(self) -> Array:
+        """(n,) ICRS [deg]."""
+
+    @property
+    def mjd(self) -> Array:
+        """(n,) TAI [d]."""
 
 
 class Surroundings(NamedTuple):
@@ -63,13 +79,13 @@ def reference_of(folder: Path, names: Sequence[str], *, verify: bool = True) -> 
     return ReferencePart(tuple((catalogue.name, catalogue.digest) for catalogue in opened), opened)
 
 
-def crossmatched(catalogues: Sequence[Catalogue], batch: AlertBatch) -> list[Surroundings]:
+def crossmatched(catalogues: Sequence[Catalogue], batch: Placed) -> list[Surroundings]:
     """Match alerts with catalogues.
 
     Parameters
     ----------
     catalogues : sequence of Catalogue
-    batch : AlertBatch
+    batch : Placed
         n alerts.
 
     Returns

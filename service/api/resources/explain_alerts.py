@@ -169,7 +169,7 @@ async def show_projection(call: Call) -> Answer:
                 best, names = probability.argmax(axis=1), (*champion.state.classes, OTHER)
                 return [
                     {"packet_id": packet, "object_id": thing, **_xyz(xyz), "class_name": names[k], "probability": float(probability[i, k])}
-                    for i, ((packet, thing), xyz, k) in enumerate(zip(seen.names, drawn.of(seen.views.embedding), best, strict=True))
+                    for i, ((packet, thing), xyz, k) in enumerate(zip(seen.names, drawn.of(to_host(seen.views.embedding)), best, strict=True))
                 ]
 
             rows = await call.services.heavy.run(work)
