@@ -166,10 +166,11 @@ async def show_projection(call: Call) -> Answer:
                 if not seen.names:
                     return []
                 probability = np.asarray(judge(seen.views, champion.state.head.weights.map(to_host)).probability)
+                where = drawn.of(to_host(seen.views.embedding))
                 best, names = probability.argmax(axis=1), (*champion.state.classes, OTHER)
                 return [
                     {"packet_id": packet, "object_id": thing, **_xyz(xyz), "class_name": names[k], "probability": float(probability[i, k])}
-                    for i, ((packet, thing), xyz, k) in enumerate(zip(seen.names, drawn.of(to_host(seen.views.embedding)), best, strict=True))
+                    for i, ((packet, thing), xyz, k) in enumerate(zip(seen.names, where, best, strict=True))
                 ]
 
             rows = await call.services.heavy.run(work)
