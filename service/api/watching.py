@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FIRST_WITHIN = 4.0
 """How long the first answer waits for what workers report every second [s]."""
+BROKER_WITHIN = 12.0
+"""How long it waits until the broker says where the topics stand [s]."""
 IDLE_S = 60.0
 """Without a question it ends [s]."""
 POLL_S = 0.1
@@ -47,7 +49,8 @@ class Watching:
             self._task = asyncio.ensure_future(self._listen(figures))
         while True:
             found = figures.snapshot()
-            if found["uptime_s"] > FIRST_WITHIN or (figures.ready and found["workers"]):
+            enough = figures.ready and (found["workers"] or found["uptime_s"] > FIRST_WITHIN)
+            if enough or found["uptime_s"] > BROKER_WITHIN:
                 return found
             await asyncio.sleep(POLL_S)
 

@@ -115,7 +115,7 @@ async def test_rejected_packets_go_back_over_http_and_the_stream_is_watched(benc
             assert [(d["sent"], d["before"]) for d in (dry, done, once)] == [(1, 0), (1, 0), (1, 1)]
 
             operations = await said(client, "GET", "/v1/operations")
-            assert (operations["workers"], operations["lag_total"] > 60, operations["api_waiting"]) == ([], True, 0)
+            assert (operations["workers"], operations["lag_total"] > 60, operations["api_waiting"]) == ([], True, 0), operations
             assert await said(client, "GET", "/v1/sources") == []
             assert (await said(client, "GET", "/v1/drift"))["charts"] == []
             for _ in range(100):  # 503 while the process itself goes back to the former champion
