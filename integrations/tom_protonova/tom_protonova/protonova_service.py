@@ -67,7 +67,7 @@ class ProtonovaService(DataService):
         q = query_parameters
         if q.get("object_id"):
             found = self._ask(f"/v1/objects/{quote(str(q['object_id']), safe='')}", missing=True)
-            self.query_results = [] if found is None else [found]
+            self.query_results = [] if found is None else [found["data"]]
         elif q.get("ra") is not None and q.get("dec") is not None:
             cone = {"ra": q["ra"], "dec": q["dec"], "radius": q.get("radius") or 5.0}
             self.query_results = self._ask("/v1/cone", **cone, limit=MOST)["data"]
@@ -100,7 +100,7 @@ class ProtonovaService(DataService):
             points.append(
                 {
                     "timestamp": datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=row["mjd"], seconds=-_TAI_UTC),
-                    "bandpass": f"{row['survey']} {row['band']}", "brightness": 23.9 - 2.5 * math.log10(flux),
+                    "bandpass": f"{row['alert'].partition(':')[0]} {row['band']}", "brightness": 23.9 - 2.5 * math.log10(flux),
                     "brightness_error": None if not error else 2.5 / math.log(10) * error / flux,
                 }
             )  # fmt: skip
