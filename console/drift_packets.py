@@ -6,8 +6,6 @@ when it is whole; who reads it deletes it, and no process makes more than `AHEAD
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from console import night_file
+from console.child import Child
 from console.night_file import Made
 from errors import UserError, one_line
 
@@ -56,14 +55,11 @@ class PacketSource:
     def __init__(self, sky: Sky, folder: Path, *, processes: int = 2) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "console.drift_packets", str(folder), *map(str, (sky.seed, sky.change, sky.share))]
         self._makers = [
-            subprocess.Popen(
-                [sys.executable, "-m", "console.drift_packets", str(folder), *map(str, (sky.seed, sky.change, sky.share, part, processes))],
-                env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-            )
+            Child([*command, str(part), str(processes)], folder / f"maker-{part}.log", environment={"OMP_NUM_THREADS": "1"})
             for part in range(processes)
-        ]  # fmt: skip
+        ]
         self._next = 0
         self._held: list[Made] = []
 
@@ -77,9 +73,6 @@ class PacketSource:
         """End the processes."""
         for maker in self._makers:
             maker.kill()
-            maker.wait()
-            if maker.stderr is not None:
-                maker.stderr.close()
 
     def take(self, n: int) -> list[Made]:
         """The next packets.
@@ -102,9 +95,9 @@ class PacketSource:
 
     def _check(self) -> None:
         for maker in self._makers:
-            if maker.poll() is not None:
-                said = maker.stderr.read().decode(errors="replace").strip().splitlines() if maker.stderr is not None else []
-                why = said[-1] if said else f"status {maker.returncode}"
+            if (status := maker.poll()) is not None:
+                said = maker.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+                why = said[-1] if said else f"status {status}"
                 raise UserError(f"the packets could not be simulated: {one_line(why, 200)}")
 
 
