@@ -8,18 +8,17 @@ counts whatever comes after it. The last use stands under a key of its own on th
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from schemas.avro.wire import PacketError
 from schemas.records import codec
 from schemas.records.access_token import USED, AccessToken
 from streams.kafka import topics
+from streams.kafka.acknowledged import write_acknowledged
 from streams.kafka.broadcast import Follower
 
 if TYPE_CHECKING:
@@ -52,13 +51,8 @@ async def write_tokens(settings: Settings, tokens: Iterable[AccessToken], *, use
     ------
     aiokafka.errors.KafkaError
     """
-    producer = AIOKafkaProducer(**settings.client_options(), acks="all", enable_idempotence=True)
-    await producer.start()
-    try:
-        waits = [await producer.send(topics.ACCESS_TOKENS, codec.encode(t), key=t.used_key if used else t.key) for t in tokens]
-        await asyncio.gather(*waits)
-    finally:
-        await producer.stop()
+    records = [(t.used_key if used else t.key, codec.encode(t)) for t in tokens]
+    await write_acknowledged(settings, topics.ACCESS_TOKENS, records=records)
 
 
 class TokenFollower:

@@ -10,20 +10,19 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from schemas.avro.wire import PacketError
 from schemas.records import codec
 from schemas.records.filter_defined import FilterDefined
 from schemas.records.watchlist import Watchlist
 from streams.kafka import topics
+from streams.kafka.acknowledged import write_acknowledged
 from streams.kafka.broadcast import Follower
 
 if TYPE_CHECKING:
     from settings.model import Settings
 
 log = structlog.get_logger(__name__)
-LARGEST = topics.PACKET_BYTES
 
 
 async def write_definition(settings: Settings, topic: str, *, key: bytes, record: FilterDefined | Watchlist | None) -> None:
@@ -43,14 +42,8 @@ async def write_definition(settings: Settings, topic: str, *, key: bytes, record
     ------
     aiokafka.errors.KafkaError
     """
-    producer = AIOKafkaProducer(
-        **settings.client_options(), acks="all", enable_idempotence=True, max_request_size=LARGEST + 1_000_000, max_batch_size=LARGEST
-    )
-    await producer.start()
-    try:
-        await producer.send_and_wait(topic, None if record is None else codec.encode(record), key=key)
-    finally:
-        await producer.stop()
+    value = None if record is None else codec.encode(record)
+    await write_acknowledged(settings, topic, records=[(key, value)], largest=topics.PACKET_BYTES)
 
 
 class DefinitionFollower:

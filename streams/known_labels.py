@@ -6,7 +6,6 @@ labels.wanted ──► `read_wanted`: the questions that have no answer yet
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +17,7 @@ from schemas.records import codec
 from schemas.records.known_label import KnownLabel
 from schemas.records.label_wanted import LabelWanted
 from streams.kafka import topics
+from streams.kafka.acknowledged import write_acknowledged
 from streams.kafka.exactly_once import decided_records
 
 if TYPE_CHECKING:
@@ -163,13 +163,6 @@ async def write_labels(settings: Settings, labels: Sequence[KnownLabel], *, with
     ------
     aiokafka.errors.KafkaError
     """
-    from aiokafka import AIOKafkaProducer
-
-    producer = AIOKafkaProducer(**settings.client_options(), acks="all", enable_idempotence=True)
-    await producer.start()
-    try:
-        records: list[tuple[bytes, bytes | None]] = [(label.key, codec.encode(label)) for label in labels]
-        records += [(key, None) for key in withdrawn]
-        await asyncio.gather(*[await producer.send(topics.LABELS_KNOWN, value, key=key) for key, value in records])
-    finally:
-        await producer.stop()
+    records: list[tuple[bytes, bytes | None]] = [(label.key, codec.encode(label)) for label in labels]
+    records += [(key, None) for key in withdrawn]
+    await write_acknowledged(settings, topics.LABELS_KNOWN, records=records)

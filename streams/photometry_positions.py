@@ -5,7 +5,6 @@ positions ──► `write_positions` ──► photometry.positions (compacted:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from schemas.avro.wire import PacketError
 from schemas.records import codec
 from schemas.records.photometry_position import PhotometryPosition
 from streams.kafka import topics
+from streams.kafka.acknowledged import write_acknowledged
 from streams.kafka.exactly_once import decided_records
 
 if TYPE_CHECKING:
@@ -54,13 +54,6 @@ async def write_positions(settings: Settings, positions: Sequence[PhotometryPosi
     ------
     aiokafka.errors.KafkaError
     """
-    from aiokafka import AIOKafkaProducer
-
-    producer = AIOKafkaProducer(**settings.client_options(), acks="all", enable_idempotence=True)
-    await producer.start()
-    try:
-        records: list[tuple[bytes, bytes | None]] = [(position.key, codec.encode(position)) for position in positions]
-        records += [(name.encode(), None) for name in ended]
-        await asyncio.gather(*[await producer.send(topics.PHOTOMETRY_POSITIONS, value, key=key) for key, value in records])
-    finally:
-        await producer.stop()
+    records: list[tuple[bytes, bytes | None]] = [(position.key, codec.encode(position)) for position in positions]
+    records += [(name.encode(), None) for name in ended]
+    await write_acknowledged(settings, topics.PHOTOMETRY_POSITIONS, records=records)

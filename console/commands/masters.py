@@ -266,20 +266,10 @@ def record_of(path: Path, label: MasterLabel) -> MasterFrame:
 
 
 def _announce(settings: Settings, taken: Sequence[tuple[Path, MasterLabel]]) -> None:
-    from aiokafka import AIOKafkaProducer
-
     from schemas.records import codec
     from streams.kafka import topics
+    from streams.kafka.acknowledged import write_acknowledged
 
-    async def send() -> None:
-        producer = AIOKafkaProducer(**settings.client_options(), acks="all", enable_idempotence=True)
-        await producer.start()
-        try:
-            for path, label in taken:
-                record = record_of(path, label)
-                await producer.send_and_wait(topics.MASTERS, codec.encode(record), key=record.key)
-        finally:
-            await producer.stop()
-
-    asyncio.run(send())
+    records = [(record.key, codec.encode(record)) for record in (record_of(path, label) for path, label in taken)]
+    asyncio.run(write_acknowledged(settings, topics.MASTERS, records=records))
     print(f"announced {len(taken)} masters on {topics.MASTERS}")
